@@ -1,0 +1,47 @@
+package embedded
+
+import (
+	"time"
+
+	"go.temporal.io/server/common/dynamicconfig"
+)
+
+// unlimited is a rate per second that one process on one machine does not reach.
+const unlimited = 100_000
+
+// tuning sets the server up for one process: no rate limits against its only user, no partitions to forward between, and
+// no waiting between the hops of a task.
+func tuning() dynamicconfig.StaticClient {
+	return dynamicconfig.StaticClient{
+		// With the default of 20 polls per second and shard, each hop through a queue may wait 50 ms.
+		dynamicconfig.TransferProcessorMaxPollRPS.Key():   1000,
+		dynamicconfig.TimerProcessorMaxPollRPS.Key():      1000,
+		dynamicconfig.VisibilityProcessorMaxPollRPS.Key(): 1000,
+		dynamicconfig.OutboundProcessorMaxPollRPS.Key():   1000,
+
+		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key():  1,
+		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): 1,
+
+		// The server now and then forgets to wake a client that waits for a result (seen with 4 shards, about once in 500
+		// waits); it answers when the wait expires, by default after 20 s, and the client asks again at once.
+		dynamicconfig.HistoryLongPollExpirationInterval.Key(): 2 * time.Second,
+
+		dynamicconfig.EnableEagerWorkflowStart.Key():              true,
+		dynamicconfig.EnableActivityEagerExecution.Key():          true,
+		dynamicconfig.FrontendEnableUpdateWorkflowExecution.Key(): true,
+
+		dynamicconfig.FrontendRPS.Key():                                  unlimited,
+		dynamicconfig.FrontendMaxNamespaceRPSPerInstance.Key():           unlimited,
+		dynamicconfig.FrontendMaxNamespaceVisibilityRPSPerInstance.Key(): unlimited,
+		dynamicconfig.HistoryRPS.Key():                                   unlimited,
+		dynamicconfig.MatchingRPS.Key():                                  unlimited,
+		dynamicconfig.FrontendPersistenceMaxQPS.Key():                    unlimited,
+		dynamicconfig.HistoryPersistenceMaxQPS.Key():                     unlimited,
+		dynamicconfig.MatchingPersistenceMaxQPS.Key():                    unlimited,
+		dynamicconfig.WorkerPersistenceMaxQPS.Key():                      unlimited,
+
+		// There is nobody else who must first learn that this server goes away.
+		dynamicconfig.MatchingShutdownDrainDuration.Key(): time.Duration(0),
+		dynamicconfig.HistoryShutdownDrainDuration.Key():  time.Duration(0),
+	}
+}

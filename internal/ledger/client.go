@@ -1,0 +1,57 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+)
+
+// Client speaks to the ledger of one task queue, starting it when it does not run.
+type Client struct {
+	Temporal  client.Client
+	TaskQueue string
+}
+
+// Admit asks whether a round may start.
+func (c Client) Admit(ctx context.Context, r AdmitRequest) (a Admission, err error) {
+	return a, c.update(ctx, UpdateAdmit, r, &a)
+}
+
+// Reserve reserves VMs for an owner.
+func (c Client) Reserve(ctx context.Context, r ReserveRequest) (a Reservation, err error) {
+	return a, c.update(ctx, UpdateReserve, r, &a)
+}
+
+// Complete ends a round.
+func (c Client) Complete(ctx context.Context, r CompleteRequest) error {
+	return c.update(ctx, UpdateComplete, r, nil)
+}
+
+// Raise records that a round acts at a higher rank.
+func (c Client) Raise(ctx context.Context, r RaiseRequest) error {
+	return c.update(ctx, UpdateRaise, r, nil)
+}
+
+func (c Client) update(ctx context.Context, name string, arg, result any) error {
+	id := WorkflowID(c.TaskQueue)
+	start := c.Temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+		ID: id, TaskQueue: c.TaskQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "Reservations, cooldowns and seen requests of all preemption rounds",
+	}, WorkflowType, Input{})
+	h, err := c.Temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: start,
+		UpdateOptions: client.UpdateWorkflowOptions{
+			UpdateName: name, Args: []any{arg}, WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
+	if err == nil {
+		err = h.Get(ctx, result)
+	}
+	if err != nil {
+		return fmt.Errorf("ask the ledger %s (%s): %w", id, name, err)
+	}
+	return nil
+}

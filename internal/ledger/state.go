@@ -1,0 +1,254 @@
+// Package ledger remembers what holds across workflows: which round is active in which scope, which VM
+// is reserved by which workflow, the cooldown of each scope, and the requests that were already acted
+// on. One ledger workflow serves one task queue, and so one vCenter. It decides nothing about VMs, and
+// imports of ours only the policy's nouns.
+package ledger
+
+import (
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+)
+
+// Verdict is the ledger's answer to a request for a round.
+type Verdict string
+
+// The verdicts.
+const (
+	Granted   Verdict = "granted"   // the round may start
+	Duplicate Verdict = "duplicate" // the request was acted on before
+	Busy      Verdict = "busy"      // another round is under way in this scope
+	Cooldown  Verdict = "cooldown"  // too soon after the last round of this scope
+)
+
+// AdmitRequest asks whether a round may start.
+type AdmitRequest struct {
+	RequestID string `json:"requestID"` // a repeated id is a duplicate
+	Scope     string `json:"scope"`     // Type:Value; empty: everything tagged, which overlaps every scope
+	Owner     string `json:"owner"`     // workflow id of the round
+	Rank      int    `json:"rank"`      // the criticality's rank: a raise above what was acted on overrides the cooldown
+}
+
+// Admission is the answer.
+type Admission struct {
+	Verdict Verdict   `json:"verdict"`
+	Owner   string    `json:"owner,omitempty"` // the round that is active, or that acted on the request before
+	Rank    int       `json:"rank,omitempty"`  // with Busy: the active round's rank; with Cooldown: what was acted on
+	Until   time.Time `json:"until,omitzero"`  // with Cooldown: when it ends
+}
+
+// ReserveRequest asks for VMs to be reserved for one workflow. It replaces what the owner held before.
+type ReserveRequest struct {
+	Owner string   `json:"owner"`
+	VMs   []string `json:"vms"` // Type:Value
+}
+
+// Reservation is the answer: all or nothing. Conflicts name the VMs that others hold.
+type Reservation struct {
+	Granted   bool     `json:"granted"`
+	Conflicts []string `json:"conflicts,omitempty"`
+}
+
+// CompleteRequest ends a round's hold on its scope and VMs.
+type CompleteRequest struct {
+	Owner     string        `json:"owner"`
+	Scope     string        `json:"scope"`
+	Preempted int           `json:"preempted"` // a round that preempted nothing starts no cooldown
+	Rank      int           `json:"rank"`
+	Cooldown  time.Duration `json:"cooldown"`
+}
+
+// Scope is what the ledger remembers of one scope.
+type Scope struct {
+	Active      string    `json:"active,omitempty"` // workflow id of the round under way
+	ActiveSince time.Time `json:"activeSince,omitzero"`
+	ActiveRank  int       `json:"activeRank,omitempty"`
+	LastOwner   string    `json:"lastOwner,omitempty"`   // the last round that completed
+	Until       time.Time `json:"until,omitzero"`        // end of the cooldown
+	HighestRank int       `json:"highestRank,omitempty"` // highest rank acted on since the cooldown began
+}
+
+// Seen is a request that was acted on.
+type Seen struct {
+	RequestID string    `json:"requestID"`
+	Owner     string    `json:"owner"`
+	Time      time.Time `json:"time"`
+}
+
+// State is all that the ledger remembers. It is carried across continue-as-new.
+type State struct {
+	Scopes   map[string]*Scope `json:"scopes"`
+	Reserved map[string]string `json:"reserved"` // VM → owner
+	Seen     []Seen            `json:"seen"`     // oldest first
+}
+
+// Bounds of what is remembered of past requests.
+const (
+	maxSeen = 2000
+	seenFor = 24 * time.Hour
+)
+
+func (s *State) scope(key string) *Scope {
+	if s.Scopes == nil {
+		s.Scopes = map[string]*Scope{}
+	}
+	if s.Scopes[key] == nil {
+		s.Scopes[key] = &Scope{}
+	}
+	return s.Scopes[key]
+}
+
+// overlaps tells whether two scopes share VMs: everything overlaps all.
+func overlaps(a, b string) bool { return a == b || a == "" || b == "" }
+
+// overlapping returns the scopes that overlap key, in a stable order.
+func (s *State) overlapping(key string) []*Scope {
+	var out []*Scope
+	for _, k := range workflow.DeterministicKeys(s.Scopes) {
+		if overlaps(k, key) {
+			out = append(out, s.Scopes[k])
+		}
+	}
+	return out
+}
+
+// Admit decides about a request, and records it when granted.
+func (s *State) Admit(now time.Time, r AdmitRequest) Admission {
+	s.forget(now)
+	for _, seen := range s.Seen {
+		if seen.RequestID != r.RequestID {
+			continue
+		}
+		if seen.Owner == r.Owner && s.scope(r.Scope).Active == r.Owner {
+			return Admission{Verdict: Granted, Owner: r.Owner} // asked again after a lost answer
+		}
+		return Admission{Verdict: Duplicate, Owner: seen.Owner}
+	}
+	for _, sc := range s.overlapping(r.Scope) {
+		if sc.Active != "" {
+			return Admission{Verdict: Busy, Owner: sc.Active, Rank: sc.ActiveRank}
+		}
+	}
+	for _, sc := range s.overlapping(r.Scope) {
+		if now.Before(sc.Until) && r.Rank <= sc.HighestRank {
+			return Admission{Verdict: Cooldown, Owner: sc.LastOwner, Until: s.cooldownEnd(r), Rank: sc.HighestRank}
+		}
+	}
+	sc := s.scope(r.Scope)
+	sc.Active, sc.ActiveSince, sc.ActiveRank = r.Owner, now, r.Rank
+	s.Seen = append(s.Seen, Seen{RequestID: r.RequestID, Owner: r.Owner, Time: now})
+	return Admission{Verdict: Granted, Owner: r.Owner}
+}
+
+// cooldownEnd returns when the last cooldown that holds the request back ends.
+func (s *State) cooldownEnd(r AdmitRequest) (end time.Time) {
+	for _, sc := range s.overlapping(r.Scope) {
+		if r.Rank <= sc.HighestRank && sc.Until.After(end) {
+			end = sc.Until
+		}
+	}
+	return end
+}
+
+// Raise records that the active round now acts at a higher rank.
+func (s *State) Raise(owner string, rank int) {
+	for _, key := range workflow.DeterministicKeys(s.Scopes) {
+		if sc := s.Scopes[key]; sc.Active == owner {
+			sc.ActiveRank = max(sc.ActiveRank, rank)
+		}
+	}
+}
+
+// Reserve reserves VMs for an owner, replacing what it held; nothing changes when others hold one.
+func (s *State) Reserve(r ReserveRequest) Reservation {
+	var conflicts []string
+	for _, vm := range r.VMs {
+		if owner := s.Reserved[vm]; owner != "" && owner != r.Owner {
+			conflicts = append(conflicts, vm)
+		}
+	}
+	if len(conflicts) > 0 {
+		return Reservation{Conflicts: conflicts}
+	}
+	s.release(r.Owner)
+	if s.Reserved == nil {
+		s.Reserved = map[string]string{}
+	}
+	for _, vm := range r.VMs {
+		s.Reserved[vm] = r.Owner
+	}
+	return Reservation{Granted: true}
+}
+
+func (s *State) release(owner string) {
+	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
+		if s.Reserved[vm] == owner {
+			delete(s.Reserved, vm)
+		}
+	}
+}
+
+// Complete ends a round. Only the first call of an owner counts for the cooldown.
+func (s *State) Complete(now time.Time, r CompleteRequest) {
+	sc := s.scope(r.Scope)
+	first := sc.LastOwner != r.Owner
+	if sc.Active == r.Owner {
+		r.Rank = max(r.Rank, sc.ActiveRank)
+		sc.Active, sc.ActiveSince, sc.ActiveRank = "", time.Time{}, 0
+	}
+	if first && r.Preempted > 0 {
+		if now.Before(sc.Until) {
+			r.Rank = max(r.Rank, sc.HighestRank)
+		}
+		sc.LastOwner, sc.Until, sc.HighestRank = r.Owner, now.Add(r.Cooldown), r.Rank
+	}
+	s.release(r.Owner)
+}
+
+// Owners returns every workflow that holds a scope since before the given time, or a VM.
+func (s *State) Owners(before time.Time) []string {
+	var owners, young []string
+	for _, key := range workflow.DeterministicKeys(s.Scopes) {
+		switch sc := s.Scopes[key]; {
+		case sc.Active == "":
+		case sc.ActiveSince.Before(before):
+			owners = append(owners, sc.Active)
+		default:
+			young = append(young, sc.Active)
+		}
+	}
+	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
+		if owner := s.Reserved[vm]; !slices.Contains(young, owner) {
+			owners = append(owners, owner)
+		}
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners)
+}
+
+// Drop releases all that closed owners held.
+func (s *State) Drop(owners []string) {
+	for _, owner := range owners {
+		for _, key := range workflow.DeterministicKeys(s.Scopes) {
+			if sc := s.Scopes[key]; sc.Active == owner {
+				sc.Active, sc.ActiveSince, sc.ActiveRank = "", time.Time{}, 0
+			}
+		}
+		s.release(owner)
+	}
+}
+
+// forget drops what is too old to matter.
+func (s *State) forget(now time.Time) {
+	old := 0
+	for old < len(s.Seen) && (len(s.Seen)-old > maxSeen || now.Sub(s.Seen[old].Time) > seenFor) {
+		old++
+	}
+	s.Seen = s.Seen[old:]
+	for _, key := range workflow.DeterministicKeys(s.Scopes) {
+		if sc := s.Scopes[key]; sc.Active == "" && now.Sub(sc.Until) > seenFor {
+			delete(s.Scopes, key)
+		}
+	}
+}

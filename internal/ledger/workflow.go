@@ -1,0 +1,136 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// The names by which workflows reach the ledger.
+const (
+	WorkflowType   = "PreemptionLedger"
+	UpdateAdmit    = "Admit"
+	UpdateReserve  = "Reserve"
+	UpdateComplete = "Complete"
+	UpdateRaise    = "Raise"
+	QueryState     = "ledger_state"
+)
+
+// WorkflowID returns the id of the ledger that serves a task queue. Workers of one task queue speak to
+// one vCenter, so that this is one ledger per vCenter, known even while vCenter is away.
+func WorkflowID(taskQueue string) string { return "preemption-ledger@" + taskQueue }
+
+// RaiseRequest tells that the active round of an owner acts at a higher rank from now on.
+type RaiseRequest struct {
+	Owner string `json:"owner"`
+	Rank  int    `json:"rank"`
+}
+
+// Input starts the ledger; existing clients start it with none.
+type Input struct {
+	State State `json:"state"`
+	// Sweep is how often owners that ended without a word are looked for; default one minute.
+	Sweep time.Duration `json:"sweep,omitempty"`
+}
+
+// Activities are the ledger's look-ups.
+type Activities struct{ Client client.Client }
+
+// ClosedOwners returns which of the workflows are not running (any more).
+func (a *Activities) ClosedOwners(ctx context.Context, owners []string) ([]string, error) {
+	var closed []string
+	for _, id := range owners {
+		d, err := a.Client.DescribeWorkflowExecution(ctx, id, "")
+		var missing *serviceerror.NotFound
+		switch {
+		case errors.As(err, &missing):
+			closed = append(closed, id)
+		case err != nil:
+			return nil, err
+		case d.WorkflowExecutionInfo.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING:
+			closed = append(closed, id)
+		}
+	}
+	return closed, nil
+}
+
+// Workflow is the ledger. It runs for ever, continuing as new with its whole state.
+func Workflow(ctx workflow.Context, in Input) error {
+	state := in.State
+	if in.Sweep <= 0 {
+		in.Sweep = time.Minute
+	}
+	if err := setHandlers(ctx, &state); err != nil {
+		return err
+	}
+	for !workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
+		// The timer runs only while somebody holds something: an idle ledger costs nothing.
+		busy := func() bool { return len(state.Owners(workflow.Now(ctx).Add(time.Hour))) > 0 }
+		roll := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
+		if err := workflow.Await(ctx, func() bool { return busy() || roll() }); err != nil {
+			return err
+		}
+		if swept, err := workflow.AwaitWithTimeout(ctx, in.Sweep, func() bool { return !busy() || roll() }); err != nil {
+			return err
+		} else if swept {
+			continue
+		}
+		if err := sweep(ctx, &state, in.Sweep); err != nil {
+			return err
+		}
+	}
+	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
+		return err
+	}
+	return workflow.NewContinueAsNewError(ctx, Workflow, Input{State: state, Sweep: in.Sweep})
+}
+
+// sweep releases what workflows hold that ended without completing, such as a terminated round. An
+// owner admitted within the last sweep may not have started yet and is left alone.
+func sweep(ctx workflow.Context, state *State, every time.Duration) error {
+	owners := state.Owners(workflow.Now(ctx).Add(-every))
+	if len(owners) == 0 {
+		return nil
+	}
+	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout: 10 * time.Second,
+		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
+	})
+	var closed []string
+	var a *Activities
+	if err := workflow.ExecuteLocalActivity(ctx, a.ClosedOwners, owners).Get(ctx, &closed); err != nil {
+		workflow.GetLogger(ctx).Warn("the ledger could not look which rounds still run; it will try again", "error", err)
+		return nil
+	}
+	if len(closed) > 0 {
+		workflow.GetLogger(ctx).Warn("released what rounds held that ended without completing", "owners", closed)
+		state.Drop(closed)
+	}
+	return nil
+}
+
+func setHandlers(ctx workflow.Context, state *State) error {
+	return errors.Join(
+		workflow.SetQueryHandler(ctx, QueryState, func() (State, error) { return *state, nil }),
+		workflow.SetUpdateHandler(ctx, UpdateAdmit, func(ctx workflow.Context, r AdmitRequest) (Admission, error) {
+			return state.Admit(workflow.Now(ctx), r), nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdateReserve, func(_ workflow.Context, r ReserveRequest) (Reservation, error) {
+			return state.Reserve(r), nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdateComplete, func(ctx workflow.Context, r CompleteRequest) (bool, error) {
+			state.Complete(workflow.Now(ctx), r)
+			return true, nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdateRaise, func(_ workflow.Context, r RaiseRequest) (bool, error) {
+			state.Raise(r.Owner, r.Rank)
+			return true, nil
+		}),
+	)
+}

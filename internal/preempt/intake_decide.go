@@ -1,0 +1,387 @@
+package preempt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+)
+
+// decide takes one decoded message.
+func (it *intake) decide(d Decoded) Decision {
+	switch {
+	case d.Rejected != "":
+		it.reject(d.Rejected)
+		return Decision{Verdict: Rejected, Reason: d.Rejected}
+	case d.Change == nil:
+		it.state.Requests++
+		return it.demand(it.named(*d.Demand), 0)
+	}
+	it.state.Requests++
+	rank := colourCriticality(d.Change.To).Rank()
+	if d.Demand != nil {
+		rank = d.Demand.Criticality.Rank()
+	}
+	scope := d.Change.Scope
+	switch it.state.Levels.Apply(*d.Change, d.From, rank) {
+	case ShiftRise:
+		if d.Demand == nil {
+			return Decision{Verdict: Rejected, Reason: "the alarm rose, and nobody said what to do"}
+		}
+		demand := it.named(*d.Demand)
+		it.state.Standing[scope] = demand
+		delete(it.state.Fruitless, scope)
+		return it.demand(demand, 0)
+	case ShiftFall:
+		return it.fall(scope, fmt.Sprintf("alarm %s fell to %s on %s", d.Change.Alarm, d.Change.To, d.Change.Entity))
+	case ShiftGray:
+		return Decision{Verdict: Deferred, Reason: "the alarm's state is unknown: everything holds"}
+	}
+	return Decision{Verdict: Duplicate, Reason: "nothing new: a repeated or late event, or another entity stands as high"}
+}
+
+// named gives a demand without an id or event one of its own, so that what follows can refer to it.
+func (it *intake) named(d Demand) Demand {
+	if d.RequestID == "" {
+		d.RequestID = fmt.Sprintf("%s#%d", it.info.WorkflowExecution.RunID, it.state.Requests)
+	}
+	if len(d.Event) == 0 || string(d.Event) == "null" {
+		d.EventID = d.RequestID
+		d.Event = json.RawMessage(fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"preemption","type":%q}`,
+			d.EventID, preemption.RunEventType))
+	}
+	return d
+}
+
+// demand decides about one demand: joins the round under way, waits, or starts a round.
+func (it *intake) demand(d Demand, sequence int) Decision {
+	scope, rank := d.Scope.String(), d.Criticality.Rank()
+	if it.state.LastDemand == nil {
+		it.state.LastDemand = &d
+	}
+	if active, ok := it.state.Active[scope]; ok {
+		return it.join(d, active.RoundID, active.Rank)
+	}
+	if waiting := it.state.deferral(scope); waiting != nil && !d.Person && rank <= waiting.Demand.Criticality.Rank() {
+		return Decision{Verdict: Deferred, Until: waiting.Until, Reason: waiting.Reason}
+	}
+	if cool, ok := it.state.Cooling[scope]; ok && rank <= cool.Rank && it.now().Before(cool.Until) {
+		return it.later(d, sequence, cool.Until, cool.Reason)
+	}
+	return it.start(d, sequence)
+}
+
+// join tells the round under way of a higher criticality. What asks for no more than it does is served by
+// it already.
+func (it *intake) join(d Demand, round string, rank int) Decision {
+	switch {
+	case d.Criticality.Rank() > rank:
+		it.raise(d, round)
+		return Decision{Verdict: Joined, RoundID: round, Reason: "the round under way was raised to " + string(d.Criticality)}
+	case d.Person:
+		return Decision{Verdict: Refused, RoundID: round, Reason: "round " + round + " is under way in this scope: wait for it, or ask for a higher criticality"}
+	}
+	return Decision{Verdict: Joined, RoundID: round, Reason: "a round of at least that criticality is under way"}
+}
+
+func (it *intake) raise(d Demand, round string) {
+	change := RoundChange{Criticality: d.Criticality, Reason: "asked for by " + d.RequestID}
+	it.signal(round, change)
+	for _, scope := range scopes(it.state.Active) {
+		if active := it.state.Active[scope]; active.RoundID == round {
+			active.Rank = d.Criticality.Rank()
+			it.state.Active[scope] = active
+		}
+	}
+	var a *Activities
+	ctx := it.local(time.Minute)
+	req := ledger.RaiseRequest{Owner: round, Rank: d.Criticality.Rank()}
+	if err := workflow.ExecuteLocalActivity(ctx, a.RaiseRound, req).Get(ctx, nil); err != nil {
+		workflow.GetLogger(it.ctx).Warn("the ledger was not told of the raise", "round", round, "error", err)
+	}
+}
+
+func (it *intake) signal(round string, change RoundChange) {
+	if err := workflow.SignalExternalWorkflow(it.ctx, round, "", RoundSignal, change).Get(it.ctx, nil); err != nil {
+		workflow.GetLogger(it.ctx).Info("the round has ended already", "round", round, "error", err)
+	}
+}
+
+// fall withdraws what is under way or waits in a scope.
+func (it *intake) fall(scope, reason string) Decision {
+	delete(it.state.Standing, scope)
+	delete(it.state.Fruitless, scope)
+	if w := it.state.deferral(scope); w != nil && !w.Demand.Person {
+		it.state.dropDeferral(scope)
+	}
+	active, ok := it.state.Active[scope]
+	if !ok {
+		return Decision{Verdict: Duplicate, Reason: reason + ": nothing was under way"}
+	}
+	it.signal(active.RoundID, RoundChange{Withdraw: true, Reason: reason})
+	return Decision{Verdict: Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn"}
+}
+
+// start asks the ledger and starts the round.
+func (it *intake) start(d Demand, sequence int) Decision {
+	var a *Activities
+	var got ledger.Admission
+	scope := d.Scope.String()
+	in := StartInput{Sequence: sequence, Round: RoundInput{
+		Demand: d, IntakeID: it.info.WorkflowExecution.ID, IntakeRun: it.state.Started,
+		Timing: it.state.Timing, Sequence: sequence, Attrs: it.state.Attrs,
+	}}
+	ctx := it.local(time.Minute)
+	if err := workflow.ExecuteLocalActivity(ctx, a.StartRound, in).Get(ctx, &got); err != nil {
+		if !d.Person {
+			it.state.postpone(Deferral{Scope: scope, Until: it.now().Add(10 * time.Second), Reason: "the round could not be started", Demand: d, Sequence: sequence})
+		}
+		return Decision{Verdict: Failed, Reason: "the round could not be started: " + err.Error()}
+	}
+	switch got.Verdict {
+	case ledger.Granted:
+		it.state.dropDeferral(scope)
+		it.state.LastDemand = &d
+		it.state.Active[scope] = ActiveRound{RoundID: got.Owner, Rank: d.Criticality.Rank(), Since: it.now(), Sequence: sequence}
+		return Decision{Verdict: Started, RoundID: got.Owner}
+	case ledger.Duplicate:
+		return Decision{Verdict: Duplicate, RoundID: got.Owner, Reason: "this request was acted on before"}
+	case ledger.Busy:
+		if d.Person || d.Criticality.Rank() > got.Rank {
+			return it.join(d, got.Owner, got.Rank)
+		}
+		return it.later(d, sequence, it.now().Add(busyRetry), "another round is under way in this scope: "+got.Owner)
+	default:
+		reason := "the scope was preempted a short time ago by " + got.Owner
+		it.state.Cooling[scope] = Cooling{Until: got.Until, Rank: got.Rank, Reason: reason}
+		return it.later(d, sequence, got.Until, reason)
+	}
+}
+
+// busyRetry is how long to wait before asking again where another intake's round is under way.
+const busyRetry = 5 * time.Second
+
+// later defers an alarm's request and refuses a person's.
+func (it *intake) later(d Demand, sequence int, until time.Time, reason string) Decision {
+	if d.Person {
+		return Decision{Verdict: Refused, Until: until, Reason: reason}
+	}
+	it.state.postpone(Deferral{Scope: d.Scope.String(), Until: until, Reason: reason, Demand: d, Sequence: sequence})
+	return Decision{Verdict: Deferred, Until: until, Reason: reason}
+}
+
+// due starts what has waited long enough, and lets fall what was unknown for too long.
+func (it *intake) due() {
+	now := it.now()
+	for _, scope := range it.state.Levels.ExpireGray(now, it.state.grayTimeout()) {
+		it.fall(scope, "the alarm's state was unknown for too long")
+	}
+	for _, d := range it.state.Deferred {
+		if d.Until.After(now) {
+			continue
+		}
+		if it.state.Levels.AllGray(d.Scope) {
+			later := d
+			later.Until = now.Add(it.state.grayTimeout())
+			it.state.postpone(later)
+			continue
+		}
+		it.state.dropDeferral(d.Scope)
+		decision := it.start(d.Demand, d.Sequence)
+		it.state.LastDecision = &decision
+		it.show()
+		return // Deferred has changed: the loop comes back for the others
+	}
+}
+
+// roundDone takes a round's result, and plans its repetition while the alarm stands.
+func (it *intake) roundDone(r RoundResult) {
+	scope, ok := it.state.scopeOf(r.RoundID)
+	if !ok {
+		if it.state.Last != nil && it.state.Last.RoundID == r.RoundID {
+			it.state.finished(r)
+		}
+		return
+	}
+	active := it.state.Active[scope]
+	delete(it.state.Active, scope)
+	it.state.finished(r)
+	d, stands := it.state.Standing[scope]
+	if stands && d.Policy.RepeatWhileRed && r.State != RoundWithdrawn && it.state.deferral(scope) == nil {
+		pause := max(d.Policy.Cooldown.D(), time.Second)
+		if len(r.Preempted()) == 0 {
+			it.state.Fruitless[scope]++
+			pause <<= min(it.state.Fruitless[scope]-1, 4)
+		} else {
+			delete(it.state.Fruitless, scope)
+		}
+		it.state.postpone(Deferral{
+			Scope: scope, Until: it.now().Add(pause), Reason: "the alarm still stands", Demand: d, Sequence: max(active.Sequence, 1) + 1,
+		})
+	}
+	it.show()
+}
+
+// checkRounds looks at rounds that have run for a while, in case one ended without a word.
+func (it *intake) checkRounds() {
+	for _, scope := range scopes(it.state.Active) {
+		active := it.state.Active[scope]
+		if it.now().Sub(active.Since) < roundCheck {
+			continue
+		}
+		var a *Activities
+		var got RoundStatus
+		ctx := it.local(time.Minute)
+		err := workflow.ExecuteLocalActivity(ctx, a.LookAtRound, active.RoundID).Get(ctx, &got)
+		if err != nil || got.Open {
+			continue
+		}
+		workflow.GetLogger(it.ctx).Warn("the round ended without telling its intake", "round", active.RoundID, "state", got.Result.State)
+		it.roundDone(got.Result)
+	}
+}
+
+// cancel withdraws everything, waits a bounded time for the rounds to say what they did, and completes;
+// unless requests came after the cancellation, for which it goes on in a new run.
+func (it *intake) cancel(ctx workflow.Context) (Response, error) {
+	it.state.Levels.Clear()
+	it.state.Deferred = nil
+	clear(it.state.Standing)
+	for _, scope := range scopes(it.state.Active) {
+		it.signal(it.state.Active[scope].RoundID, RoundChange{Withdraw: true, Reason: "the preemption was cancelled"})
+	}
+	_, err := workflow.AwaitWithTimeout(it.ctx, it.state.Timing.CancelWait, func() bool {
+		for {
+			var r RoundResult
+			if !it.rounds.ReceiveAsync(&r) {
+				return len(it.state.Active) == 0
+			}
+			it.roundDone(r)
+		}
+	})
+	if err != nil {
+		return Response{}, err
+	}
+	it.drain()
+	if len(it.inbox) > 0 {
+		var a *Activities
+		var after int
+		local := it.local(time.Minute)
+		if err := workflow.ExecuteLocalActivity(local, a.SignalsAfterCancel, it.info.WorkflowExecution).Get(local, &after); err != nil {
+			workflow.GetLogger(it.ctx).Error("it is unknown which requests came after the cancellation: none goes on", "error", err)
+		}
+		it.keepLast(after)
+	}
+	if len(it.inbox) > 0 {
+		return Response{}, it.roll(ctx)
+	}
+	return it.complete()
+}
+
+// keepLast keeps the newest n signals of the inbox: those that came after the cancellation. The older ones
+// are what was cancelled.
+func (it *intake) keepLast(n int) {
+	drop := -n
+	for _, i := range it.inbox {
+		if i.done == nil {
+			drop += 1 + i.Again
+		}
+	}
+	var kept []item
+	for _, i := range it.inbox {
+		if count := 1 + i.Again; i.done == nil && drop >= count {
+			drop -= count
+			continue
+		}
+		kept = append(kept, i)
+	}
+	it.inbox = kept
+}
+
+// StartInput asks for a round.
+type StartInput struct {
+	Round    RoundInput `json:"round"`
+	Sequence int        `json:"sequence"`
+}
+
+// StartRound asks the ledger whether the round may start, and starts it. Repeated, it starts it once.
+func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admission, error) {
+	d := in.Round.Demand
+	id := roundID(in.Round.IntakeID, d.RequestID, in.Sequence)
+	got, err := a.ledger().Admit(ctx, ledger.AdmitRequest{
+		RequestID: fmt.Sprintf("%s#%d", d.RequestID, in.Sequence), Scope: d.Scope.String(), Owner: id, Rank: d.Criticality.Rank(),
+	})
+	if err != nil || got.Verdict != ledger.Granted {
+		return got, err
+	}
+	opts := client.StartWorkflowOptions{
+		ID: id, TaskQueue: a.TaskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		EnableEagerStart: true,
+		StaticSummary:    clip(fmt.Sprintf("%s preemption of VMs tagged %s %s", d.Criticality, d.Tag, d.ScopeName)),
+		Memo:             map[string]any{"alarm": d.Alarm(), "scope": d.Scope.String(), "tag": d.Tag, "state": RoundPlanning},
+	}
+	if in.Round.Attrs {
+		opts.TypedSearchAttributes = temporal.NewSearchAttributes(searchUpdates(d.Alarm(), d.Scope.String(), RoundPlanning)...)
+	}
+	_, err = a.Temporal.ExecuteWorkflow(ctx, opts, RoundType, in.Round)
+	var started *serviceerror.WorkflowExecutionAlreadyStarted
+	if err != nil && !errors.As(err, &started) {
+		return got, fmt.Errorf("start round %s: %w", id, err)
+	}
+	return got, nil
+}
+
+// RaiseRound tells the ledger that a round acts at a higher rank.
+func (a *Activities) RaiseRound(ctx context.Context, r ledger.RaiseRequest) error {
+	return a.ledger().Raise(ctx, r)
+}
+
+// RoundStatus is how a round stands.
+type RoundStatus struct {
+	Open   bool        `json:"open"`
+	Result RoundResult `json:"result"`
+}
+
+// LookAtRound tells whether a round still runs, and its result when not.
+func (a *Activities) LookAtRound(ctx context.Context, id string) (RoundStatus, error) {
+	d, err := a.Temporal.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		return RoundStatus{}, err
+	}
+	status := d.WorkflowExecutionInfo.Status
+	if status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return RoundStatus{Open: true}, nil
+	}
+	out := RoundStatus{Result: RoundResult{
+		RoundID: id, State: RoundFailed, EndedAt: d.WorkflowExecutionInfo.CloseTime.AsTime(),
+		Reason: "the round ended as " + status.String() + " without a result: look at its history and at the VMs",
+	}}
+	res, err := ResultOf(a.Temporal.GetWorkflow(ctx, id, "").Get(ctx, &out.Result), out.Result)
+	if err == nil {
+		out.Result = res
+	}
+	return out, nil
+}
+
+// ResultOf returns a round's result from what waiting for it gave: a failed round carries its result in
+// its error's details. It returns err where there is none.
+func ResultOf(err error, r RoundResult) (RoundResult, error) {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) && app.HasDetails() {
+		var failed RoundResult
+		if app.Details(&failed) == nil && failed.RoundID != "" {
+			return failed, nil
+		}
+	}
+	return r, err
+}

@@ -1,0 +1,195 @@
+package preempt
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// IntakeInput carries an intake's state into its next run. Clients start the intake without it.
+type IntakeInput struct {
+	State   IntakeState `json:"state"`
+	Pending []Message   `json:"pending,omitempty"` // reached the last run, not yet looked at
+}
+
+// IntakeState is all that an intake remembers across continue-as-new.
+type IntakeState struct {
+	Started      time.Time              `json:"started,omitzero"` // of the first run
+	Levels       Levels                 `json:"levels"`
+	Standing     map[string]Demand      `json:"standing,omitempty"` // scope → what to do again while the alarm stands
+	Active       map[string]ActiveRound `json:"active,omitempty"`   // scope → the round under way
+	Deferred     []Deferral             `json:"deferred,omitempty"`
+	Last         *RoundResult           `json:"last,omitempty"`
+	LastAt       time.Time              `json:"lastAt,omitzero"` // end of the last round that preempted something
+	LastVMs      []policy.Ref           `json:"lastVMs,omitempty"`
+	LastDemand   *Demand                `json:"lastDemand,omitempty"` // of the last round that ran, or else the last request
+	LastDecision *Decision              `json:"lastDecision,omitempty"`
+	Rejections   []Rejection            `json:"rejections,omitempty"`
+	Requests     int                    `json:"requests"`
+	Fruitless    map[string]int         `json:"fruitless,omitempty"` // scope → repetitions in a row that preempted nothing
+	Cooling      map[string]Cooling     `json:"cooling,omitempty"`   // scope → what the ledger last said of its cooldown
+	Timing       Timing                 `json:"timing"`
+	Attrs        bool                   `json:"attrs,omitempty"`
+}
+
+// ActiveRound is a round under way.
+type ActiveRound struct {
+	RoundID  string    `json:"roundID"`
+	Rank     int       `json:"rank"`
+	Since    time.Time `json:"since"`
+	Sequence int       `json:"sequence"`
+}
+
+// Cooling is a cooldown the ledger told of: what it holds back needs no further question.
+type Cooling struct {
+	Until  time.Time `json:"until"`
+	Rank   int       `json:"rank"` // criticalities up to this rank are held back
+	Reason string    `json:"reason"`
+}
+
+// Deferral is a request that waits for its time.
+type Deferral struct {
+	Scope    string    `json:"scope"`
+	Until    time.Time `json:"until"`
+	Reason   string    `json:"reason"`
+	Demand   Demand    `json:"demand"`
+	Sequence int       `json:"sequence"`
+}
+
+func (s *IntakeState) init() {
+	if s.Standing == nil {
+		s.Standing = map[string]Demand{}
+	}
+	if s.Active == nil {
+		s.Active = map[string]ActiveRound{}
+	}
+	if s.Cooling == nil {
+		s.Cooling = map[string]Cooling{}
+	}
+	if s.Fruitless == nil {
+		s.Fruitless = map[string]int{}
+	}
+}
+
+// deferral returns the scope's deferral, or nil.
+func (s *IntakeState) deferral(scope string) *Deferral {
+	for i := range s.Deferred {
+		if s.Deferred[i].Scope == scope {
+			return &s.Deferred[i]
+		}
+	}
+	return nil
+}
+
+func (s *IntakeState) dropDeferral(scope string) {
+	s.Deferred = slices.DeleteFunc(s.Deferred, func(d Deferral) bool { return d.Scope == scope })
+}
+
+// postpone sets the scope's one deferral.
+func (s *IntakeState) postpone(d Deferral) {
+	s.dropDeferral(d.Scope)
+	s.Deferred = append(s.Deferred, d)
+}
+
+func (s *IntakeState) reject(now time.Time, reason string) {
+	s.Rejections = append(s.Rejections, Rejection{Time: now.UTC(), Reason: clipTo(reason, 500)})
+	s.Rejections = s.Rejections[max(0, len(s.Rejections)-maxRejections):]
+}
+
+// scopeOf returns the scope whose active round has the id.
+func (s *IntakeState) scopeOf(round string) (scope string, ok bool) {
+	for _, scope := range scopes(s.Active) {
+		if s.Active[scope].RoundID == round {
+			return scope, true
+		}
+	}
+	return "", false
+}
+
+// finished takes over a round's result.
+func (s *IntakeState) finished(r RoundResult) {
+	last := r
+	s.Last = &last
+	if vms := r.Preempted(); len(vms) > 0 {
+		s.LastAt, s.LastVMs = r.EndedAt, vms
+	}
+}
+
+// idle tells whether nothing is going on, waiting or standing.
+func (s *IntakeState) idle() bool {
+	return len(s.Active) == 0 && len(s.Deferred) == 0 && len(s.Levels.Standing()) == 0
+}
+
+// wakeAt returns when the intake next has something to do by itself; ok is false for never.
+func (s *IntakeState) wakeAt(now time.Time) (at time.Time, ok bool) {
+	consider := func(t time.Time) {
+		if !ok || t.Before(at) {
+			at, ok = t, true
+		}
+	}
+	for _, d := range s.Deferred {
+		consider(d.Until)
+	}
+	if end, gray := s.Levels.GrayEnd(s.grayTimeout()); gray {
+		consider(end)
+	}
+	if len(s.Active) > 0 {
+		consider(now.Add(roundCheck))
+	}
+	if s.idle() {
+		consider(now.Add(s.Timing.IntakeIdle))
+	}
+	return at, ok
+}
+
+// grayTimeout is the shortest of the standing policies, or the default.
+func (s *IntakeState) grayTimeout() time.Duration {
+	timeout := policy.Default().GrayTimeout.D()
+	for _, scope := range scopes(s.Standing) {
+		timeout = min(timeout, s.Standing[scope].Policy.GrayTimeout.D())
+	}
+	return timeout
+}
+
+// emptyEvent stands for "no event yet" as the original put it: clients decode it as a CloudEvent.
+var emptyEvent = json.RawMessage(`{"specversion":"1.0","id":"","source":"","type":""}`)
+
+// response is the documented answer, and more.
+func (s *IntakeState) response(workflowID, runID string) Response {
+	res := Response{
+		WorkflowID: workflowID, RunID: runID, WorkflowName: preemption.WorkflowName,
+		LastPreemption: s.LastAt, VirtualMachines: s.LastVMs, Event: emptyEvent, State: "idle",
+		Round: s.Last, Levels: s.Levels.Standing(), Deferred: s.Deferred, LastDecision: s.LastDecision,
+		Rejections: s.Rejections, Requests: s.Requests,
+	}
+	if res.VirtualMachines == nil {
+		res.VirtualMachines = []policy.Ref{}
+	}
+	if d := s.LastDemand; d != nil {
+		res.Tag, res.Criticality, res.ReplyTo = d.Tag, d.Criticality, d.ReplyTo
+		if len(d.Event) > 0 {
+			res.Event = d.Event
+		}
+	}
+	if s.Last != nil {
+		res.RoundID = s.Last.RoundID
+		if s.Last.State == RoundFailed {
+			res.State, res.Failure = RoundFailed, s.Last.Reason
+		}
+	}
+	if len(s.Deferred) > 0 {
+		res.State = "deferred"
+	}
+	for _, scope := range scopes(s.Active) {
+		res.State, res.RoundID, res.Failure = "running", s.Active[scope].RoundID, ""
+	}
+	return res
+}
+
+// scopes returns a map's keys in order.
+func scopes[V any](m map[string]V) []string { return workflow.DeterministicKeys(m) }

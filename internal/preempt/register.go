@@ -1,0 +1,33 @@
+package preempt
+
+import (
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+)
+
+// Register adds the preemption workflows, the ledger and their activities to a worker.
+func Register(r worker.Registry, a *Activities) {
+	r.RegisterWorkflowWithOptions(Intake, workflow.RegisterOptions{Name: preemption.WorkflowName})
+	r.RegisterWorkflowWithOptions(Round, workflow.RegisterOptions{Name: RoundType})
+	r.RegisterWorkflowWithOptions(ledger.Workflow, workflow.RegisterOptions{Name: ledger.WorkflowType})
+	if a == nil {
+		return // replay needs no activities
+	}
+	r.RegisterActivityWithOptions(a.PlanRound, activity.RegisterOptions{Name: "PlanRound"})
+	r.RegisterActivityWithOptions(a.EvictVMs, activity.RegisterOptions{Name: "EvictVMs"})
+	r.RegisterActivityWithOptions(a.AwaitVMs, activity.RegisterOptions{Name: "AwaitVMs"})
+	r.RegisterActivityWithOptions(a.SendPreemptedEvent, activity.RegisterOptions{Name: "SendPreemptedEvent"})
+	// Local activities.
+	r.RegisterActivityWithOptions(a.DecodeMessages, activity.RegisterOptions{Name: "DecodeMessages"})
+	r.RegisterActivityWithOptions(a.StartRound, activity.RegisterOptions{Name: "StartRound"})
+	r.RegisterActivityWithOptions(a.RaiseRound, activity.RegisterOptions{Name: "RaiseRound"})
+	r.RegisterActivityWithOptions(a.CompleteRound, activity.RegisterOptions{Name: "CompleteRound"})
+	r.RegisterActivityWithOptions(a.LookAtRound, activity.RegisterOptions{Name: "LookAtRound"})
+	r.RegisterActivityWithOptions(a.SignalsAfterCancel, activity.RegisterOptions{Name: "SignalsAfterCancel"})
+	owners := &ledger.Activities{Client: a.Temporal}
+	r.RegisterActivityWithOptions(owners.ClosedOwners, activity.RegisterOptions{Name: "ClosedOwners"})
+}

@@ -1,0 +1,56 @@
+package preempt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"go.temporal.io/sdk/temporal"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// ReplyInput is a reply to be sent.
+type ReplyInput struct {
+	Target    string       `json:"target"`
+	ID        string       `json:"id"` // the same at each attempt
+	Time      time.Time    `json:"time"`
+	Attribute Attribute    `json:"attribute"`
+	VMs       []policy.Ref `json:"virtualMachines"`
+}
+
+// replyData is the data of the documented event: the attribute's fields and the VMs.
+type replyData struct {
+	Attribute
+	VirtualMachines []policy.Ref `json:"virtualMachines"`
+}
+
+// SendPreemptedEvent sends the documented CloudEvent to a reply address.
+func (a *Activities) SendPreemptedEvent(ctx context.Context, in ReplyInput) error {
+	e := event.New()
+	e.SetID(in.ID)
+	e.SetSource(a.Settings.EventSource)
+	e.SetType(preemption.PreemptedEventType)
+	e.SetTime(in.Time.UTC())
+	if err := e.SetData(event.ApplicationJSON, replyData{Attribute: in.Attribute, VirtualMachines: in.VMs}); err != nil {
+		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("build the reply %s: %v", in.ID, err), "Reply", nil)
+	}
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("build the reply %s: %v", in.ID, err), "Reply", nil)
+	}
+	err = a.Notify.Send(ctx, in.Target, raw)
+	var failed *notify.Error
+	if errors.As(err, &failed) && failed.Permanent {
+		return temporal.NewNonRetryableApplicationError(err.Error(), "ReplyRefused", nil)
+	}
+	if err == nil {
+		a.logger(ctx).Info("reply sent", "id", in.ID, "target", in.Target, "vms", len(in.VMs))
+	}
+	return err
+}

@@ -1,0 +1,260 @@
+package preempt
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// Message is one thing that reached the intake, not yet looked at.
+type Message struct {
+	Alarm bool            `json:"alarm,omitempty"` // an AlarmChange; otherwise a WorkflowRequest
+	JSON  json.RawMessage `json:"json"`
+	Again int             `json:"again,omitempty"` // how many more of the same came right behind it
+}
+
+// Decoded is what a message says, or why it is rejected.
+type Decoded struct {
+	Demand   *Demand `json:"demand,omitempty"`
+	Change   *Change `json:"change,omitempty"` // an alarm change; with no demand: a fall or gray
+	From     string  `json:"from,omitempty"`
+	Rejected string  `json:"rejected,omitempty"`
+}
+
+// Decode is the result of DecodeMessages: one Decoded per message, and what to pin beside them.
+type Decode struct {
+	Decoded []Decoded `json:"decoded"`
+	Timing  Timing    `json:"timing"`
+	Attrs   bool      `json:"attrs"` // the search attributes are registered in this namespace
+}
+
+// wireRequest is a WorkflowRequest whose event stays as it came.
+type wireRequest struct {
+	Tag         string          `json:"tag"`
+	Criticality string          `json:"criticality"`
+	Event       json.RawMessage `json:"event"`
+	ReplyTo     string          `json:"replyTo"`
+	ID          string          `json:"id"`
+	Origin      string          `json:"origin"`
+	Policy      string          `json:"policy"`
+}
+
+// Bounds of a request's texts.
+const (
+	maxTag   = 512
+	maxID    = 512
+	maxReply = 2048
+)
+
+// DecodeMessages validates what reached the intake. It reads nothing but its argument and the worker's
+// configuration; being an activity, its verdict is recorded, so that a later version of the decoder
+// cannot change what a running workflow has seen. It never fails: a bad message is a rejection.
+func (a *Activities) DecodeMessages(_ context.Context, messages []Message) (Decode, error) {
+	out := Decode{Timing: a.Settings.Timing, Attrs: a.attributesRegistered()}
+	for _, m := range messages {
+		var d Decoded
+		var err error
+		if m.Alarm {
+			d, err = a.decodeAlarm(m.JSON)
+		} else {
+			d, err = a.decodeRequest(m.JSON)
+		}
+		if err != nil {
+			d = Decoded{Rejected: err.Error()}
+		}
+		out.Decoded = append(out.Decoded, d)
+	}
+	return out, nil
+}
+
+func (a *Activities) decodeRequest(raw []byte) (Decoded, error) {
+	var w wireRequest
+	if err := json.Unmarshal(raw, &w); err != nil {
+		return Decoded{}, fmt.Errorf("the request is no WorkflowRequest: %w", err)
+	}
+	d, err := a.demand(w)
+	if err != nil {
+		return Decoded{}, err
+	}
+	out := Decoded{Demand: &d}
+	if len(w.Event) == 0 || bytes.Equal(w.Event, []byte("null")) {
+		return out, finish(&d, w)
+	}
+	if err := scopeFromEvent(&d, &out, w); err != nil {
+		return Decoded{}, err
+	}
+	return out, finish(&d, w)
+}
+
+// demand checks everything of a request but its event.
+func (a *Activities) demand(w wireRequest) (Demand, error) {
+	var errs []error
+	tag := strings.TrimSpace(w.Tag)
+	switch {
+	case tag == "":
+		errs = append(errs, errors.New("tag is empty: name the tag that marks preemptible VMs"))
+	case len(tag) > maxTag:
+		errs = append(errs, fmt.Errorf("tag is %d bytes long: at most %d are taken", len(tag), maxTag))
+	case len(a.Settings.AllowedTags) > 0 && !slices.Contains(a.Settings.AllowedTags, tag):
+		errs = append(errs, fmt.Errorf("tag %q is not among the allowed tags %q of this worker (limits.allowedTags)", tag, a.Settings.AllowedTags))
+	}
+	crit := preemption.Criticality(w.Criticality)
+	limit := a.Settings.MaxCriticality
+	if crit.Rank() == 0 {
+		errs = append(errs, fmt.Errorf("unknown criticality %q: use LOW, MEDIUM or HIGH", clip(w.Criticality)))
+	} else if limit != "" && crit.Rank() > limit.Rank() {
+		errs = append(errs, fmt.Errorf("criticality %s is above %s, the most this worker takes (limits.maxCriticality)", crit, limit))
+	}
+	if len(w.ID) > maxID {
+		errs = append(errs, fmt.Errorf("id is %d bytes long: at most %d are taken", len(w.ID), maxID))
+	}
+	if err := checkReply(w.ReplyTo); err != nil {
+		errs = append(errs, err)
+	}
+	name := w.Policy
+	if name == "" {
+		name = "default"
+	}
+	p, ok := a.Settings.Policies[name]
+	if !ok {
+		errs = append(errs, fmt.Errorf("unknown policy %q: the worker's file has no such policy", clip(name)))
+	}
+	return Demand{
+		Tag: tag, Criticality: crit, ReplyTo: w.ReplyTo, Event: w.Event, Policy: p, PolicyName: name, PolicyHash: p.Hash(),
+		Person: w.Origin == preemption.OriginPerson,
+	}, errors.Join(errs...)
+}
+
+func checkReply(reply string) error {
+	if reply == "" {
+		return nil
+	}
+	u, err := url.Parse(reply)
+	if err != nil || len(reply) > maxReply || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("replyTo %q is no http or https URL", clip(reply))
+	}
+	return nil
+}
+
+// scopeFromEvent validates the event and takes scope, level and ids from it.
+func scopeFromEvent(d *Demand, out *Decoded, w wireRequest) error {
+	e, err := preemption.ParseEvent(w.Event)
+	if err != nil {
+		return err
+	}
+	d.EventID = e.ID()
+	d.RequestID = e.Source() + "|" + e.ID()
+	al, err := alarm.FromCloudEvent(w.Event)
+	switch {
+	case errors.Is(err, alarm.ErrNotAlarm):
+		d.Person = true
+		return nil
+	case err != nil:
+		return err
+	}
+	d.Change = changeOf(al)
+	if key := al.Key(); key != "" {
+		d.RequestID = key
+	}
+	switch scope := al.Scope(); d.Policy.Scope {
+	case policy.ScopeAll:
+		d.Change.Scope = ""
+	case policy.ScopeHost:
+		if al.Host.Zero() {
+			return fmt.Errorf("policy %q works by host, and the event of alarm %q names none", d.PolicyName, al.Name)
+		}
+		setScope(d, al.Host)
+	default:
+		if scope.Zero() {
+			return fmt.Errorf("the event of alarm %q names neither a cluster nor a host to work on", al.Name)
+		}
+		setScope(d, scope)
+	}
+	if !al.Up() {
+		d.Person = true // somebody asks although the alarm is not up
+	}
+	if !d.Person {
+		out.Change, out.From = d.Change, al.From
+	}
+	return nil
+}
+
+func setScope(d *Demand, o alarm.Object) {
+	d.Scope, d.ScopeName = policy.Ref{Type: o.Type, Value: o.Value}, o.Name
+	d.Change.Scope = d.Scope.String()
+}
+
+func changeOf(al alarm.Alarm) *Change {
+	return &Change{Alarm: al.Name, Entity: al.Entity.Ref(), To: al.To, Time: al.Time.UTC(), EventKey: al.EventKey}
+}
+
+// finish gives the demand its id: the client's, the event's, or one made of the request itself.
+func finish(d *Demand, w wireRequest) error {
+	if w.ID != "" {
+		d.RequestID = "id|" + w.ID
+	}
+	if d.Change == nil {
+		d.Person = true
+	}
+	return nil
+}
+
+// decodeAlarm reads an AlarmChange. A rise must carry the request to act on.
+func (a *Activities) decodeAlarm(raw []byte) (Decoded, error) {
+	var c preemption.AlarmChange
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return Decoded{}, fmt.Errorf("the alarm change is no AlarmChange: %w", err)
+	}
+	if c.Alarm == "" || c.Entity == "" {
+		return Decoded{}, errors.New("the alarm change names no alarm or no entity")
+	}
+	switch c.To {
+	case alarm.Gray, alarm.Green, alarm.Yellow, alarm.Red:
+	default:
+		return Decoded{}, fmt.Errorf("the change of alarm %q has colour %q: want gray, green, yellow or red", clip(c.Alarm), clip(c.To))
+	}
+	change := &Change{Alarm: c.Alarm, Entity: c.Entity, Scope: c.Scope, To: c.To, Time: c.Time.UTC(), EventKey: c.EventKey}
+	out := Decoded{Change: change, From: c.From}
+	if len(c.Request) == 0 {
+		return out, nil
+	}
+	d, err := a.decodeRequest(c.Request)
+	if err != nil {
+		return Decoded{}, fmt.Errorf("the change of alarm %q: %w", clip(c.Alarm), err)
+	}
+	d.Demand.Change, d.Demand.Person = change, false
+	if ref, ok := policy.ParseRef(c.Scope); ok {
+		d.Demand.Scope = ref
+	}
+	if d.Demand.RequestID == "" {
+		d.Demand.RequestID = fmt.Sprintf("%s|%s|%s|%s|%d", c.Alarm, c.Scope, c.Entity, c.Time.UTC().Format(time.RFC3339Nano), c.EventKey)
+	}
+	out.Demand = d.Demand
+	return out, nil
+}
+
+// clip shortens untrusted text for messages and logs.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "…"
+	}
+	return s
+}
+
+// roundID derives a round's workflow id from its request, so that the same request never runs twice.
+func roundID(intakeID, requestID string, sequence int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", requestID, sequence))
+	return "round-" + hex.EncodeToString(sum[:6]) + "-" + intakeID
+}

@@ -1,0 +1,311 @@
+package preempt
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// Round is the workflow that carries out one plan: it plans, reserves, evicts, verifies, annotates and
+// reports. It is independent of its intake, which may be cancelled, time out or be terminated meanwhile.
+// It fails only with its RoundResult as the error's details.
+func Round(ctx workflow.Context, in RoundInput) (RoundResult, error) {
+	r := newRound(ctx, in)
+	if err := workflow.SetQueryHandler(ctx, RoundStateQuery, func() (RoundResult, error) { return r.snapshot(), nil }); err != nil {
+		return RoundResult{}, err
+	}
+	workflow.Go(r.ctx, r.listen)
+	workflow.Go(ctx, r.listenCancel)
+	r.show()
+	if err := r.carryOut(); err != nil {
+		return r.fail(err)
+	}
+	return r.conclude()
+}
+
+// round is the state of one run of the workflow.
+type round struct {
+	ctx    workflow.Context // never cancelled: a cancellation of the workflow is a withdrawal
+	in     RoundInput
+	result RoundResult
+	order  []policy.Ref // targets in plan order
+
+	criticality preemption.Criticality // as asked for, or raised since
+	withdrawn   bool
+	withdrawnAt time.Time
+	interrupt   workflow.CancelFunc // ends the step under way that may be cut short; nil: none
+	pending     []ActTarget         // asked to shut down
+	unsure      bool                // the last look at the pending VMs was lost
+	late        []ActTarget         // ignored their shutdown
+}
+
+func newRound(ctx workflow.Context, in RoundInput) *round {
+	own, _ := workflow.NewDisconnectedContext(ctx)
+	info := workflow.GetInfo(ctx)
+	d := in.Demand
+	return &round{
+		ctx: own, in: in, criticality: d.Criticality,
+		result: RoundResult{
+			RoundID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID, IntakeID: in.IntakeID,
+			State: RoundPlanning, Tag: d.Tag, Criticality: d.Criticality, Alarm: d.Alarm(),
+			Scope: d.Scope, ScopeName: d.ScopeName, PolicyName: d.PolicyName, PolicyHash: d.PolicyHash,
+			StartedAt: workflow.Now(ctx).UTC(), Targets: []VMOutcome{}, Spared: []policy.Spared{},
+		},
+	}
+}
+
+// listen takes changes of urgency from the intake.
+func (r *round) listen(ctx workflow.Context) {
+	ch := workflow.GetSignalChannel(ctx, RoundSignal)
+	for {
+		var c RoundChange
+		if !ch.Receive(ctx, &c) {
+			return
+		}
+		if c.Withdraw {
+			r.withdraw(c.Reason)
+		} else {
+			r.raise(c)
+		}
+	}
+}
+
+// listenCancel takes a cancellation of the round itself for a withdrawal.
+func (r *round) listenCancel(ctx workflow.Context) {
+	ctx.Done().Receive(ctx, nil)
+	r.withdraw("the round was cancelled")
+}
+
+func (r *round) withdraw(reason string) {
+	if r.withdrawn {
+		return
+	}
+	r.withdrawn, r.withdrawnAt = true, workflow.Now(r.ctx)
+	r.note("withdrawn: " + reason)
+	r.cutShort()
+}
+
+func (r *round) raise(c RoundChange) {
+	if c.Criticality.Rank() <= r.criticality.Rank() || r.withdrawn {
+		return
+	}
+	r.criticality = c.Criticality
+	r.result.Criticality = c.Criticality
+	r.note(fmt.Sprintf("raised to %s: %s", c.Criticality, c.Reason))
+	// An eviction under way is not cut short by a raise; only the wait for guests is.
+	if r.result.State == RoundWaiting {
+		r.cutShort()
+	}
+}
+
+func (r *round) note(text string) {
+	r.result.Changes = append(r.result.Changes, workflow.Now(r.ctx).UTC().Format(time.RFC3339)+" "+text)
+	workflow.GetLogger(r.ctx).Info(text, "alarm", r.result.Alarm, "cluster", r.result.Scope.String())
+}
+
+func (r *round) cutShort() {
+	if r.interrupt != nil {
+		r.interrupt()
+	}
+}
+
+// treatment is what the criticality means now.
+func (r *round) treatment() policy.Treatment {
+	t, _ := r.in.Demand.Policy.Criticality.For(string(r.criticality))
+	return t
+}
+
+// carryOut plans and acts, and plans again where vCenter was away for so long that the plan went stale.
+func (r *round) carryOut() error {
+	for {
+		plan, err := r.plan()
+		if err != nil {
+			return err
+		}
+		if r.looksOnly(plan) || len(plan.Targets) == 0 {
+			return nil
+		}
+		if r.withdrawn {
+			r.settleAll(plan.Targets, ReasonWithdrawn)
+			return nil
+		}
+		if stale := r.act(plan); !stale || r.withdrawn {
+			break
+		}
+		r.note("vCenter was away: planning again")
+	}
+	r.awaitGuests()
+	return nil
+}
+
+// plan has the plan computed and reserved, and takes over whom it spares.
+func (r *round) plan() (PlanResult, error) {
+	r.setState(RoundPlanning)
+	d := r.in.Demand
+	var plan PlanResult
+	var a *Activities
+	in := PlanInput{
+		Demand: d, RoundID: r.result.RoundID, Already: len(r.result.Targets) + len(r.pending),
+		Reserve: !d.DryRun && d.Policy.Mode == policy.ModeAct,
+	}
+	ctx := r.options(r.ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)
+	if err := workflow.ExecuteActivity(ctx, a.PlanRound, in).Get(ctx, &plan); err != nil {
+		return plan, err
+	}
+	r.result.Spared, r.result.SparedCount = plan.Spared, plan.SparedCount
+	if plan.ScopeName != "" {
+		r.result.ScopeName = plan.ScopeName
+	}
+	for _, t := range plan.Targets {
+		r.order = append(r.order, t.Ref)
+		r.result.Waiting = append(r.result.Waiting, t.Ref)
+	}
+	return plan, nil
+}
+
+// looksOnly ends a dry run, or a round whose policy only observes, with the plan as its result.
+func (r *round) looksOnly(plan PlanResult) bool {
+	switch {
+	case r.in.Demand.DryRun:
+		r.result.State = RoundPlanned
+	case r.in.Demand.Policy.Mode == policy.ModeObserve:
+		r.result.State = RoundObserved
+	default:
+		return false
+	}
+	for _, t := range plan.Targets {
+		r.add(VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: "would_" + r.treatment().Action, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB})
+	}
+	return true
+}
+
+// act evicts the plan's targets. It returns true when some were left untouched for a new plan.
+func (r *round) act(plan PlanResult) (stale bool) {
+	r.setState(RoundActing)
+	t := r.treatment()
+	targets := make([]ActTarget, 0, len(plan.Targets))
+	for _, p := range plan.Targets {
+		targets = append(targets, ActTarget{Target: p})
+	}
+	in := r.actInput(targets)
+	in.Action, in.ForceTools, in.PlannedAt = t.Action, t.ThenForce, plan.PlannedAt
+	res := r.evict(in, fmt.Sprintf("%s: %d VMs", t.Action, len(targets)))
+	r.pending = append(r.pending, res.Pending...)
+	for _, again := range res.Replan {
+		r.forget(again.Ref)
+	}
+	return len(res.Replan) > 0
+}
+
+// forget takes a target out that a new plan decides about.
+func (r *round) forget(ref policy.Ref) {
+	is := func(other policy.Ref) bool { return other == ref }
+	r.order = slices.DeleteFunc(r.order, is)
+	r.result.Waiting = slices.DeleteFunc(r.result.Waiting, is)
+}
+
+func (r *round) actInput(targets []ActTarget) ActInput {
+	d := r.in.Demand
+	return ActInput{
+		RoundID: r.result.RoundID, Tag: d.Tag, Scope: d.Scope, Targets: targets, Attribute: r.attribute(), Policy: d.Policy,
+	}
+}
+
+func (r *round) attribute() Attribute {
+	return Attribute{
+		Preempted: true, Tag: r.in.Demand.Tag, Criticality: r.criticality, WorkflowID: r.workflowID(),
+		WorkflowStarted: r.started().UTC(), Event: r.in.Demand.Event, RoundID: r.result.RoundID,
+		PolicyHash: r.result.PolicyHash,
+	}
+}
+
+// workflowID is the id that clients know: the intake's, or the round's own where it has none.
+func (r *round) workflowID() string {
+	if r.in.IntakeID != "" {
+		return r.in.IntakeID
+	}
+	return r.result.RoundID
+}
+
+func (r *round) started() time.Time {
+	if !r.in.IntakeRun.IsZero() {
+		return r.in.IntakeRun
+	}
+	return r.result.StartedAt
+}
+
+// evict runs EvictVMs so that a withdrawal reaches it, and takes over its outcomes. Where a cancellation
+// met it between two attempts, what it had done by then is looked up.
+func (r *round) evict(in ActInput, summary string) ActResult {
+	var a *Activities
+	ctx, cancel := workflow.WithCancel(r.ctx)
+	r.interrupt = cancel
+	if r.withdrawn {
+		cancel()
+	}
+	ctx = r.options(ctx, r.in.Timing.Outage, summary)
+	var res ActResult
+	err := workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
+	r.interrupt = nil
+	if temporal.IsCanceledError(err) {
+		in.Settle, in.StillOn = true, ReasonWithdrawn
+		settle := r.options(r.ctx, r.in.Timing.Outage, "look what was done before the withdrawal")
+		err = workflow.ExecuteActivity(settle, a.EvictVMs, in).Get(settle, &res)
+	}
+	if err != nil {
+		for _, t := range in.Targets {
+			o := outcome(t, OutcomeFailed)
+			o.Reason = "the eviction step failed, look at the VM: " + err.Error()
+			res.Outcomes = append(res.Outcomes, o)
+		}
+	}
+	for _, o := range res.Outcomes {
+		r.add(o)
+	}
+	return res
+}
+
+// add records an outcome. What a target's outcome replaces is what was known of it before.
+func (r *round) add(o VMOutcome) {
+	is := func(other VMOutcome) bool { return other.Ref == o.Ref }
+	r.result.Targets = append(slices.DeleteFunc(r.result.Targets, is), o)
+	r.result.Waiting = slices.DeleteFunc(r.result.Waiting, func(ref policy.Ref) bool { return ref == o.Ref })
+	slices.SortStableFunc(r.result.Targets, func(a, b VMOutcome) int {
+		return slices.Index(r.order, a.Ref) - slices.Index(r.order, b.Ref)
+	})
+	r.tally()
+	r.show()
+}
+
+func (r *round) tally() {
+	r.result.FreedCPUMHz, r.result.FreedMemMB = 0, 0
+	for _, t := range r.result.Targets {
+		if t.Ours() {
+			r.result.FreedCPUMHz += t.CPUMHz
+			r.result.FreedMemMB += t.MemoryMB
+		}
+	}
+}
+
+func (r *round) settleAll(targets []policy.Target, reason string) {
+	for _, t := range targets {
+		r.add(VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: OutcomeSpared, Reason: reason, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB})
+	}
+}
+
+// options bounds an activity: by time in all, by heartbeats, and not by attempts, for an outage is waited
+// out; each step bounds its own attempts on an object.
+func (r *round) options(ctx workflow.Context, each time.Duration, summary string) workflow.Context {
+	t := r.in.Timing
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: each, ScheduleToCloseTimeout: t.Outage + each, HeartbeatTimeout: t.Heartbeat,
+		WaitForCancellation: true, Summary: summary,
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: t.Retry, BackoffCoefficient: 1.5, MaximumInterval: 5 * t.Retry},
+	})
+}

@@ -1,0 +1,220 @@
+package preempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// conclude ends a round that could be carried out: it frees the scope, tells the intake, sends the reply,
+// and looks on for late guests.
+func (r *round) conclude() (RoundResult, error) {
+	final := r.verdict()
+	r.result.EndedAt = workflow.Now(r.ctx).UTC()
+	r.release()
+	told := r.result
+	told.State = final
+	r.tell(told)
+	changed := r.reply("")
+	if r.lateWatch() {
+		r.result.EndedAt = workflow.Now(r.ctx).UTC()
+		changed = r.reply("-late") || changed
+		final = r.verdict()
+		changed = true
+	}
+	r.setState(final)
+	if changed {
+		r.tell(r.result)
+	}
+	if final == RoundFailed {
+		return RoundResult{}, temporal.NewNonRetryableApplicationError(r.result.Reason, errRound, nil, r.result)
+	}
+	return r.result, nil
+}
+
+// fail ends a round that could not be carried out.
+func (r *round) fail(err error) (RoundResult, error) {
+	kind, text := errRound, err.Error()
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		kind, text = app.Type(), app.Message()
+	}
+	r.result.Reason = text
+	r.result.EndedAt = workflow.Now(r.ctx).UTC()
+	r.setState(RoundFailed)
+	r.release()
+	r.tell(r.result)
+	workflow.GetLogger(r.ctx).Error("the round failed", "reason", text, "kind", kind)
+	return RoundResult{}, temporal.NewNonRetryableApplicationError(text, kind, nil, r.result)
+}
+
+// verdict is the final state, with its reason in words.
+func (r *round) verdict() string {
+	failed, ours := r.result.Count(OutcomeFailed), len(r.result.Preempted())
+	switch {
+	case r.result.State == RoundPlanned || r.result.State == RoundObserved:
+		return r.result.State
+	case failed > 0 && ours == 0:
+		r.result.Reason = fmt.Sprintf("all %d VMs that were acted on failed", failed)
+		return RoundFailed
+	case failed > 0:
+		r.result.Reason = fmt.Sprintf("%d of %d VMs failed", failed, len(r.result.Targets))
+		return RoundPartial
+	case r.withdrawn:
+		r.result.Reason = "withdrawn before its end"
+		return RoundWithdrawn
+	case len(r.result.Targets) == 0:
+		r.result.Reason = "no VM was eligible"
+		return RoundEmpty
+	}
+	return RoundCompleted
+}
+
+// CompleteRound tells the ledger that a round has ended.
+func (a *Activities) CompleteRound(ctx context.Context, req ledger.CompleteRequest) error {
+	return a.ledger().Complete(ctx, req)
+}
+
+// release frees scope and VMs in the ledger. A round that looked on only holds nothing.
+func (r *round) release() {
+	if r.in.Demand.DryRun {
+		return
+	}
+	var a *Activities
+	ctx := workflow.WithLocalActivityOptions(r.ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout: 10 * time.Second, ScheduleToCloseTimeout: 10 * time.Minute,
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second},
+	})
+	req := ledger.CompleteRequest{
+		Owner: r.result.RoundID, Scope: r.in.Demand.Scope.String(), Preempted: len(r.result.Preempted()),
+		Rank: r.criticality.Rank(), Cooldown: r.in.Demand.Policy.Cooldown.D(),
+	}
+	if err := workflow.ExecuteLocalActivity(ctx, a.CompleteRound, req).Get(ctx, nil); err != nil {
+		workflow.GetLogger(r.ctx).Error("the ledger could not be told that the round ended; it will find out by itself", "error", err)
+	}
+}
+
+// tell signals the result to the intake, if that still lives.
+func (r *round) tell(result RoundResult) {
+	if r.in.IntakeID == "" {
+		return
+	}
+	err := workflow.SignalExternalWorkflow(r.ctx, r.in.IntakeID, "", RoundDoneSignal, result).Get(r.ctx, nil)
+	if err != nil {
+		workflow.GetLogger(r.ctx).Info("the intake has ended; the result stays with the round", "intake", r.in.IntakeID, "reason", err)
+	}
+}
+
+// reply sends the documented CloudEvent where an address was given and something was preempted. It
+// returns whether the result changed.
+func (r *round) reply(suffix string) (changed bool) {
+	d, vms := r.in.Demand, r.result.Preempted()
+	if d.ReplyTo == "" || len(vms) == 0 {
+		return false
+	}
+	r.setState(RoundReporting)
+	attr := r.attribute()
+	for _, t := range r.result.Targets {
+		attr.ForcedShutdown = attr.ForcedShutdown || t.Ours() && t.Forced
+	}
+	if r.in.Sequence > 1 {
+		suffix += fmt.Sprintf("-%d", r.in.Sequence)
+	}
+	in := ReplyInput{
+		Target: d.ReplyTo, ID: r.workflowID() + "-" + d.EventID + suffix, Time: workflow.Now(r.ctx), Attribute: attr, VMs: vms,
+	}
+	ctx := workflow.WithActivityOptions(r.ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 30 * time.Second, ScheduleToCloseTimeout: r.in.Timing.ReplyFor, Summary: "reply to " + clip(d.ReplyTo),
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: r.in.Timing.Retry, BackoffCoefficient: 2, MaximumInterval: time.Minute},
+	})
+	var a *Activities
+	if err := workflow.ExecuteActivity(ctx, a.SendPreemptedEvent, in).Get(ctx, nil); err != nil {
+		r.result.ReplyError = err.Error()
+		workflow.GetLogger(r.ctx).Error("the reply could not be delivered", "target", d.ReplyTo, "error", err)
+		return true
+	}
+	r.result.ReplySent, r.result.ReplyError = true, ""
+	return true
+}
+
+// setState records the state for queries, for the list of workflows and for the details page.
+func (r *round) setState(state string) {
+	if r.result.State == state {
+		return
+	}
+	r.result.State = state
+	d := r.in.Demand
+	upsert(r.ctx, r.in.Attrs, d.Alarm(), d.Scope.String(), state)
+	r.show()
+}
+
+// upsert writes the memo, and the search attributes where they are registered.
+func upsert(ctx workflow.Context, attrs bool, alarmName, scope, state string) {
+	if err := workflow.UpsertMemo(ctx, map[string]any{"alarm": alarmName, "scope": scope, "state": state}); err != nil {
+		workflow.GetLogger(ctx).Warn("the memo was not written", "error", err)
+	}
+	if !attrs {
+		return
+	}
+	if err := workflow.UpsertTypedSearchAttributes(ctx, searchUpdates(alarmName, scope, state)...); err != nil {
+		workflow.GetLogger(ctx).Warn("the search attributes were not written", "error", err)
+	}
+}
+
+func searchUpdates(alarmName, scope, state string) []temporal.SearchAttributeUpdate {
+	updates := []temporal.SearchAttributeUpdate{temporal.NewSearchAttributeKeyKeyword(searchState).ValueSet(state)}
+	if alarmName != "" {
+		updates = append(updates, temporal.NewSearchAttributeKeyKeyword(searchAlarm).ValueSet(alarmName))
+	}
+	if scope != "" {
+		updates = append(updates, temporal.NewSearchAttributeKeyKeyword(searchScope).ValueSet(scope))
+	}
+	return updates
+}
+
+// snapshot is the result as it stands.
+func (r *round) snapshot() RoundResult { return r.result }
+
+// show writes the round's details page in Markdown.
+func (r *round) show() {
+	var b strings.Builder
+	res := r.result
+	b.WriteString(fmt.Sprintf("**%s** · tag `%s` · %s", res.State, res.Tag, res.Criticality))
+	if res.ScopeName != "" || !res.Scope.Zero() {
+		b.WriteString(fmt.Sprintf(" · scope %s (`%s`)", res.ScopeName, res.Scope))
+	}
+	if res.Alarm != "" {
+		b.WriteString(fmt.Sprintf(" · alarm `%s`", res.Alarm))
+	}
+	if res.Reason != "" {
+		b.WriteString(fmt.Sprintf("\n\n%s", res.Reason))
+	}
+	if len(res.Targets) > 0 {
+		b.WriteString("\n\n| VM | outcome | why |\n|---|---|---|\n")
+		for _, t := range res.Targets[:min(len(res.Targets), 50)] {
+			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", t.Name, t.Ref.Value, t.Outcome, t.Reason))
+		}
+	}
+	if len(res.Spared) > 0 {
+		b.WriteString("\n\nSpared:\n")
+		for _, s := range res.Spared[:min(len(res.Spared), 50)] {
+			b.WriteString(fmt.Sprintf("- %s (`%s`): %s\n", s.Name, s.Ref, policy.Reason.Explain(s.Reason)))
+		}
+	}
+	workflow.SetCurrentDetails(r.ctx, clipTo(b.String(), 18000))
+}
+
+func clipTo(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "\n…"
+}

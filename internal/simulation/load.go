@@ -1,0 +1,232 @@
+package simulation
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"sync"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// What a host uses without any VM, and how busy the clusters are at the start.
+const (
+	overheadMHz   = 400
+	overheadMB    = 2048
+	startCPU      = 60.0 // percent
+	startMemory   = 55.0
+	batchWeight   = 1.5 // of a tagged VM's CPU demand, against 1 of the others
+	bytesPerMB    = 1 << 20
+	hostMemoryMB  = hostMemory / bytesPerMB
+	hostTotalMHz  = hostMHz * hostCores
+	powerProperty = "runtime.powerState"
+)
+
+// load is what each VM asks for when it is on, and what was last told to the model.
+type load struct {
+	mu     sync.Mutex // guards the maps; a leaf
+	demand map[types.ManagedObjectReference]usage
+	place  map[types.ManagedObjectReference]types.ManagedObjectReference // VM to host
+	on     map[types.ManagedObjectReference]bool
+	told   map[types.ManagedObjectReference]usage
+
+	telling sync.Mutex // one at a time tells the model; never taken under an object's lock
+	changed chan struct{}
+}
+
+// usage is CPU in MHz and memory in MB.
+type usage struct{ mhz, mb float64 }
+
+func (u usage) plus(o usage) usage { return usage{u.mhz + o.mhz, u.mb + o.mb} }
+
+func (u usage) rounded() usage { return usage{math.Round(u.mhz), math.Round(u.mb)} }
+
+// startLoad gives every VM its demand and keeps the statistics up to date until Close.
+func (v *VCenter) startLoad() {
+	l := &v.load
+	l.demand, l.place = map[types.ManagedObjectReference]usage{}, map[types.ManagedObjectReference]types.ManagedObjectReference{}
+	l.on, l.told = map[types.ManagedObjectReference]bool{}, map[types.ManagedObjectReference]usage{}
+	l.changed = make(chan struct{}, 1)
+	for _, vm := range v.VMs() {
+		weight := 1.0
+		if vm.Tagged {
+			weight = batchWeight
+		}
+		l.demand[vm.Ref], l.place[vm.Ref], l.on[vm.Ref] = usage{weight, 1}, vm.Host, true
+	}
+	for _, c := range v.Inventory().Clusters {
+		if len(c.VMs) != 0 {
+			_ = v.SetClusterUsage(c.Name, startCPU, startMemory) // all its VMs are on
+		}
+	}
+	v.tell()
+	v.service.Context.Map.AddHandler(&powerWatch{load: l})
+	if !v.begin() {
+		return
+	}
+	go func() {
+		defer v.work.Done()
+		for {
+			select {
+			case <-v.done:
+				return
+			case <-l.changed:
+				v.tell()
+			}
+		}
+	}()
+}
+
+// SetClusterUsage scales what the cluster's VMs ask for so that the cluster is at these percentages of its hosts'
+// CPU and memory now; VMs that are off keep their share for when they come back. It needs a VM that is on. The
+// hosts' own overhead (400 MHz and 2048 MB each) is the least usage there is.
+func (v *VCenter) SetClusterUsage(cluster string, cpuPercent, memPercent float64) error {
+	c := v.Cluster(cluster)
+	if c.Name == "" {
+		return fmt.Errorf("set the usage of cluster %q: the simulated vCenter has none of that name; Inventory lists them", cluster)
+	}
+	if cpuPercent < 0 || memPercent < 0 {
+		return fmt.Errorf("set the usage of %s to %.1f %% CPU and %.1f %% memory: a percentage cannot be negative", cluster, cpuPercent, memPercent)
+	}
+	hosts := float64(len(c.Hosts))
+	want := usage{
+		max(0, hosts*(hostTotalMHz*cpuPercent/100-overheadMHz)),
+		max(0, hosts*(hostMemoryMB*memPercent/100-overheadMB)),
+	}
+	if err := v.load.scale(c, want); err != nil {
+		return err
+	}
+	v.tell()
+	return nil
+}
+
+func (l *load) scale(c Cluster, want usage) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var sum usage
+	for _, vm := range c.VMs {
+		if l.on[vm.Ref] {
+			sum = sum.plus(l.demand[vm.Ref])
+		}
+	}
+	if sum.mhz == 0 || sum.mb == 0 {
+		return fmt.Errorf("set the usage of %s: none of its VMs is on and asks for anything; power one on first", c.Name)
+	}
+	// Never quite zero, so that the VMs can be scaled up again.
+	cpu, mem := max(want.mhz/sum.mhz, 1e-9), max(want.mb/sum.mb, 1e-9)
+	for _, vm := range c.VMs {
+		d := l.demand[vm.Ref]
+		l.demand[vm.Ref] = usage{d.mhz * cpu, d.mb * mem}
+	}
+	return nil
+}
+
+// Usage is the cluster's use of its hosts' CPU and memory in percent, as its hosts' statistics will say in a
+// moment; 0 for an unknown cluster.
+func (v *VCenter) Usage(cluster string) (cpuPercent, memPercent float64) {
+	c := v.Cluster(cluster)
+	if len(c.Hosts) == 0 {
+		return 0, 0
+	}
+	now := v.load.now(v.Inventory())
+	var sum usage
+	for _, h := range c.Hosts {
+		sum = sum.plus(now[h.Ref])
+	}
+	n := float64(len(c.Hosts))
+	return 100 * sum.mhz / (n * hostTotalMHz), 100 * sum.mb / (n * hostMemoryMB)
+}
+
+// now is what each VM and host uses at this moment.
+func (l *load) now(inventory Inventory) map[types.ManagedObjectReference]usage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make(map[types.ManagedObjectReference]usage, len(l.demand))
+	for _, c := range inventory.Clusters {
+		for _, h := range c.Hosts {
+			out[h.Ref] = usage{overheadMHz, overheadMB}
+		}
+		for _, vm := range c.VMs {
+			var u usage
+			if l.on[vm.Ref] {
+				u = l.demand[vm.Ref].rounded()
+			}
+			out[vm.Ref] = u
+			host := l.place[vm.Ref]
+			out[host] = out[host].plus(u)
+		}
+	}
+	return out
+}
+
+// tell writes the statistics that changed since the last time into the model.
+func (v *VCenter) tell() {
+	l := &v.load
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	now := l.now(v.Inventory())
+	for ref, u := range now {
+		if u != l.told[ref] {
+			v.tellOne(ref, u)
+		}
+	}
+	l.told = maps.Clone(now)
+}
+
+func (v *VCenter) tellOne(ref types.ManagedObjectReference, u usage) {
+	ctx := v.context("")
+	obj := ctx.Map.Get(ref)
+	cpu, mem := int32(u.mhz), int32(u.mb)
+	changes := []types.PropertyChange{{Name: "summary.quickStats.overallCpuUsage", Val: cpu}}
+	switch obj.(type) {
+	case *simulator.HostSystem:
+		changes = append(changes, types.PropertyChange{Name: "summary.quickStats.overallMemoryUsage", Val: mem})
+	case *simulator.VirtualMachine:
+		changes = append(changes,
+			types.PropertyChange{Name: "summary.quickStats.overallCpuDemand", Val: cpu},
+			types.PropertyChange{Name: "summary.quickStats.guestMemoryUsage", Val: mem},
+			types.PropertyChange{Name: "summary.quickStats.hostMemoryUsage", Val: mem})
+	default:
+		return // removed meanwhile
+	}
+	ctx.WithLock(obj, func() { ctx.Update(obj, changes) })
+}
+
+// powerWatch hears from the simulator's registry that a VM went on or off, whoever did it.
+type powerWatch struct{ load *load }
+
+// Reference makes the watch an object of the registry.
+func (*powerWatch) Reference() types.ManagedObjectReference {
+	return types.ManagedObjectReference{Type: "SimulationLoad", Value: "load"}
+}
+
+// PutObject does nothing: new VMs have no demand.
+func (*powerWatch) PutObject(*simulator.Context, mo.Reference) {}
+
+// UpdateObject notes the power state; the object's lock is held, so the work is left to others.
+func (w *powerWatch) UpdateObject(_ *simulator.Context, obj mo.Reference, changes []types.PropertyChange) {
+	for _, c := range changes {
+		if state, ok := c.Val.(types.VirtualMachinePowerState); ok && c.Name == powerProperty {
+			w.note(obj.Reference(), state == on)
+		}
+	}
+}
+
+// RemoveObject forgets a VM.
+func (w *powerWatch) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {
+	if ref.Type == "VirtualMachine" {
+		w.note(ref, false)
+	}
+}
+
+func (w *powerWatch) note(ref types.ManagedObjectReference, powered bool) {
+	w.load.mu.Lock()
+	w.load.on[ref] = powered
+	w.load.mu.Unlock()
+	select {
+	case w.load.changed <- struct{}{}:
+	default: // one is pending already
+	}
+}

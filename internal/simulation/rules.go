@@ -1,0 +1,270 @@
+package simulation
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// rules are the faults and hooks to order, and the waits for updates that can be ended.
+type rules struct {
+	mu    sync.Mutex // a leaf
+	calls []*callRule
+	rest  []*restRule
+	hooks map[string][]func(types.ManagedObjectReference)
+	waits map[waitKey]waiter
+}
+
+type callRule struct {
+	method string
+	ref    *types.ManagedObjectReference
+	fault  types.BaseMethodFault
+	times  int
+}
+
+type restRule struct {
+	key    string
+	status int
+	times  int
+}
+
+type waitKey struct {
+	session   string
+	collector types.ManagedObjectReference
+}
+
+// waiter is the part of a property collector that ends its wait.
+type waiter interface {
+	CancelWaitForUpdates(*types.CancelWaitForUpdates) soap.HasFault
+}
+
+// FailCall lets the next times calls (-1: all) of the SOAP method (PowerOffVM_Task, SetField, ...) on ref (nil: on
+// any object) answer the fault. The object of SetField is the entity it writes to. Times 0 withdraws the rules of
+// that method and object.
+func (v *VCenter) FailCall(method string, ref *types.ManagedObjectReference, fault types.BaseMethodFault, times int) {
+	v.rules.mu.Lock()
+	defer v.rules.mu.Unlock()
+	if times == 0 {
+		v.rules.calls = slices.DeleteFunc(v.rules.calls, func(r *callRule) bool {
+			return r.method == method && sameRef(r.ref, ref)
+		})
+		return
+	}
+	v.rules.calls = append(v.rules.calls, &callRule{method: method, ref: ref, fault: fault, times: times})
+}
+
+// FailREST lets the next times REST calls (-1: all) with that key, as Calls names it, answer the HTTP status.
+func (v *VCenter) FailREST(key string, status, times int) {
+	v.rules.mu.Lock()
+	defer v.rules.mu.Unlock()
+	v.rules.rest = append(v.rules.rest, &restRule{key: key, status: status, times: times})
+}
+
+// Hook calls fn with the object (of SetField: the entity) before each call of the SOAP method is served. It runs
+// in the call's goroutine and without any lock, so it may change the model or stop the caller's world.
+func (v *VCenter) Hook(method string, fn func(ref types.ManagedObjectReference)) {
+	v.rules.mu.Lock()
+	defer v.rules.mu.Unlock()
+	if v.rules.hooks == nil {
+		v.rules.hooks = map[string][]func(types.ManagedObjectReference){}
+	}
+	v.rules.hooks[method] = append(v.rules.hooks[method], fn)
+}
+
+// ClearRules withdraws all of FailCall, FailREST, FailTask and Hook.
+func (v *VCenter) ClearRules() {
+	v.rules.mu.Lock()
+	v.rules.calls, v.rules.rest, v.rules.hooks = nil, nil, nil
+	v.rules.mu.Unlock()
+	v.machines.clearFaults()
+}
+
+func sameRef(a, b *types.ManagedObjectReference) bool {
+	return a == b || (a != nil && b != nil && *a == *b)
+}
+
+func (r *rules) fault(method string, ref types.ManagedObjectReference) types.BaseMethodFault {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rule := range r.calls {
+		if rule.times != 0 && rule.method == method && (rule.ref == nil || *rule.ref == ref) {
+			rule.times = spend(rule.times)
+			return rule.fault
+		}
+	}
+	return nil
+}
+
+func (r *rules) restStatus(key string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rule := range r.rest {
+		if rule.times != 0 && rule.key == key {
+			rule.times = spend(rule.times)
+			return rule.status
+		}
+	}
+	return 0
+}
+
+// spend takes one of a number of times, of which a negative number is endless.
+func spend(times int) int {
+	if times > 0 {
+		return times - 1
+	}
+	return times
+}
+
+func (r *rules) hooksOf(method string) []func(types.ManagedObjectReference) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.hooks[method])
+}
+
+func (r *rules) keepWait(key waitKey, w waiter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waits == nil {
+		r.waits = map[waitKey]waiter{}
+	}
+	r.waits[key] = w
+}
+
+func (r *rules) cancelWait(key waitKey) {
+	r.mu.Lock()
+	w := r.waits[key]
+	r.mu.Unlock()
+	if w != nil {
+		w.CancelWaitForUpdates(&types.CancelWaitForUpdates{This: key.collector})
+	}
+}
+
+func (r *rules) forgetWait(key waitKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.waits, key)
+}
+
+// intercept sees every decoded SOAP call before the simulator dispatches it: the simulator's Registry.Handler.
+func (v *VCenter) intercept(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
+	if ctx.Session == nil && method.Name != "Login" {
+		return nil, nil // the simulator refuses it, or serves what needs no session
+	}
+	object := objectOf(method)
+	for _, hook := range v.rules.hooksOf(method.Name) {
+		hook(object)
+	}
+	if fault := v.rules.fault(method.Name, object); fault != nil {
+		return nil, fault
+	}
+	if object.Type == "VirtualMachine" {
+		return nil, v.interceptVM(ctx, method, object)
+	}
+	switch req := method.Body.(type) {
+	case *types.SetField:
+		if ctx.Map.Get(req.Entity) == nil {
+			return nil, &types.ManagedObjectNotFound{Obj: req.Entity}
+		}
+	case *types.PowerOnMultiVM_Task:
+		v.serveWith(ctx, &powerOnMany{Self: method.This, vcenter: v})
+	case *types.WaitForUpdatesEx, *types.WaitForUpdates:
+		if w, ok := ctx.Session.Get(method.This).(waiter); ok {
+			v.rules.keepWait(waitKey{ctx.Session.Key, method.This}, w)
+		}
+	case *types.QueryEvents:
+		if req.Filter.MaxCount == 0 {
+			req.Filter.MaxCount = 1000 // the simulator's 10 would hide most of the answer
+		}
+		shallow(&req.Filter)
+	case *types.CreateCollectorForEvents:
+		shallow(&req.Filter)
+	case *types.Logout:
+		v.allowCollectors()
+	}
+	return nil, nil
+}
+
+// objectOf is the object a call is about.
+func objectOf(method *simulator.Method) types.ManagedObjectReference {
+	if req, ok := method.Body.(*types.SetField); ok {
+		return req.Entity
+	}
+	return method.This
+}
+
+// interceptVM sends the calls that the simulator only fakes to a machine instead, and refuses those on a VM that is
+// gone (a hook may have removed it), on which the simulator would panic.
+func (v *VCenter) interceptVM(ctx *simulator.Context, method *simulator.Method, ref types.ManagedObjectReference) types.BaseMethodFault {
+	vm, ok := ctx.Map.Get(ref).(*simulator.VirtualMachine)
+	if !ok {
+		return &types.ManagedObjectNotFound{Obj: ref}
+	}
+	if method.Name == "SetField" {
+		return nil
+	}
+	if v.machines.disabled(ref, method.Name) {
+		return &types.MethodDisabled{Source: "simulation"}
+	}
+	if req, ok := method.Body.(*types.RelocateVM_Task); ok && !v.canRelocate(ctx, req) {
+		return &types.InvalidArgument{InvalidProperty: "spec.datastore"}
+	}
+	if overridden[method.Name] {
+		v.serveWith(ctx, &machine{Self: ref, vcenter: v, vm: vm})
+	}
+	return nil
+}
+
+// serveWith lets object serve this one request in place of the simulator's object of the same reference: the
+// simulator prefers an object of the session's registry, and each request has a copy of its session.
+func (v *VCenter) serveWith(ctx *simulator.Context, object mo.Reference) {
+	registry := simulator.NewRegistry()
+	registry.Put(object)
+	ctx.Session.Registry = registry
+}
+
+// canRelocate keeps the simulator from ending the process over a datastore that it does not have.
+func (v *VCenter) canRelocate(ctx *simulator.Context, req *types.RelocateVM_Task) bool {
+	if req.Spec.Datastore == nil {
+		return true
+	}
+	_, ok := ctx.Map.Get(*req.Spec.Datastore).(*simulator.Datastore)
+	return ok
+}
+
+// shallow lets a filter for all events below a cluster or datacenter match the events that name it: the same
+// events, but without the simulator's walk over the inventory, which takes no locks.
+func shallow(filter *types.EventFilterSpec) {
+	e := filter.Entity
+	if e != nil && (e.Entity.Type == "ClusterComputeResource" || e.Entity.Type == "Datacenter") {
+		e.Recursion = types.EventFilterSpecRecursionOptionSelf
+	}
+}
+
+// allowCollectors makes up for the event collectors that the simulator leaks when a session ends.
+func (v *VCenter) allowCollectors() {
+	ctx := v.context("")
+	m := ctx.Map.EventManager()
+	ctx.WithLock(m, func() { m.MaxCollector += 32 })
+}
+
+// TerminateSessions ends every SOAP and REST session: later calls with them answer NotAuthenticated and 401, waits
+// for updates under way too. The model lives on.
+func (v *VCenter) TerminateSessions() error {
+	ctx := v.context("")
+	manager := ctx.Map.SessionManager()
+	view, ok := ctx.Session.Get(manager.Self).(*simulator.SessionManager)
+	if ok {
+		for _, s := range view.SessionList {
+			res := manager.TerminateSession(ctx, &types.TerminateSession{This: manager.Self, SessionId: []string{s.Key}})
+			_ = res.(*methods.TerminateSessionBody) // NotFound: it logged out meanwhile
+		}
+	}
+	v.allowCollectors()
+	v.calls.endWaits()
+	return v.endRESTSessions()
+}

@@ -1,0 +1,180 @@
+package simulation
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"sync"
+
+	"github.com/vmware/govmomi/vapi/rest"
+	vapi "github.com/vmware/govmomi/vapi/simulator"
+	"github.com/vmware/govmomi/vapi/tags"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// tagStore is the part of the tag simulator that can be used without HTTP; its lock is the caller's business.
+type tagStore interface {
+	sync.Locker
+	AttachedObjects(string) ([]types.ManagedObjectReference, types.BaseMethodFault)
+	AttachTag(types.ManagedObjectReference, string) types.BaseMethodFault
+	DetachTag(types.ManagedObjectReference, string) types.BaseMethodFault
+	GetTagByCategoryAndName(string, string) (string, types.BaseMethodFault)
+}
+
+// startREST adds the tag simulator to the service.
+func (v *VCenter) startREST() {
+	patterns, h := vapi.New(v.service.Listen, v.service.Context.Map)
+	for _, p := range patterns {
+		v.service.Handle(p, h)
+	}
+	v.vapi = h
+}
+
+// CreateTag makes a tag, and its category if there is none of that name. Making a tag that exists does nothing.
+func (v *VCenter) CreateTag(category, name string) error {
+	if _, err := v.tagID(category, name); err == nil {
+		return nil
+	}
+	id, err := v.categoryID(category)
+	if err != nil {
+		return err
+	}
+	_, err = v.create("/rest/com/vmware/cis/tagging/tag", map[string]any{"create_spec": tags.Tag{Name: name, CategoryID: id}})
+	if err != nil {
+		return fmt.Errorf("create tag %q in category %q: %w", name, category, err)
+	}
+	return nil
+}
+
+// AttachTag puts the tag, which must exist, on an object.
+func (v *VCenter) AttachTag(category, tag string, ref types.ManagedObjectReference) error {
+	id, err := v.tagID(category, tag)
+	if err != nil {
+		return err
+	}
+	return v.withTags(func(s tagStore) error { return faultError("attach tag "+tag+" to "+ref.Value, s.AttachTag(ref, id)) })
+}
+
+// DetachTag takes the tag, which must exist, off an object.
+func (v *VCenter) DetachTag(category, tag string, ref types.ManagedObjectReference) error {
+	id, err := v.tagID(category, tag)
+	if err != nil {
+		return err
+	}
+	return v.withTags(func(s tagStore) error { return faultError("detach tag "+tag+" from "+ref.Value, s.DetachTag(ref, id)) })
+}
+
+// tagged are the objects that carry the tag.
+func (v *VCenter) tagged(category, tag string) (refs []types.ManagedObjectReference, err error) {
+	id, err := v.tagID(category, tag)
+	if err != nil {
+		return nil, err
+	}
+	err = v.withTags(func(s tagStore) error {
+		var fault types.BaseMethodFault
+		refs, fault = s.AttachedObjects(id)
+		return faultError("list the objects with tag "+tag, fault)
+	})
+	return refs, err
+}
+
+func (v *VCenter) tagID(category, tag string) (id string, err error) {
+	err = v.withTags(func(s tagStore) error {
+		var fault types.BaseMethodFault
+		if id, fault = s.GetTagByCategoryAndName(category, tag); fault != nil {
+			return fmt.Errorf("the simulated vCenter has no tag %q in a category %q; CreateTag makes it", tag, category)
+		}
+		return nil
+	})
+	return id, err
+}
+
+func (v *VCenter) withTags(fn func(tagStore) error) error {
+	store, ok := v.vapi.(tagStore)
+	if !ok {
+		return fmt.Errorf("the tag simulator is a %T, which cannot be used directly; this govmomi is not the one simulation was written for", v.vapi)
+	}
+	store.Lock()
+	defer store.Unlock()
+	return fn(store)
+}
+
+func (v *VCenter) categoryID(name string) (id string, err error) {
+	err = v.withField("Category", func(field any) {
+		for _, c := range field.(map[string]*tags.Category) {
+			if c.Name == name {
+				id = c.ID
+			}
+		}
+	})
+	if err != nil || id != "" {
+		return id, err
+	}
+	id, err = v.create("/rest/com/vmware/cis/tagging/category", map[string]any{"create_spec": tags.Category{
+		Name: name, Cardinality: "MULTIPLE", AssociableTypes: []string{"VirtualMachine"},
+	}})
+	if err != nil {
+		return "", fmt.Errorf("create tag category %q: %w", name, err)
+	}
+	return id, nil
+}
+
+// endRESTSessions ends every REST session.
+func (v *VCenter) endRESTSessions() error {
+	return v.withField("Session", func(field any) { clear(field.(map[string]*rest.Session)) })
+}
+
+// withField runs fn under the tag simulator's lock on one of the maps that it exports, on a type that it does not.
+func (v *VCenter) withField(name string, fn func(any)) error {
+	return v.withTags(func(s tagStore) error {
+		value := reflect.Indirect(reflect.ValueOf(s)).FieldByName(name)
+		switch field := value; {
+		case !field.IsValid() || !field.CanInterface():
+			return fmt.Errorf("the tag simulator has no field %s; this govmomi is not the one simulation was written for", name)
+		default:
+			fn(field.Interface())
+			return nil
+		}
+	})
+}
+
+// create posts a spec to the tag simulator in process, with a session of its own, and returns the id made.
+func (v *VCenter) create(path string, spec any) (string, error) {
+	session, err := v.postInProcess(sessionPath, "", nil)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = v.withField("Session", func(f any) { delete(f.(map[string]*rest.Session), session) }) }()
+	return v.postInProcess(path, session, spec)
+}
+
+const sessionPath = "/rest/com/vmware/cis/session"
+
+func (v *VCenter) postInProcess(path, session string, body any) (string, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return "", err
+	}
+	u := &url.URL{Scheme: "http", Host: "simulation", Path: path}
+	r, err := http.NewRequest(http.MethodPost, u.String(), bytes.NewReader(data)) //nolint:noctx // in process
+	if err != nil {
+		return "", err
+	}
+	r.SetBasicAuth(v.Username(), v.Password())
+	r.Header.Set("vmware-api-session-id", session)
+	answer := &recorder{header: http.Header{}, status: http.StatusOK}
+	v.vapi.ServeHTTP(answer, r)
+	if answer.status != http.StatusOK {
+		return "", fmt.Errorf("POST %s in process answers %d: %s", path, answer.status, answer.body.String())
+	}
+	var value struct {
+		Value string `json:"value"`
+	}
+	if err := json.Unmarshal(answer.body.Bytes(), &value); err != nil {
+		return "", fmt.Errorf("POST %s in process answers no id: %w", path, err)
+	}
+	return value.Value, nil
+}

@@ -1,0 +1,195 @@
+package vcenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/vapi/rest"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// call describes one call to vCenter for permits and errors.
+type call struct {
+	op     string // verb phrase, "power off"
+	object string // what it is done to
+	wait   bool   // a long poll, held back to half of the permits
+	write  bool   // must not be repeated by the transport on a broken connection
+	remedy string // what the operator can do
+}
+
+// soap performs one SOAP call; f must make exactly one, as it is what the permit, the time limit and
+// the repetition after a lost session stand for.
+func (g *Gateway) soap(ctx context.Context, c call, f func(context.Context, *soapSession) error) error {
+	return run(ctx, g, c, g.soapSlot, f)
+}
+
+// rest is soap for the REST API.
+func (g *Gateway) rest(ctx context.Context, c call, f func(context.Context, *rest.Client) error) error {
+	return run(ctx, g, c, g.restSlot, f)
+}
+
+func run[T any](ctx context.Context, g *Gateway, c call, s *slot[T], f func(context.Context, T) error) error {
+	if g.lifetime.Err() != nil {
+		return &Error{Op: c.op, Object: c.object, Kind: Unavailable, Err: errClosed}
+	}
+	release, err := g.permit(ctx, c.wait)
+	if err != nil {
+		return interrupted(c, err)
+	}
+	defer release()
+	limited, cancel := context.WithTimeoutCause(ctx, g.cfg.CallTimeout, errCallTimeout)
+	defer cancel()
+	if !c.write {
+		limited = withReplay(limited)
+	}
+	err = inSession(limited, s, f)
+	switch {
+	case err == nil:
+		g.contact.answered()
+		return nil
+	case ctx.Err() != nil:
+		return interrupted(c, ctx.Err())
+	case limited.Err() != nil:
+		err = fmt.Errorf("no answer within %s: %w", g.cfg.CallTimeout, errCallTimeout)
+	}
+	err = g.failure(c, err)
+	if KindOf(err).Outage() {
+		g.contact.failed(err)
+	} else {
+		g.contact.answered()
+	}
+	return err
+}
+
+// inSession runs f in the current session, and once more in a new one when the session was lost.
+func inSession[T any](ctx context.Context, s *slot[T], f func(context.Context, T) error) error {
+	for again := false; ; again = true {
+		session, generation, err := s.get(ctx)
+		if err != nil {
+			return err
+		}
+		err = f(ctx, session)
+		if !sessionLost(err) {
+			return err
+		}
+		s.drop(generation)
+		if again {
+			return err
+		}
+	}
+}
+
+var (
+	errCallTimeout = errors.New("vCenter call timed out")
+	errClosed      = errors.New("the gateway is closed")
+	errTaskFailed  = errors.New("the task failed without a reason")
+	errHistoryLost = errors.New("the session ended while reading")
+)
+
+// interrupted reports that the caller's context ended; errors.Is finds the context's error in it.
+func interrupted(c call, err error) error {
+	return fmt.Errorf("%s %s: %w", c.op, c.object, err)
+}
+
+// permit waits for the right to make a call.
+func (g *Gateway) permit(ctx context.Context, wait bool) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if wait {
+		if err := enter(ctx, g.waits); err != nil {
+			return nil, err
+		}
+	}
+	leave := func() {
+		if wait {
+			<-g.waits
+		}
+	}
+	if err := enter(ctx, g.permits); err != nil {
+		leave()
+		return nil, err
+	}
+	return func() { <-g.permits; leave() }, nil
+}
+
+// enter takes a place in a semaphore; those who wait are served in order.
+func enter(ctx context.Context, semaphore chan struct{}) error {
+	select {
+	case semaphore <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// pause sleeps, and is false when the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// contact remembers how the last calls went.
+type contact struct {
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+func (c *contact) answered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at, c.err = time.Now(), nil
+}
+
+func (c *contact) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func (c *contact) last() (time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at, c.err
+}
+
+// names remembers names of objects, for the texts of errors only.
+type names struct {
+	mu sync.Mutex
+	of map[policy.Ref]string
+}
+
+const maxNames = 20000
+
+func (n *names) learn(ref policy.Ref, name string) {
+	if name == "" {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.of == nil || len(n.of) > maxNames {
+		n.of = make(map[policy.Ref]string)
+	}
+	n.of[ref] = name
+}
+
+// describe writes vm-12 (web-1), or vm-12 when the name is not known.
+func (n *names) describe(ref policy.Ref) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if name := n.of[ref]; name != "" {
+		return fmt.Sprintf("%s (%s)", ref.Value, name)
+	}
+	return ref.Value
+}

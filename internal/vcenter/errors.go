@@ -1,0 +1,252 @@
+package vcenter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"reflect"
+
+	"github.com/vmware/govmomi/fault"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+	"github.com/vmware/govmomi/vim25/xml"
+)
+
+// Kind says what went wrong, in terms a caller can act on. The values are stable: they serve as error
+// types in histories and metrics.
+type Kind string
+
+// The kinds of errors.
+const (
+	TagNotFound      Kind = "TagNotFound"
+	TagAmbiguous     Kind = "TagAmbiguous" // the name exists in several categories
+	ScopeNotFound    Kind = "ScopeNotFound"
+	Credentials      Kind = "Credentials"  // secret files missing or unreadable
+	InvalidLogin     Kind = "InvalidLogin" // vCenter rejects user name or password
+	Certificate      Kind = "Certificate"
+	Unavailable      Kind = "Unavailable" // connection, 5xx, time-out, session
+	NoPermission     Kind = "NoPermission"
+	NotFound         Kind = "NotFound" // the object is gone
+	InvalidState     Kind = "InvalidState"
+	ToolsUnavailable Kind = "ToolsUnavailable"
+	TaskFailed       Kind = "TaskFailed"
+	Conflict         Kind = "Conflict"
+	Busy             Kind = "Busy" // another operation is under way on the object
+	Unknown          Kind = "Unknown"
+)
+
+// Outage tells whether vCenter as a whole cannot be used now: wait it out, it says nothing about the object.
+func (k Kind) Outage() bool {
+	switch k {
+	case Unavailable, Credentials, InvalidLogin, Certificate:
+		return true
+	}
+	return false
+}
+
+// Retryable tells whether the same call may succeed later.
+func (k Kind) Retryable() bool {
+	switch k {
+	case Busy, TaskFailed, Conflict, Unknown:
+		return true
+	}
+	return k.Outage()
+}
+
+// Error is what every method of Gateway returns when vCenter, not the caller's context, is the cause.
+type Error struct {
+	Op     string // verb phrase: "power off"
+	Object string // what it was done to: "vm-12 (web-1)"
+	Kind   Kind
+	Err    error
+	Remedy string // what an operator can do, may be empty
+}
+
+// Error writes "power off vm-12 (web-1): reason; remedy".
+func (e *Error) Error() string {
+	s := e.Op
+	if e.Object != "" {
+		s += " " + e.Object
+	}
+	if e.Err != nil {
+		s += ": " + reason(e.Err)
+	}
+	if e.Remedy != "" {
+		s += "; " + e.Remedy
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// KindOf classifies any error: "" for none, Unknown for what is not vCenter's.
+func KindOf(err error) Kind {
+	if err == nil {
+		return ""
+	}
+	return classify(err)
+}
+
+// failure gives an error its kind, operation, object and remedy. An Error with a kind of its own, such
+// as a failed login, keeps them and is prefixed by nothing: it says better what is wrong.
+func (g *Gateway) failure(c call, err error) error {
+	var known *Error
+	if errors.As(err, &known) {
+		return err
+	}
+	e := &Error{Op: c.op, Object: c.object, Kind: classify(err), Err: err, Remedy: c.remedy}
+	switch e.Kind {
+	case Certificate:
+		presented, _ := untrusted(err)
+		e.Op, e.Object, e.Remedy = "trust the certificate of", g.url.Host, certificateRemedy(presented)
+	case NoPermission:
+		e.Remedy = permissionRemedy(err, g.User())
+	case ToolsUnavailable:
+		e.Remedy = "VMware Tools must run in the guest for a guest shutdown"
+	}
+	return e
+}
+
+func permissionRemedy(err error, user string) string {
+	var f *types.NoPermission
+	if _, ok := fault.As(err, &f); !ok || f.PrivilegeId == "" {
+		return "give " + user + " the privileges listed in the documentation"
+	}
+	return "give " + user + " the privilege " + f.PrivilegeId
+}
+
+// classify is the one place that maps errors to kinds, by type and never by text.
+func classify(err error) Kind {
+	var known *Error
+	if errors.As(err, &known) {
+		return known.Kind
+	}
+	if _, ok := untrusted(err); ok {
+		return Certificate
+	}
+	var status *statusError
+	if errors.As(err, &status) {
+		return statusKind(status.code)
+	}
+	if k := faultKind(err); k != "" {
+		return k
+	}
+	if broken(err) {
+		return Unavailable
+	}
+	return Unknown
+}
+
+func statusKind(code int) Kind {
+	switch {
+	case code == http.StatusForbidden:
+		return NoPermission
+	case code == http.StatusNotFound:
+		return NotFound
+	case code == http.StatusConflict:
+		return Conflict
+	case code == http.StatusUnauthorized, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout, code >= 500:
+		return Unavailable
+	}
+	return Unknown
+}
+
+// faultKind maps vSphere's faults; "" when err holds none.
+func faultKind(err error) Kind {
+	var any types.BaseMethodFault
+	if _, ok := fault.As(err, &any); !ok {
+		return ""
+	}
+	switch {
+	case holds[*types.InvalidLogin](err):
+		return InvalidLogin
+	case holds[*types.NotAuthenticated](err):
+		return Unavailable
+	case holds[*types.NoPermission](err), holds[*types.RestrictedVersion](err):
+		return NoPermission
+	case holds[*types.ManagedObjectNotFound](err), holds[*types.NotFound](err):
+		return NotFound
+	case holds[*types.ToolsUnavailable](err):
+		return ToolsUnavailable
+	case holds[*types.TaskInProgress](err), holds[*types.VAppTaskInProgress](err), holds[*types.MethodDisabled](err):
+		return Busy
+	case holds[*types.InvalidPowerState](err), holds[*types.InvalidState](err):
+		return InvalidState
+	case holds[*types.ConcurrentAccess](err), holds[*types.DuplicateName](err):
+		return Conflict
+	}
+	return Unknown
+}
+
+func holds[F types.BaseMethodFault](err error) bool {
+	var f F
+	_, ok := fault.As(err, &f)
+	return ok
+}
+
+// broken tells whether no complete answer came.
+func broken(err error) bool {
+	var (
+		network net.Error
+		request *url.Error
+		badXML  *xml.SyntaxError
+		badJSON *json.SyntaxError
+	)
+	return errors.As(err, &network) || errors.As(err, &request) || errors.As(err, &badXML) || errors.As(err, &badJSON) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errCallTimeout) ||
+		errors.Is(err, context.DeadlineExceeded)
+}
+
+// sessionLost tells whether vCenter no longer knows our session. A failed login is something else.
+func sessionLost(err error) bool {
+	if err == nil {
+		return false
+	}
+	var status *statusError
+	if errors.As(err, &status) {
+		return status.code == http.StatusUnauthorized
+	}
+	return holds[*types.NotAuthenticated](err)
+}
+
+// loginRejected tells whether vCenter answered a login with a no.
+func loginRejected(err error) bool {
+	if err == nil {
+		return false
+	}
+	var status *statusError
+	if errors.As(err, &status) {
+		return status.code == http.StatusUnauthorized
+	}
+	return holds[*types.InvalidLogin](err)
+}
+
+// reason is the text of a cause: a fault's type and message, or the error behind the URL of a request.
+func reason(err error) string {
+	var f types.BaseMethodFault
+	if _, ok := fault.As(err, &f); ok {
+		name := reflect.TypeOf(f).Elem().Name()
+		if text := faultText(err); text != "" && text != name {
+			return name + " (" + text + ")"
+		}
+		return name
+	}
+	var request *url.Error
+	if errors.As(err, &request) && request == err {
+		return request.Err.Error()
+	}
+	return err.Error()
+}
+
+// faultText is vCenter's own message of a fault, "" when it gave none.
+func faultText(err error) string {
+	if soap.IsSoapFault(err) {
+		return soap.ToSoapFault(err).String
+	}
+	return err.Error()
+}

@@ -1,0 +1,275 @@
+// Package vcenter is the one gateway to vCenter: it keeps a SOAP and a REST session, reads candidates
+// and their state, powers VMs off, waits for them, writes the custom attribute and looks up who turned
+// a VM off. vim25 types stop here: what goes in and out are the nouns of package policy and the types
+// below. It must import neither Temporal nor CloudEvents nor any of our workflow packages; retrying
+// over minutes, planning and reporting are theirs.
+package vcenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/vapi/rest"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// Defaults of Config.
+const (
+	DefaultMaxConcurrentCalls = 5
+	DefaultCallTimeout        = 60 * time.Second
+	DefaultKeepAlive          = 5 * time.Minute
+	DefaultSecretPath         = "/var/bindings/vsphere"
+)
+
+// Config says which vCenter to talk to and how. It holds no secret.
+type Config struct {
+	URL        string // scheme and path may be missing; credentials in it are ignored
+	SecretPath string // folder with the files username and password
+
+	// At most one of the three; without any, the system's certificate authorities are trusted.
+	Insecure   bool
+	CAFile     string // PEM
+	Thumbprint string // SHA-1 or SHA-256 of vCenter's certificate, in hex, colons or not
+
+	MaxConcurrentCalls int           // at once, over the whole gateway
+	CallTimeout        time.Duration // bound of each call, including a login it may need
+	KeepAlive          time.Duration // how often an idle session is touched
+	Logger             *slog.Logger
+}
+
+// Gateway talks to one vCenter. It is safe for concurrent use; make one per process.
+type Gateway struct {
+	cfg       Config
+	url       *url.URL // without userinfo
+	log       *slog.Logger
+	transport *transport
+	creds     *credentials
+
+	soapSlot *slot[*soapSession]
+	restSlot *slot[*rest.Client]
+	permits  chan struct{} // calls in flight
+	waits    chan struct{} // of which long polls
+
+	contact contact
+	names   names
+	tags    *tagCache
+	fields  *fieldCache
+
+	mu       sync.Mutex
+	identity identity
+
+	lifetime context.Context // ends with Close
+	stop     context.CancelFunc
+	started  sync.Once
+	warmed   sync.Once
+	workers  sync.WaitGroup
+}
+
+// New checks the configuration and makes a gateway. It does not connect: the first call does.
+func New(cfg Config) (*Gateway, error) {
+	u, err := endpoint(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	tlsConfig, err := tlsConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		cfg:       cfg,
+		url:       u,
+		log:       cfg.Logger.With("vcenter", u.Host),
+		transport: newTransport(u, tlsConfig, cfg.MaxConcurrentCalls),
+		creds:     newCredentials(cfg.SecretPath),
+		permits:   make(chan struct{}, cfg.MaxConcurrentCalls),
+		waits:     make(chan struct{}, max(1, cfg.MaxConcurrentCalls/2)),
+		tags:      newTagCache(),
+		fields:    newFieldCache(),
+	}
+	g.lifetime, g.stop = context.WithCancel(context.Background())
+	g.soapSlot = newSlot(g.loginSOAP)
+	g.restSlot = newSlot(g.loginREST)
+	if u.Scheme == "http" {
+		g.log.Warn("the connection to vCenter is not encrypted", "reason", "VCENTER_URL starts with http://")
+	}
+	return g, nil
+}
+
+// endpoint completes and checks the URL, and drops credentials from it.
+func endpoint(raw string) (*url.URL, error) {
+	if strings.TrimSpace(raw) == "" {
+		return nil, errors.New("vCenter URL is empty; set VCENTER_URL to https://<host>/sdk")
+	}
+	u, err := soap.ParseURL(strings.TrimSpace(raw))
+	if err != nil {
+		var parse *url.Error
+		if errors.As(err, &parse) { // its text repeats the URL, which may hold a password
+			err = parse.Err
+		}
+		return nil, fmt.Errorf("vCenter URL cannot be read: %w; expected https://<host>/sdk", err)
+	}
+	u.User = nil
+	if u.Scheme != "https" && u.Scheme != "http" {
+		return nil, fmt.Errorf("vCenter URL has scheme %q; expected https", u.Scheme)
+	}
+	if u.Hostname() == "" {
+		return nil, errors.New("vCenter URL names no host; expected https://<host>/sdk")
+	}
+	u.RawQuery, u.Fragment = "", ""
+	return u, nil
+}
+
+// complete fills in defaults and refuses impossible values.
+func (c *Config) complete() error {
+	if c.MaxConcurrentCalls < 0 || c.CallTimeout < 0 || c.KeepAlive < 0 {
+		return errors.New("vCenter limits must not be negative")
+	}
+	if c.MaxConcurrentCalls == 0 {
+		c.MaxConcurrentCalls = DefaultMaxConcurrentCalls
+	}
+	if c.CallTimeout == 0 {
+		c.CallTimeout = DefaultCallTimeout
+	}
+	if c.KeepAlive == 0 {
+		c.KeepAlive = DefaultKeepAlive
+	}
+	if c.SecretPath == "" {
+		c.SecretPath = DefaultSecretPath
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// Connect logs in to both APIs, or proves that the sessions still work. It serves as a health probe.
+// The first success warms the tag cache in the background.
+func (g *Gateway) Connect(ctx context.Context) error {
+	if _, err := g.ServerTime(ctx); err != nil {
+		return err
+	}
+	c := call{op: "connect to", object: g.url.Host}
+	if err := g.rest(ctx, c, func(context.Context, *rest.Client) error { return nil }); err != nil {
+		return err
+	}
+	g.warmed.Do(func() {
+		g.background(func(ctx context.Context) {
+			if err := g.loadTags(ctx); err != nil {
+				g.log.Warn("could not read the tags ahead of need", "reason", err)
+			}
+		})
+	})
+	return nil
+}
+
+// Close stops background work and logs out of both APIs. Later calls fail.
+func (g *Gateway) Close(ctx context.Context) {
+	g.mu.Lock() // nothing starts in the background after this
+	g.stop()
+	g.mu.Unlock()
+	done := make(chan struct{})
+	go func() { g.workers.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	if s, ok := g.soapSlot.take(); ok {
+		req := types.Logout{This: *s.client.ServiceContent.SessionManager}
+		if _, err := methods.Logout(ctx, s.client, &req); err != nil {
+			g.log.Debug("could not log out of vCenter's SOAP API", "reason", err)
+		}
+	}
+	if c, ok := g.restSlot.take(); ok {
+		if err := c.Logout(ctx); err != nil {
+			g.log.Debug("could not log out of vCenter's REST API", "reason", err)
+		}
+	}
+	g.transport.base.CloseIdleConnections()
+}
+
+// LastContact tells when vCenter last answered a call (zero: never), and the last error since by which
+// it was unusable, nil if there was none.
+func (g *Gateway) LastContact() (time.Time, error) { return g.contact.last() }
+
+// User is our session's user as vCenter writes it in events (VSPHERE.LOCAL\preemption), or "" before
+// the first login.
+func (g *Gateway) User() string { return g.known().user }
+
+// InstanceUUID identifies this vCenter; "" before the first login.
+func (g *Gateway) InstanceUUID() string { return g.known().instanceUUID }
+
+// ServerTime is vCenter's clock. One call.
+func (g *Gateway) ServerTime(ctx context.Context) (time.Time, error) {
+	var now time.Time
+	err := g.soap(ctx, call{op: "connect to", object: g.url.Host}, func(ctx context.Context, s *soapSession) error {
+		t, err := methods.GetCurrentTime(ctx, s.client)
+		if err == nil {
+			now = *t
+		}
+		return err
+	})
+	return now, err
+}
+
+// identity is what a login tells about vCenter and ourselves.
+type identity struct {
+	user, instanceUUID, fqdn string
+}
+
+func (g *Gateway) known() identity {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.identity
+}
+
+func (g *Gateway) addresses() []string {
+	addrs := append([]string{g.url.Hostname()}, g.transport.addresses()...)
+	if fqdn := g.known().fqdn; fqdn != "" {
+		addrs = append(addrs, fqdn)
+	}
+	return unique(addrs)
+}
+
+// background runs f until Close at the latest, which waits for it.
+func (g *Gateway) background(f func(ctx context.Context)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lifetime.Err() != nil {
+		return
+	}
+	g.workers.Go(func() { f(g.lifetime) })
+}
+
+// soapClient makes a client without cookies over the shared connections.
+func (g *Gateway) soapClient() *soap.Client {
+	c := soap.NewClient(g.url, g.cfg.Insecure)
+	c.Client.Transport = g.transport
+	c.UserAgent = "vsphere-preemption"
+	return c
+}
+
+var _ http.RoundTripper = (*transport)(nil)
+
+func unique[T comparable](list []T) []T {
+	seen := make(map[T]bool, len(list))
+	out := list[:0]
+	for _, v := range list {
+		if !seen[v] {
+			seen[v] = true
+			out = append(out, v)
+		}
+	}
+	return out
+}

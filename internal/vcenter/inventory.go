@@ -1,0 +1,260 @@
+package vcenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// Scope is the cluster or host to which a request is limited. The zero value is everything.
+type Scope struct {
+	Ref  policy.Ref
+	Name string // must match too, unless empty
+}
+
+// vmProperties are what a policy.VM is made of. Each costs time with thousands of VMs.
+var vmProperties = []string{
+	"name", "parent", "parentVApp", "resourcePool", "disabledMethod",
+	"config.template", "config.uuid", "config.instanceUuid", "config.changeVersion", "config.managedBy",
+	"runtime.powerState", "runtime.connectionState", "runtime.host", "runtime.bootTime",
+	"guest.toolsRunningStatus", "guest.hostName", "guest.ipAddress",
+	"summary.quickStats.overallCpuUsage", "summary.quickStats.hostMemoryUsage",
+}
+
+// Candidates takes a snapshot of everything that carries the tag: one REST call for the objects, one
+// SOAP call for their state, their ancestors and the existence of the scope. The snapshot is not
+// narrowed to the scope; a scope this vCenter does not have is refused with kind ScopeNotFound.
+func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (policy.Snapshot, error) {
+	const op = "list candidates with"
+	refs, err := g.tagged(ctx, op, tag)
+	if err != nil {
+		return policy.Snapshot{}, err
+	}
+	c := call{op: op, object: fmt.Sprintf("tag %q", tag)}
+	vms, others := split(refs)
+	inventory, err := g.inventory(ctx, c, vms, scope.Ref)
+	if err != nil {
+		return policy.Snapshot{}, err
+	}
+	name, err := inventory.check(scope)
+	if err != nil {
+		return policy.Snapshot{}, err
+	}
+	snapshot := policy.Snapshot{
+		Time: time.Now().UTC(), Scope: scope.Ref, ScopeName: name,
+		Others: others, VCenterAddrs: g.addresses(),
+	}
+	for _, ref := range vms {
+		vm, ok := inventory.vm(ref)
+		if !ok { // destroyed, its association lives on
+			snapshot.Others = append(snapshot.Others, ref)
+			continue
+		}
+		vm.Tagged = true
+		snapshot.VMs = append(snapshot.VMs, vm)
+	}
+	return snapshot, nil
+}
+
+// Recheck reads tag membership and state of some VMs anew, just before acting on them: one REST and one
+// SOAP call, side by side. A VM absent from the result no longer exists.
+func (g *Gateway) Recheck(ctx context.Context, tag string, refs []policy.Ref) (map[policy.Ref]policy.VM, error) {
+	const op = "check again"
+	if len(refs) == 0 {
+		return map[policy.Ref]policy.VM{}, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		refs []policy.Ref
+		err  error
+	}
+	membership := make(chan answer, 1)
+	go func() {
+		refs, err := g.tagged(ctx, op, tag)
+		membership <- answer{refs, err}
+	}()
+	inventory, err := g.inventory(ctx, call{op: op, object: g.describeAll(refs)}, refs, policy.Ref{})
+	if err != nil {
+		return nil, err
+	}
+	carrying := <-membership
+	if carrying.err != nil {
+		return nil, carrying.err
+	}
+	vms := make(map[policy.Ref]policy.VM, len(refs))
+	for _, ref := range refs {
+		if vm, ok := inventory.vm(ref); ok {
+			vm.Tagged = slices.Contains(carrying.refs, ref)
+			vms[ref] = vm
+		}
+	}
+	return vms, nil
+}
+
+func split(refs []policy.Ref) (vms, others []policy.Ref) {
+	for _, ref := range refs {
+		if ref.Type == policy.TypeVM {
+			vms = append(vms, ref)
+		} else {
+			others = append(others, ref)
+		}
+	}
+	return vms, others
+}
+
+// describeAll names the objects of a bulk call, the first few of many.
+func (g *Gateway) describeAll(refs []policy.Ref) string {
+	const most = 3
+	var list []string
+	for _, ref := range refs[:min(len(refs), most)] {
+		list = append(list, g.names.describe(ref))
+	}
+	if more := len(refs) - most; more > 0 {
+		list = append(list, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(list, ", ")
+}
+
+// inventory is the result of one retrieval: VMs, what lies above them, and the scope.
+type inventory map[policy.Ref]object
+
+// inventory retrieves the VMs and their ancestors, and the scope if there is one, in one call.
+func (g *Gateway) inventory(ctx context.Context, c call, vms []policy.Ref, scope policy.Ref) (inventory, error) {
+	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
+		{Type: policy.TypeVM, PathSet: vmProperties},
+		{Type: "ManagedEntity", PathSet: []string{"name", "parent"}},
+	}}
+	for _, ref := range vms {
+		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref), SelectSet: upwards()})
+	}
+	if !scope.Zero() {
+		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(scope)})
+	}
+	if len(spec.ObjectSet) == 0 {
+		return nil, nil
+	}
+	objects, err := g.retrieve(ctx, c, spec)
+	if err != nil {
+		return nil, err
+	}
+	found := make(inventory, len(objects))
+	for _, o := range objects {
+		found[o.ref] = o
+		if o.ref.Type == policy.TypeVM {
+			g.names.learn(o.ref, o.text("name"))
+		}
+	}
+	return found, nil
+}
+
+// upwards traverses from a VM to its folders and data centre, its host and cluster, its pools and vApp.
+func upwards() []types.BaseSelectionSpec {
+	climb := &types.SelectionSpec{Name: "up"}
+	return []types.BaseSelectionSpec{
+		&types.TraversalSpec{
+			SelectionSpec: types.SelectionSpec{Name: "up"},
+			Type:          "ManagedEntity", Path: "parent",
+			SelectSet: []types.BaseSelectionSpec{climb},
+		},
+		&types.TraversalSpec{Type: policy.TypeVM, Path: "runtime.host", SelectSet: []types.BaseSelectionSpec{climb}},
+		&types.TraversalSpec{Type: policy.TypeVM, Path: "resourcePool", SelectSet: []types.BaseSelectionSpec{climb}},
+		&types.TraversalSpec{Type: policy.TypeVM, Path: "parentVApp", SelectSet: []types.BaseSelectionSpec{climb}},
+	}
+}
+
+// check returns the name of the scope, or an error when it is not in this vCenter.
+func (inv inventory) check(scope Scope) (name string, err error) {
+	if scope == (Scope{}) {
+		return "", nil
+	}
+	fail := func(format string, args ...any) (string, error) {
+		return "", &Error{
+			Op: "find scope", Object: strings.TrimSpace(scope.Ref.String() + " " + scope.Name), Kind: ScopeNotFound,
+			Err:    fmt.Errorf(format, args...),
+			Remedy: "the event or request comes from another vCenter, or the object was removed; nothing is preempted elsewhere instead",
+		}
+	}
+	if scope.Ref.Zero() {
+		return fail("a scope needs its managed object reference, not only a name")
+	}
+	o, ok := inv[scope.Ref]
+	if !ok {
+		return fail("this vCenter has no such object")
+	}
+	name = o.text("name")
+	if scope.Name != "" && unescape(scope.Name) != unescape(name) {
+		return fail("the object of this reference is called %q here", name)
+	}
+	return name, nil
+}
+
+// unescape undoes vSphere's writing of / \ and % in names.
+func unescape(name string) string {
+	if plain, err := url.PathUnescape(name); err == nil {
+		return plain
+	}
+	return name
+}
+
+// vm makes a policy.VM of what was retrieved; ok is false when the VM does not exist.
+func (inv inventory) vm(ref policy.Ref) (vm policy.VM, ok bool) {
+	o, ok := inv[ref]
+	if !ok {
+		return policy.VM{}, false
+	}
+	vm = policy.VM{
+		Ref:             ref,
+		Name:            unescape(o.text("name")),
+		PowerState:      o.text("runtime.powerState"),
+		Template:        o.flag("config.template"),
+		Connected:       o.text("runtime.connectionState") == string(types.VirtualMachineConnectionStateConnected),
+		ToolsRunning:    o.text("guest.toolsRunningStatus") == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning),
+		BIOSUUID:        o.text("config.uuid"),
+		InstanceUUID:    o.text("config.instanceUuid"),
+		ChangeVersion:   o.text("config.changeVersion"),
+		Host:            o.refTo("runtime.host"),
+		DisabledMethods: o.texts("disabledMethod"),
+		CPUMHz:          o.number("summary.quickStats.overallCpuUsage"),
+		MemoryMB:        o.number("summary.quickStats.hostMemoryUsage"),
+	}
+	if managed, ok := o.props["config.managedBy"].(types.ManagedByInfo); ok {
+		vm.ManagedBy, vm.ManagedType = managed.ExtensionKey, managed.Type
+	}
+	if boot, ok := o.props["runtime.bootTime"].(time.Time); ok {
+		vm.BootTime = boot.UTC()
+	}
+	for _, addr := range []string{o.text("guest.hostName"), o.text("guest.ipAddress")} {
+		if addr != "" {
+			vm.GuestAddrs = append(vm.GuestAddrs, addr)
+		}
+	}
+	if host, ok := inv[vm.Host]; ok {
+		vm.Cluster = host.refTo("parent")
+	}
+	vm.Ancestors = inv.ancestors(o, vm.Host)
+	return vm, true
+}
+
+// ancestors lists what lies above a VM: folders up to the root, then host and cluster, then pools.
+func (inv inventory) ancestors(vm object, host policy.Ref) []policy.Ref {
+	var list []policy.Ref
+	seen := make(map[policy.Ref]bool)
+	for _, start := range []policy.Ref{vm.refTo("parent"), host, vm.refTo("resourcePool"), vm.refTo("parentVApp")} {
+		for ref := start; !ref.Zero() && !seen[ref]; ref = inv[ref].refTo("parent") {
+			seen[ref] = true
+			list = append(list, ref)
+		}
+	}
+	return list
+}
+
+var errNotVM = errors.New("not a virtual machine")

@@ -1,0 +1,43 @@
+package vcenter
+
+import (
+	"context"
+
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// PowerOff cuts the power of a VM and returns the task, without waiting for it. A VM that is already
+// off shows as a failed task (kind InvalidState), not as an error here. One call.
+func (g *Gateway) PowerOff(ctx context.Context, ref policy.Ref) (task policy.Ref, err error) {
+	err = g.onVM(ctx, "power off", ref, func(ctx context.Context, s *soapSession) error {
+		res, err := methods.PowerOffVM_Task(ctx, s.client, &types.PowerOffVM_Task{This: toMoRef(ref)})
+		if err == nil {
+			task = fromMoRef(res.Returnval)
+		}
+		return err
+	})
+	return task, err
+}
+
+// ShutdownGuest asks the guest to shut down; whether and when it does is for AwaitOff to see. Kind
+// ToolsUnavailable: the guest has no running VMware Tools. One call.
+func (g *Gateway) ShutdownGuest(ctx context.Context, ref policy.Ref) error {
+	return g.onVM(ctx, "shut down the guest of", ref, func(ctx context.Context, s *soapSession) error {
+		_, err := methods.ShutdownGuest(ctx, s.client, &types.ShutdownGuest{This: toMoRef(ref)})
+		return err
+	})
+}
+
+// onVM makes one call that changes a VM.
+func (g *Gateway) onVM(ctx context.Context, op string, ref policy.Ref, f func(context.Context, *soapSession) error) error {
+	c := call{op: op, object: g.names.describe(ref), write: true}
+	if ref.Type != policy.TypeVM {
+		return &Error{Op: op, Object: ref.String(), Kind: NotFound, Err: errNotVM}
+	}
+	err := g.soap(ctx, c, f)
+	g.log.Debug(op, "moref", ref.Value, "reason", err)
+	return err
+}

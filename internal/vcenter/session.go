@@ -1,0 +1,199 @@
+package vcenter
+
+import (
+	"context"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/vapi/rest"
+	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// slot holds the one session of an API and makes a new one when it is missing. Each session has a
+// generation, so that of many callers that find it lost only the first replaces it.
+type slot[T any] struct {
+	login func(context.Context) (T, error)
+	turn  chan struct{} // held while logging in; a channel, so that waiting ends with the context
+
+	mu         sync.Mutex
+	current    T
+	present    bool
+	generation uint64
+}
+
+func newSlot[T any](login func(context.Context) (T, error)) *slot[T] {
+	return &slot[T]{login: login, turn: make(chan struct{}, 1)}
+}
+
+// get returns the session, logging in if there is none.
+func (s *slot[T]) get(ctx context.Context) (T, uint64, error) {
+	if session, generation, ok := s.peek(); ok {
+		return session, generation, nil
+	}
+	var none T
+	if err := enter(ctx, s.turn); err != nil {
+		return none, 0, err
+	}
+	defer func() { <-s.turn }()
+	if session, generation, ok := s.peek(); ok { // another caller was faster
+		return session, generation, nil
+	}
+	session, err := s.login(ctx)
+	if err != nil {
+		return none, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current, s.present = session, true
+	s.generation++
+	return session, s.generation, nil
+}
+
+func (s *slot[T]) peek() (T, uint64, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current, s.generation, s.present
+}
+
+// drop forgets the session of that generation; a newer one stays.
+func (s *slot[T]) drop(generation uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.generation == generation {
+		s.present = false
+	}
+}
+
+// take removes and returns the session.
+func (s *slot[T]) take() (T, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ok := s.present
+	s.present = false
+	return s.current, ok
+}
+
+// soapSession is a logged-in SOAP client. Each login has a client of its own: logging in over a live
+// session is refused by vCenter, and a restarted vCenter may describe itself anew.
+type soapSession struct {
+	client *vim25.Client
+}
+
+func (g *Gateway) loginSOAP(ctx context.Context) (*soapSession, error) {
+	client, err := vim25.NewClient(ctx, g.soapClient())
+	if err != nil {
+		return nil, err
+	}
+	var session types.UserSession
+	err = g.creds.use(func(user *url.Userinfo) error {
+		password, _ := user.Password()
+		res, err := methods.Login(ctx, client, &types.Login{
+			This:     *client.ServiceContent.SessionManager,
+			UserName: user.Username(),
+			Password: password,
+			Locale:   "en_US",
+		})
+		if err == nil {
+			session = res.Returnval
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.introduce(ctx, client, session)
+	g.started.Do(func() { g.background(g.keepAlive) })
+	return &soapSession{client: client}, nil
+}
+
+// introduce notes who we are and whom we talk to.
+func (g *Gateway) introduce(ctx context.Context, client *vim25.Client, session types.UserSession) {
+	id := identity{user: session.UserName, instanceUUID: client.ServiceContent.About.InstanceUuid, fqdn: g.known().fqdn}
+	if id.fqdn == "" {
+		id.fqdn = vcenterFQDN(ctx, client)
+	}
+	g.mu.Lock()
+	g.identity = id
+	g.mu.Unlock()
+	g.log.Info("logged in to vCenter", "api", "SOAP", "user", id.user, "version", client.ServiceContent.About.Version)
+}
+
+// vcenterFQDN asks vCenter for its own name; "" when it does not tell.
+func vcenterFQDN(ctx context.Context, client *vim25.Client) string {
+	setting := client.ServiceContent.Setting
+	if setting == nil {
+		return ""
+	}
+	res, err := methods.QueryOptions(ctx, client, &types.QueryOptions{This: *setting, Name: "VirtualCenter.FQDN"})
+	if err != nil {
+		return ""
+	}
+	for _, option := range res.Returnval {
+		if name, ok := option.GetOptionValue().Value.(string); ok {
+			return name
+		}
+	}
+	return ""
+}
+
+func (g *Gateway) loginREST(ctx context.Context) (*rest.Client, error) {
+	client := rest.NewClient(&vim25.Client{Client: g.soapClient()})
+	client.Client.Client.Transport = g.transport
+	err := g.creds.use(func(user *url.Userinfo) error { return client.Login(ctx, user) })
+	if err != nil {
+		return nil, err
+	}
+	g.log.Debug("logged in to vCenter", "api", "REST")
+	return client, nil
+}
+
+// keepAlive touches both sessions now and then, so that they do not expire, and keeps the tag cache
+// true. What fails is tried again at the next tick: calls log in again by themselves.
+func (g *Gateway) keepAlive(ctx context.Context) {
+	tick := time.NewTicker(g.cfg.KeepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, err := g.ServerTime(ctx); err != nil {
+			g.log.Debug("vCenter's SOAP session could not be kept alive", "reason", err)
+			continue
+		}
+		if _, _, ok := g.restSlot.peek(); !ok {
+			continue
+		}
+		if err := g.revalidateTags(ctx); err != nil {
+			g.log.Debug("vCenter's REST session could not be kept alive", "reason", err)
+		}
+	}
+}
+
+const cleanUpTime = 5 * time.Second
+
+// cleanUp removes something from a session in the background, a while later, whether or not the
+// caller's context still lives: the caller has its answer, and what stays behind ends with the session
+// at the latest.
+func (g *Gateway) cleanUp(ctx context.Context, session *soapSession, later time.Duration, f func(context.Context) error) {
+	g.background(func(lifetime context.Context) {
+		pause(lifetime, later)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
+		defer cancel()
+		if current, _, ok := g.soapSlot.peek(); !ok || current != session {
+			return // it went with its session
+		}
+		release, err := g.permit(ctx, false)
+		if err != nil {
+			return
+		}
+		defer release()
+		if err := f(ctx); err != nil {
+			g.log.Debug("could not clean up in vCenter", "reason", err)
+		}
+	})
+}

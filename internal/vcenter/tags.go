@@ -1,0 +1,258 @@
+package vcenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vmware/govmomi/vapi/rest"
+	"github.com/vmware/govmomi/vapi/tags"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// tagged lists the objects that carry the tag: one call once the name is known.
+func (g *Gateway) tagged(ctx context.Context, op, name string) ([]policy.Ref, error) {
+	id, err := g.resolveTag(ctx, op, name)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := g.attached(ctx, op, name, id)
+	if KindOf(err) != NotFound {
+		return refs, err
+	}
+	g.tags.forget(id) // deleted meanwhile; perhaps there is a new one of this name
+	if id, err = g.resolveTag(ctx, op, name); err != nil {
+		return nil, err
+	}
+	return g.attached(ctx, op, name, id)
+}
+
+func (g *Gateway) attached(ctx context.Context, op, name, id string) ([]policy.Ref, error) {
+	var refs []policy.Ref
+	err := g.rest(ctx, call{op: op, object: fmt.Sprintf("tag %q", name)}, func(ctx context.Context, c *rest.Client) error {
+		objects, err := tags.NewManager(c).ListAttachedObjects(ctx, id)
+		if err != nil {
+			return err
+		}
+		refs = refs[:0]
+		for _, o := range objects {
+			refs = append(refs, fromMoRef(o.Reference()))
+		}
+		return nil
+	})
+	slices.SortFunc(refs, func(a, b policy.Ref) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(refs), err
+}
+
+// resolveTag turns `name` or `category:name` into the tag's id. A known name costs no call; for an
+// unknown one the tags are read anew, the new ones first, but not more often than is decent.
+func (g *Gateway) resolveTag(ctx context.Context, op, name string) (string, error) {
+	id, err := g.matchTag(ctx, op, name)
+	if id != "" || err != nil {
+		return id, err
+	}
+	if err := enter(ctx, g.tags.turn); err != nil {
+		return "", interrupted(call{op: op, object: name}, err)
+	}
+	defer func() { <-g.tags.turn }()
+	for _, refresh := range []func(context.Context) error{g.refreshNothing, g.refreshNew, g.refreshStale} {
+		if err := refresh(ctx); err != nil {
+			return "", err
+		}
+		if id, err := g.matchTag(ctx, op, name); id != "" || err != nil {
+			return id, err
+		}
+	}
+	return "", &Error{
+		Op: op, Object: fmt.Sprintf("tag %q", name), Kind: TagNotFound, Err: errNoTag,
+		Remedy: fmt.Sprintf("check the spelling, or create it: govc tags.category.create preemption && govc tags.create -c preemption %q", name),
+	}
+}
+
+// matchTag looks the name up in the cache: "" when it is not there.
+func (g *Gateway) matchTag(ctx context.Context, op, name string) (string, error) {
+	plain, qualified := g.tags.matches(name)
+	for _, id := range qualified {
+		category, err := g.category(ctx, id)
+		if err != nil {
+			return "", err
+		}
+		if category+":"+g.tags.name(id) == name {
+			plain = append(plain, id)
+		}
+	}
+	switch len(plain) {
+	case 0:
+		return "", nil
+	case 1:
+		g.tags.use(plain[0])
+		return plain[0], nil
+	}
+	return "", g.ambiguous(ctx, op, name, plain)
+}
+
+func (g *Gateway) ambiguous(ctx context.Context, op, name string, ids []string) error {
+	var qualified, categories []string
+	for _, id := range ids {
+		category, err := g.category(ctx, id)
+		if err != nil {
+			return err
+		}
+		categories = append(categories, category)
+		qualified = append(qualified, category+":"+g.tags.name(id))
+	}
+	slices.Sort(categories)
+	slices.Sort(qualified)
+	return &Error{
+		Op: op, Object: fmt.Sprintf("tag %q", name), Kind: TagAmbiguous,
+		Err:    fmt.Errorf("the name exists in the categories %s", strings.Join(categories, ", ")),
+		Remedy: "say which one, as category:name: " + strings.Join(qualified, " or "),
+	}
+}
+
+// category returns the name of a tag's category; one call per category, ever.
+func (g *Gateway) category(ctx context.Context, tagID string) (string, error) {
+	id, name := g.tags.category(tagID)
+	if name != "" {
+		return name, nil
+	}
+	err := g.rest(ctx, call{op: "read tag category", object: id}, func(ctx context.Context, c *rest.Client) error {
+		category, err := tags.NewManager(c).GetCategory(ctx, id)
+		if err == nil {
+			name = category.Name
+		}
+		return err
+	})
+	if err == nil {
+		g.tags.learnCategory(id, name)
+	}
+	return name, err
+}
+
+// RefreshTags reads the names of all tags: one call, and one more for each tag.
+func (g *Gateway) RefreshTags(ctx context.Context) error {
+	if err := enter(ctx, g.tags.turn); err != nil {
+		return interrupted(call{op: "read", object: "tags"}, err)
+	}
+	defer func() { <-g.tags.turn }()
+	return g.refresh(ctx, func(string) bool { return true })
+}
+
+// loadTags is RefreshTags for an empty cache.
+func (g *Gateway) loadTags(ctx context.Context) error {
+	if err := enter(ctx, g.tags.turn); err != nil {
+		return interrupted(call{op: "read", object: "tags"}, err)
+	}
+	defer func() { <-g.tags.turn }()
+	return g.refreshStale(ctx)
+}
+
+// refreshNothing stands for what another caller has read while this one waited for its turn.
+func (g *Gateway) refreshNothing(context.Context) error { return nil }
+
+// refreshNew reads the names of tags not seen before, unless that was done just now.
+func (g *Gateway) refreshNew(ctx context.Context) error {
+	if g.tags.listedWithin(missEvery) {
+		return nil
+	}
+	return g.refresh(ctx, func(id string) bool { return !g.tags.knows(id) })
+}
+
+// refreshStale reads all names again, for a known tag may have been renamed, unless that is recent.
+func (g *Gateway) refreshStale(ctx context.Context) error {
+	if g.tags.fullWithin(fullEvery) {
+		return nil
+	}
+	return g.refresh(ctx, func(string) bool { return true })
+}
+
+// revalidateTags reads new tags and those in use: the cheap way to keep the cache true.
+func (g *Gateway) revalidateTags(ctx context.Context) error {
+	if err := enter(ctx, g.tags.turn); err != nil {
+		return interrupted(call{op: "read", object: "tags"}, err)
+	}
+	defer func() { <-g.tags.turn }()
+	return g.refresh(ctx, func(id string) bool { return !g.tags.knows(id) || g.tags.inUse(id) })
+}
+
+// refresh lists the ids and reads those that want says, some at a time. The caller holds the turn.
+func (g *Gateway) refresh(ctx context.Context, want func(id string) bool) error {
+	var ids []string
+	err := g.rest(ctx, call{op: "list", object: "tags"}, func(ctx context.Context, c *rest.Client) (err error) {
+		ids, err = tags.NewManager(c).ListTags(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, id := range ids {
+		if want(id) {
+			missing = append(missing, id)
+		}
+	}
+	found, err := g.readTags(ctx, missing)
+	if err != nil {
+		return err
+	}
+	g.tags.store(ids, found, len(missing) == len(ids))
+	return nil
+}
+
+// readTags gets each tag, with half of the permits at most. Tags deleted meanwhile are left out.
+func (g *Gateway) readTags(ctx context.Context, ids []string) (map[string]tagInfo, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var (
+		group sync.WaitGroup
+		mu    sync.Mutex
+		found = make(map[string]tagInfo, len(ids))
+		queue = make(chan string)
+	)
+	for range min(len(ids), max(1, g.cfg.MaxConcurrentCalls/2)) {
+		group.Go(func() {
+			for id := range queue {
+				info, err := g.readTag(ctx, id)
+				switch {
+				case err == nil:
+					mu.Lock()
+					found[id] = info
+					mu.Unlock()
+				case KindOf(err) != NotFound:
+					cancel(err)
+				}
+			}
+		})
+	}
+	for _, id := range ids {
+		select {
+		case queue <- id:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(queue)
+	group.Wait()
+	return found, context.Cause(ctx)
+}
+
+func (g *Gateway) readTag(ctx context.Context, id string) (info tagInfo, err error) {
+	err = g.rest(ctx, call{op: "read tag", object: id}, func(ctx context.Context, c *rest.Client) error {
+		var tag tags.Tag
+		req := c.Resource(tagPath).WithID(id).Request(http.MethodGet)
+		err := c.Do(ctx, req, &tag)
+		info = tagInfo{name: tag.Name, category: tag.CategoryID}
+		return err
+	})
+	return info, err
+}
+
+var errNoTag = errors.New("vCenter has no such tag")
+
+const tagPath = "/com/vmware/cis/tagging/tag"

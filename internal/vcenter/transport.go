@@ -1,0 +1,164 @@
+package vcenter
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// transport carries both APIs over shared connections. It turns refusals below the APIs (401, 503, an
+// HTML page) into typed errors, and lets reads survive a connection that vCenter closed while idle.
+type transport struct {
+	base *http.Transport
+	host string // host:port of vCenter
+
+	mu    sync.Mutex
+	addrs map[string]bool // vCenter's addresses as dialled
+}
+
+func newTransport(u *url.URL, conf *tls.Config, calls int) *transport {
+	t := &transport{host: hostPort(u), addrs: make(map[string]bool)}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	t.base = &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		TLSClientConfig:       conf,
+		TLSHandshakeTimeout:   10 * time.Second,
+		MaxIdleConns:          2 * calls,
+		MaxIdleConnsPerHost:   2 * calls, // Go's default of 2 would reconnect all the time
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err == nil && addr == t.host { // not a proxy
+				t.dialled(conn.RemoteAddr())
+			}
+			return conn, err
+		},
+	}
+	return t
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+func (t *transport) dialled(addr net.Addr) {
+	host, _, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.addrs[host] = true
+}
+
+func (t *transport) addresses() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Sorted(maps.Keys(t.addrs))
+}
+
+type replayKey struct{}
+
+// withReplay allows the transport to send a request again when the idle connection it was sent on
+// turns out to be closed.
+func withReplay(ctx context.Context) context.Context {
+	return context.WithValue(ctx, replayKey{}, true)
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	req, err := rewindable(req)
+	if err != nil {
+		return nil, err
+	}
+	res, err := t.base.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if !refused(req, res) {
+		return res, nil
+	}
+	defer res.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(res.Body, 8<<10))
+	return nil, &statusError{code: res.StatusCode, path: req.URL.Path, text: vapiMessage(body)}
+}
+
+// rewindable gives the request a body that can be sent again.
+func rewindable(req *http.Request) (*http.Request, error) {
+	req = req.Clone(req.Context())
+	if req.Body != nil && req.GetBody == nil {
+		body, err := io.ReadAll(req.Body)
+		_ = req.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		req.Body, _ = req.GetBody()
+		req.ContentLength = int64(len(body))
+	}
+	if req.Context().Value(replayKey{}) != nil {
+		req.Header["Idempotency-Key"] = []string{} // known to net/http, not sent
+	}
+	return req, nil
+}
+
+// refused tells whether the answer is not the API's own. SOAP faults come as 500 with XML.
+func refused(req *http.Request, res *http.Response) bool {
+	isREST := strings.HasPrefix(req.URL.Path, "/rest") || strings.HasPrefix(req.URL.Path, "/api")
+	if res.StatusCode == http.StatusInternalServerError && !isREST {
+		return !strings.Contains(res.Header.Get("Content-Type"), "xml")
+	}
+	return res.StatusCode < 200 || res.StatusCode > 299
+}
+
+// statusError is an HTTP status in the place of an answer.
+type statusError struct {
+	code int
+	path string
+	text string
+}
+
+func (e *statusError) Error() string {
+	s := fmt.Sprintf("%s answers %d %s", e.path, e.code, http.StatusText(e.code))
+	if e.text != "" {
+		s += ": " + e.text
+	}
+	return s
+}
+
+// vapiMessage reads the message of a REST error, "" when there is none.
+func vapiMessage(body []byte) string {
+	var e struct {
+		Type  string `json:"type"`
+		Value struct {
+			Messages []struct {
+				Text string `json:"default_message"`
+			} `json:"messages"`
+		} `json:"value"`
+	}
+	if json.Unmarshal(body, &e) != nil {
+		return ""
+	}
+	for _, m := range e.Value.Messages {
+		if m.Text != "" {
+			return m.Text
+		}
+	}
+	return e.Type
+}

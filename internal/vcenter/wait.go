@@ -1,0 +1,164 @@
+package vcenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmware/govmomi/fault"
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+const (
+	pollSeconds    = 1                     // how long vCenter holds a call open without news
+	coalesce       = 30 * time.Millisecond // so that a burst of power-offs takes few calls
+	firstBackoff   = 250 * time.Millisecond
+	longestBackoff = 5 * time.Second
+	annotateFirst  = 200 * time.Millisecond // the collector can wait, what follows a power-off cannot
+	patience       = 3                      // failures in a row that are no outage
+)
+
+// AwaitOff waits until each VM is off, its task has failed or it is gone, and reports each VM once, as
+// soon as vCenter says so; report is called from one goroutine and should return quickly. All VMs are
+// followed by one collector: a call to start, one per burst of news, one per idle second. A lost
+// session or a restarted vCenter is waited out. It returns nil when all are reported, else the
+// context's error, or vCenter's when it refuses to be asked.
+func (g *Gateway) AwaitOff(ctx context.Context, waits []Wait, report func(ref policy.Ref, r WaitResult)) error {
+	w := newWatch(waits, g.names.describe, report)
+	backoff, failures := firstBackoff, 0
+	for w.open > 0 {
+		before := w.rounds
+		err := g.follow(ctx, w)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("wait until %d VMs are off: %w", w.open, ctx.Err())
+		case w.rounds > before: // it had worked for a while
+			backoff, failures = firstBackoff, 0
+		}
+		if kind := KindOf(err); !kind.Outage() && !errors.Is(err, errCollectorLost) {
+			if failures++; failures >= patience || !kind.Retryable() {
+				return err
+			}
+		}
+		g.log.Debug("starting over to wait for VMs", "open", w.open, "reason", err)
+		if !pause(ctx, backoff) {
+			return fmt.Errorf("wait until %d VMs are off: %w", w.open, ctx.Err())
+		}
+		backoff = min(2*backoff, longestBackoff)
+	}
+	return nil
+}
+
+// errCollectorLost says that the collector went with its session or with a restart of vCenter.
+var errCollectorLost = errors.New("vCenter no longer has our property collector")
+
+// collector is a property collector of our own, bound to the session it was made in.
+type collector struct {
+	ref     types.ManagedObjectReference
+	session *soapSession
+}
+
+// follow opens a collector and takes news from it until nobody is waited for.
+func (g *Gateway) follow(ctx context.Context, w *watch) error {
+	w.restart()
+	pc, err := g.openCollector(ctx)
+	if err != nil {
+		return err
+	}
+	defer g.destroyCollector(ctx, pc)
+	if err := g.addFilter(ctx, pc, w.spec()); err != nil {
+		return err
+	}
+	version, complete := "", false
+	for {
+		set, err := g.updates(ctx, pc, version)
+		if err != nil {
+			return err
+		}
+		if set == nil {
+			continue // nothing new
+		}
+		version = set.Version
+		w.rounds++
+		w.apply(set)
+		if set.Truncated != nil && *set.Truncated {
+			continue // the rest follows
+		}
+		if !complete { // the first complete answer names every object there is
+			complete = true
+			w.absent()
+		}
+		reported := w.settle()
+		if w.open == 0 {
+			return nil
+		}
+		if reported > 0 {
+			pause(ctx, coalesce)
+		}
+	}
+}
+
+// inCollector makes one call on a collector, or fails when its session is no longer ours.
+func (g *Gateway) inCollector(ctx context.Context, c call, pc *collector, f func(context.Context, *soapSession) error) error {
+	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
+		if s != pc.session {
+			return errCollectorLost
+		}
+		return f(ctx, s)
+	})
+	var gone *types.ManagedObjectNotFound
+	if _, ok := fault.As(err, &gone); ok && gone.Obj == pc.ref {
+		return errCollectorLost
+	}
+	return err
+}
+
+func (g *Gateway) openCollector(ctx context.Context) (*collector, error) {
+	pc := &collector{}
+	err := g.soap(ctx, call{op: "start", object: "a property collector"}, func(ctx context.Context, s *soapSession) error {
+		res, err := methods.CreatePropertyCollector(ctx, s.client, &types.CreatePropertyCollector{
+			This: s.client.ServiceContent.PropertyCollector,
+		})
+		if err == nil {
+			pc.ref, pc.session = res.Returnval, s
+		}
+		return err
+	})
+	return pc, err
+}
+
+func (g *Gateway) addFilter(ctx context.Context, pc *collector, spec types.PropertyFilterSpec) error {
+	return g.inCollector(ctx, call{op: "watch", object: "VMs"}, pc, func(ctx context.Context, s *soapSession) error {
+		_, err := methods.CreateFilter(ctx, s.client, &types.CreateFilter{This: pc.ref, Spec: spec})
+		return err
+	})
+}
+
+func (g *Gateway) updates(ctx context.Context, pc *collector, version string) (set *types.UpdateSet, err error) {
+	c := call{op: "wait for", object: "VMs", wait: true}
+	err = g.inCollector(ctx, c, pc, func(ctx context.Context, s *soapSession) error {
+		res, err := methods.WaitForUpdatesEx(ctx, s.client, &types.WaitForUpdatesEx{
+			This: pc.ref, Version: version,
+			Options: &types.WaitOptions{MaxWaitSeconds: types.NewInt32(pollSeconds)},
+		})
+		if err == nil {
+			set = res.Returnval
+		}
+		return err
+	})
+	return set, err
+}
+
+// destroyCollector gives the collector back.
+func (g *Gateway) destroyCollector(ctx context.Context, pc *collector) {
+	g.cleanUp(ctx, pc.session, annotateFirst, func(ctx context.Context) error {
+		_, err := methods.DestroyPropertyCollector(ctx, pc.session.client, &types.DestroyPropertyCollector{This: pc.ref})
+		return err
+	})
+}
