@@ -13,6 +13,7 @@ import (
 func Register(r worker.Registry, a *Activities) {
 	r.RegisterWorkflowWithOptions(Intake, workflow.RegisterOptions{Name: preemption.WorkflowName})
 	r.RegisterWorkflowWithOptions(Round, workflow.RegisterOptions{Name: RoundType})
+	r.RegisterWorkflowWithOptions(Plan, workflow.RegisterOptions{Name: PlanType})
 	r.RegisterWorkflowWithOptions(ledger.Workflow, workflow.RegisterOptions{Name: ledger.WorkflowType})
 	if a == nil {
 		return // replay needs no activities

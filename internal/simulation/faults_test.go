@@ -364,7 +364,7 @@ func TestTheInventoryCanBeReadWhileItChanges(t *testing.T) {
 	})
 	list, err := view.NewManager(c).CreateContainerView(t.Context(), c.ServiceContent.RootFolder, nil, true)
 	must(t, err)
-	for range 10 {
+	for range 3 {
 		var vms []mo.VirtualMachine
 		must(t, list.Retrieve(t.Context(), []string{"VirtualMachine"}, []string{"runtime", "summary", "guest", "config", "recentTask"}, &vms))
 		var hosts []mo.HostSystem

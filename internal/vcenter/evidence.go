@@ -38,7 +38,7 @@ const (
 )
 
 // PowerOffEvidence tells of each VM how it last went off since then. VMs without such an event, or
-// powered on again after it, are absent. Three calls whatever the number of VMs, one more per 1000
+// powered on again after it, are absent. Four calls whatever the number of VMs, one more per 1000
 // power events of the whole vCenter in that time. Prefer a since that came from ServerTime.
 func (g *Gateway) PowerOffEvidence(ctx context.Context, refs []policy.Ref, since time.Time) (map[policy.Ref]Evidence, error) {
 	if len(refs) == 0 {
@@ -118,13 +118,16 @@ func (g *Gateway) powerEvents(ctx context.Context, since time.Time) ([]types.Bas
 		return nil, err
 	}
 	defer h.destroy(ctx)
-	events, err := h.latest(ctx)
-	for page := events; err == nil && len(page) >= eventPage; {
-		page, err = h.older(ctx)
+	var events []types.BaseEvent
+	for {
+		page, err := h.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			break
+		}
 		events = append(events, page...)
-	}
-	if err != nil {
-		return nil, err
 	}
 	slices.SortFunc(events, func(a, b types.BaseEvent) int {
 		x, y := a.GetEvent(), b.GetEvent()
@@ -148,7 +151,6 @@ func (h *history) open(ctx context.Context, since time.Time) error {
 			Filter: types.EventFilterSpec{
 				EventTypeId: evidenceEvents,
 				Time:        &types.EventFilterSpecByTime{BeginTime: &since},
-				MaxCount:    eventPage,
 			},
 		})
 		if err == nil {
@@ -158,28 +160,15 @@ func (h *history) open(ctx context.Context, since time.Time) error {
 	})
 }
 
-// latest reads the newest page; it leaves the collector standing before it.
-func (h *history) latest(ctx context.Context) ([]types.BaseEvent, error) {
-	objects, err := h.g.retrieve(ctx, h.call, types.PropertyFilterSpec{
-		PropSet:   []types.PropertySpec{{Type: h.ref.Type, PathSet: []string{"latestPage"}}},
-		ObjectSet: []types.ObjectSpec{{Obj: h.ref}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(objects) == 0 { // its session was lost in between
-		return nil, &Error{Op: h.call.op, Object: h.call.object, Kind: Unavailable, Err: errHistoryLost}
-	}
-	page, _ := objects[0].props["latestPage"].(types.ArrayOfEvent)
-	return page.Event, nil
-}
-
-func (h *history) older(ctx context.Context) (page []types.BaseEvent, err error) {
-	err = h.g.soap(ctx, h.call, func(ctx context.Context, s *soapSession) error {
+// next reads the page after the last one, from the oldest event on, where a new collector stands.
+func (h *history) next(ctx context.Context) (page []types.BaseEvent, err error) {
+	c := h.call
+	c.write = true // it moves the collector: a page must not be read past unseen
+	err = h.g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
 		if s != h.session {
-			return &Error{Op: h.call.op, Object: h.call.object, Kind: Unavailable, Err: errHistoryLost}
+			return &Error{Op: c.op, Object: c.object, Kind: Unavailable, Err: errHistoryLost}
 		}
-		res, err := methods.ReadPreviousEvents(ctx, s.client, &types.ReadPreviousEvents{This: h.ref, MaxCount: eventPage})
+		res, err := methods.ReadNextEvents(ctx, s.client, &types.ReadNextEvents{This: h.ref, MaxCount: eventPage})
 		if err == nil {
 			page = res.Returnval
 		}

@@ -74,7 +74,7 @@ func TestEvidenceCostsTheSameForAnyNumber(t *testing.T) {
 	if len(found) != len(refs) {
 		t.Errorf("evidence of %d of %d", len(found), len(refs))
 	}
-	wantCalls(t, v, 4) // also when the destruction of the wait's collector came late
+	wantCalls(t, v, 5) // also when the destruction of the wait's collector came late
 }
 
 func TestCollectorsAreGivenBack(t *testing.T) {
