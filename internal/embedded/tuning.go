@@ -22,8 +22,8 @@ func tuning() dynamicconfig.StaticClient {
 		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key():  1,
 		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): 1,
 
-		// The server now and then forgets to wake a client that waits for a result (seen with 4 shards, about once in a thousand
-		// waits); it answers when the wait expires, by default after 20 s, and the client asks again at once.
+		// The server now and then forgets to wake a client that waits for a result (seen with 4 shards, about once in a
+		// thousand waits); it answers when the wait expires, by default after 20 s, and the client asks again at once.
 		dynamicconfig.HistoryLongPollExpirationInterval.Key(): 2 * time.Second,
 
 		dynamicconfig.EnableEagerWorkflowStart.Key():              true,

@@ -112,13 +112,13 @@ func (c *credentials) refused(user *url.Userinfo) error {
 func (c *credentials) reject(user *url.Userinfo, cause error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	print := fingerprint(user)
-	if c.err != nil && print == c.rejected {
+	mark := fingerprint(user)
+	if c.err != nil && mark == c.rejected {
 		c.pause = min(2*c.pause, maxRefusal)
 	} else {
 		c.pause = firstRefusal
 	}
-	c.rejected, c.until = print, c.now().Add(c.pause)
+	c.rejected, c.until = mark, c.now().Add(c.pause)
 	c.err = &Error{
 		Op: "log in as", Object: user.Username(), Kind: InvalidLogin, Err: errors.New(reason(cause)),
 		Remedy: fmt.Sprintf("correct the files in %s; they are read again at the next attempt, unchanged ones after %s", c.folder, c.pause),

@@ -84,7 +84,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// KindOf classifies any error: "" for none, Unknown for what is not vCenter's.
+// KindOf classifies any error: "" for none, Unknown for what is not vCenter's. Look at the context first:
+// a caller's own deadline looks like an unavailable vCenter.
 func KindOf(err error) Kind {
 	if err == nil {
 		return ""
@@ -158,8 +159,7 @@ func statusKind(code int) Kind {
 
 // faultKind maps vSphere's faults; "" when err holds none.
 func faultKind(err error) Kind {
-	var any types.BaseMethodFault
-	if _, ok := fault.As(err, &any); !ok {
+	if !holds[types.BaseMethodFault](err) {
 		return ""
 	}
 	switch {

@@ -184,7 +184,7 @@ func (w *watch) result(a *awaited) (WaitResult, bool) {
 	case a.denied != nil:
 		return w.failed(a, "watch", a.denied, classify(a.denied)), true
 	case a.taskState == types.TaskInfoStateError && a.taskEntity == a.vm && !a.foundOff():
-		err, kind := a.taskError()
+		kind, err := a.taskError()
 		return w.failed(a, "power off", err, kind), true
 	}
 	return WaitResult{}, false
@@ -200,16 +200,16 @@ func (a *awaited) foundOff() bool {
 	return ok && f.ExistingState != types.VirtualMachinePowerStatePoweredOn
 }
 
-func (a *awaited) taskError() (error, Kind) {
+func (a *awaited) taskError() (Kind, error) {
 	if a.taskFault == nil {
-		return errTaskFailed, TaskFailed
+		return TaskFailed, errTaskFailed
 	}
 	err := task.Error{LocalizedMethodFault: a.taskFault}
 	kind := classify(err)
 	if kind == Unknown {
 		kind = TaskFailed
 	}
-	return err, kind
+	return kind, err
 }
 
 func (w *watch) failed(a *awaited, op string, err error, kind Kind) WaitResult {

@@ -1,0 +1,207 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// Bounds of the file.
+const (
+	maxFileBytes = 1 << 20
+	maxPolicies  = 100
+	maxEntries   = 1000 // of one list
+)
+
+// DefaultPolicy is the name of the policy that holds where nothing names another.
+const DefaultPolicy = "default"
+
+// Limits are what the operator allows, whoever asks.
+type Limits struct {
+	VCenterCalls   int           // at once, per worker
+	Outage         time.Duration // how long vCenter or Temporal may be away before work is given up
+	AllowedTags    []string      // empty: any
+	MaxCriticality preemption.Criticality
+	ReplyAllow     []string // hosts and CIDRs; empty: any but loopback, link-local, metadata
+	NeverTouch     []string // name globs
+}
+
+// File is what the YAML file says, with the defaults where it is silent.
+type File struct {
+	Limits   Limits
+	Policies map[string]policy.Policy // holds at least the policy named default
+}
+
+// DefaultFile returns what holds without a file.
+func DefaultFile() File {
+	return File{
+		Limits:   Limits{VCenterCalls: 5, Outage: 24 * time.Hour, MaxCriticality: preemption.CriticalityHigh},
+		Policies: map[string]policy.Policy{DefaultPolicy: policy.Default()},
+	}
+}
+
+// ReadFile reads the YAML file. Its error joins one error per problem.
+func ReadFile(name string) (File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return DefaultFile(), fmt.Errorf("configuration file: %w; name an existing file with --config or PREEMPTION_CONFIG", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err != nil {
+		return DefaultFile(), fmt.Errorf("configuration file: %w", err)
+	}
+	return ParseFile(name, data)
+}
+
+// ParseFile reads the text of a YAML file; name is for the errors, which also tell line and key.
+func ParseFile(name string, data []byte) (File, error) {
+	if len(data) > maxFileBytes {
+		return DefaultFile(), fmt.Errorf("%s: the file is larger than %d bytes", name, maxFileBytes)
+	}
+	d := decoder{name: name, lines: map[string]int{}}
+	root := d.document(data)
+	f := DefaultFile()
+	var policies *yaml.Node
+	d.mapping("", root, fields{
+		"limits":   func(key string, n *yaml.Node) { d.limits(key, n, &f.Limits) },
+		"policies": func(_ string, n *yaml.Node) { policies = n },
+	}, "rules")
+	f.Policies = d.policies("policies", policies, f.Limits.NeverTouch)
+	return f, d.err()
+}
+
+// document returns the one mapping that the text holds, nil where it is empty.
+func (d *decoder) document(data []byte) *yaml.Node {
+	var doc, more yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	err := dec.Decode(&doc)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err != nil {
+		d.add(0, "", "%w", err)
+		return nil
+	}
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		d.add(more.Line, "", "a second document; the file holds one")
+	}
+	if len(doc.Content) == 0 {
+		return nil
+	}
+	return doc.Content[0]
+}
+
+func (d *decoder) limits(at string, n *yaml.Node, l *Limits) {
+	d.mapping(at, n, fields{
+		"vcenterCalls": func(key string, n *yaml.Node) {
+			d.integer(key, n, &l.VCenterCalls)
+			if l.VCenterCalls < 1 || l.VCenterCalls > 50 {
+				d.add(n.Line, key, "%d is not within 1 to 50", l.VCenterCalls)
+			}
+		},
+		"outage": func(key string, n *yaml.Node) {
+			outage := policy.Duration(l.Outage)
+			d.duration(key, n, &outage)
+			if l.Outage = outage.D(); l.Outage < time.Second || l.Outage > 30*24*time.Hour {
+				d.add(n.Line, key, "%s is not within 1s to 720h", l.Outage)
+			}
+		},
+		"allowedTags":    func(key string, n *yaml.Node) { d.texts(key, n, &l.AllowedTags, nil) },
+		"maxCriticality": func(key string, n *yaml.Node) { d.criticality(key, n, &l.MaxCriticality) },
+		"replyAllow":     func(key string, n *yaml.Node) { d.texts(key, n, &l.ReplyAllow, checkReplyAllow) },
+		"neverTouch":     func(key string, n *yaml.Node) { d.texts(key, n, &l.NeverTouch, checkGlob) },
+	})
+}
+
+func (d *decoder) criticality(key string, n *yaml.Node, to *preemption.Criticality) {
+	var s string
+	if !d.text(key, n, &s) {
+		return
+	}
+	c, err := preemption.ParseCriticality(s)
+	if err != nil {
+		d.add(n.Line, key, "%q is not one of HIGH, MEDIUM, LOW", s)
+		return
+	}
+	*to = c
+}
+
+// policies reads the named policies. Each starts from the defaults and gets neverTouch.
+func (d *decoder) policies(at string, n *yaml.Node, neverTouch []string) map[string]policy.Policy {
+	fresh := func() policy.Policy {
+		p := policy.Default()
+		p.NeverTouch = slices.Clone(neverTouch)
+		return p
+	}
+	all := map[string]policy.Policy{DefaultPolicy: fresh()}
+	named := 0
+	d.entries(at, n, func(name string, key, value *yaml.Node) {
+		if named++; named > maxPolicies {
+			if named == maxPolicies+1 {
+				d.add(key.Line, at, "more than %d policies", maxPolicies)
+			}
+			return
+		}
+		if name == "" || len(name) > 64 {
+			d.add(key.Line, at, "the name of a policy has 1 to 64 characters")
+			return
+		}
+		p := fresh()
+		d.policy(at+"."+name, key.Line, value, &p)
+		all[name] = p
+	})
+	return all
+}
+
+// policy reads one policy. policy.Validate knows which values are possible; lines are added here.
+func (d *decoder) policy(at string, line int, n *yaml.Node, p *policy.Policy) {
+	before := len(d.problems)
+	d.mapping(at, n, fields{
+		"mode":            func(key string, n *yaml.Node) { d.text(key, n, &p.Mode) },
+		"scope":           func(key string, n *yaml.Node) { d.text(key, n, &p.Scope) },
+		"maxVMs":          func(key string, n *yaml.Node) { d.integer(key, n, &p.MaxVMs) },
+		"cooldown":        func(key string, n *yaml.Node) { d.duration(key, n, &p.Cooldown) },
+		"grayTimeout":     func(key string, n *yaml.Node) { d.duration(key, n, &p.GrayTimeout) },
+		"repeatWhileRed":  func(key string, n *yaml.Node) { d.boolean(key, n, &p.RepeatWhileRed) },
+		"withdrawWait":    func(key string, n *yaml.Node) { d.duration(key, n, &p.WithdrawWait) },
+		"lateWatch":       func(key string, n *yaml.Node) { d.duration(key, n, &p.LateWatch) },
+		"powerOffTimeout": func(key string, n *yaml.Node) { d.duration(key, n, &p.PowerOffTimeout) },
+		"criticality": func(key string, n *yaml.Node) {
+			d.mapping(key, n, fields{
+				"HIGH":   func(key string, n *yaml.Node) { d.treatment(key, n, &p.Criticality.High) },
+				"MEDIUM": func(key string, n *yaml.Node) { d.treatment(key, n, &p.Criticality.Medium) },
+				"LOW":    func(key string, n *yaml.Node) { d.treatment(key, n, &p.Criticality.Low) },
+			})
+		},
+	}, "target", "order", "protect", "budgets", "restore")
+	d.lines[at] = line
+	for _, err := range split(p.Validate()) {
+		d.impossible(at, err, before)
+	}
+}
+
+func (d *decoder) treatment(at string, n *yaml.Node, t *policy.Treatment) {
+	d.mapping(at, n, fields{
+		"action":      func(key string, n *yaml.Node) { d.text(key, n, &t.Action) },
+		"gracePeriod": func(key string, n *yaml.Node) { d.duration(key, n, &t.GracePeriod) },
+		"thenForce":   func(key string, n *yaml.Node) { d.boolean(key, n, &t.ThenForce) },
+	}, "notice")
+}
+
+func checkGlob(s string) error {
+	if _, err := path.Match(s, ""); err != nil {
+		return fmt.Errorf("%q is no name pattern; use * ? and [a-z], with \\ before a literal one", s)
+	}
+	return nil
+}

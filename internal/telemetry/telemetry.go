@@ -1,0 +1,34 @@
+// Package telemetry tells what a program does: its log, its health over HTTP, and which build it is. It
+// imports no other package of this project, keeps nothing global, and knows nothing of what it reports on.
+package telemetry
+
+import (
+	"io"
+	"log/slog"
+
+	"go.temporal.io/sdk/log"
+)
+
+// The formats of a log.
+const (
+	JSON = "json"
+	Text = "text"
+)
+
+// New returns a logger that writes to w, as text where format is Text and as JSON otherwise; with debug
+// also what only helps to find a fault.
+func New(w io.Writer, format string, debug bool) *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if debug {
+		options.Level = slog.LevelDebug
+	}
+	if format == Text {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// ForTemporal returns the logger that Temporal's SDK writes to. Its lines carry component=temporal-sdk.
+func ForTemporal(l *slog.Logger) log.Logger {
+	return log.NewStructuredLogger(l.With("component", "temporal-sdk"))
+}
