@@ -52,17 +52,10 @@ func quoteKey(key string) string {
 	return q
 }
 
-// impossible notes what policy.Validate says, "key: what is wrong", at the line of that key, unless the
-// key has a problem already.
-func (d *decoder) impossible(at string, err error, since int) {
+// impossible notes what policy.Validate says, "key: what is wrong", at the line of that key.
+func (d *decoder) impossible(at string, err error) {
 	key, text, _ := strings.Cut(err.Error(), ": ")
-	line := cmp.Or(d.lines[at+"."+key], d.lines[at])
-	for _, p := range d.problems[since:] {
-		if p.line == line {
-			return
-		}
-	}
-	d.add(line, at+"."+key, "%s", text)
+	d.add(cmp.Or(d.lines[at+"."+key], d.lines[at]), at+"."+key, "%s", text)
 }
 
 // err joins the problems in the order of their lines.

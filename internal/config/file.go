@@ -166,7 +166,6 @@ func (d *decoder) policies(at string, n *yaml.Node, neverTouch []string) map[str
 
 // policy reads one policy. policy.Validate knows which values are possible; lines are added here.
 func (d *decoder) policy(at string, line int, n *yaml.Node, p *policy.Policy) {
-	before := len(d.problems)
 	d.mapping(at, n, fields{
 		"mode":            func(key string, n *yaml.Node) { d.text(key, n, &p.Mode) },
 		"scope":           func(key string, n *yaml.Node) { d.text(key, n, &p.Scope) },
@@ -187,7 +186,7 @@ func (d *decoder) policy(at string, line int, n *yaml.Node, p *policy.Policy) {
 	}, "target", "order", "protect", "budgets", "restore")
 	d.lines[at] = line
 	for _, err := range split(p.Validate()) {
-		d.impossible(at, err, before)
+		d.impossible(at, err)
 	}
 }
 

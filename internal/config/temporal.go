@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"strings"
@@ -37,11 +38,12 @@ func (r *reader) temporal() Temporal {
 	r.flag("TEMPORAL_TLS")
 	r.flag("TEMPORAL_TLS_DISABLE_HOST_VERIFICATION")
 	rotate(t.Options.ConnectionOptions.TLS, profile.TLS)
-	t.Options.Namespace = strings.TrimSpace(t.Options.Namespace)
-	t.Options.HostPort = strings.TrimSpace(t.Options.HostPort)
+	// Taken from the environment once more: nothing is in the options where something is wrong.
+	t.Options.Namespace = cmp.Or(r.env.Get("TEMPORAL_NAMESPACE"), strings.TrimSpace(t.Options.Namespace))
+	t.Options.HostPort = cmp.Or(r.env.Get("TEMPORAL_URL"), r.env.Get("TEMPORAL_ADDRESS"), strings.TrimSpace(t.Options.HostPort))
 	name := "TEMPORAL_ADDRESS"
-	if address := r.env.Get("TEMPORAL_URL"); address != "" {
-		t.Options.HostPort, name = address, "TEMPORAL_URL"
+	if r.env.Get("TEMPORAL_URL") != "" {
+		name = "TEMPORAL_URL"
 	}
 	if address := t.Options.HostPort; address != "" {
 		// gRPC takes a resolver before the address, as in dns:///temporal:7233.

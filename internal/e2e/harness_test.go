@@ -76,6 +76,7 @@ func quick(s *preempt.Settings) {
 	s.Timing.Heartbeat = 2 * time.Second
 	s.Timing.CancelWait = 5 * time.Second
 	s.Timing.IntakeIdle = 30 * time.Second
+	s.Timing.Sweep = time.Second
 	p := policy.Default()
 	p.Cooldown = policy.Duration(2 * time.Second)
 	p.RepeatWhileRed = false

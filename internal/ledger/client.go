@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
@@ -12,6 +13,7 @@ import (
 type Client struct {
 	Temporal  client.Client
 	TaskQueue string
+	Sweep     time.Duration // see Input; it counts when this client is the one that starts the ledger
 }
 
 // Admit asks whether a round may start.
@@ -40,7 +42,7 @@ func (c Client) update(ctx context.Context, name string, arg, result any) error 
 		ID: id, TaskQueue: c.TaskQueue,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		StaticSummary:            "Reservations, cooldowns and seen requests of all preemption rounds",
-	}, WorkflowType, Input{})
+	}, WorkflowType, Input{Sweep: c.Sweep})
 	h, err := c.Temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
 		StartWorkflowOperation: start,
 		UpdateOptions: client.UpdateWorkflowOptions{

@@ -52,7 +52,7 @@ type Activities struct {
 }
 
 func (a *Activities) ledger() ledger.Client {
-	return ledger.Client{Temporal: a.Temporal, TaskQueue: a.TaskQueue}
+	return ledger.Client{Temporal: a.Temporal, TaskQueue: a.TaskQueue, Sweep: a.Settings.Timing.Sweep}
 }
 
 // The types of the errors by which a round fails before it acts, besides those of vcenter.Kind.

@@ -38,6 +38,7 @@ type Timing struct {
 	Retry      time.Duration `json:"retry"`      // first back-off between attempts on one object
 	Heartbeat  time.Duration `json:"heartbeat"`  // heartbeat timeout of an activity
 	ReplyFor   time.Duration `json:"replyFor"`   // how long a failing reply address is tried
+	Sweep      time.Duration `json:"sweep"`      // how often rounds are looked for that ended without a word
 }
 
 // DefaultTiming returns the timing of production.
@@ -45,6 +46,7 @@ func DefaultTiming() Timing {
 	return Timing{
 		IntakeIdle: 2 * time.Minute, CancelWait: 30 * time.Second, Outage: 24 * time.Hour,
 		StalePlan: time.Minute, Retry: 2 * time.Second, Heartbeat: 10 * time.Second, ReplyFor: time.Hour,
+		Sweep: time.Minute,
 	}
 }
 

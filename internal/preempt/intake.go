@@ -12,9 +12,6 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 )
 
-// roundCheck is how often a running round is looked at, in case it ended without a word.
-const roundCheck = time.Minute
-
 // Bounds of one look at what reached the intake.
 const (
 	maxBatch      = 100

@@ -236,7 +236,7 @@ func (it *intake) roundDone(r RoundResult) {
 func (it *intake) checkRounds() {
 	for _, scope := range scopes(it.state.Active) {
 		active := it.state.Active[scope]
-		if it.now().Sub(active.Since) < roundCheck {
+		if it.now().Sub(active.Since) < it.state.Timing.Sweep {
 			continue
 		}
 		var a *Activities

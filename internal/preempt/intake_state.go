@@ -139,7 +139,7 @@ func (s *IntakeState) wakeAt(now time.Time) (at time.Time, ok bool) {
 		consider(end)
 	}
 	if len(s.Active) > 0 {
-		consider(now.Add(roundCheck))
+		consider(now.Add(s.Timing.Sweep))
 	}
 	if s.idle() {
 		consider(now.Add(s.Timing.IntakeIdle))

@@ -1,0 +1,474 @@
+package e2e
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+)
+
+// ask sends a request by update, as preemptctl run --wait does.
+func (s *site) ask(id string, r preemption.WorkflowRequest) preempt.Decision {
+	s.t.Helper()
+	op := s.c.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+		ID: s.id(id), TaskQueue: s.queue, WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+	}, preemption.WorkflowName)
+	h, err := s.c.UpdateWithStartWorkflow(s.t.Context(), client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: op,
+		UpdateOptions: client.UpdateWorkflowOptions{
+			UpdateName: preemption.RequestUpdate, Args: []any{r}, WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var d preempt.Decision
+	if err := h.Get(s.t.Context(), &d); err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+func person(c preemption.Criticality) preemption.WorkflowRequest {
+	return preemption.WorkflowRequest{Tag: "preemptible", Criticality: c, Event: plainEvent(), Origin: preemption.OriginPerson}
+}
+
+// off counts the tagged VMs of a cluster that are off.
+func (s *site) off(cluster string) (n int) {
+	for _, vm := range s.vc.TaggedVMs(cluster) {
+		if s.vc.PowerState(vm.Ref) == "poweredOff" {
+			n++
+		}
+	}
+	return n
+}
+
+func TestARequestWithoutAnEventPreemptsEverythingTagged(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs = 50 }))
+	s.worker()
+	s.signal("cli", preemption.WorkflowRequest{Tag: "preemptible", Criticality: preemption.CriticalityHigh})
+	r := s.done("cli")
+	if r.State != preempt.RoundCompleted || len(r.Preempted()) != 12 {
+		t.Fatalf("want all 12 tagged VMs, got %s %d: %s", r.State, len(r.Preempted()), r.Reason)
+	}
+	s.agree(r)
+	a, _ := s.attribute(s.vc.TaggedVMs("cluster-a")[0].Ref)
+	if _, err := preemption.ParseEvent(a.Event); err != nil {
+		t.Errorf("the attribute's event must be a CloudEvent still: %v", err)
+	}
+}
+
+func TestGarbageIsRejectedWithAReasonAndTheWorkflowLivesOn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	bad := []any{
+		"no request at all", 42, nil, []byte{0xff, 0x00}, map[string]any{"tag": []int{1}},
+		map[string]any{"tag": "", "criticality": "HIGH"},
+		map[string]any{"tag": "preemptible", "criticality": "SEVERE"},
+		map[string]any{"tag": "preemptible", "criticality": "HIGH", "event": map[string]any{"id": "x"}},
+		map[string]any{"tag": "preemptible", "criticality": "HIGH", "event": "text"},
+		map[string]any{"tag": "preemptible", "criticality": "HIGH", "x": strings.Repeat("y", preemption.MaxRequestBytes)},
+	}
+	for _, b := range bad {
+		s.signal("alarm", b)
+	}
+	res := s.until("alarm", "all are rejected", func(r preempt.Response) bool { return len(r.Rejections) == len(bad) })
+	for _, r := range res.Rejections {
+		if r.Reason == "" || r.Time.IsZero() {
+			t.Errorf("a rejection without reason or time: %+v", r)
+		}
+	}
+	if s.off("") != 0 {
+		t.Fatal("garbage turned VMs off")
+	}
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	if r := s.done("alarm"); len(r.Preempted()) != 6 {
+		t.Fatalf("the good request after the garbage: %+v", r)
+	}
+	if err := s.c.CancelWorkflow(t.Context(), s.id("alarm"), ""); err != nil {
+		t.Fatal(err)
+	}
+	var final preempt.Response
+	if err := s.c.GetWorkflow(t.Context(), s.id("alarm"), "").Get(t.Context(), &final); err != nil {
+		t.Fatalf("garbage must not make it uncancellable: %v", err)
+	}
+	if len(final.VirtualMachines) != 6 || final.WorkflowName != preemption.WorkflowName {
+		t.Errorf("the result must tell what was done: %+v", final)
+	}
+}
+
+func TestCurrentStateAnswersTheDocumentedFieldsAsAJSONString(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
+	req.ReplyTo = "http://broker.invalid/x"
+	s.signal("alarm", req)
+	s.until("alarm", "VMs are preempted", func(r preempt.Response) bool { return len(r.VirtualMachines) > 0 })
+	v, err := s.c.QueryWorkflow(t.Context(), s.id("alarm"), "", preemption.WorkFlowQueryType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text string
+	if err := v.Get(&text); err != nil {
+		t.Fatalf("the answer is no JSON string: %v", err)
+	}
+	var typed preemption.WorkflowResponse
+	if err := json.Unmarshal([]byte(text), &typed); err != nil {
+		t.Fatalf("an existing client cannot read it: %v\n%s", err, text)
+	}
+	if typed.WorkflowID != s.id("alarm") || typed.RunID == "" || typed.WorkflowName != preemption.WorkflowName ||
+		typed.LastPreemption.IsZero() || len(typed.VirtualMachines) != 6 || typed.Tag != "preemptible" ||
+		typed.Criticality != "HIGH" || typed.Event.ID() != req.Event.ID() || typed.ReplyTo != req.ReplyTo {
+		t.Errorf("%+v", typed)
+	}
+	var fields map[string]any
+	_ = json.Unmarshal([]byte(text), &fields)
+	ref := fields["virtualMachines"].([]any)[0].(map[string]any)
+	if ref["Type"] != "VirtualMachine" || ref["Value"] == "" {
+		t.Errorf("references are written %v", ref)
+	}
+}
+
+func TestTheStateBeforeAnyRoundIsReadableByExistingClients(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	s.signal("alarm", "garbage")
+	v, err := s.c.QueryWorkflow(t.Context(), s.id("alarm"), "", preemption.WorkFlowQueryType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text string
+	_ = v.Get(&text)
+	for _, want := range []string{`"lastPreemptionTime":"0001-01-01T00:00:00Z"`, `"virtualMachines":[]`, `"event":{"specversion":"1.0"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is missing in %s", want, text)
+		}
+	}
+}
+
+func TestARedeliveredAlarmActsOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, policy.Duration(100*time.Millisecond) }))
+	s.worker()
+	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
+	s.signal("alarm", req)
+	s.done("alarm")
+	time.Sleep(300 * time.Millisecond) // past the cooldown: only the deduplication holds it back
+	req.Event.SetID("drawn-anew-by-the-router")
+	s.signal("alarm", req)
+	s.signal("another-id", req)
+	s.until("alarm", "both were taken", func(r preempt.Response) bool { return r.Requests == 2 })
+	s.until("another-id", "it was decided", func(r preempt.Response) bool {
+		return r.LastDecision != nil && r.LastDecision.Verdict == preempt.Duplicate
+	})
+	if n := s.off("cluster-a"); n != 2 {
+		t.Errorf("one event, delivered thrice to two ids, took %d VMs; 2 is the plan's limit", n)
+	}
+}
+
+func TestTwoHostsOfOneClusterAreOnePreemptionAndOneGreenUndoesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs = 2 }))
+	s.vc.SetTaskDelay(300 * time.Millisecond)
+	s.worker()
+	for host := range 2 {
+		s.signal("alarm", preemption.WorkflowRequest{
+			Tag: "preemptible", Criticality: preemption.CriticalityHigh, Event: s.alarmEvent("cluster-a", host, "green", "red"),
+		})
+	}
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	r := s.done("alarm")
+	if r.State != preempt.RoundCompleted || len(r.Preempted()) != 2 || s.off("cluster-a") != 2 {
+		t.Fatalf("want one round of 2 that one host's green does not withdraw, got %+v", r)
+	}
+	if up := s.state("alarm").Levels; len(up) != 1 || up[0].Entity != "HostSystem:"+s.vc.Cluster("cluster-a").Hosts[1].Ref.Value {
+		t.Errorf("the second host still stands: %+v", up)
+	}
+}
+
+// change signals an alarm change, as our triggers do for falls.
+func (s *site) change(id, cluster string, host int, from, to string) {
+	s.t.Helper()
+	cl := s.vc.Cluster(cluster)
+	ev, err := s.vc.PostAlarm(s.t.Context(), simulation.AlarmChange{
+		Name: "cluster-cpu-above-80", Entity: cl.Hosts[host].Ref, From: from, To: to, Cluster: cl.Ref,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c := preemption.AlarmChange{
+		Alarm: "cluster-cpu-above-80", Entity: "HostSystem:" + cl.Hosts[host].Ref.Value, Scope: s.cluster(cluster).String(),
+		From: from, To: to, Time: ev.CreatedTime, EventKey: int64(ev.Key),
+	}
+	if to == "red" || to == "yellow" {
+		c.Request, _ = json.Marshal(preemption.WorkflowRequest{Tag: "preemptible", Criticality: preemption.CriticalityHigh})
+	}
+	_, err = s.c.SignalWithStartWorkflow(s.t.Context(), s.id(id), preemption.AlarmSignal, c,
+		client.StartWorkflowOptions{ID: s.id(id), TaskQueue: s.queue}, preemption.WorkflowName)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestInTheCooldownAPersonIsRefusedAndAnAlarmDeferred(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs = 2 }))
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	first := s.done("alarm")
+
+	refused := s.ask("cli", person(preemption.CriticalityHigh))
+	if refused.Verdict != preempt.Refused || !refused.Until.After(first.EndedAt) {
+		t.Errorf("a person in the cooldown: %+v", refused)
+	}
+	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
+	deferred := s.ask("alarm", req)
+	if deferred.Verdict != preempt.Deferred {
+		t.Fatalf("an alarm in the cooldown: %+v", deferred)
+	}
+	again := s.until("alarm", "the deferred alarm is planned anew", func(r preempt.Response) bool {
+		return r.Round != nil && r.Round.RoundID != first.RoundID && r.State != "running"
+	})
+	if gap := again.Round.StartedAt.Sub(first.EndedAt); gap < 1900*time.Millisecond {
+		t.Errorf("the second round began %s after the first ended; the cooldown is 2 s", gap)
+	}
+	if s.off("cluster-a") != 4 {
+		t.Errorf("%d VMs are off, want 2 and 2", s.off("cluster-a"))
+	}
+	s.agree(first, *again.Round)
+}
+
+func TestSkipsDoNotExtendTheCooldown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs = 2 }))
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	first := s.done("alarm")
+	var last preempt.Decision
+	for time.Since(first.EndedAt) < 1800*time.Millisecond {
+		if last = s.ask("cli", person(preemption.CriticalityHigh)); last.Verdict != preempt.Refused {
+			t.Fatalf("%+v", last)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if late := last.Until.Sub(first.EndedAt); late > 2500*time.Millisecond {
+		t.Errorf("refused requests moved the end of the cooldown to %s after the round", late)
+	}
+	if v := s.state("cli"); v.LastPreemption.IsZero() && s.state("alarm").LastPreemption.IsZero() {
+		t.Error("a skip wiped the status")
+	}
+	time.Sleep(time.Until(last.Until) + 100*time.Millisecond)
+	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preempt.Started {
+		t.Errorf("after the cooldown: %+v", d)
+	}
+}
+
+func TestAHigherCriticalityOverridesTheCooldownOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs = 2 }))
+	s.worker()
+	if d := s.ask("cli", person(preemption.CriticalityLow)); d.Verdict != preempt.Started {
+		t.Fatalf("%+v", d)
+	}
+	s.done("cli")
+	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preempt.Started {
+		t.Fatalf("LOW then HIGH within the cooldown must not be dropped: %+v", d)
+	}
+	s.until("cli", "HIGH is done", func(r preempt.Response) bool { return r.State != "running" && r.Round.Criticality == "HIGH" })
+	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preempt.Refused {
+		t.Errorf("a flap buys no second set: %+v", d)
+	}
+}
+
+func TestAnAlarmThatStandsIsPlannedAgainAfterTheCooldown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) {
+		p.MaxVMs, p.RepeatWhileRed, p.Cooldown = 2, true, policy.Duration(time.Second)
+	}))
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	s.until("alarm", "a second round", func(preempt.Response) bool { return s.off("cluster-a") == 4 })
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	s.until("alarm", "the alarm fell", func(r preempt.Response) bool { return len(r.Levels) == 0 && len(r.Deferred) == 0 })
+	off := s.off("cluster-a")
+	time.Sleep(1500 * time.Millisecond)
+	if s.off("cluster-a") != off {
+		t.Error("a round began after the alarm had fallen")
+	}
+}
+
+func TestAnUnknownAlarmStateHoldsAndThenFalls(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.GrayTimeout = 2, policy.Duration(time.Second) }))
+	s.worker()
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	s.done("alarm")
+	s.change("alarm", "cluster-a", 0, "red", "gray")
+	if up := s.until("alarm", "gray is known", func(r preempt.Response) bool { return len(r.Levels) == 1 && r.Levels[0].Colour == "gray" }); up.Levels[0].Rank == 0 {
+		t.Errorf("gray must hold: %+v", up.Levels)
+	}
+	s.until("alarm", "gray counts as fallen", func(r preempt.Response) bool { return len(r.Levels) == 0 })
+}
+
+func TestRedGreenRedPreemptsOnceInTheCooldown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, policy.Duration(time.Minute) }))
+	s.worker()
+	for range 3 { // as the original function does: signal, then cancel
+		s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+		s.until("alarm", "decided", func(r preempt.Response) bool { return r.LastDecision != nil && r.State != "running" })
+		if err := s.c.CancelWorkflow(t.Context(), s.id("alarm"), ""); err != nil {
+			t.Fatal(err)
+		}
+		var res preempt.Response
+		if err := s.c.GetWorkflow(t.Context(), s.id("alarm"), "").Get(t.Context(), &res); err != nil {
+			t.Fatalf("a cancelled intake completes with its response: %v", err)
+		}
+	}
+	if n := s.off("cluster-a"); n != 2 {
+		t.Errorf("red-green-red-green-red took %d VMs within one cooldown; 2 is the plan's limit", n)
+	}
+}
+
+func TestARequestAfterACancelIsNotLostAndOneBeforeItIsWithdrawn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	// No worker runs yet, so that all of it arrives together.
+	s.signal("before", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	s.signal("after", s.alarmRequest("cluster-b", preemption.CriticalityLow))
+	for _, id := range []string{"before", "after"} {
+		if err := s.c.CancelWorkflow(t.Context(), s.id(id), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.signal("after", s.alarmRequest("cluster-b", preemption.CriticalityHigh))
+	s.worker()
+	if r := s.done("after"); r.Criticality != preemption.CriticalityHigh || len(r.Preempted()) != 6 {
+		t.Errorf("what was asked after the cancel: %+v", r)
+	}
+	var res preempt.Response
+	if err := s.c.GetWorkflow(t.Context(), s.id("before"), "").Get(t.Context(), &res); err != nil {
+		t.Fatal(err)
+	}
+	if s.off("cluster-a") != 0 {
+		t.Error("what was asked before the cancel was done all the same")
+	}
+}
+
+func TestAnIdleIntakeCompletesBeforeItsClientsTimeout(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	_, err := s.c.SignalWithStartWorkflow(t.Context(), s.id("cli"), preemption.SignalChannel, person(preemption.CriticalityHigh),
+		client.StartWorkflowOptions{ID: s.id("cli"), TaskQueue: s.queue, WorkflowExecutionTimeout: 4 * time.Second}, preemption.WorkflowName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var res preempt.Response
+	if err := s.c.GetWorkflow(t.Context(), s.id("cli"), "").Get(t.Context(), &res); err != nil {
+		t.Fatalf("it must not end as timed out: %v", err)
+	}
+	if res.State != preempt.RoundCompleted || len(res.VirtualMachines) != 10 {
+		t.Errorf("%s, %d VMs", res.State, len(res.VirtualMachines))
+	}
+}
+
+func TestAPlanTouchesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	var r preempt.RoundResult
+	run, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: s.id("plan"), TaskQueue: s.queue},
+		preempt.PlanType, s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	if err == nil {
+		err = run.Get(t.Context(), &r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.State != preempt.RoundPlanned || len(r.Targets) != 6 || r.SparedCount[policy.OutOfScope] != 6 || r.PolicyHash == "" {
+		t.Errorf("%+v", r)
+	}
+	if s.off("") != 0 {
+		t.Error("a plan turned VMs off")
+	}
+}
+
+func TestAnObservingPolicyTouchesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Mode = policy.ModeObserve }))
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	if r := s.done("alarm"); r.State != preempt.RoundObserved || len(r.Targets) != 6 || len(r.Preempted()) != 0 {
+		t.Errorf("%+v", r)
+	}
+	if s.off("") != 0 {
+		t.Error("an observing policy turned VMs off")
+	}
+}
+
+func TestAClusterThatThisVCenterDoesNotHaveIsRefusedAndNeverWidened(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
+	var data map[string]any
+	if err := json.Unmarshal(req.Event.Data(), &data); err != nil {
+		t.Fatal(err)
+	}
+	data["computeResource"].(map[string]any)["name"] = "another-name"
+	if err := req.Event.SetData(event.ApplicationJSON, data); err != nil {
+		t.Fatal(err)
+	}
+	s.signal("alarm", req)
+	r := s.done("alarm")
+	if r.State != preempt.RoundFailed || !strings.Contains(r.Reason, "another-name") || s.off("") != 0 {
+		t.Errorf("want it refused by name, got %s %q, %d off", r.State, r.Reason, s.off(""))
+	}
+	if st := s.state("alarm"); st.State != preempt.RoundFailed || st.Failure == "" {
+		t.Errorf("the status must show the failure: %+v", st)
+	}
+}
+
+func TestARoundWhoseWorkflowWasTerminatedFreesItsScope(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = policy.Duration(time.Hour) }))
+	for _, vm := range s.vc.TaggedVMs("") {
+		s.vc.IgnoreShutdown(vm.Ref)
+	}
+	s.worker()
+	d := s.ask("cli", person(preemption.CriticalityLow))
+	if d.Verdict != preempt.Started {
+		t.Fatalf("%+v", d)
+	}
+	if got := s.ask("cli", person(preemption.CriticalityLow)); got.Verdict != preempt.Refused || got.RoundID != d.RoundID {
+		t.Errorf("a second person beside a running round: %+v", got)
+	}
+	if err := s.c.TerminateWorkflow(t.Context(), d.RoundID, "", "an operator's hand"); err != nil {
+		t.Fatal(err)
+	}
+	res := s.until("cli", "the intake finds out", func(r preempt.Response) bool { return r.State == preempt.RoundFailed })
+	if !strings.Contains(res.Failure, "Terminated") {
+		t.Errorf("the status must say how the round ended: %q", res.Failure)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for len(s.ledger().Reserved) > 0 && time.Now().Before(deadline) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if d := s.ask("cli", person(preemption.CriticalityLow)); d.Verdict != preempt.Started {
+		t.Errorf("the scope is still held: %+v", d)
+	}
+}

@@ -1,0 +1,141 @@
+package standalone
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+)
+
+// options is what the command line, the environment and the file say together.
+type options struct {
+	simulate, once     bool
+	inMemory, headless bool
+	data               string // folder of the server's file
+	file               string
+	env                config.Env
+	set                config.Worker
+}
+
+// options reads the command line and the environment; done tells that there is nothing else to do.
+func (p Program) options() (o options, done bool, err error) {
+	cmd, ran := p.command(&o)
+	if err := cmd.Execute(); err != nil {
+		return o, false, usage(fmt.Errorf("%w; standalone --help shows the usage", err))
+	}
+	if !*ran {
+		return o, true, nil // help or version
+	}
+	o.env = config.Environ(p.Env)
+	if o.once && !o.simulate {
+		return o, false, usage(errors.New("--once ends after the simulated scenario: give --simulate too"))
+	}
+	if err := o.readSettings(); err != nil {
+		return o, false, usage(err)
+	}
+	if !o.inMemory {
+		if o.data, err = dataFolder(o.env, o.data, o.simulate); err != nil {
+			return o, false, usage(err)
+		}
+	}
+	return o, false, nil
+}
+
+func (p Program) command(o *options) (cmd *cobra.Command, ran *bool) {
+	ran = new(bool)
+	cmd = &cobra.Command{
+		Use:   "standalone",
+		Short: "Everything in one process: Temporal, its web UI and a worker; with --simulate also a vCenter to try it on",
+		Long: `Everything in one process: Temporal on a file, its web UI, and a worker.
+
+With --simulate nothing else is needed: a simulated vCenter is filled, an alarm is raised on it, and what is found,
+chosen, powered off, annotated and left alone is shown and then checked against vCenter. Without it the same process
+works on the real vCenter that VCENTER_URL and the worker's other variables name.
+
+Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2 wrong usage, 130 interrupted.`,
+		Example: `  standalone --simulate                     watch one preemption, then try preemptctl on it
+  standalone --simulate --once --in-memory  the same as a check that ends
+  VCENTER_URL=https://vcenter.example.com/sdk VCENTER_SECRET_PATH=/etc/preemption standalone`,
+		Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
+		Version: p.Build.String(),
+		Run:     func(*cobra.Command, []string) { *ran = true },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.simulate, "simulate", false, "use a simulated vCenter and show one preemption on it")
+	f.BoolVar(&o.once, "once", false, "with --simulate: end after the scenario, with 0 only if every VM is as reported")
+	f.StringVar(&o.data, "data", "", "folder for Temporal's data (default vsphere-preemption in $XDG_DATA_HOME or ~/.local/share)")
+	f.BoolVar(&o.inMemory, "in-memory", false, "keep Temporal's data in memory: it is lost at the end")
+	f.BoolVar(&o.headless, "headless", false, "leave the Temporal web UI out")
+	f.StringVarP(&o.file, "config", "f", "", "the YAML file with policies and limits (default $PREEMPTION_CONFIG)")
+	cmd.SetArgs(p.Args)
+	if p.Args == nil {
+		cmd.SetArgs([]string{}) // nil would mean the process's own
+	}
+	cmd.SetOut(p.Stdout)
+	cmd.SetErr(p.Stderr)
+	cmd.SetVersionTemplate("standalone {{.Version}}\n")
+	return cmd, ran
+}
+
+// readSettings reads the same settings as the worker, but that Temporal is our own, and in a simulation vCenter too.
+func (o *options) readSettings() (err error) {
+	if o.env.Get("VCENTER_URL") == "" && !o.simulate {
+		return errors.New("VCENTER_URL is not set: set it to https://<host>/sdk, or give --simulate to try everything without a vCenter")
+	}
+	env := config.Env{
+		"TEMPORAL_URL":       "127.0.0.1:7233", // replaced by what the embedded server listens on
+		"TEMPORAL_NAMESPACE": preemption.DefaultNamespace, "TEMPORAL_TASKQUEUE": preemption.DefaultTaskQueue,
+		"LOG_FORMAT": telemetry.Text, "VCENTER_URL": "127.0.0.1",
+	}
+	names := []string{"TEMPORAL_NAMESPACE", "TEMPORAL_TASKQUEUE", "LOG_FORMAT", "DEBUG", "HTTP_ADDR", "PREEMPTION_CONFIG"}
+	if !o.simulate {
+		names = append(names, "VCENTER_URL", "VCENTER_SECRET_PATH", "VCENTER_INSECURE", "VCENTER_CA_FILE", "VCENTER_THUMBPRINT")
+	}
+	for _, name := range names {
+		if value := o.env.Get(name); value != "" {
+			env[name] = value
+		}
+	}
+	o.set, err = config.LoadWorker(env, o.file)
+	return err
+}
+
+// dataFolder is where the server's file lies. A simulation has a folder of its own inside: what it leaves behind speaks
+// of VMs that are gone, and must never be mixed with work on a real vCenter.
+func dataFolder(env config.Env, asked string, simulate bool) (string, error) {
+	dir := asked
+	if dir == "" {
+		base := env.Get("XDG_DATA_HOME")
+		if !filepath.IsAbs(base) { // as the XDG specification says
+			home := env.Get("HOME")
+			if home == "" {
+				var err error
+				if home, err = os.UserHomeDir(); err != nil {
+					return "", fmt.Errorf("find a folder for Temporal's data: %w: name one with --data, or give --in-memory", err)
+				}
+			}
+			base = filepath.Join(home, ".local", "share")
+		}
+		dir = filepath.Join(base, "vsphere-preemption")
+	}
+	if simulate {
+		dir = filepath.Join(dir, "simulation")
+	}
+	return filepath.Abs(dir)
+}
+
+// logger writes to stderr. A simulation tells its story on stdout, so only warnings are logged beside it.
+func (p Program) logger(o options) *slog.Logger {
+	l := telemetry.New(p.Stderr, o.set.Log.Format, o.set.Log.Debug)
+	if o.simulate && !o.set.Log.Debug {
+		return slog.New(atLeast{Handler: l.Handler(), level: slog.LevelWarn})
+	}
+	return l
+}

@@ -1,0 +1,153 @@
+// Package standalone runs everything in one process: an embedded Temporal server with its web UI, a worker, and on
+// request a simulated vCenter on which one preemption is shown from the alarm to the record and then checked. It puts
+// the other packages together and decides nothing about VMs.
+//
+// Only the program standalone imports it: with the Temporal server and the simulator it adds more than 100 MB.
+package standalone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+)
+
+// The program's exit codes.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// Program is one run of standalone, with all that it needs of the operating system.
+type Program struct {
+	Args    []string
+	Env     []string // as os.Environ lists it
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Build   telemetry.Build
+	Ports   Ports
+	Signals <-chan os.Signal // the first ends the program in good order, the second at once
+	Exit    func(code int)   // ends the process at once
+
+	beforeCheck func(*stack) // of tests: meddles after the scenario and before the check
+}
+
+// Ports are those that are tried first; where one is taken a free one is chosen.
+type Ports struct{ Temporal, UI int }
+
+// DefaultPorts are the ports that Temporal and its web UI are known by.
+func DefaultPorts() Ports { return Ports{Temporal: 7233, UI: 8233} }
+
+var (
+	errInterrupted = errors.New("interrupted")
+	errUsage       = errors.New("wrong usage")
+)
+
+// usage marks an error as wrong usage.
+func usage(err error) error { return fmt.Errorf("%w%w", silent{errUsage}, err) }
+
+// silent is an error that is matched but adds nothing to the text.
+type silent struct{ error }
+
+func (silent) Error() string { return "" }
+
+func (s silent) Unwrap() error { return s.error }
+
+// Run runs the program and returns its exit code.
+func (p Program) Run(ctx context.Context) int {
+	o, done, err := p.options()
+	if done {
+		return exitDone
+	}
+	if err != nil {
+		return p.fail(err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	over := make(chan struct{})
+	defer close(over)
+	go p.heed(cancel, over)
+	return p.serve(ctx, cancel, o)
+}
+
+// heed turns the first signal into the end of the context, and the second into the end of the process.
+func (p Program) heed(cancel context.CancelCauseFunc, over <-chan struct{}) {
+	for n := 1; ; n++ {
+		select {
+		case <-over:
+			return
+		case <-p.Signals:
+		}
+		if n > 1 {
+			p.Exit(exitInterrupted)
+			return
+		}
+		cancel(errInterrupted)
+	}
+}
+
+// serve starts everything, shows the scenario where one is asked for, and serves until the context ends.
+func (p Program) serve(ctx context.Context, cancel context.CancelCauseFunc, o options) int {
+	out := newScreen(p.Stdout, o.env)
+	out.say("start", "%s", p.greeting(o))
+	if o.simulate && o.env.Get("VCENTER_URL") != "" {
+		out.say("start", "VCENTER_URL is set and not used: nothing but the simulated vCenter is touched")
+	}
+	s, err := start(ctx, cancel, o, out, p)
+	if err == nil {
+		defer s.stop()
+		err = p.run(ctx, s)
+	}
+	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errInterrupted) {
+		return exitInterrupted
+	}
+	if err != nil {
+		p.fail(err)
+	}
+	if s != nil && !o.once && ctx.Err() == nil {
+		s.rest(ctx)
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errInterrupted) && !errors.Is(cause, context.Canceled) {
+		return p.fail(cause)
+	}
+	if err != nil {
+		return exitFailed
+	}
+	return exitDone
+}
+
+// run shows the scenario, or says that the worker is ready.
+func (p Program) run(ctx context.Context, s *stack) error {
+	if s.vcenter == nil {
+		s.out.say("ready", "requests are taken; Ctrl-C ends")
+		return nil
+	}
+	return newScenario(s, p.beforeCheck).play(ctx)
+}
+
+func (p Program) greeting(o options) string {
+	what := "Temporal and a worker in this process, for the vCenter of VCENTER_URL"
+	if o.simulate {
+		what = "Temporal, a worker and a simulated vCenter in this process; no network is needed"
+	}
+	return "vsphere-preemption standalone " + p.Build.Version + ": " + what
+}
+
+// fail says what went wrong, a line for each problem, and returns the exit code.
+func (p Program) fail(err error) int {
+	for _, problem := range config.Problems(err) {
+		if text := problem.Error(); text != "" {
+			fmt.Fprintln(p.Stderr, "standalone:", text)
+		}
+	}
+	if errors.Is(err, errUsage) {
+		return exitUsage
+	}
+	return exitFailed
+}
