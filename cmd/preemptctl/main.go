@@ -1,19 +1,20 @@
+// Command preemptctl is the operator's hand: it asks for preemptions, looks at them and cancels them.
 package main
 
 import (
-	"fmt"
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
 
-	"github.com/spf13/cobra"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
-	"sigs.k8s.io/yaml"
-
+	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
 )
 
+var version, commit, date string // set by the linker in releases
+
 func main() {
-	c, _ := client.NewLazyClient(client.Options{})
-	_, _ = envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{})
-	cmd := &cobra.Command{}
-	b, _ := yaml.Marshal(1)
-	fmt.Println(c, cmd.Execute(), string(b))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second interrupt ends the program at once
+	o := cli.Options{Args: os.Args[1:], Build: cli.Build{Version: version, Commit: commit, Date: date}}
+	os.Exit(cli.Run(ctx, o))
 }

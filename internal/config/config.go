@@ -204,7 +204,7 @@ func (r *reader) vcenter() VCenter {
 	if v.SecretPath == "" {
 		v.SecretPath = DefaultSecretPath
 	}
-	if v.URL != "" && !usableURL(v.URL) {
+	if _, ok := parseURL(v.URL); v.URL != "" && !ok {
 		r.problem("VCENTER_URL", "it is no address of a vCenter; set it to https://<host>/sdk")
 	}
 	if v.Thumbprint != "" && !usableThumbprint(v.Thumbprint) {
@@ -227,12 +227,21 @@ func (r *reader) vcenter() VCenter {
 	return v
 }
 
-func usableURL(raw string) bool {
+// Host returns host and port of vCenter, for logs: without anything else the URL may hold.
+func (v VCenter) Host() string {
+	u, ok := parseURL(v.URL)
+	if !ok {
+		return ""
+	}
+	return u.Host
+}
+
+func parseURL(raw string) (u *url.URL, ok bool) {
 	if !strings.Contains(raw, "://") {
 		raw = "https://" + raw
 	}
 	u, err := url.Parse(raw)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != ""
+	return u, err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != ""
 }
 
 func usableThumbprint(s string) bool {

@@ -264,3 +264,16 @@ func TestReadLogHasTheProgramsDefault(t *testing.T) {
 		t.Error("xml is taken")
 	}
 }
+
+func TestHostHoldsNoCredentials(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://user:secret@vc.example.com:8443/sdk?x=y": "vc.example.com:8443",
+		"vc.example.com": "vc.example.com",
+		"ftp://vc":       "",
+		"":               "",
+	} {
+		if got := (VCenter{URL: raw}).Host(); got != want {
+			t.Errorf("%q: got %q, want %q", raw, got, want)
+		}
+	}
+}

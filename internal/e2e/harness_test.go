@@ -3,9 +3,12 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,6 +37,14 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" {
+		os.Exit(childMain())
+	}
+	flag.Parse()
+	// The tests wait more than they compute.
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = flag.Set("test.parallel", "8")
+	}
 	attrs := map[string]enums.IndexedValueType{}
 	for _, name := range preempt.SearchAttributes() {
 		attrs[name] = enums.INDEXED_VALUE_TYPE_KEYWORD
@@ -59,6 +70,9 @@ type site struct {
 	set     preempt.Settings
 	log     *slog.Logger
 	workers []*running
+
+	allow  []string              // reply addresses its workers may dial
+	config func(*vcenter.Config) // changes how its workers reach vCenter; nil: not at all
 }
 
 // running is one worker under way.
@@ -119,6 +133,7 @@ func newSite(t testing.TB, opts ...siteOption) *site {
 	}
 	t.Cleanup(vc.Close)
 	s := &site{t: t, vc: vc, queue: fmt.Sprintf("q%d", nextID.Add(1)), secret: t.TempDir(), set: set, log: testLog(t)}
+	s.allow = []string{"127.0.0.1"}
 	if err := vc.WriteSecret(s.secret); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +163,11 @@ func (s *site) dial() client.Client {
 
 func (s *site) gateway() *vcenter.Gateway {
 	s.t.Helper()
-	g, err := vcenter.New(vcenter.Config{URL: s.vc.URL(), Insecure: true, SecretPath: s.secret, Logger: s.log})
+	cfg := vcenter.Config{URL: s.vc.URL(), Insecure: true, SecretPath: s.secret, Logger: s.log}
+	if s.config != nil {
+		s.config(&cfg)
+	}
+	g, err := vcenter.New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -158,7 +177,7 @@ func (s *site) gateway() *vcenter.Gateway {
 // worker starts a worker of the site.
 func (s *site) worker() *running {
 	s.t.Helper()
-	sender, err := notify.New([]string{"127.0.0.1"}, time.Second)
+	sender, err := notify.New(s.allow, time.Second)
 	if err != nil {
 		s.t.Fatal(err)
 	}

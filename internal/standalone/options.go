@@ -28,21 +28,21 @@ type options struct {
 func (p Program) options() (o options, done bool, err error) {
 	cmd, ran := p.command(&o)
 	if err := cmd.Execute(); err != nil {
-		return o, false, usage(fmt.Errorf("%w; standalone --help shows the usage", err))
+		return o, false, wrongUsage(fmt.Errorf("%w; standalone --help shows the usage", err))
 	}
 	if !*ran {
 		return o, true, nil // help or version
 	}
 	o.env = config.Environ(p.Env)
 	if o.once && !o.simulate {
-		return o, false, usage(errors.New("--once ends after the simulated scenario: give --simulate too"))
+		return o, false, wrongUsage(errors.New("--once ends after the simulated scenario: give --simulate too"))
 	}
 	if err := o.readSettings(); err != nil {
-		return o, false, usage(err)
+		return o, false, wrongUsage(err)
 	}
 	if !o.inMemory {
 		if o.data, err = dataFolder(o.env, o.data, o.simulate); err != nil {
-			return o, false, usage(err)
+			return o, false, wrongUsage(err)
 		}
 	}
 	return o, false, nil

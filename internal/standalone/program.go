@@ -11,8 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 )
 
@@ -49,8 +49,8 @@ var (
 	errUsage       = errors.New("wrong usage")
 )
 
-// usage marks an error as wrong usage.
-func usage(err error) error { return fmt.Errorf("%w%w", silent{errUsage}, err) }
+// wrongUsage marks an error as wrong usage.
+func wrongUsage(err error) error { return fmt.Errorf("%w%w", silent{errUsage}, err) }
 
 // silent is an error that is matched but adds nothing to the text.
 type silent struct{ error }
@@ -141,10 +141,8 @@ func (p Program) greeting(o options) string {
 
 // fail says what went wrong, a line for each problem, and returns the exit code.
 func (p Program) fail(err error) int {
-	for _, problem := range config.Problems(err) {
-		if text := problem.Error(); text != "" {
-			fmt.Fprintln(p.Stderr, "standalone:", text)
-		}
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintln(p.Stderr, "standalone:", strings.TrimRight(line, "\n"))
 	}
 	if errors.Is(err, errUsage) {
 		return exitUsage

@@ -1,0 +1,148 @@
+// Package cli is the command line of preemptctl: one command per file, over Temporal alone. It asks, looks
+// and prints; it decides nothing and needs no vCenter password. It imports of ours the root contract, the
+// policy's words and the contracts of preempt; never vcenter, the ledger, the embedded server or the
+// simulator.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/contrib/envconfig"
+)
+
+// Options inject everything that a run of the program takes from outside. The zero value of a field means
+// the process's own.
+type Options struct {
+	Args   []string // without the program's name
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Env    envconfig.EnvLookup
+	Now    func() time.Time
+	Build  Build
+}
+
+// Build says what was built; an empty field is taken from the binary's own record.
+type Build struct{ Version, Commit, Date string }
+
+// app is one run of the program.
+type app struct {
+	Options
+	flags  globals
+	log    *slog.Logger
+	target target
+}
+
+// Run runs preemptctl once and returns its exit code.
+func Run(ctx context.Context, o Options) (exitCode int) {
+	a := newApp(o)
+	root := a.root()
+	root.SetArgs(a.Args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return a.report(ctx, cmd, err)
+}
+
+func newApp(o Options) *app {
+	if o.Args == nil {
+		o.Args = []string{} // cobra reads the process's own for nil
+	}
+	if o.Stdin == nil {
+		o.Stdin = os.Stdin
+	}
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
+	if o.Env == nil {
+		o.Env = envconfig.EnvLookupOS
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Build = o.Build.filled()
+	return &app{Options: o, log: slog.New(slog.DiscardHandler)}
+}
+
+func (b Build) filled() Build {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	fill := func(to *string, from string) {
+		if *to == "" {
+			*to = from
+		}
+	}
+	fill(&b.Version, info.Main.Version)
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			fill(&b.Commit, s.Value)
+		case "vcs.time":
+			fill(&b.Date, s.Value)
+		}
+	}
+	fill(&b.Version, "(devel)")
+	fill(&b.Commit, "unknown")
+	fill(&b.Date, "unknown")
+	return b
+}
+
+// root assembles the commands.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "preemptctl",
+		Short: "Preempt vSphere VMs, look at preemptions and cancel them",
+		Long: "preemptctl asks the preemption workflows in Temporal to act, shows what they did and why, and cancels them.\n" +
+			"It speaks to Temporal alone: only the worker speaks to vCenter.\n\n" + exitStatus("", ""),
+		Example: "  preemptctl workflow plan\n  preemptctl workflow run --criticality HIGH --wait\n  preemptctl workflow status",
+		Version: a.Build.Version, SilenceErrors: true, SilenceUsage: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) },
+	}
+	root.SetIn(a.Stdin)
+	root.SetOut(a.Stdout)
+	root.SetErr(a.Stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	a.flags.register(root)
+	group(root, a.workflowCommand(), completionCommand(), helpCommand())
+	version := fmt.Sprintf("preemptctl %s (commit %s, built %s)\n", a.Build.Version, a.Build.Commit, a.Build.Date)
+	a.versionEverywhere(root, version)
+	return root
+}
+
+// versionEverywhere gives every command -v/--version, which is documented as a global flag.
+func (a *app) versionEverywhere(cmd *cobra.Command, text string) {
+	cmd.Version = a.Build.Version
+	cmd.SetVersionTemplate(text)
+	cmd.InitDefaultVersionFlag()
+	if f := cmd.Flags().Lookup("version"); f != nil {
+		f.Usage = "print version, commit and build date"
+	}
+	cmd.InitDefaultHelpFlag()
+	if f := cmd.Flags().Lookup("help"); f != nil {
+		f.Usage = "print this help"
+	}
+	for _, sub := range cmd.Commands() {
+		a.versionEverywhere(sub, text)
+	}
+}
+
+// workflowCommand groups the commands about preemption workflows.
+func (a *app) workflowCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "workflow", Aliases: []string{"wf"},
+		Short:   "Run, plan, show, list and cancel preemptions",
+		Long:    "Run, plan, show, list and cancel preemption workflows.\n\n" + exitStatus("", ""),
+		Example: "  preemptctl workflow run\n  preemptctl workflow status -o json",
+	}
+	return group(cmd, a.runCommand(), a.planCommand(), a.statusCommand(), a.listCommand(), a.cancelCommand())
+}

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
+)
+
+// The exit codes.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitRefused     = 4
+	exitInterrupted = 130
+)
+
+// exitError is an error that knows its exit code.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(err error) error { return &exitError{exitUsage, err} }
+func usagef(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func failedf(format string, args ...any) error {
+	return &exitError{exitFailed, fmt.Errorf(format, args...)}
+}
+
+func notFoundf(format string, args ...any) error {
+	return &exitError{exitNotFound, fmt.Errorf(format, args...)}
+}
+
+func refusedf(format string, args ...any) error {
+	return &exitError{exitRefused, fmt.Errorf(format, args...)}
+}
+
+func interruptedf(format string, args ...any) error {
+	return &exitError{exitInterrupted, fmt.Errorf(format, args...)}
+}
+
+// report prints an error as one line and returns the exit code. It is the one place where errors become
+// codes.
+func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	code := exitFailed
+	var coded *exitError
+	switch {
+	case errors.As(err, &coded):
+		code = coded.code
+	case ctx.Err() != nil:
+		code = exitInterrupted
+	}
+	fmt.Fprintln(a.Stderr, "Error:", clean(err.Error()))
+	if code == exitUsage && cmd != nil {
+		fmt.Fprintf(a.Stderr, "See '%s --help'.\n", cmd.CommandPath())
+	}
+	return code
+}
+
+// exitStatus is the end of a command's long help. The texts say what 3 and 4 mean there; empty: not given.
+func exitStatus(notFound, refused string) string {
+	text := "Exit status: 0 done; 1 failed"
+	if notFound != "" || refused != "" {
+		text += ", also when no worker polls the task queue"
+	}
+	text += "; 2 wrong usage"
+	if notFound != "" {
+		text += "; 3 " + notFound
+	}
+	if refused != "" {
+		text += "; 4 " + refused
+	}
+	return text + "; 130 interrupted."
+}
+
+// explain turns what a call to Temporal gave into one line that says what to do. parent is the context of
+// the whole program, ctx that of the calls.
+func (a *app) explain(parent, ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	var away *unreachableError
+	if errors.As(context.Cause(ctx), &away) {
+		return &exitError{exitFailed, away}
+	}
+	var coded *exitError
+	if errors.As(err, &coded) {
+		return err
+	}
+	if parent.Err() != nil {
+		return interruptedf("interrupted")
+	}
+	if ctx.Err() != nil {
+		return failedf("Temporal at %s did not answer in time: %w", a.target.address, context.Cause(ctx))
+	}
+	var denied *serviceerror.PermissionDenied
+	switch {
+	case namespaceMissing(err):
+		return failedf("namespace %q does not exist on %s; check --namespace or TEMPORAL_NAMESPACE", a.target.namespace, a.target.address)
+	case errors.As(err, &denied):
+		return failedf("Temporal at %s denies access to namespace %q: %s; check TEMPORAL_API_KEY and TEMPORAL_TLS_*",
+			a.target.address, a.target.namespace, denied.Message)
+	}
+	return err
+}
+
+func namespaceMissing(err error) bool {
+	var missing *serviceerror.NamespaceNotFound
+	var invalid *serviceerror.NamespaceInvalidState
+	return errors.As(err, &missing) || errors.As(err, &invalid)
+}
+
+// missing tells whether a workflow is not there (any more).
+func missing(err error) bool {
+	var notFound *serviceerror.NotFound
+	return errors.As(err, &notFound) && !namespaceMissing(err)
+}

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// group makes a command of subcommands: what it does not know is wrong usage, never success.
+func group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := ""
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
+		}
+		return usagef("unknown command %q for %q%s", args[0], c.CommandPath(), hint)
+	}
+	cmd.RunE = func(c *cobra.Command, _ []string) error {
+		if !c.HasParent() {
+			return c.Help()
+		}
+		c.SetOut(c.ErrOrStderr())
+		_ = c.Help()
+		return usagef("%s needs a subcommand", c.CommandPath())
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+// noArgs refuses positional arguments.
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no arguments, got %q", c.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// helpCommand is cobra's, except that an unknown topic is wrong usage.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [command]", Short: "Print the help of a command",
+		Long:    "Print the help of a command.\n\n" + exitStatus("", ""),
+		Example: "  preemptctl help workflow run",
+		RunE: func(c *cobra.Command, args []string) error {
+			topic, rest, err := c.Root().Find(args)
+			if err != nil || topic == nil || len(rest) > 0 {
+				return usagef("unknown help topic %q", strings.Join(args, " "))
+			}
+			return topic.Help()
+		},
+	}
+}
+
+// completionCommand prints cobra's completion scripts.
+func completionCommand() *cobra.Command {
+	shell := func(name, use string, gen func(*cobra.Command) error) *cobra.Command {
+		return &cobra.Command{
+			Use: name, Short: "Print the completion script for " + name, Args: noArgs,
+			Long:    "Print the completion script for " + name + ".\n\n" + exitStatus("", ""),
+			Example: "  " + use,
+			RunE:    func(c *cobra.Command, _ []string) error { return gen(c) },
+		}
+	}
+	cmd := &cobra.Command{
+		Use: "completion", Short: "Print a shell completion script",
+		Long:    "Print a script that completes commands and flags in bash, zsh or fish.\n\n" + exitStatus("", ""),
+		Example: "  source <(preemptctl completion bash)",
+	}
+	return group(cmd,
+		shell("bash", "source <(preemptctl completion bash)", func(c *cobra.Command) error {
+			return c.Root().GenBashCompletionV2(c.OutOrStdout(), true)
+		}),
+		shell("zsh", `preemptctl completion zsh > "${fpath[1]}/_preemptctl"`, func(c *cobra.Command) error {
+			return c.Root().GenZshCompletion(c.OutOrStdout())
+		}),
+		shell("fish", "preemptctl completion fish | source", func(c *cobra.Command) error {
+			return c.Root().GenFishCompletion(c.OutOrStdout(), true)
+		}),
+	)
+}

@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"sigs.k8s.io/yaml"
+)
+
+// view is a result in every form it can be printed in.
+type view struct {
+	value any          // for -o json and yaml
+	msg   string       // the log line of --json alone
+	attrs []any        // and its keys
+	table func(*table) // for people
+}
+
+// show prints a result on stdout in the form that was asked for.
+func (a *app) show(v view) error {
+	switch {
+	case a.flags.habit():
+		a.log.Info(v.msg, v.attrs...)
+		return nil
+	case a.flags.output == formatTable:
+		t := &table{}
+		v.table(t)
+		return t.flush(a.Stdout)
+	}
+	b, err := json.MarshalIndent(v.value, "", "  ")
+	if err == nil && a.flags.output == formatYAML {
+		b, err = yaml.JSONToYAML(b)
+	}
+	if err != nil {
+		return fmt.Errorf("write the result as %s: %w", a.flags.output, err)
+	}
+	_, err = fmt.Fprintln(a.Stdout, strings.TrimRight(string(b), "\n"))
+	return err
+}
+
+// notice tells the person at the terminal something on stderr.
+func (a *app) notice(format string, args ...any) {
+	fmt.Fprintln(a.Stderr, clean(fmt.Sprintf(format, args...)))
+}
+
+// table collects sections of rows with aligned columns. Every cell is cleaned: names come from vCenter
+// and from whoever may send a request.
+type table struct{ sections [][][]string }
+
+// section begins a new block of columns, with a heading unless it is empty.
+func (t *table) section(heading ...string) *table {
+	t.sections = append(t.sections, nil)
+	if len(heading) > 0 {
+		t.row(heading...)
+	}
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	if len(t.sections) == 0 {
+		t.section()
+	}
+	last := len(t.sections) - 1
+	t.sections[last] = append(t.sections[last], cells)
+}
+
+// field adds a row of name and value, unless the value is empty.
+func (t *table) field(name, value string) {
+	if value != "" {
+		t.row(name, value)
+	}
+}
+
+func (t *table) flush(w io.Writer) error {
+	for i, rows := range t.sections {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+		for _, row := range rows {
+			for j := range row {
+				row[j] = clean(row[j])
+			}
+			fmt.Fprintln(tw, strings.Join(row, "\t"))
+		}
+		if err := tw.Flush(); err != nil {
+			return fmt.Errorf("write the result: %w", err)
+		}
+	}
+	return nil
+}
+
+// clean escapes what could move the cursor, colour, or turn around the reader's terminal.
+func clean(s string) string {
+	if !strings.ContainsFunc(s, hidden) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case !hidden(r):
+			b.WriteRune(r)
+		case r < 0x80:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+func hidden(r rune) bool { return !unicode.IsPrint(r) }
+
+// timestamp writes a time for people; the zero time is empty.
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// orDash keeps an empty cell visible.
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

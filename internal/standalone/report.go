@@ -1,0 +1,165 @@
+package standalone
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// nameWidth is the width of the simulated VMs' names.
+const nameWidth = len("cluster-a-batch-00")
+
+// tell shows the plan, once it is known: who was found, who goes and who stays, and why.
+func (s *scenario) tell(r preempt.RoundResult) {
+	targets := s.chosen(r)
+	if s.told || len(targets)+len(r.Spared) == 0 {
+		return
+	}
+	s.told = true
+	s.out.say("found", "%d VMs tagged %s in %d clusters", len(targets)+len(r.Spared), r.Tag, len(s.vcenter.Inventory().Clusters))
+	for _, name := range targets {
+		s.out.say("chosen", "%-*s  it is on, tagged and in %s", nameWidth, name, contended)
+	}
+	for _, g := range grouped(r.Spared) {
+		s.out.say("left", "%s  %s (%s)", g.names, g.reason.Explain(), g.reason)
+	}
+}
+
+// chosen names the targets of a round, in whatever state it is.
+func (s *scenario) chosen(r preempt.RoundResult) (names []string) {
+	for _, t := range r.Targets {
+		names = append(names, t.Name)
+	}
+	for _, ref := range r.Waiting {
+		names = append(names, s.name(ref))
+	}
+	return names
+}
+
+func (s *scenario) name(ref policy.Ref) string {
+	if n := s.names[ref.Value]; n != "" {
+		return n
+	}
+	return ref.Value
+}
+
+// group is one reason to stay, and whose it is.
+type group struct {
+	reason policy.Reason
+	names  string
+	count  int
+}
+
+// grouped makes a line of each reason: one VM by its name, more by the first and the last and their number.
+func grouped(spared []policy.Spared) (groups []group) {
+	var all [][]string
+	for _, c := range spared {
+		i := slices.IndexFunc(groups, func(g group) bool { return g.reason == c.Reason })
+		if i < 0 {
+			groups, all = append(groups, group{reason: c.Reason}), append(all, nil)
+			i = len(groups) - 1
+		}
+		groups[i].count++
+		all[i] = append(all[i], c.Name)
+	}
+	for i := range groups {
+		groups[i].names = fmt.Sprintf("%-*s", nameWidth, strings.Join(all[i], ", "))
+	}
+	slices.SortStableFunc(groups, func(a, b group) int { return a.count - b.count })
+	return groups
+}
+
+// report shows what became of the round: a table, the usage, and the record on one VM.
+func (s *scenario) report(r preempt.RoundResult) {
+	s.out.block("Result", resultTable(r))
+	now := s.measure()
+	s.out.block("Usage of "+contended, usageTable(s.usage, now))
+	for _, vm := range r.Preempted() {
+		for _, state := range states(s.vcenter) {
+			if ref(state.Ref) == vm && state.Attribute != "" {
+				s.out.block("Custom attribute "+preemption.AttributeKey+" of "+state.Name, indented(state.Attribute))
+				return
+			}
+		}
+	}
+}
+
+func resultTable(r preempt.RoundResult) string {
+	return table(func(w *tabwriter.Writer) {
+		fmt.Fprintln(w, "VM\tOUTCOME\tFORCED\tANNOTATED\tMHZ FREED")
+		for _, t := range r.Targets {
+			freed := int64(0)
+			if t.Ours() {
+				freed = t.CPUMHz
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%9d\n", t.Name, strings.TrimSpace(t.Outcome+" "+t.Reason), yes(t.Forced), yes(t.Annotated), freed)
+		}
+		fmt.Fprintf(w, "total\t%d of %d\t\t\t%9d\n", len(r.Preempted()), len(r.Targets), r.FreedCPUMHz)
+	})
+}
+
+func usageTable(before, after usage) string {
+	return table(func(w *tabwriter.Writer) {
+		fmt.Fprintln(w, "\tBEFORE\tAFTER")
+		fmt.Fprintf(w, "CPU\t%5.1f %%\t%5.1f %%\n", before.cpu, after.cpu)
+		fmt.Fprintf(w, "memory\t%5.1f %%\t%5.1f %%\n", before.memory, after.memory)
+	})
+}
+
+func table(rows func(*tabwriter.Writer)) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	rows(w)
+	_ = w.Flush() // into memory: it cannot fail
+	return b.String()
+}
+
+func yes(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "no"
+}
+
+// indented sets JSON out for reading; what is no JSON stays as it is.
+func indented(text string) string {
+	var b bytes.Buffer
+	if json.Indent(&b, []byte(text), "", "  ") != nil {
+		return text
+	}
+	return b.String()
+}
+
+// suggest prints what can be tried from a second terminal, as it can be typed there.
+func (s *scenario) suggest() {
+	ctl := "go run ./cmd/preemptctl -s " + s.temporal.HostPort()
+	if ns := s.temporal.Namespace(); ns != preemption.DefaultNamespace {
+		ctl += " -n " + ns
+	}
+	if q := s.queue(); q != preemption.DefaultTaskQueue {
+		ctl += " -q " + q
+	}
+	text := table(func(w *tabwriter.Writer) {
+		for _, try := range []struct{ command, what string }{
+			{"workflow status -w " + alarmName, "the preemption you have just seen"},
+			{"workflow list", "every preemption workflow"},
+			{"workflow plan", "who would go now, and why the others stay; nothing is touched"},
+			{"workflow run --criticality low --wait", "shut the tagged VMs that are left down, and wait"},
+			{"workflow status", "what became of that"},
+		} {
+			fmt.Fprintf(w, "%s %s\t# %s\n", ctl, try.command, try.what)
+		}
+	})
+	if url := s.temporal.UIURL(); url != "" {
+		text += "\nEvery step is in the Temporal web UI: " + url + "/namespaces/" + s.temporal.Namespace() + "/workflows\n"
+	}
+	s.out.block("What to try next, from a second terminal in this folder", text)
+	s.out.say("serving", "until Ctrl-C; what happens to the simulated VMs is shown here")
+}

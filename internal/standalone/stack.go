@@ -1,0 +1,141 @@
+package standalone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/embedded"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+)
+
+// stack is all that runs in this process.
+type stack struct {
+	options
+	out *screen
+	log *slog.Logger
+
+	temporal *embedded.Server
+	client   client.Client
+	vcenter  *simulation.VCenter // nil: a real one
+
+	mu   sync.Mutex
+	undo []func()
+}
+
+// start brings everything up. When it fails, or ctx ends before it is through, it stops what it started. fatal ends the
+// program when the worker cannot go on.
+func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *screen, p Program) (_ *stack, err error) {
+	s := &stack{options: o, out: out, log: p.logger(o)}
+	defer func() {
+		if err != nil {
+			s.stop()
+		}
+	}()
+	if err := s.startServers(ctx, p.Ports); err != nil {
+		return nil, err
+	}
+	s.client, err = client.Dial(client.Options{
+		HostPort: s.temporal.HostPort(), Namespace: s.temporal.Namespace(), Logger: telemetry.ForTemporal(s.log),
+		Identity: fmt.Sprintf("standalone-%d", os.Getpid()),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded Temporal on %s: %w", s.temporal.HostPort(), err)
+	}
+	s.onStop(s.client.Close)
+	s.announce(p.Ports)
+	if o.simulate {
+		if err := s.clearEarlier(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.startWorker(ctx, fatal)
+}
+
+// startServers starts Temporal and, in a simulation, vCenter, side by side.
+func (s *stack) startServers(ctx context.Context, ports Ports) error {
+	o := s.temporalOptions(ports)
+	var simulated error
+	var wg sync.WaitGroup
+	if s.simulate {
+		wg.Go(func() { simulated = s.startVCenter(ctx) })
+	}
+	server, err := embedded.Start(ctx, o)
+	if err == nil {
+		s.temporal = server
+		s.onStop(server.Stop)
+	}
+	wg.Wait()
+	return errors.Join(err, simulated)
+}
+
+func (s *stack) temporalOptions(ports Ports) embedded.Options {
+	attrs := map[string]enums.IndexedValueType{}
+	for _, name := range preempt.SearchAttributes() {
+		attrs[name] = enums.INDEXED_VALUE_TYPE_KEYWORD
+	}
+	return embedded.Options{
+		Dir: s.data, InMemory: s.inMemory, Namespace: s.set.Temporal.Options.Namespace,
+		Port: ports.Temporal, UI: !s.headless, UIPort: ports.UI,
+		SearchAttributes: attrs, RelaxedSync: s.simulate, Logger: s.log,
+	}
+}
+
+// announce says where everything is to be found.
+func (s *stack) announce(ports Ports) {
+	keeps := "in memory"
+	if !s.inMemory {
+		keeps = "in " + s.data
+	}
+	s.out.say("temporal", "%s, namespace %s, task queue %s, data %s", s.temporal.HostPort(), s.temporal.Namespace(), s.queue(), keeps)
+	s.sayTaken("temporal", ports.Temporal, "127.0.0.1:", s.temporal.HostPort())
+	if url := s.temporal.UIURL(); url != "" {
+		s.out.say("web UI", "%s", url)
+		s.sayTaken("web UI", ports.UI, "http://127.0.0.1:", url)
+	}
+	if s.vcenter != nil {
+		s.out.say("vCenter", "%s, simulated (user %s, password %s)", s.vcenter.URL(), s.vcenter.Username(), s.vcenter.Password())
+	}
+}
+
+func (s *stack) sayTaken(kind string, wanted int, prefix, got string) {
+	if wanted != 0 && got != fmt.Sprintf("%s%d", prefix, wanted) {
+		s.out.say(kind, "port %d is taken, so a free one was chosen", wanted)
+	}
+}
+
+func (s *stack) queue() string { return s.set.Temporal.TaskQueue }
+
+func (s *stack) onStop(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.undo = append(s.undo, f)
+}
+
+// stop ends everything in the opposite order of its start.
+func (s *stack) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range slices.Backward(s.undo) {
+		f()
+	}
+	s.undo = nil
+}
+
+// rest serves until ctx ends, and goes on telling what happens to the simulated VMs.
+func (s *stack) rest(ctx context.Context) {
+	if s.vcenter != nil {
+		defer newObserver(s.vcenter, s.out).watch(500 * time.Millisecond)()
+	}
+	<-ctx.Done()
+}
