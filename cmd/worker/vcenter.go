@@ -8,14 +8,18 @@ import (
 // How vCenter is sought, and how fresh its last answer must be to count as ready.
 const (
 	firstVCenterPause   = 2 * time.Second
-	longestVCenterPause = 30 * time.Second
+	longestVCenterPause = 10 * time.Second
+	vcenterTellEvery    = time.Minute
 	vcenterFresh        = 2 * time.Minute
 )
 
 // seekVCenter logs in ahead of need, so that the first request finds a session, and tells what an operator
 // must know while that fails. Work does not wait for it: each call logs in by itself.
 func (s *service) seekVCenter(ctx context.Context) {
-	var told string
+	var (
+		told string
+		at   time.Time
+	)
 	for pause := firstVCenterPause; ; pause = min(2*pause, longestVCenterPause) {
 		err := s.gateway.Connect(ctx)
 		if err == nil && told != "" {
@@ -24,10 +28,10 @@ func (s *service) seekVCenter(ctx context.Context) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		if text := err.Error(); text != told || pause == longestVCenterPause {
+		if text := err.Error(); text != told || time.Since(at) >= vcenterTellEvery {
+			told, at = text, time.Now()
 			s.log.Warn("vCenter cannot be worked with; requests wait until it can", "vcenter", s.cfg.VCenter.Host(),
 				"reason", text, "again_in", pause.String())
-			told = text
 		}
 		if !sleep(ctx, pause) {
 			return

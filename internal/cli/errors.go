@@ -103,8 +103,8 @@ func (a *app) explain(parent, ctx context.Context, err error) error {
 	if parent.Err() != nil {
 		return interruptedf("interrupted")
 	}
-	if ctx.Err() != nil {
-		return failedf("Temporal at %s did not answer in time: %w", a.target.address, context.Cause(ctx))
+	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || deadline(err) {
+		return failedf("Temporal at %s did not answer in time; look at its health, or try again", a.target.address)
 	}
 	var denied *serviceerror.PermissionDenied
 	switch {

@@ -26,14 +26,10 @@ func Intake(ctx workflow.Context, in IntakeInput) (Response, error) {
 	if err := it.handlers(ctx); err != nil {
 		return Response{}, err
 	}
-	workflow.Go(ctx, func(ctx workflow.Context) {
-		ctx.Done().Receive(ctx, nil)
-		it.cancelled = true
-	})
 	for {
 		it.drain()
 		switch {
-		case it.cancelled:
+		case it.cancelled():
 			return it.cancel(ctx)
 		case it.rollDue():
 			return Response{}, it.roll(ctx)
@@ -63,10 +59,10 @@ func (i item) same(m Message) bool {
 
 type intake struct {
 	ctx       workflow.Context // never cancelled: a cancellation is handled, not suffered
+	cancelled func() bool
 	info      *workflow.Info
 	state     IntakeState
 	inbox     []item
-	cancelled bool
 	shown     string
 
 	requests, alarms, rounds workflow.ReceiveChannel
@@ -75,7 +71,7 @@ type intake struct {
 func newIntake(ctx workflow.Context, in IntakeInput) *intake {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	it := &intake{
-		ctx: own, info: workflow.GetInfo(ctx), state: in.State,
+		ctx: own, cancelled: func() bool { return ctx.Err() != nil }, info: workflow.GetInfo(ctx), state: in.State,
 		requests: workflow.GetSignalChannel(ctx, preemption.SignalChannel),
 		alarms:   workflow.GetSignalChannel(ctx, preemption.AlarmSignal),
 		rounds:   workflow.GetSignalChannel(ctx, RoundDoneSignal),
@@ -248,7 +244,7 @@ func (it *intake) wait() (woken bool) {
 }
 
 func (it *intake) nothingNew() bool {
-	return len(it.inbox)+it.requests.Len()+it.alarms.Len()+it.rounds.Len() == 0 && !it.cancelled
+	return len(it.inbox)+it.requests.Len()+it.alarms.Len()+it.rounds.Len() == 0 && !it.cancelled()
 }
 
 // rollDue tells whether the history has grown so long that a new run should begin.

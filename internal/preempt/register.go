@@ -9,15 +9,17 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 )
 
-// Register adds the preemption workflows, the ledger and their activities to a worker.
-func Register(r worker.Registry, a *Activities) {
+// RegisterWorkflows adds the preemption workflows and the ledger, for a worker or a replay.
+func RegisterWorkflows(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Intake, workflow.RegisterOptions{Name: preemption.WorkflowName})
 	r.RegisterWorkflowWithOptions(Round, workflow.RegisterOptions{Name: RoundType})
 	r.RegisterWorkflowWithOptions(Plan, workflow.RegisterOptions{Name: PlanType})
 	r.RegisterWorkflowWithOptions(ledger.Workflow, workflow.RegisterOptions{Name: ledger.WorkflowType})
-	if a == nil {
-		return // replay needs no activities
-	}
+}
+
+// Register adds the workflows and their activities to a worker.
+func Register(r worker.Registry, a *Activities) {
+	RegisterWorkflows(r)
 	r.RegisterActivityWithOptions(a.PlanRound, activity.RegisterOptions{Name: "PlanRound"})
 	r.RegisterActivityWithOptions(a.EvictVMs, activity.RegisterOptions{Name: "EvictVMs"})
 	r.RegisterActivityWithOptions(a.AwaitVMs, activity.RegisterOptions{Name: "AwaitVMs"})

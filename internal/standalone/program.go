@@ -100,26 +100,32 @@ func (p Program) serve(ctx context.Context, cancel context.CancelCauseFunc, o op
 		out.say("start", "VCENTER_URL is set and not used: nothing but the simulated vCenter is touched")
 	}
 	s, err := start(ctx, cancel, o, out, p)
-	if err == nil {
-		defer s.stop()
-		err = p.run(ctx, s)
-	}
-	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errInterrupted) {
-		return exitInterrupted
-	}
 	if err != nil {
-		p.fail(err)
+		return p.ended(ctx, o, err)
 	}
-	if s != nil && !o.once && ctx.Err() == nil {
-		s.rest(ctx)
+	defer s.stop()
+	if err = p.run(ctx, s); o.once || ctx.Err() != nil {
+		return p.ended(ctx, o, err)
 	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errInterrupted) && !errors.Is(cause, context.Canceled) {
+	code := p.ended(ctx, o, err)
+	s.rest(ctx)
+	if cause := context.Cause(ctx); !errors.Is(cause, errInterrupted) && !errors.Is(cause, context.Canceled) {
 		return p.fail(cause)
 	}
-	if err != nil {
-		return exitFailed
+	return code
+}
+
+// ended says what err was, and returns the exit code for it. An interruption is no error and needs no words.
+func (p Program) ended(ctx context.Context, o options, err error) int {
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(context.Cause(ctx), errInterrupted) && o.simulate:
+		return exitInterrupted
+	case errors.Is(context.Cause(ctx), errInterrupted):
+		return exitDone
 	}
-	return exitDone
+	return p.fail(err)
 }
 
 // run shows the scenario, or says that the worker is ready.

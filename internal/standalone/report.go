@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -23,12 +22,12 @@ func (s *scenario) tell(r preempt.RoundResult) {
 		return
 	}
 	s.told = true
-	s.out.say("found", "%d VMs tagged %s in %d clusters", len(targets)+len(r.Spared), r.Tag, len(s.vcenter.Inventory().Clusters))
-	for _, name := range targets {
-		s.out.say("chosen", "%-*s  it is on, tagged and in %s", nameWidth, name, contended)
+	s.out.say("found", "%d VMs tagged %s: %d go, the youngest first, %d stay", len(targets)+len(r.Spared), r.Tag, len(targets), len(r.Spared))
+	for i, name := range targets {
+		s.out.say("chosen", "%-*s  %d of %d: on, tagged, in %s", nameWidth, name, i+1, len(targets), contended)
 	}
-	for _, g := range grouped(r.Spared) {
-		s.out.say("left", "%s  %s (%s)", g.names, g.reason.Explain(), g.reason)
+	for _, c := range r.Spared {
+		s.out.say("left", "%-*s  %s (%s)", nameWidth, c.Name, c.Reason.Explain(), c.Reason)
 	}
 }
 
@@ -48,32 +47,6 @@ func (s *scenario) name(ref policy.Ref) string {
 		return n
 	}
 	return ref.Value
-}
-
-// group is one reason to stay, and whose it is.
-type group struct {
-	reason policy.Reason
-	names  string
-	count  int
-}
-
-// grouped makes a line of each reason: one VM by its name, more by the first and the last and their number.
-func grouped(spared []policy.Spared) (groups []group) {
-	var all [][]string
-	for _, c := range spared {
-		i := slices.IndexFunc(groups, func(g group) bool { return g.reason == c.Reason })
-		if i < 0 {
-			groups, all = append(groups, group{reason: c.Reason}), append(all, nil)
-			i = len(groups) - 1
-		}
-		groups[i].count++
-		all[i] = append(all[i], c.Name)
-	}
-	for i := range groups {
-		groups[i].names = fmt.Sprintf("%-*s", nameWidth, strings.Join(all[i], ", "))
-	}
-	slices.SortStableFunc(groups, func(a, b group) int { return a.count - b.count })
-	return groups
 }
 
 // report shows what became of the round: a table, the usage, and the record on one VM.

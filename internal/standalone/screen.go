@@ -17,6 +17,7 @@ type screen struct {
 	mu     sync.Mutex
 	w      io.Writer
 	colour bool
+	gap    bool // an empty line is due before the next line
 }
 
 // kindWidth is the width of the longest kind of line.
@@ -42,7 +43,7 @@ func (s *screen) say(kind, format string, args ...any) {
 	if s.colour {
 		label = shade(kind) + label + "\x1b[0m"
 	}
-	s.write(time.Now().Format("15:04:05.000") + "  " + label + "  " + fmt.Sprintf(format, args...) + "\n")
+	s.write(time.Now().Format("15:04:05.000")+"  "+label+"  "+fmt.Sprintf(format, args...)+"\n", false)
 }
 
 // block writes a heading and the text below it, set off by empty lines.
@@ -50,12 +51,16 @@ func (s *screen) block(heading, text string) {
 	if s.colour {
 		heading = "\x1b[1m" + heading + "\x1b[0m"
 	}
-	s.write("\n" + heading + "\n\n" + strings.TrimRight(text, "\n") + "\n\n")
+	s.write(heading+"\n\n"+strings.TrimRight(text, "\n")+"\n", true)
 }
 
-func (s *screen) write(text string) {
+func (s *screen) write(text string, block bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if block || s.gap {
+		text = "\n" + text
+	}
+	s.gap = block
 	_, _ = io.WriteString(s.w, text) // a reader that went away ends nothing here
 }
 

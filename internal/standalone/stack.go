@@ -59,7 +59,10 @@ func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *s
 			return nil, err
 		}
 	}
-	return s, s.startWorker(ctx, fatal)
+	if err := s.startWorker(ctx, fatal, p.Build); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // startServers starts Temporal and, in a simulation, vCenter, side by side.
@@ -120,6 +123,20 @@ func (s *stack) onStop(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.undo = append(s.undo, f)
+}
+
+// background runs f until stop at the latest, which waits for it.
+func (s *stack) background(ctx context.Context, f func(context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	s.onStop(func() {
+		cancel()
+		<-done
+	})
 }
 
 // stop ends everything in the opposite order of its start.

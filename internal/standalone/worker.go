@@ -3,9 +3,12 @@ package standalone
 import (
 	"context"
 	"fmt"
+	"net"
+	"os"
 	"time"
 
-	"go.temporal.io/sdk/client"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/worker"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -17,35 +20,33 @@ import (
 const (
 	farewell     = 2 * time.Second  // for logging out of vCenter and ending health
 	connectAgain = 5 * time.Second  // between attempts to reach vCenter at the start
+	vcenterFresh = 2 * time.Minute  // vCenter's last answer counts as ready for so long
 	simulateStop = 3 * time.Second  // for activities to end, where the VMs are simulated
 	attrsAgain   = 10 * time.Second // bound of the look at the search attributes
 )
 
-// startWorker starts a worker, with health, once vCenter was reached: until then requests wait in Temporal.
-func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc) error {
-	gateway, err := vcenter.New(vcenter.Config{
-		URL: s.set.VCenter.URL, SecretPath: s.set.VCenter.SecretPath, Insecure: s.set.VCenter.Insecure,
-		CAFile: s.set.VCenter.CAFile, Thumbprint: s.set.VCenter.Thumbprint,
-		MaxConcurrentCalls: s.set.File.Limits.VCenterCalls, Logger: s.log,
-	})
+// startWorker starts a worker, with health. A real vCenter may be away: it is sought meanwhile, and requests wait.
+func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, build telemetry.Build) error {
+	gateway, err := s.newGateway()
 	if err != nil {
 		return err
 	}
-	s.onStop(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), farewell)
-		defer cancel()
-		gateway.Close(ctx)
-	})
 	if err := s.startHealth(gateway); err != nil {
-		return err
-	}
-	if err := s.reachVCenter(ctx, gateway); err != nil {
 		return err
 	}
 	acts, err := s.activities(ctx, gateway)
 	if err != nil {
 		return err
 	}
+	if s.vcenter != nil {
+		err = gateway.Connect(ctx) // ahead of need
+	} else {
+		s.background(ctx, func(ctx context.Context) { s.seekVCenter(ctx, gateway) })
+	}
+	if err != nil {
+		return err
+	}
+	worker.SetBinaryChecksum(build.ID()) // else the SDK reads and hashes the whole program at the start
 	o := preempt.WorkerOptions{OnFatal: func(err error) { fatal(fmt.Errorf("the worker cannot go on: %w", err)) }}
 	if s.simulate {
 		o.StopTimeout = simulateStop
@@ -59,6 +60,27 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc) 
 	return nil
 }
 
+func (s *stack) newGateway() (*vcenter.Gateway, error) {
+	v := s.set.VCenter
+	gateway, err := vcenter.New(vcenter.Config{
+		URL: v.URL, SecretPath: v.SecretPath, Insecure: v.Insecure, CAFile: v.CAFile, Thumbprint: v.Thumbprint,
+		MaxConcurrentCalls: s.set.File.Limits.VCenterCalls, Logger: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if v.Insecure && !s.simulate {
+		s.log.Warn("vCenter's certificate is not verified: whoever is in between can read the password; for a test only",
+			"reason", "VCENTER_INSECURE=true", "remedy", "set VCENTER_CA_FILE or VCENTER_THUMBPRINT instead")
+	}
+	s.onStop(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		defer cancel()
+		gateway.Close(ctx)
+	})
+	return gateway, nil
+}
+
 func (s *stack) activities(ctx context.Context, gateway *vcenter.Gateway) (*preempt.Activities, error) {
 	limits := s.set.File.Limits
 	sender, err := notify.New(limits.ReplyAllow, 0)
@@ -67,7 +89,7 @@ func (s *stack) activities(ctx context.Context, gateway *vcenter.Gateway) (*pree
 	}
 	set := preempt.DefaultSettings()
 	set.Policies, set.AllowedTags, set.MaxCriticality = s.policies(), limits.AllowedTags, limits.MaxCriticality
-	set.Timing.Outage = limits.Outage
+	set.Timing.Outage, set.Self = limits.Outage, selfUUIDs(os.DirFS(dmiFolder))
 	set.EventSource = notify.Source(s.temporal.HostPort(), s.temporal.Namespace())
 	a := &preempt.Activities{
 		VCenter: gateway, Temporal: s.client, TaskQueue: s.queue(), Namespace: s.temporal.Namespace(),
@@ -91,24 +113,22 @@ func (s *stack) policies() map[string]policy.Policy {
 	return map[string]policy.Policy{"default": p}
 }
 
-// reachVCenter waits for vCenter, and says once for each reason why it has to.
-func (s *stack) reachVCenter(ctx context.Context, gateway *vcenter.Gateway) error {
+// seekVCenter logs in ahead of need, and says once for each reason why that does not work yet.
+func (s *stack) seekVCenter(ctx context.Context, gateway *vcenter.Gateway) {
 	said := ""
 	for {
 		err := gateway.Connect(ctx)
 		if err == nil {
-			if s.vcenter == nil {
-				s.out.say("vCenter", "%s, as %s", s.set.VCenter.URL, gateway.User())
-			}
-			return nil
+			s.out.say("vCenter", "%s, logged in as %s", s.set.VCenter.Host(), gateway.User())
+			return
 		}
 		if text := err.Error(); text != said && ctx.Err() == nil {
-			s.out.say("vCenter", "not usable yet, trying again: %s", text)
+			s.out.say("vCenter", "cannot be worked with yet, requests wait until it can: %s", text)
 			said = text
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for vCenter: %w", context.Cause(ctx))
+			return
 		case <-time.After(connectAgain):
 		}
 	}
@@ -116,11 +136,13 @@ func (s *stack) reachVCenter(ctx context.Context, gateway *vcenter.Gateway) erro
 
 func (s *stack) startHealth(gateway *vcenter.Gateway) error {
 	h, err := telemetry.Serve(s.log, s.set.HTTP.Addr, s.set.HTTP.Explicit,
-		telemetry.Check{Name: "temporal", Ready: func(ctx context.Context) error {
-			_, err := s.client.CheckHealth(ctx, &client.CheckHealthRequest{})
-			return err
+		telemetry.Check{Name: "polling", Ready: s.polling},
+		telemetry.Check{Name: "vcenter", Ready: func(ctx context.Context) error {
+			if at, err := gateway.LastContact(); err == nil && time.Since(at) < vcenterFresh {
+				return nil
+			}
+			return gateway.Connect(ctx)
 		}},
-		telemetry.Check{Name: "vcenter", Ready: gateway.Connect},
 	)
 	if err != nil {
 		return err
@@ -133,7 +155,28 @@ func (s *stack) startHealth(gateway *vcenter.Gateway) error {
 		}
 	})
 	if h.Addr() != "" {
-		s.out.say("health", "%s, paths /healthz and /readyz", h.Addr())
+		s.out.say("health", "http://%s/readyz", reachable(h.Addr()))
 	}
 	return nil
+}
+
+// polling tells why no work is taken from the queue, nil when it is.
+func (s *stack) polling(ctx context.Context) error {
+	queue, err := s.client.DescribeTaskQueue(ctx, s.queue(), enums.TASK_QUEUE_TYPE_WORKFLOW)
+	if err != nil {
+		return fmt.Errorf("look for pollers of task queue %s: %w", s.queue(), err)
+	}
+	if len(queue.GetPollers()) == 0 {
+		return fmt.Errorf("task queue %s has no poller", s.queue())
+	}
+	return nil
+}
+
+// reachable names an address that listens everywhere as this machine reaches it.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return addr
+	}
+	return net.JoinHostPort("localhost", port)
 }

@@ -64,6 +64,8 @@ type Gateway struct {
 	tags    *tagCache
 	fields  *fieldCache
 
+	collectors collectors
+
 	mu       sync.Mutex
 	identity identity
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/fault"
@@ -62,6 +63,42 @@ var errCollectorLost = errors.New("vCenter no longer has our property collector"
 type collector struct {
 	ref     types.ManagedObjectReference
 	session *soapSession
+	filter  types.ManagedObjectReference // of the wait under way
+	done    bool                         // the wait ended by itself: vCenter holds no call of it open
+}
+
+// collectors keeps a few idle ones, so that a wait need not begin with making one.
+type collectors struct {
+	mu   sync.Mutex
+	idle []*collector
+}
+
+// idleCollectors is how many are kept.
+const idleCollectors = 2
+
+// take returns an idle collector of the session, or nil; those of earlier sessions went with them.
+func (c *collectors) take(session *soapSession) *collector {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.idle) > 0 {
+		pc := c.idle[len(c.idle)-1]
+		c.idle = c.idle[:len(c.idle)-1]
+		if pc.session == session {
+			return pc
+		}
+	}
+	return nil
+}
+
+// keep takes one in; false means that there are enough.
+func (c *collectors) keep(pc *collector) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.idle) >= idleCollectors {
+		return false
+	}
+	c.idle = append(c.idle, pc)
+	return true
 }
 
 // follow opens a collector and takes news from it until nobody is waited for.
@@ -71,7 +108,7 @@ func (g *Gateway) follow(ctx context.Context, w *watch) error {
 	if err != nil {
 		return err
 	}
-	defer g.destroyCollector(ctx, pc)
+	defer g.giveBack(ctx, pc)
 	if err := g.addFilter(ctx, pc, w.spec()); err != nil {
 		return err
 	}
@@ -96,6 +133,7 @@ func (g *Gateway) follow(ctx context.Context, w *watch) error {
 		}
 		reported := w.settle()
 		if w.open == 0 {
+			pc.done = true
 			return nil
 		}
 		if reported > 0 {
@@ -120,6 +158,11 @@ func (g *Gateway) inCollector(ctx context.Context, c call, pc *collector, f func
 }
 
 func (g *Gateway) openCollector(ctx context.Context) (*collector, error) {
+	if session, _, ok := g.soapSlot.peek(); ok {
+		if pc := g.collectors.take(session); pc != nil {
+			return pc, nil
+		}
+	}
 	pc := &collector{}
 	err := g.soap(ctx, call{op: "start", object: "a property collector"}, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.CreatePropertyCollector(ctx, s.client, &types.CreatePropertyCollector{
@@ -135,7 +178,10 @@ func (g *Gateway) openCollector(ctx context.Context) (*collector, error) {
 
 func (g *Gateway) addFilter(ctx context.Context, pc *collector, spec types.PropertyFilterSpec) error {
 	return g.inCollector(ctx, call{op: "watch", object: "VMs"}, pc, func(ctx context.Context, s *soapSession) error {
-		_, err := methods.CreateFilter(ctx, s.client, &types.CreateFilter{This: pc.ref, Spec: spec})
+		res, err := methods.CreateFilter(ctx, s.client, &types.CreateFilter{This: pc.ref, Spec: spec})
+		if err == nil {
+			pc.filter = res.Returnval
+		}
 		return err
 	})
 }
@@ -155,9 +201,16 @@ func (g *Gateway) updates(ctx context.Context, pc *collector, version string) (s
 	return set, err
 }
 
-// destroyCollector gives the collector back.
-func (g *Gateway) destroyCollector(ctx context.Context, pc *collector) {
+// giveBack ends the wait's filter and keeps the collector for the next one, or destroys it where there
+// are enough or its wait was cut short.
+func (g *Gateway) giveBack(ctx context.Context, pc *collector) {
 	g.cleanUp(ctx, pc.session, annotateFirst, func(ctx context.Context) error {
+		if pc.done {
+			_, err := methods.DestroyPropertyFilter(ctx, pc.session.client, &types.DestroyPropertyFilter{This: pc.filter})
+			if err == nil && g.collectors.keep(&collector{ref: pc.ref, session: pc.session}) {
+				return nil
+			}
+		}
 		_, err := methods.DestroyPropertyCollector(ctx, pc.session.client, &types.DestroyPropertyCollector{This: pc.ref})
 		return err
 	})

@@ -66,7 +66,38 @@ func TestWaitingForManyCostsNoMoreThanForOne(t *testing.T) {
 			}
 		}
 		wantCalls(t, v, 12)
-		eventually(t, "the collector is given back", func() bool { return v.Calls()["DestroyPropertyCollector"] == 1 })
+		eventually(t, "the collector is given back", func() bool { return v.Calls()["DestroyPropertyFilter"] == 1 })
+	}
+}
+
+func TestTheNextWaitUsesTheCollectorOfTheLast(t *testing.T) {
+	v, g := warm(t, many(2))
+	refs := taggedRefs(v)
+	for i, ref := range refs {
+		got := newReports(t)
+		check(t, g.AwaitOff(t.Context(), powerOffAll(t, g, []policy.Ref{ref}), got.add))
+		if !got.of[ref].Off {
+			t.Fatalf("wait %d: %+v", i, got.of[ref])
+		}
+		eventually(t, "the filter is destroyed", func() bool { return v.Calls()["DestroyPropertyFilter"] == i+1 })
+		time.Sleep(50 * time.Millisecond) // kept a moment after that
+	}
+	if n := v.Calls()["CreatePropertyCollector"]; n != 1 {
+		t.Errorf("two waits made %d collectors", n)
+	}
+}
+
+func TestACollectorOfAnEndedSessionIsNotUsedAgain(t *testing.T) {
+	v, g := warm(t, many(2))
+	refs := taggedRefs(v)
+	for _, ref := range refs {
+		got := newReports(t)
+		check(t, g.AwaitOff(t.Context(), powerOffAll(t, g, []policy.Ref{ref}), got.add))
+		if !got.of[ref].Off {
+			t.Fatalf("%+v", got.of[ref])
+		}
+		time.Sleep(300 * time.Millisecond)
+		check(t, v.TerminateSessions())
 	}
 }
 

@@ -1,0 +1,158 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	sdktemporal "go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// until is when the fakes say that a cooldown ends.
+var until = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// fakeIntake decides by the request's tag, remembers the last request, and completes when cancelled.
+func fakeIntake(ctx workflow.Context) (preempt.Response, error) {
+	info := workflow.GetInfo(ctx)
+	res := preempt.Response{
+		WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID, WorkflowName: preemption.WorkflowName,
+		VirtualMachines: []policy.Ref{}, Event: json.RawMessage(`{"specversion":"1.0","id":"1","source":"s","type":"t"}`), State: "idle",
+		Rejections: []preempt.Rejection{{Time: until, Reason: "evil \x1b[31mred\x1b[0m text"}},
+	}
+	take := func(r preemption.WorkflowRequest) {
+		res.Tag, res.Criticality, res.Requests = r.Tag, r.Criticality, res.Requests+1
+	}
+	err := workflow.SetQueryHandler(ctx, preemption.WorkFlowQueryType, func() (string, error) {
+		b, err := json.Marshal(res)
+		return string(b), err
+	})
+	if err != nil {
+		return res, err
+	}
+	asked := 0
+	err = workflow.SetUpdateHandler(ctx, preemption.RequestUpdate, func(ctx workflow.Context, r preemption.WorkflowRequest) (preempt.Decision, error) {
+		take(r)
+		asked++
+		d, err := fakeDecision(ctx, r, asked)
+		if d.Verdict == preempt.Started {
+			res.State, res.RoundID = "running", d.RoundID
+		}
+		res.LastDecision = &d
+		return d, err
+	})
+	if err != nil {
+		return res, err
+	}
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		for {
+			var r preemption.WorkflowRequest
+			if !workflow.GetSignalChannel(ctx, preemption.SignalChannel).Receive(ctx, &r) {
+				return
+			}
+			take(r)
+		}
+	})
+	err = workflow.Sleep(ctx, time.Minute)
+	if sdktemporal.IsCanceledError(err) {
+		res.State = "completed"
+		return res, nil
+	}
+	return res, err
+}
+
+func fakeDecision(ctx workflow.Context, r preemption.WorkflowRequest, asked int) (preempt.Decision, error) {
+	switch r.Tag {
+	case "refused":
+		return preempt.Decision{Verdict: preempt.Refused, Until: until, Reason: "the scope was preempted a short time ago"}, nil
+	case "rejected":
+		return preempt.Decision{Verdict: preempt.Rejected, Reason: "tag \"rejected\" is not among the allowed tags"}, nil
+	case "again":
+		if asked == 1 {
+			return preempt.Decision{Verdict: preempt.Failed, Reason: "the intake is starting a new run: ask again"}, nil
+		}
+	}
+	id := "round-" + r.ID
+	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID: id, ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
+		Memo: map[string]any{"alarm": "cpu", "scope": "ClusterComputeResource:domain-c7", "state": "acting"},
+	})
+	err := workflow.ExecuteChildWorkflow(ctx, preempt.RoundType, r.Tag).GetChildWorkflowExecution().Get(ctx, nil)
+	return preempt.Decision{Verdict: preempt.Started, RoundID: id}, err
+}
+
+func ref(id string) policy.Ref { return policy.Ref{Type: policy.TypeVM, Value: id} }
+
+// fakeRound acts on two VMs, one after the other; the tag says how that goes.
+func fakeRound(ctx workflow.Context, tag string) (preempt.RoundResult, error) {
+	r := preempt.RoundResult{
+		RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: preempt.RoundActing, Tag: tag, Criticality: "HIGH",
+		PolicyName: "default", StartedAt: workflow.Now(ctx), Targets: []preempt.VMOutcome{},
+		Spared: []policy.Spared{{Ref: ref("vm-9"), Name: "db-\u202e01", Reason: policy.NotPoweredOn}},
+	}
+	if err := workflow.SetQueryHandler(ctx, preempt.RoundStateQuery, func() (preempt.RoundResult, error) { return r, nil }); err != nil {
+		return r, err
+	}
+	own, _ := workflow.NewDisconnectedContext(ctx)
+	pause := 300 * time.Millisecond
+	if tag == "slow" {
+		pause = 30 * time.Second
+	}
+	if tag == "empty" {
+		r.State, r.Reason = preempt.RoundEmpty, "no VM was eligible"
+		return r, nil
+	}
+	r.Targets = append(r.Targets, preempt.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: preempt.OutcomePoweredOff, CPUMHz: 1500, MemoryMB: 2048})
+	r.Waiting = []policy.Ref{ref("vm-2")}
+	if workflow.Sleep(ctx, pause) != nil {
+		r.State, r.Waiting = preempt.RoundWithdrawn, nil
+		return r, nil
+	}
+	second := preempt.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: preempt.OutcomePoweredOff}
+	if tag == "partial" || tag == "failed" {
+		second.Outcome, second.Reason = preempt.OutcomeFailed, "the host is on fire"
+	}
+	r.Targets, r.Waiting = append(r.Targets, second), nil
+	switch tag {
+	case "failed":
+		r.State, r.Reason = preempt.RoundFailed, "nothing could be done"
+		return preempt.RoundResult{}, sdktemporal.NewNonRetryableApplicationError(r.Reason, "RoundFailed", nil, r)
+	case "partial":
+		r.State, r.Reason = preempt.RoundPartial, "1 of 2 VMs failed"
+		return r, nil
+	case "watching":
+		r.State = preempt.RoundWatching
+		return r, workflow.Sleep(own, 20*time.Second)
+	}
+	r.State = preempt.RoundCompleted
+	return r, nil
+}
+
+// fakePlan plans two VMs, or none.
+func fakePlan(_ workflow.Context, raw json.RawMessage) (preempt.RoundResult, error) {
+	r := preempt.RoundResult{
+		State: preempt.RoundPlanned, PolicyName: "default", Targets: []preempt.VMOutcome{},
+		Spared: []policy.Spared{{Ref: ref("vm-9"), Name: "db-1", Reason: policy.OutOfScope}},
+	}
+	var req preemption.WorkflowRequest
+	if err := json.Unmarshal(raw, &req); err != nil {
+		return r, err
+	}
+	r.Tag, r.Criticality = req.Tag, req.Criticality
+	switch {
+	case strings.HasPrefix(req.Tag, "reject"):
+		return r, sdktemporal.NewNonRetryableApplicationError("tag is not among the allowed tags", "RequestRejected", nil)
+	case req.Tag != "empty":
+		r.Targets = append(r.Targets,
+			preempt.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", CPUMHz: 100, MemoryMB: 512},
+			preempt.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_shutdownGuest"})
+	}
+	return r, nil
+}
+
+func fakeLedger(ctx workflow.Context) error { return workflow.Sleep(ctx, time.Minute) }

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// How often a round is looked at, and how long one look may take.
+const (
+	lookFirst = 200 * time.Millisecond
+	lookMost  = time.Second
+	lookLimit = 5 * time.Second
+)
+
+// ended is how a workflow ended.
+type ended struct {
+	round preempt.RoundResult
+	err   error
+}
+
+// follow watches a round until everything is acted on, and tells of each outcome as it appears. That it
+// replies, or looks on for late guests, is not waited for.
+func (a *app) follow(ctx context.Context, s *session, id string) (preempt.RoundResult, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	end := make(chan ended, 1)
+	go func() {
+		r, err := s.roundResult(ctx, id, "")
+		end <- ended{r, err}
+	}()
+	told := map[policy.Ref]bool{}
+	blind := false
+	for pause := lookFirst / 4; ; pause = min(pause*3/2, lookMost) {
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return preempt.RoundResult{}, context.Cause(ctx)
+		case e := <-end:
+			timer.Stop()
+			if e.err == nil {
+				a.tell(e.round, told)
+			}
+			return e.round, e.err
+		case <-timer.C:
+		}
+		r, err := s.roundState(ctx, id)
+		if err != nil {
+			if !blind && ctx.Err() == nil {
+				a.notice("round %s cannot be looked at (%s); waiting for it", id, err)
+				blind = true
+			}
+			continue
+		}
+		blind = false
+		a.tell(r, told)
+		if settled(r.State) {
+			return r, nil
+		}
+	}
+}
+
+// settled tells whether a round in this state has acted on everything.
+func settled(state string) bool {
+	switch state {
+	case preempt.RoundPlanning, preempt.RoundActing, preempt.RoundWaiting:
+		return false
+	}
+	return true
+}
+
+// tell prints the outcomes that were not told yet.
+func (a *app) tell(r preempt.RoundResult, told map[policy.Ref]bool) {
+	for _, t := range r.Targets {
+		if told[t.Ref] {
+			continue
+		}
+		told[t.Ref] = true
+		if a.flags.json {
+			a.log.Info("vm", "vm", t.Name, "moref", t.Ref.Value, "outcome", t.Outcome, "reason", t.Reason)
+			continue
+		}
+		line := vmName(t.Name, t.Ref) + ": " + outcomeWords(t)
+		if why := reasonWords(t.Reason); why != "" {
+			line += ", " + why
+		}
+		a.notice("%s", line)
+	}
+}
+
+// roundState is a round as it stands; it needs a worker.
+func (s *session) roundState(ctx context.Context, id string) (r preempt.RoundResult, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	v, err := s.QueryWorkflow(ctx, id, "", preempt.RoundStateQuery)
+	if err != nil {
+		return r, err
+	}
+	return r, v.Get(&r)
+}
+
+// roundResult waits for a round's result.
+func (s *session) roundResult(ctx context.Context, id, runID string) (preempt.RoundResult, error) {
+	var r preempt.RoundResult
+	err := s.GetWorkflow(ctx, id, runID).Get(ctx, &r)
+	r, err = preempt.ResultOf(err, r)
+	if err != nil {
+		return r, failedf("round %s ended without a result: %w", id, err)
+	}
+	return r, nil
+}
+
+// verdict is the error of a round that did not do all that was asked.
+func verdict(r preempt.RoundResult, failEmpty bool) error {
+	reason := r.Reason
+	failed := r.Count(preempt.OutcomeFailed)
+	switch r.State {
+	case preempt.RoundFailed, preempt.RoundPartial, preempt.RoundUnfinished:
+		if reason == "" {
+			reason = "the round ended as " + r.State
+		}
+		return failedf("%s (round %s)", reason, r.RoundID)
+	}
+	switch {
+	case failed > 0:
+		return failedf("%d of %d VMs failed (round %s)", failed, len(r.Targets), r.RoundID)
+	case failEmpty && len(r.Targets) == 0:
+		return refusedf("no VM tagged %s was eligible", r.Tag)
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// ledgerType is the type of the ledger's workflow, a package that the CLI does not import.
+const ledgerType = "PreemptionLedger"
+
+// maxList bounds --limit.
+const maxList = 10000
+
+// listed is one workflow in the list.
+type listed struct {
+	WorkflowID string    `json:"workflowID"`
+	RunID      string    `json:"workflowRunID"`
+	Type       string    `json:"type"`
+	Status     string    `json:"status"`
+	State      string    `json:"state,omitempty"`
+	Alarm      string    `json:"alarm,omitempty"`
+	Scope      string    `json:"scope,omitempty"`
+	Tag        string    `json:"tag,omitempty"`
+	StartedAt  time.Time `json:"startedAt"`
+	ClosedAt   time.Time `json:"closedAt,omitzero"`
+}
+
+func (a *app) listCommand() *cobra.Command {
+	var all bool
+	var limit int
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
+		Short: "List preemptions and their rounds",
+		Long: "List the preemption workflows that Temporal keeps, newest first: intakes and rounds; with --all also plans\n" +
+			"and the ledger.\n\n" + exitStatus("", ""),
+		Example: "  preemptctl workflow list\n  preemptctl workflow list --all --limit 100 -o json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 || limit > maxList {
+				return usagef("--limit %d is not within 1 to %d", limit, maxList)
+			}
+			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.list(ctx, s, all, limit) })
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "also plans and the ledger")
+	cmd.Flags().IntVar(&limit, "limit", 20, "most workflows listed")
+	return cmd
+}
+
+func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
+	found, err := s.workflows(ctx, all, limit)
+	if err != nil {
+		return err
+	}
+	return a.show(view{
+		value: found, msg: "listed workflows", attrs: []any{"workflows", found},
+		table: func(t *table) {
+			t.section("WORKFLOW", "RUN", "TYPE", "STATUS", "STATE", "ALARM", "SCOPE", "STARTED", "CLOSED")
+			for _, w := range found {
+				t.row(w.WorkflowID, w.RunID, w.Type, w.Status, orDash(w.State), orDash(w.Alarm), orDash(w.Scope),
+					timestamp(w.StartedAt), orDash(timestamp(w.ClosedAt)))
+			}
+		},
+	})
+}
+
+// workflows lists up to limit workflows, newest first. Temporal's own order has the open ones first, so
+// that with more than the limit none of those is left out.
+func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed, error) {
+	types := []string{preemption.WorkflowName, preempt.RoundType}
+	if all {
+		types = append(types, preempt.PlanType, ledgerType)
+	}
+	req := &workflowservice.ListWorkflowExecutionsRequest{
+		Namespace: s.app.target.namespace, PageSize: int32(min(limit, 200)),
+		Query: fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(types, "','")),
+	}
+	found := []listed{}
+	for len(found) < limit {
+		page, err := s.ListWorkflow(ctx, req)
+		if err != nil {
+			return nil, fmt.Errorf("list workflows in namespace %s: %w", s.app.target.namespace, err)
+		}
+		for _, info := range page.GetExecutions() {
+			found = append(found, listing(info))
+		}
+		if req.NextPageToken = page.GetNextPageToken(); len(req.NextPageToken) == 0 {
+			break
+		}
+	}
+	found = found[:min(len(found), limit)]
+	slices.SortStableFunc(found, func(a, b listed) int { return b.StartedAt.Compare(a.StartedAt) })
+	return found, nil
+}
+
+func listing(info *workflowpb.WorkflowExecutionInfo) listed {
+	w := listed{
+		WorkflowID: info.GetExecution().GetWorkflowId(), RunID: info.GetExecution().GetRunId(),
+		Type: info.GetType().GetName(), Status: statusWord(info.GetStatus()),
+		State: memoText(info, "state"), Alarm: memoText(info, "alarm"), Scope: memoText(info, "scope"), Tag: memoText(info, "tag"),
+	}
+	if t := info.GetStartTime(); t != nil {
+		w.StartedAt = t.AsTime()
+	}
+	if t := info.GetCloseTime(); t != nil {
+		w.ClosedAt = t.AsTime()
+	}
+	return w
+}

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// planLimit is how long a plan is waited for where no --timeout says otherwise.
+const planLimit = 2 * time.Minute
+
+// planFlags are the flags of plan.
+type planFlags struct {
+	requestFlags
+	timeout   time.Duration
+	failEmpty bool
+}
+
+func (a *app) planCommand() *cobra.Command {
+	var f planFlags
+	cmd := &cobra.Command{
+		Use: "plan", Args: noArgs,
+		Short: "Show who would go, and why the others stay",
+		Long: "Show which VMs a preemption would turn off, in which order, and why each other candidate stays.\n" +
+			"Nothing is reserved or acted on.\n\n" + exitStatus("", "nothing is eligible, with --fail-empty"),
+		Example: "  preemptctl workflow plan\n  preemptctl workflow plan --tag spot --criticality HIGH -o json\n" +
+			"  preemptctl workflow plan --event @alarm.json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.timeout < 0 {
+				return usagef("--timeout %s is negative", f.timeout)
+			}
+			return a.plan(cmd, f)
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().DurationVar(&f.timeout, "timeout", planLimit, "how long to wait for the plan")
+	cmd.Flags().BoolVar(&f.failEmpty, "fail-empty", false, "exit 4 when no VM is eligible")
+	return cmd
+}
+
+func (a *app) plan(cmd *cobra.Command, f planFlags) error {
+	req, err := a.request(f.requestFlags)
+	if err != nil {
+		return err
+	}
+	if f.timeout == 0 {
+		f.timeout = planLimit
+	}
+	return a.withSession(cmd, f.timeout, func(ctx context.Context, s *session) error {
+		polled, err := s.polled(ctx)
+		if err != nil {
+			return err
+		}
+		if !polled {
+			return a.noWorker("nothing can be planned until one starts")
+		}
+		run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+			ID: "preemption-plan-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.timeout,
+			StaticSummary: "Dry run: " + summary(req), Memo: memo(req),
+		}, preempt.PlanType, req)
+		if err != nil {
+			return fmt.Errorf("ask for a plan: %w", err)
+		}
+		var r preempt.RoundResult
+		r, err = preempt.ResultOf(run.Get(ctx, &r), r)
+		if err != nil {
+			return a.notPlanned(ctx, s, run.GetID(), err)
+		}
+		if err := a.showPlan(r); err != nil {
+			return err
+		}
+		return verdict(r, f.failEmpty)
+	})
+}
+
+// notPlanned explains a plan without result, and ends one that nobody waits for any more.
+func (a *app) notPlanned(ctx context.Context, s *session, id string, err error) error {
+	if ctx.Err() != nil {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = s.CancelWorkflow(clean, id, "")
+		if errors.Is(context.Cause(ctx), context.Canceled) {
+			return interruptedf("interrupted: nothing was touched")
+		}
+		return failedf("no plan within the time given: is the worker at work, and vCenter within its reach?")
+	}
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return failedf("no plan: %s", app.Message())
+	}
+	return failedf("no plan: %w", err)
+}
+
+func (a *app) showPlan(r preempt.RoundResult) error {
+	return a.show(view{
+		value: r, msg: "planned", attrs: []any{"plan", r},
+		table: func(t *table) { planTable(t, r) },
+	})
+}

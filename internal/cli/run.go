@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	sdkpb "go.temporal.io/api/sdk/v1"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/converter"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// runFlags are the flags of run.
+type runFlags struct {
+	requestFlags
+	workflowID              string
+	wait, dryRun, failEmpty bool
+	timeout                 time.Duration
+}
+
+// runResult is what run prints.
+type runResult struct {
+	WorkflowID    string               `json:"workflowID"`
+	RunID         string               `json:"workflowRunID,omitempty"`
+	RequestID     string               `json:"requestID"`
+	WorkerPolling bool                 `json:"workerPolling"`
+	Decision      *preempt.Decision    `json:"decision,omitempty"` // with --wait
+	Round         *preempt.RoundResult `json:"round,omitempty"`    // with --wait
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use: "run", Args: noArgs,
+		Short: "Ask for a preemption",
+		Long: "Ask for a preemption of the VMs that carry a tag. The request goes to the intake workflow, which is started\n" +
+			"when it does not run. Without --wait the command ends as soon as Temporal has the request; with --wait it says\n" +
+			"what was decided and follows the round to its result.\n\n" +
+			"The same event acts once: asking again with it is answered by the round that it caused.\n\n" +
+			exitStatus("", "refused (cooldown, or a round under way), or nothing was eligible with --fail-empty"),
+		Example: "  # ask, and look later\n  preemptctl workflow run\n" +
+			"  # ask to power off at once, and follow it\n  preemptctl workflow run --criticality HIGH --wait\n" +
+			"  # who would go?\n  preemptctl workflow run --dry-run\n" +
+			"  # with the event that caused it\n  preemptctl workflow run --event @event.json --reply-to https://broker.corp.local",
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd, f) },
+	}
+	f.register(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&f.workflowID, "workflow-id", "w", preemption.DefaultWorkflowID, "id of the intake workflow")
+	flags.BoolVar(&f.wait, "wait", false, "wait for the decision and the round's result")
+	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait: how long to wait (default: until the round has its result)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show who would go, as plan does")
+	flags.BoolVar(&f.failEmpty, "fail-empty", false, "with --wait or --dry-run: exit 4 when no VM is eligible")
+	return cmd
+}
+
+func (a *app) run(cmd *cobra.Command, f runFlags) error {
+	switch {
+	case strings.TrimSpace(f.workflowID) == "":
+		return usagef("--workflow-id is empty: leave it out for the default, or name one")
+	case f.timeout < 0:
+		return usagef("--timeout %s is negative", f.timeout)
+	case (f.timeout > 0 || f.failEmpty) && !f.wait && !f.dryRun:
+		return usagef("--timeout and --fail-empty need --wait or --dry-run: without them nothing is waited for")
+	case f.dryRun:
+		return a.plan(cmd, planFlags{requestFlags: f.requestFlags, timeout: f.timeout, failEmpty: f.failEmpty})
+	}
+	req, err := a.request(f.requestFlags)
+	if err != nil {
+		return err
+	}
+	if f.wait {
+		return a.withSession(cmd, 0, func(ctx context.Context, s *session) error { return a.runAndWait(ctx, s, f, req) })
+	}
+	return a.withSession(cmd, quick, func(ctx context.Context, s *session) error {
+		polled := s.polledLater(ctx)
+		return a.send(ctx, s, f, req, polled)
+	})
+}
+
+// send puts the request into the intake's queue and says whether somebody takes it from there.
+func (a *app) send(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest, polled <-chan bool) error {
+	a.log.Debug("sending request", "workflowID", f.workflowID, "tag", req.Tag, "criticality", req.Criticality, "replyto", req.ReplyTo)
+	runID, err := s.signalWithStart(ctx, f.workflowID, req)
+	if err != nil {
+		return fmt.Errorf("send the request to intake %s: %w", f.workflowID, err)
+	}
+	out := runResult{WorkflowID: f.workflowID, RunID: runID, RequestID: req.ID, WorkerPolling: <-polled}
+	status := a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
+	err = a.show(view{
+		value: out, msg: "successfully triggered workflow",
+		attrs: []any{
+			"address", a.target.address, "namespace", a.target.namespace, "queue", a.target.queue, "workflow", preemption.WorkflowName,
+			"workflowID", out.WorkflowID, "workflowRunID", out.RunID, "requestID", out.RequestID,
+		},
+		table: func(t *table) {
+			t.row("workflow", out.WorkflowID)
+			t.row("run", out.RunID)
+			t.row("request", out.RequestID)
+			t.row("next", status)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if !out.WorkerPolling {
+		return a.noWorker("the request stays queued and runs when one starts")
+	}
+	return nil
+}
+
+// summary is the line by which Temporal's list shows a request.
+func summary(req preemption.WorkflowRequest) string {
+	text := fmt.Sprintf("%s preemption of VMs tagged %s", req.Criticality, req.Tag)
+	return clean(text[:min(len(text), 200)])
+}
+
+func memo(req preemption.WorkflowRequest) map[string]any {
+	return map[string]any{"alarm": "", "scope": "", "tag": req.Tag, "state": "requested"}
+}
+
+// signalWithStart sends the request by one raw call: the SDK's own would first ask the server for its
+// abilities. A repeated call with the same request id is one to the server, and the intake takes the same
+// request once.
+func (s *session) signalWithStart(ctx context.Context, id string, req preemption.WorkflowRequest) (runID string, err error) {
+	conv := converter.GetDefaultDataConverter()
+	input, err := conv.ToPayloads(req)
+	if err != nil {
+		return "", usagef("the request cannot be written as JSON: %w", err)
+	}
+	text, err := conv.ToPayload(summary(req))
+	if err != nil {
+		return "", err
+	}
+	fields := map[string]*commonpb.Payload{}
+	for key, value := range memo(req) {
+		if fields[key], err = conv.ToPayload(value); err != nil {
+			return "", err
+		}
+	}
+	t := s.app.target
+	call := &workflowservice.SignalWithStartWorkflowExecutionRequest{
+		Namespace: t.namespace, WorkflowId: id, RequestId: uuid.NewString(), Identity: "preemptctl",
+		WorkflowType: &commonpb.WorkflowType{Name: preemption.WorkflowName},
+		TaskQueue:    &taskqueuepb.TaskQueue{Name: t.queue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL},
+		SignalName:   preemption.SignalChannel, SignalInput: input,
+		Memo: &commonpb.Memo{Fields: fields}, UserMetadata: &sdkpb.UserMetadata{Summary: text},
+	}
+	resp, err := s.WorkflowService().SignalWithStartWorkflowExecution(ctx, call)
+	for pause := 100 * time.Millisecond; passing(err) && pause < time.Second && sleep(ctx, pause); pause *= 2 {
+		resp, err = s.WorkflowService().SignalWithStartWorkflowExecution(ctx, call)
+	}
+	return resp.GetRunId(), err
+}

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	enumspb "go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/sdk/converter"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// queryLimit is how long a worker may take to answer for a workflow.
+const queryLimit = 4 * time.Second
+
+// idFlags name a workflow.
+type idFlags struct{ workflowID, runID string }
+
+func (f *idFlags) register(cmd *cobra.Command) {
+	cmd.Flags().SortFlags = false
+	cmd.Flags().StringVarP(&f.workflowID, "workflow-id", "w", preemption.DefaultWorkflowID, "id of the workflow: an intake or a round")
+	cmd.Flags().StringVarP(&f.runID, "run-id", "r", "", "id of one of its runs (default: the current or last one)")
+}
+
+func (f *idFlags) check() error {
+	if strings.TrimSpace(f.workflowID) == "" {
+		return usagef("--workflow-id is empty: leave it out for the default, or name one")
+	}
+	return nil
+}
+
+// intakeStatus is what status prints of an intake: its documented answer, and more.
+type intakeStatus struct {
+	preempt.Response
+	Execution    string               `json:"execution"`              // how the workflow stands in Temporal
+	RunningRound *preempt.RoundResult `json:"runningRound,omitempty"` // the round under way, as it stands
+
+	info *workflowpb.WorkflowExecutionInfo
+	text string // the answer as it came
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	var f idFlags
+	cmd := &cobra.Command{
+		Use: "status", Args: noArgs,
+		Short: "Show how a preemption stands",
+		Long: "Show how a preemption stands: what was asked, what was decided, what became of each VM and why.\n" +
+			"An ended workflow answers too, as long as Temporal keeps it.\n\n" + exitStatus("no such workflow", ""),
+		Example: "  preemptctl workflow status\n  preemptctl workflow status --workflow-id cluster-cpu-above-80@domain-c7\n" +
+			"  preemptctl workflow status -o json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.status(ctx, s, f) })
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+// status shows an intake, a round or a plan, whichever has the id.
+func (a *app) status(ctx context.Context, s *session, f idFlags) error {
+	info, err := s.describe(ctx, f)
+	if err != nil {
+		return err
+	}
+	switch kind := info.GetType().GetName(); kind {
+	case preemption.WorkflowName:
+		st, err := s.intakeStatus(ctx, info)
+		if err != nil {
+			return err
+		}
+		return a.showStatus(st)
+	case preempt.RoundType, preempt.PlanType:
+		r, err := s.anyRound(ctx, info)
+		if err != nil {
+			return err
+		}
+		return a.show(view{
+			value: r, msg: "retrieved workflow status", attrs: []any{"workflowID", f.workflowID, "round", r},
+			table: func(t *table) { roundTable(t, r) },
+		})
+	default:
+		return failedf("workflow %s is a %s: status shows preemptions and their rounds", f.workflowID, kind)
+	}
+}
+
+// describe looks a workflow up.
+func (s *session) describe(ctx context.Context, f idFlags) (*workflowpb.WorkflowExecutionInfo, error) {
+	d, err := s.DescribeWorkflowExecution(ctx, f.workflowID, f.runID)
+	if missing(err) {
+		a := s.app
+		return nil, notFoundf("no workflow %s%s in namespace %s on %s: it never ran or is no longer kept; see: %s",
+			f.workflowID, ofRun(f.runID), a.target.namespace, a.target.address, a.command("workflow", "list"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up workflow %s: %w", f.workflowID, err)
+	}
+	return d.GetWorkflowExecutionInfo(), nil
+}
+
+func ofRun(runID string) string {
+	if runID == "" {
+		return ""
+	}
+	return " with run " + runID
+}
+
+// intakeStatus asks the intake, and its round where one is under way. What no worker can answer is taken
+// from the result of an ended workflow.
+func (s *session) intakeStatus(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (intakeStatus, error) {
+	st := intakeStatus{info: info, Execution: statusWord(info.GetStatus())}
+	err := s.answer(ctx, info, preemption.WorkFlowQueryType, &st.text)
+	switch {
+	case err == nil:
+		err = json.Unmarshal([]byte(st.text), &st.Response)
+	case info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+		e := info.GetExecution()
+		err = s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &st.Response)
+		if b, failed := json.Marshal(st.Response); failed == nil {
+			st.text = string(b)
+		}
+	}
+	if err != nil {
+		return st, fmt.Errorf("ask workflow %s how it stands: %w", info.GetExecution().GetWorkflowId(), err)
+	}
+	if st.State == "running" && st.RoundID != "" && info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		if r, err := s.roundState(ctx, st.RoundID); err == nil {
+			st.RunningRound = &r
+		} else {
+			s.app.log.Warn("the round under way does not answer", "round", st.RoundID, "error", err)
+		}
+	}
+	return st, nil
+}
+
+// answer queries a workflow. Where nobody polls the task queue it says so without waiting.
+func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, query string, to any) error {
+	qctx, cancel := context.WithTimeout(ctx, queryLimit)
+	defer cancel()
+	polled := s.polledLater(qctx)
+	e := info.GetExecution()
+	answered := make(chan error, 1)
+	go func() {
+		v, err := s.QueryWorkflow(qctx, e.GetWorkflowId(), e.GetRunId(), query)
+		if err == nil {
+			err = v.Get(to)
+		}
+		answered <- err
+	}()
+	dead := s.app.noWorker(fmt.Sprintf("nobody can answer for %s (%s)", e.GetWorkflowId(), statusWord(info.GetStatus())))
+	var err error
+	select {
+	case err = <-answered:
+	case yes := <-polled:
+		if !yes {
+			cancel()
+			<-answered
+			return dead
+		}
+		err = <-answered
+	}
+	if err != nil && ctx.Err() == nil && (qctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || deadline(err)) {
+		return failedf("no worker answered for %s (%s) within %s: does one run on task queue %s?",
+			e.GetWorkflowId(), statusWord(info.GetStatus()), queryLimit, s.app.target.queue)
+	}
+	return err
+}
+
+// anyRound is a round as it stands, or the result of an ended round or plan.
+func (s *session) anyRound(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (r preempt.RoundResult, err error) {
+	e := info.GetExecution()
+	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		if info.GetType().GetName() == preempt.PlanType {
+			return r, failedf("plan %s is still being made", e.GetWorkflowId())
+		}
+		return r, s.answer(ctx, info, preempt.RoundStateQuery, &r)
+	}
+	return s.roundResult(ctx, e.GetWorkflowId(), e.GetRunId())
+}
+
+// statusWord writes an execution's status as people do.
+func statusWord(status enumspb.WorkflowExecutionStatus) string {
+	switch status {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return "timed out"
+	case enumspb.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW:
+		return "continued as new"
+	}
+	return strings.ToLower(status.String())
+}
+
+// memoText reads one text of a workflow's memo.
+func memoText(info *workflowpb.WorkflowExecutionInfo, key string) (s string) {
+	if p := info.GetMemo().GetFields()[key]; p != nil {
+		_ = converter.GetDefaultDataConverter().FromPayload(p, &s) // not ours: left empty
+	}
+	return s
+}

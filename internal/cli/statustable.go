@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"cmp"
+	"strconv"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// showStatus prints an intake's status.
+func (a *app) showStatus(st intakeStatus) error {
+	e := st.info.GetExecution()
+	return a.show(view{
+		value: st, msg: "retrieved workflow status",
+		attrs: []any{
+			"address", a.target.address, "namespace", a.target.namespace, "queue", a.target.queue, "workflow", preemption.WorkflowName,
+			"workflowID", e.GetWorkflowId(), "workflowRunID", e.GetRunId(), "status", st.text,
+		},
+		table: func(t *table) { statusTable(t, st) },
+	})
+}
+
+// statusTable shows an intake, its rounds, and what it waits for.
+func statusTable(t *table, st intakeStatus) {
+	e := st.info.GetExecution()
+	t.section()
+	t.row("workflow", e.GetWorkflowId()+" ("+st.Execution+")")
+	t.row("run", e.GetRunId())
+	t.row("state", orDash(st.State))
+	t.field("failure", st.Failure)
+	t.row("tag", orDash(st.Tag))
+	t.row("criticality", orDash(string(st.Criticality)))
+	t.row("alarm", orDash(memoText(st.info, "alarm")))
+	t.row("scope", orDash(memoText(st.info, "scope")))
+	t.field("reply to", st.ReplyTo)
+	t.row("last preemption", cmp.Or(timestamp(st.LastPreemption), "never"))
+	t.field("requests", count(st.Requests))
+	if d := st.LastDecision; d != nil {
+		t.row("last decision", decisionWords(*d))
+	}
+	if st.RunningRound != nil {
+		roundTable(t, *st.RunningRound)
+	}
+	if r := st.Round; r != nil && (st.RunningRound == nil || r.RoundID != st.RunningRound.RoundID) {
+		roundTable(t, *r)
+	}
+	if st.Round == nil && st.RunningRound == nil && len(st.VirtualMachines) > 0 {
+		t.section("PREEMPTED") // a worker that tells no more than the documented fields
+		for _, vm := range st.VirtualMachines {
+			t.row(vm.Value)
+		}
+	}
+	waitingTables(t, st)
+}
+
+// waitingTables show what is deferred, in alarm, or was rejected.
+func waitingTables(t *table, st intakeStatus) {
+	if len(st.Deferred) > 0 {
+		t.section("DEFERRED", "UNTIL", "WHY")
+		for _, d := range st.Deferred {
+			t.row(cmp.Or(d.Scope, "everything tagged"), timestamp(d.Until), d.Reason)
+		}
+	}
+	if len(st.Levels) > 0 {
+		t.section("IN ALARM", "ALARM", "COLOUR", "SINCE", "SCOPE")
+		for _, l := range st.Levels {
+			t.row(l.Entity, l.Alarm, l.Colour, timestamp(l.Time), cmp.Or(l.Scope, "everything tagged"))
+		}
+	}
+	if len(st.Rejections) > 0 {
+		t.section("REJECTED", "WHY")
+		for _, r := range st.Rejections {
+			t.row(timestamp(r.Time), r.Reason)
+		}
+	}
+}
+
+func decisionWords(d preempt.Decision) string {
+	text := d.Verdict
+	if d.RoundID != "" {
+		text += " " + d.RoundID
+	}
+	if !d.Until.IsZero() {
+		text += " until " + timestamp(d.Until)
+	}
+	if d.Reason != "" {
+		text += ": " + d.Reason
+	}
+	return text
+}
+
+func count(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}

@@ -1,0 +1,126 @@
+package cli_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
+)
+
+// Nothing here reaches a server: the address is one that nobody answers at.
+func TestWrongUsageExitsWith2AndSaysWhatIsWrong(t *testing.T) {
+	cases := map[string]struct {
+		args []string
+		says string
+	}{
+		"an unknown command":               {[]string{"wurkflow"}, `unknown command "wurkflow"`},
+		"an unknown subcommand":            {[]string{"workflow", "runn"}, `did you mean run?`},
+		"no subcommand":                    {[]string{"workflow"}, "needs a subcommand"},
+		"an unknown help topic":            {[]string{"help", "nosuch"}, "unknown help topic"},
+		"an unknown help subtopic":         {[]string{"help", "workflow", "nosuch"}, "unknown help topic"},
+		"an unknown shell":                 {[]string{"completion", "tcsh"}, `unknown command "tcsh"`},
+		"an unknown flag":                  {[]string{"workflow", "run", "--nosuch"}, "unknown flag: --nosuch"},
+		"an argument where none is taken":  {[]string{"workflow", "status", "x"}, "takes no arguments"},
+		"an empty namespace":               {[]string{"workflow", "run", "--namespace", ""}, "--namespace is empty"},
+		"an empty server":                  {[]string{"workflow", "status", "--server="}, "--server is empty"},
+		"an empty queue":                   {[]string{"workflow", "list", "-q", " "}, "--queue is empty"},
+		"an unknown output format":         {[]string{"workflow", "list", "-o", "xml"}, "table, json, yaml"},
+		"an unknown criticality":           {[]string{"workflow", "run", "-c", "urgent"}, "use LOW, MEDIUM or HIGH"},
+		"an empty tag":                     {[]string{"workflow", "run", "-t", ""}, "--tag is empty"},
+		"an empty workflow id of run":      {[]string{"workflow", "run", "-w", ""}, "--workflow-id is empty"},
+		"an empty workflow id of status":   {[]string{"workflow", "status", "-w", ""}, "--workflow-id is empty"},
+		"an empty workflow id of cancel":   {[]string{"workflow", "cancel", "-w", ""}, "--workflow-id is empty"},
+		"an event that is no JSON":         {[]string{"workflow", "run", "-e", "{"}, "--event: the event is no structured CloudEvent"},
+		"an event without its attributes":  {[]string{"workflow", "run", "-e", `{"specversion":"1.0"}`}, "--event"},
+		"an event file that is missing":    {[]string{"workflow", "run", "-e", "@/no/such/file"}, "no such file"},
+		"an empty standard input":          {[]string{"workflow", "run", "-e", "-"}, "the event is empty"},
+		"a reply address that is no URL":   {[]string{"workflow", "run", "--reply-to", "broker"}, "no http or https URL"},
+		"a timeout without wait":           {[]string{"workflow", "run", "--timeout", "5s"}, "need --wait"},
+		"fail-empty without wait":          {[]string{"workflow", "run", "--fail-empty"}, "need --wait"},
+		"a negative timeout":               {[]string{"workflow", "run", "--wait", "--timeout", "-5s"}, "negative"},
+		"a negative timeout of plan":       {[]string{"workflow", "plan", "--timeout", "-5s"}, "negative"},
+		"a limit of zero":                  {[]string{"workflow", "list", "--limit", "0"}, "--limit 0"},
+		"a cancel timeout without wait":    {[]string{"workflow", "cancel", "--timeout", "5s"}, "needs --wait"},
+		"a value that is no number":        {[]string{"workflow", "list", "--limit", "many"}, "--limit"},
+		"an unknown profile is configured": {[]string{"workflow", "list"}, "TEMPORAL_"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			env := environment{"TEMPORAL_URL": "127.0.0.1:1"}
+			if strings.Contains(name, "profile") {
+				env["TEMPORAL_PROFILE"] = "nosuch"
+			}
+			got := preemptctl(t, cli.Options{Env: env}, c.args...)
+			got.want(t, 2, "stderr", "Error: ", c.says, "--help'")
+			if got.stdout != "" {
+				t.Errorf("wrong usage wrote to stdout:\n%s", got.stdout)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersionExitWith0(t *testing.T) {
+	build := cli.Build{Version: "1.2.3", Commit: "abcdef", Date: "2026-01-02"}
+	version := "preemptctl 1.2.3 (commit abcdef, built 2026-01-02)\n"
+	cases := map[string]struct {
+		args []string
+		says string
+	}{
+		"nothing at all":       {nil, "Usage:"},
+		"help":                 {[]string{"help"}, "Usage:"},
+		"help of a command":    {[]string{"help", "workflow", "run"}, "--criticality"},
+		"--help":               {[]string{"workflow", "run", "--help"}, "Exit status: 0 done; 1 failed"},
+		"--version":            {[]string{"--version"}, version},
+		"-v":                   {[]string{"-v"}, version},
+		"-v behind a command":  {[]string{"workflow", "status", "-v"}, version},
+		"--version in a group": {[]string{"workflow", "--version"}, version},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			preemptctl(t, cli.Options{Build: build}, c.args...).want(t, 0, "stdout", c.says)
+		})
+	}
+}
+
+func TestCompletionScriptsForThreeShells(t *testing.T) {
+	for shell, says := range map[string]string{
+		"bash": "__start_preemptctl", "zsh": "#compdef preemptctl", "fish": "complete -c preemptctl",
+	} {
+		t.Run(shell, func(t *testing.T) {
+			preemptctl(t, cli.Options{}, "completion", shell).want(t, 0, "stdout", says)
+		})
+	}
+	preemptctl(t, cli.Options{}, "__complete", "workflow", "run", "-c", "").want(t, 0, "stdout", "MEDIUM")
+	preemptctl(t, cli.Options{}, "__complete", "workflow", "").want(t, 0, "stdout", "cancel", "plan")
+}
+
+func TestAProfileIsReadOnlyWhereItIsAskedFor(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "temporal.toml")
+	text := "[profile.default]\naddress = \"127.0.0.1:1\"\nnamespace = \"other\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	asked := environment{"TEMPORAL_CONFIG_FILE": file}
+	preemptctl(t, cli.Options{Env: asked}, "workflow", "list").want(t, 1, "stderr", "cannot reach Temporal at 127.0.0.1:1: connection refused")
+}
+
+func TestTheAddressIsTakenFromFlagThenURLThenAddress(t *testing.T) {
+	cases := map[string]struct {
+		env  environment
+		args []string
+		want string
+	}{
+		"the flag beats the environment":        {environment{"TEMPORAL_URL": "127.0.0.1:2", "TEMPORAL_ADDRESS": "127.0.0.1:3"}, []string{"-s", "127.0.0.1:4"}, "127.0.0.1:4"},
+		"TEMPORAL_URL beats TEMPORAL_ADDRESS":   {environment{"TEMPORAL_URL": "127.0.0.1:2", "TEMPORAL_ADDRESS": "127.0.0.1:3"}, nil, "127.0.0.1:2"},
+		"TEMPORAL_ADDRESS suffices":             {environment{"TEMPORAL_ADDRESS": "127.0.0.1:3"}, nil, "127.0.0.1:3"},
+		"an empty variable is as good as unset": {environment{"TEMPORAL_URL": "", "TEMPORAL_ADDRESS": "127.0.0.1:3"}, nil, "127.0.0.1:3"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := preemptctl(t, cli.Options{Env: c.env}, append([]string{"workflow", "list"}, c.args...)...)
+			got.want(t, 1, "stderr", "cannot reach Temporal at "+c.want+": connection refused; check --server or TEMPORAL_URL")
+		})
+	}
+}

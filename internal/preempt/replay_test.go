@@ -1,0 +1,37 @@
+package preempt
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+)
+
+// Histories recorded from real runs must keep replaying: what runs in production today was begun by an
+// earlier version of this code.
+func TestRecordedHistoriesReplay(t *testing.T) {
+	files, err := filepath.Glob("testdata/histories/*/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 10 {
+		t.Fatalf("%d histories found: the recorded ones are missing", len(files))
+	}
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			r := worker.NewWorkflowReplayer()
+			RegisterWorkflows(r)
+			quiet := log.NewStructuredLogger(slog.New(slog.DiscardHandler))
+			if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
+				t.Error(err)
+			}
+			if info, err := os.Stat(file); err != nil || info.Size() > 1<<20 {
+				t.Errorf("a history should be small: %v, %v", info, err)
+			}
+		})
+	}
+}

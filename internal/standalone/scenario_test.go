@@ -1,0 +1,182 @@
+package standalone
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+func TestTheScenarioIsShownAndChecked(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t, "--simulate", "--once", "--in-memory", "--headless").run(exitDone).quiet()
+	tr.says(
+		line("start", "vsphere-preemption standalone v0.0.0-test"),
+		line("temporal", `127\.0\.0\.1:\d+, namespace vsphere-preemption, task queue vsphere-preemption, data in memory`),
+		line("vCenter", `https://127\.0\.0\.1:\d+/sdk, simulated`),
+		line("worker", "polls"),
+		line("vCenter", "cluster-a: 4 hosts, 20 VMs of which 10 are tagged preemptible, 92 % CPU"),
+		line("vCenter", "cluster-b: 4 hosts, 20 VMs of which 4 are tagged preemptible"),
+		line("alarm", "cluster-cpu-above-80 on esx-a-1 of cluster-a: green to red"),
+		line("request", `PreemptVMsWorkflow "cluster-cpu-above-80": HIGH, VMs tagged preemptible`),
+		line("found", "14 VMs tagged preemptible: 6 go, the youngest first, 8 stay"),
+		line("chosen", "cluster-a-batch-10  1 of 6"),
+		line("chosen", "cluster-a-batch-01  6 of 6"),
+		line("left", `cluster-a-batch-03  .*not powered on`),
+		line("left", `cluster-a-batch-05  .*operation is under way`),
+		line("left", `cluster-a-batch-07  .*template`),
+		line("left", `cluster-a-batch-09  .*infrastructure`),
+		line("left", `cluster-b-batch-01  .*not in the contended cluster`),
+		line("left", `cluster-b-batch-04  `),
+		line("off", `cluster-a-batch-01  cluster-a is at 8\d % CPU`),
+		line("annotated", "cluster-a-batch-01"),
+		line("off", "cluster-a-batch-10"),
+		line("annotated", "cluster-a-batch-10"),
+		line("done", "round completed in "),
+		"^Result", `^VM +OUTCOME +FORCED +ANNOTATED +MHZ FREED`, `^cluster-a-batch-10 +powered_off +yes +yes +\d+$`, `^total +6 of 6 +\d+$`,
+		"^Usage of cluster-a", `^CPU +92\.0 % +5\d\.\d %`,
+		"^Custom attribute com.vmware.workflows.vsphere.preemption of cluster-a-batch-10", "^{", "^}",
+		line("alarm", "cluster-cpu-above-80 on esx-a-1 of cluster-a: red to green"),
+		line("checked", "vCenter agrees with the result about all 40 VMs: 6 are off and annotated, 34 are as before"),
+	)
+	tr.saysNot("web UI", "What to try next", "mismatch", "\x1b")
+	attribute(t, tr.out.String())
+}
+
+// attribute reads the JSON that the output shows.
+func attribute(t *testing.T, text string) {
+	t.Helper()
+	from, to := strings.Index(text, "\n{\n"), strings.Index(text, "\n}\n")
+	var a preempt.Attribute
+	if err := json.Unmarshal([]byte(text[from:to+2]), &a); err != nil {
+		t.Fatalf("the attribute shown is no JSON: %v", err)
+	}
+	if !a.Preempted || !a.ForcedShutdown || a.Tag != "preemptible" || a.WorkflowID != alarmName || !strings.Contains(string(a.Event), "AlarmStatusChangedEvent") {
+		t.Errorf("the attribute shown is %+v", a)
+	}
+}
+
+func TestAVMThatIsNotAsReportedFailsTheRun(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		meddle func(t *testing.T, s *stack)
+		says   string
+	}{
+		"powered on behind our back": {
+			func(t *testing.T, s *stack) {
+				if err := s.vcenter.PowerOnAs(s.vcenter.VM("cluster-a-batch-04"), "somebody@else"); err != nil {
+					t.Error(err)
+				}
+			},
+			"cluster-a-batch-04 is reported powered_off, and is poweredOn",
+		},
+		"another one powered off": {
+			func(t *testing.T, s *stack) {
+				if err := s.vcenter.PowerOffAs(s.vcenter.VM("cluster-b-app-01"), "somebody@else"); err != nil {
+					t.Error(err)
+				}
+			},
+			"cluster-b-app-01 is poweredOff and was poweredOn, and nothing is reported of it",
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrial(t, "--simulate", "--once", "--in-memory", "--headless")
+			tr.program.beforeCheck = func(s *stack) { tc.meddle(t, s) }
+			tr.run(exitFailed)
+			tr.says(line("mismatch", tc.says))
+			tr.saysNot("checked")
+			tr.complains("standalone: vCenter contradicts the reported result in 1 point")
+		})
+	}
+}
+
+func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
+	t.Parallel()
+	taken := func() int {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		return l.Addr().(*net.TCPAddr).Port
+	}
+	tr := newTrial(t, "--simulate", "--in-memory")
+	tr.program.Ports = Ports{Temporal: taken(), UI: taken()}
+	var site *stack
+	tr.program.beforeCheck = func(s *stack) { site = s }
+	tr.start()
+	port := tr.await(`What to try next[^\n]*\n\ngo run \./cmd/preemptctl -s 127\.0\.0\.1:(\d+) workflow status -w cluster-cpu-above-80`)[1]
+	tr.await(`(?m)` + line("serving", "until Ctrl-C"))
+	tr.says(
+		line("temporal", "127.0.0.1:"+port), line("temporal", "port "+strconv.Itoa(tr.program.Ports.Temporal)+" is taken"),
+		line("web UI", `http://127\.0\.0\.1:\d+$`), line("web UI", "port "+strconv.Itoa(tr.program.Ports.UI)+" is taken"),
+	)
+	get(t, tr.await(`web UI +(http://127\.0\.0\.1:\d+)`)[1])
+	get(t, tr.await(`health +(http://127\.0\.0\.1:\d+/readyz)`)[1])
+
+	if err := site.vcenter.PowerOnAs(site.vcenter.VM("cluster-a-batch-04"), "owner@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	tr.await(`(?m)` + line("on", "cluster-a-batch-04"))
+	tr.signals <- os.Interrupt
+	tr.end(exitDone).quiet()
+}
+
+func get(t *testing.T, url string) {
+	t.Helper()
+	resp, err := http.Get(url) //nolint:noctx // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		t.Errorf("%s answers %s: %s", url, resp.Status, body)
+	}
+}
+
+func TestASecondRunOnTheSameFolderWorks(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	once := []string{"--simulate", "--once", "--headless", "--data", data}
+	first := newTrial(t, once...)
+	first.start()
+	first.await(`(?m)` + line("off", ""))
+	first.signals <- syscall.SIGTERM
+	first.end(exitInterrupted).quiet()
+	first.saysNot("earlier simulation")
+
+	second := newTrial(t, once...).run(exitDone).quiet()
+	second.says(line("temporal", `.*data in `+regexp.QuoteMeta(data)), line("temporal", `\d+ open workflows of an earlier simulation were ended`),
+		line("found", "14 VMs"), line("checked", ""))
+	newTrial(t, once...).run(exitDone).quiet()
+}
+
+func TestASecondSignalEndsTheProcessAtOnce(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t, "--simulate", "--in-memory", "--headless")
+	codes := make(chan int, 1)
+	tr.program.Exit = func(code int) { codes <- code }
+	tr.start()
+	tr.await(`(?m)` + line("off", ""))
+	tr.signals <- os.Interrupt
+	tr.signals <- os.Interrupt
+	select {
+	case code := <-codes:
+		if code != exitInterrupted {
+			t.Errorf("exit code %d, want %d", code, exitInterrupted)
+		}
+	case <-time.After(time.Second):
+		t.Error("a second signal did not end the process at once")
+	}
+	tr.end(exitInterrupted)
+}
