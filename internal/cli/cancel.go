@@ -104,7 +104,7 @@ func (a *app) cancelledResult(ctx context.Context, s *session, info *workflowpb.
 	e := info.GetExecution()
 	f := idFlags{workflowID: e.GetWorkflowId(), runID: e.GetRunId()}
 	err := s.GetWorkflow(ctx, f.workflowID, f.runID).Get(ctx, nil)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || timedOut(err) {
 		look := a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			return interruptedf("interrupted: the cancellation stands; look: %s", look)

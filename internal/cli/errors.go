@@ -103,7 +103,7 @@ func (a *app) explain(parent, ctx context.Context, err error) error {
 	if parent.Err() != nil {
 		return interruptedf("interrupted")
 	}
-	if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || deadline(err) {
+	if ctx.Err() != nil || timedOut(err) {
 		return failedf("Temporal at %s did not answer in time; look at its health, or try again", a.target.address)
 	}
 	var denied *serviceerror.PermissionDenied

@@ -93,7 +93,8 @@ func fakeRound(ctx workflow.Context, tag string) (preempt.RoundResult, error) {
 	r := preempt.RoundResult{
 		RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: preempt.RoundActing, Tag: tag, Criticality: "HIGH",
 		PolicyName: "default", StartedAt: workflow.Now(ctx), Targets: []preempt.VMOutcome{},
-		Spared: []policy.Spared{{Ref: ref("vm-9"), Name: "db-\u202e01", Reason: policy.NotPoweredOn}},
+		Spared:      []policy.Spared{{Ref: ref("vm-9"), Name: "db-\u202e01", Reason: policy.NotPoweredOn}},
+		FreedCPUMHz: 1500, FreedMemMB: 2048,
 	}
 	if err := workflow.SetQueryHandler(ctx, preempt.RoundStateQuery, func() (preempt.RoundResult, error) { return r, nil }); err != nil {
 		return r, err
@@ -147,6 +148,9 @@ func fakePlan(_ workflow.Context, raw json.RawMessage) (preempt.RoundResult, err
 	switch {
 	case strings.HasPrefix(req.Tag, "reject"):
 		return r, sdktemporal.NewNonRetryableApplicationError("tag is not among the allowed tags", "RequestRejected", nil)
+	case req.Tag == "nosuch":
+		r.State, r.Reason, r.RoundID = preempt.RoundFailed, "vCenter has no such tag", "plan"
+		return r, sdktemporal.NewNonRetryableApplicationError(r.Reason, "NoSuchTag", nil, r)
 	case req.Tag != "empty":
 		r.Targets = append(r.Targets,
 			preempt.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", CPUMHz: 100, MemoryMB: 512},

@@ -75,6 +75,9 @@ func TestAnEndedWorkflowStillAnswers(t *testing.T) {
 func TestAnEndedWorkflowAnswersWithoutWorker(t *testing.T) {
 	withWorker := newSite(t, true)
 	withWorker.run("workflow", "run", "-w", withWorker.id(), "-t", "spot").want(t, 0, "stdout")
+	eventually(t, "the intake has the request", func() bool {
+		return strings.Contains(withWorker.run("workflow", "status", "-w", withWorker.id()).stdout, "spot")
+	})
 	withWorker.run("workflow", "cancel", "-w", withWorker.id(), "--wait").want(t, 0, "stdout", "completed")
 
 	start := time.Now()

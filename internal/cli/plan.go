@@ -64,7 +64,7 @@ func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 		}
 		run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 			ID: "preemption-plan-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.timeout,
-			StaticSummary: "Dry run: " + summary(req), Memo: memo(req),
+			StaticSummary: "Dry run: " + summary(req), Memo: memo(req, "planning"),
 		}, preempt.PlanType, req)
 		if err != nil {
 			return fmt.Errorf("ask for a plan: %w", err)
@@ -73,6 +73,9 @@ func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 		r, err = preempt.ResultOf(run.Get(ctx, &r), r)
 		if err != nil {
 			return a.notPlanned(ctx, s, run.GetID(), err)
+		}
+		if r.State == preempt.RoundFailed {
+			return failedf("no plan: %s", r.Reason)
 		}
 		if err := a.showPlan(r); err != nil {
 			return err
@@ -83,7 +86,7 @@ func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 
 // notPlanned explains a plan without result, and ends one that nobody waits for any more.
 func (a *app) notPlanned(ctx context.Context, s *session, id string, err error) error {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || timedOut(err) {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = s.CancelWorkflow(clean, id, "")

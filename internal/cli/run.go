@@ -124,8 +124,9 @@ func summary(req preemption.WorkflowRequest) string {
 	return clean(text[:min(len(text), 200)])
 }
 
-func memo(req preemption.WorkflowRequest) map[string]any {
-	return map[string]any{"alarm": "", "scope": "", "tag": req.Tag, "state": "requested"}
+// memo is what the list of workflows shows of a request until its workflow says more.
+func memo(req preemption.WorkflowRequest, state string) map[string]any {
+	return map[string]any{"alarm": "", "scope": "", "tag": req.Tag, "state": state}
 }
 
 // signalWithStart sends the request by one raw call: the SDK's own would first ask the server for its
@@ -142,7 +143,7 @@ func (s *session) signalWithStart(ctx context.Context, id string, req preemption
 		return "", err
 	}
 	fields := map[string]*commonpb.Payload{}
-	for key, value := range memo(req) {
+	for key, value := range memo(req, "requested") {
 		if fields[key], err = conv.ToPayload(value); err != nil {
 			return "", err
 		}

@@ -180,6 +180,7 @@ func TestPlanShowsWhoWouldGoAndWhyOthersStay(t *testing.T) {
 		"as a log line":           {[]string{"plan", "--json"}, 0, "stdout", []string{`"msg":"planned"`, `"state":"planned"`}},
 		"nobody":                  {[]string{"plan", "-t", "empty"}, 0, "stdout", []string{"0 would go"}},
 		"nobody, with fail-empty": {[]string{"plan", "-t", "empty", "--fail-empty"}, 4, "stderr", []string{"no VM tagged empty was eligible"}},
+		"a plan that fails":       {[]string{"plan", "-t", "nosuch"}, 1, "stderr", []string{"Error: no plan: vCenter has no such tag\n"}},
 		"an invalid request":      {[]string{"plan", "-t", "reject"}, 1, "stderr", []string{"no plan: tag is not among the allowed tags"}},
 	}
 	for name, c := range cases {

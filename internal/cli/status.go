@@ -3,11 +3,11 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	enumspb "go.temporal.io/api/enums/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
@@ -32,6 +32,9 @@ func (f *idFlags) register(cmd *cobra.Command) {
 func (f *idFlags) check() error {
 	if strings.TrimSpace(f.workflowID) == "" {
 		return usagef("--workflow-id is empty: leave it out for the default, or name one")
+	}
+	if f.runID != "" && uuid.Validate(f.runID) != nil {
+		return usagef("--run-id %q is no run id: take one from list, or leave it out for the current run", f.runID)
 	}
 	return nil
 }
@@ -121,7 +124,9 @@ func (s *session) intakeStatus(ctx context.Context, info *workflowpb.WorkflowExe
 	err := s.answer(ctx, info, preemption.WorkFlowQueryType, &st.text)
 	switch {
 	case err == nil:
-		err = json.Unmarshal([]byte(st.text), &st.Response)
+		if err = json.Unmarshal([]byte(st.text), &st.Response); err != nil {
+			err = fmt.Errorf("read the status of workflow %s: %w", info.GetExecution().GetWorkflowId(), err)
+		}
 	case info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
 		e := info.GetExecution()
 		err = s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &st.Response)
@@ -130,7 +135,7 @@ func (s *session) intakeStatus(ctx context.Context, info *workflowpb.WorkflowExe
 		}
 	}
 	if err != nil {
-		return st, fmt.Errorf("ask workflow %s how it stands: %w", info.GetExecution().GetWorkflowId(), err)
+		return st, err
 	}
 	if st.State == "running" && st.RoundID != "" && info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		if r, err := s.roundState(ctx, st.RoundID); err == nil {
@@ -168,11 +173,14 @@ func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecution
 		}
 		err = <-answered
 	}
-	if err != nil && ctx.Err() == nil && (qctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || deadline(err)) {
-		return failedf("no worker answered for %s (%s) within %s: does one run on task queue %s?",
-			e.GetWorkflowId(), statusWord(info.GetStatus()), queryLimit, s.app.target.queue)
+	if err != nil && ctx.Err() == nil && (qctx.Err() != nil || timedOut(err)) {
+		return failedf("no worker answered for %s (%s): does one run on task queue %s? One that stopped a moment ago is still listed",
+			e.GetWorkflowId(), statusWord(info.GetStatus()), s.app.target.queue)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("ask workflow %s how it stands: %w", e.GetWorkflowId(), err)
+	}
+	return nil
 }
 
 // anyRound is a round as it stands, or the result of an ended round or plan.

@@ -27,7 +27,7 @@ func statusTable(t *table, st intakeStatus) {
 	t.section()
 	t.row("workflow", e.GetWorkflowId()+" ("+st.Execution+")")
 	t.row("run", e.GetRunId())
-	t.row("state", orDash(st.State))
+	t.row("state", stateWord(st))
 	t.field("failure", st.Failure)
 	t.row("tag", orDash(st.Tag))
 	t.row("criticality", orDash(string(st.Criticality)))
@@ -88,6 +88,14 @@ func decisionWords(d preempt.Decision) string {
 		text += ": " + d.Reason
 	}
 	return text
+}
+
+// stateWord is the intake's own word, except that one which has ended is no longer idle.
+func stateWord(st intakeStatus) string {
+	if st.State == "idle" && st.Execution != "running" {
+		return st.Execution
+	}
+	return orDash(st.State)
 }
 
 func count(n int) string {

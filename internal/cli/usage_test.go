@@ -31,6 +31,7 @@ func TestWrongUsageExitsWith2AndSaysWhatIsWrong(t *testing.T) {
 		"an empty tag":                     {[]string{"workflow", "run", "-t", ""}, "--tag is empty"},
 		"an empty workflow id of run":      {[]string{"workflow", "run", "-w", ""}, "--workflow-id is empty"},
 		"an empty workflow id of status":   {[]string{"workflow", "status", "-w", ""}, "--workflow-id is empty"},
+		"a run id that is none":            {[]string{"workflow", "status", "-r", "latest"}, `--run-id "latest" is no run id`},
 		"an empty workflow id of cancel":   {[]string{"workflow", "cancel", "-w", ""}, "--workflow-id is empty"},
 		"an event that is no JSON":         {[]string{"workflow", "run", "-e", "{"}, "--event: the event is no structured CloudEvent"},
 		"an event without its attributes":  {[]string{"workflow", "run", "-e", `{"specversion":"1.0"}`}, "--event"},

@@ -91,7 +91,7 @@ func (s *session) ask(ctx context.Context, id string, req preemption.WorkflowReq
 
 func (s *session) askOnce(ctx context.Context, id string, req preemption.WorkflowRequest) (d preempt.Decision, err error) {
 	start := s.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
-		ID: id, TaskQueue: s.app.target.queue, StaticSummary: summary(req), Memo: memo(req),
+		ID: id, TaskQueue: s.app.target.queue, StaticSummary: summary(req), Memo: memo(req, "requested"),
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 	}, preemption.WorkflowName)
 	handle, err := s.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
@@ -152,22 +152,23 @@ func (a *app) undecided(ctx context.Context, f runFlags, req preemption.Workflow
 		return err
 	case errors.Is(context.Cause(ctx), context.Canceled):
 		return interruptedf("interrupted before a decision: request %s may have been taken; look: %s", req.ID, look)
-	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || deadline(err):
+	case ctx.Err() != nil || timedOut(err):
 		return failedf("no worker decided in time: request %s may have been taken; look: %s", req.ID, look)
 	}
 	return fmt.Errorf("ask intake %s: %w", f.workflowID, err)
 }
 
-func deadline(err error) bool {
+// timedOut tells whether a call ended with its time; gRPC may notice a moment before the context does.
+func timedOut(err error) bool {
 	var late *serviceerror.DeadlineExceeded
-	var timeout *client.WorkflowUpdateServiceTimeoutOrCanceledError
-	return errors.As(err, &late) || errors.As(err, &timeout)
+	var update *client.WorkflowUpdateServiceTimeoutOrCanceledError
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) || errors.As(err, &update)
 }
 
 // leftAlone says that the round goes on without us.
 func (a *app) leftAlone(ctx context.Context, intake, round string, err error) error {
 	var away *unreachableError
-	if ctx.Err() == nil || errors.As(context.Cause(ctx), &away) {
+	if ctx.Err() == nil && !timedOut(err) || errors.As(context.Cause(ctx), &away) {
 		return err
 	}
 	text := fmt.Sprintf("round %s goes on; look: %s; cancel: %s", round,

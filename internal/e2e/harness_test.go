@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// The tests wait more than they compute.
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = flag.Set("test.parallel", "8")
+		_ = flag.Set("test.parallel", "4")
 	}
 	attrs := map[string]enums.IndexedValueType{}
 	for _, name := range preempt.SearchAttributes() {

@@ -73,7 +73,9 @@ func TestGarbageIsRejectedWithAReasonAndTheWorkflowLivesOn(t *testing.T) {
 	s := newSite(t)
 	s.worker()
 	bad := []any{
-		"no request at all", 42, nil, []byte{0xff, 0x00}, map[string]any{"tag": []int{1}},
+		"no request at all", 42, nil,
+		[]byte{0xff, 0x00},
+		map[string]any{"tag": []int{1}},
 		map[string]any{"tag": "", "criticality": "HIGH"},
 		map[string]any{"tag": "preemptible", "criticality": "SEVERE"},
 		map[string]any{"tag": "preemptible", "criticality": "HIGH", "event": map[string]any{"id": "x"}},

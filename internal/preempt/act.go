@@ -2,15 +2,12 @@ package preempt
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/temporal"
 
-	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
@@ -56,8 +53,10 @@ func (a *Activities) EvictVMs(ctx context.Context, in ActInput) (ActResult, erro
 	defer stop()
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Settings.Timing.Outage)
 	defer cancel()
-	e := &eviction{Activities: a, in: in, ctx: own, asked: ctx, repeated: in.Settle || activity.GetInfo(ctx).Attempt > 1}
-	e.failures = map[policy.Ref]int{}
+	e := &eviction{
+		Activities: a, in: in, ctx: own, asked: ctx, repeated: in.Settle || activity.GetInfo(ctx).Attempt > 1,
+		failures: map[policy.Ref]int{}, busy: map[policy.Ref]bool{}, toolless: map[policy.Ref]bool{}, overdue: map[policy.Ref]string{},
+	}
 	return e.run()
 }
 
@@ -69,10 +68,15 @@ type eviction struct {
 	asked    context.Context // the activity's: tells whether we are cancelled
 	repeated bool
 	touched  bool // a destructive call was sent in this run
+	waited   bool // for operations that were found under way when there was nothing more to send
+
+	busy    map[policy.Ref]bool   // an operation is under way, most likely our own of before a crash
+	overdue map[policy.Ref]string // its power-off was sent, and vCenter did not say in time what became of it
 
 	mu        sync.Mutex
 	result    ActResult
 	failures  map[policy.Ref]int
+	toolless  map[policy.Ref]bool // vCenter refused a guest shutdown for want of tools
 	annotates sync.WaitGroup
 }
 
@@ -114,24 +118,53 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 	}
 	switch {
 	case e.in.Settle:
-		e.settle(ready, OutcomeSpared, e.in.StillOn)
-		return nil, nil
+		return e.leave(ready, e.in.StillOn), nil
 	case cancelled(e.asked):
-		e.settle(ready, OutcomeSpared, ReasonWithdrawn)
-		return nil, nil
-	case e.stale():
-		e.result.Replan = append(e.result.Replan, ready...)
-		return nil, nil
+		return e.leave(ready, ReasonWithdrawn), nil
 	}
+	ready = e.fresh(ready)
 	if e.in.Action == policy.ActionShutdownGuest {
 		return e.shutDown(ready)
 	}
 	return e.powerOff(ready, "")
 }
 
-// stale tells whether the plan is too old to be acted on.
-func (e *eviction) stale() bool {
-	return !e.in.PlannedAt.IsZero() && time.Since(e.in.PlannedAt) > e.Settings.Timing.StalePlan
+// leave spares what is on. A VM with an operation under way is looked at once more when that has ended:
+// most likely it is our own power-off, sent before a crash.
+func (e *eviction) leave(ready []ActTarget, reason string) (left []ActTarget) {
+	var waits []vcenter.Wait
+	for _, t := range ready {
+		if e.busy[t.Ref] && !e.waited {
+			left = append(left, t)
+			waits = append(waits, vcenter.Wait{VM: t.Ref})
+			continue
+		}
+		e.settle([]ActTarget{t}, OutcomeSpared, reason)
+	}
+	if len(waits) > 0 {
+		e.waited = true
+		ctx, cancel := context.WithTimeout(e.ctx, e.in.Policy.PowerOffTimeout.D())
+		defer cancel()
+		// Its error says no more than what is seen next: who is off then, and who is not.
+		_ = e.VCenter.AwaitOff(ctx, waits, func(policy.Ref, vcenter.WaitResult) {})
+	}
+	return left
+}
+
+// fresh returns the targets of a plan that is young enough. Of an older one it returns those that were
+// acted on already, and leaves the others to a new plan.
+func (e *eviction) fresh(ready []ActTarget) (fresh []ActTarget) {
+	if e.in.PlannedAt.IsZero() || time.Since(e.in.PlannedAt) <= e.Settings.Timing.StalePlan {
+		return ready
+	}
+	for _, t := range ready {
+		if e.failures[t.Ref] > 0 || e.busy[t.Ref] {
+			fresh = append(fresh, t)
+		} else {
+			e.result.Replan = append(e.result.Replan, t)
+		}
+	}
+	return fresh
 }
 
 // check reads tags and state of all targets afresh, settles those that need no action (any more), and
@@ -153,8 +186,11 @@ func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
 			e.settle([]ActTarget{t}, OutcomeSpared, string(policy.Gone))
 		case vm.PowerState != policy.PoweredOn:
 			off = append(off, t)
+		case e.overdue[t.Ref] != "":
+			e.settle([]ActTarget{t}, OutcomeFailed, e.overdue[t.Ref])
 		case reason == policy.PendingOperation && (e.repeated || e.touched):
-			ready = append(ready, t) // most likely our own power-off, under way since before the crash
+			e.busy[t.Ref] = true
+			ready = append(ready, t)
 		case reason != "":
 			e.settle([]ActTarget{t}, OutcomeSpared, string(reason))
 		default:
@@ -163,133 +199,6 @@ func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
 		}
 	}
 	return ready, e.attributeOff(off)
-}
-
-// attributeOff settles targets that were found off. On a first attempt they were turned off by somebody
-// else; after a crash, or where we sent a shutdown, vCenter's events tell.
-func (e *eviction) attributeOff(off []ActTarget) error {
-	var unsure []ActTarget
-	for _, t := range off {
-		if !e.repeated && !e.touched && t.SentAt.IsZero() {
-			e.settle([]ActTarget{t}, OutcomeAlreadyOff, "")
-			continue
-		}
-		unsure = append(unsure, t)
-	}
-	if len(unsure) == 0 {
-		return nil
-	}
-	found, err := e.VCenter.PowerOffEvidence(e.ctx, refs(unsure), e.since())
-	if err != nil {
-		return err
-	}
-	for _, t := range unsure {
-		ev, ok := found[t.Ref]
-		switch {
-		case ok && ev.Ours:
-			e.claim(t, ev.User != "", ev.Time)
-		case ok:
-			e.settle([]ActTarget{t}, OutcomeAlreadyOff, "turned off by "+clip(ev.User))
-		default:
-			e.settle([]ActTarget{t}, OutcomeUnattributed, "")
-		}
-	}
-	return nil
-}
-
-// since is when evidence begins: at the round's start, with room for clocks that differ. The latest
-// power-off event of a VM counts, and the VM was on when it was planned.
-func (e *eviction) since() time.Time {
-	return activity.GetInfo(e.asked).ScheduledTime.Add(-2 * time.Hour)
-}
-
-// claim records a VM that is ours and off, and annotates it.
-func (e *eviction) claim(t ActTarget, cut bool, at time.Time) {
-	o := outcome(t, OutcomeShutDown)
-	o.OffAt, o.Forced = at.UTC(), cut
-	if cut {
-		o.Outcome = OutcomePoweredOff
-		if !t.SentAt.IsZero() {
-			o.Outcome = OutcomeForced
-		}
-	}
-	e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute)) })
-}
-
-// powerOff cuts the power of all, five calls at a time, waits for them together, and annotates each when
-// it is off.
-func (e *eviction) powerOff(ready []ActTarget, reason string) (left []ActTarget, err error) {
-	waits, left, err := e.send(ready, func(t ActTarget) (policy.Ref, error) { return e.VCenter.PowerOff(e.ctx, t.Ref) })
-	if len(waits) == 0 {
-		return left, err
-	}
-	byRef := map[policy.Ref]ActTarget{}
-	for _, t := range ready {
-		byRef[t.Ref] = t
-	}
-	ctx, cancel := context.WithTimeout(e.ctx, e.in.Policy.PowerOffTimeout.D())
-	defer cancel()
-	open := map[policy.Ref]bool{}
-	for _, w := range waits {
-		open[w.VM] = true
-	}
-	waitErr := e.VCenter.AwaitOff(ctx, waits, func(ref policy.Ref, r vcenter.WaitResult) {
-		delete(open, ref)
-		if again := e.offOrAgain(byRef[ref], r, reason); again {
-			left = append(left, byRef[ref])
-		}
-	})
-	for _, t := range ready {
-		if open[t.Ref] {
-			o := outcome(t, OutcomeFailed)
-			o.Reason = "vCenter did not say within " + e.in.Policy.PowerOffTimeout.String() + " that it is off: look at its power-off task"
-			if waitErr != nil && !errors.Is(waitErr, context.DeadlineExceeded) {
-				o.Reason += ": " + waitErr.Error()
-			}
-			e.decide(o)
-		}
-	}
-	return left, err
-}
-
-// offOrAgain takes the end of one wait: off, gone, or failed for this time.
-func (e *eviction) offOrAgain(t ActTarget, r vcenter.WaitResult, reason string) (again bool) {
-	switch {
-	case r.Gone:
-		e.settle([]ActTarget{t}, OutcomeSpared, string(policy.Gone))
-	case r.Off:
-		o := outcome(t, OutcomePoweredOff)
-		if !t.SentAt.IsZero() || reason != "" {
-			o.Outcome = OutcomeForced
-		}
-		o.Reason, o.Forced, o.OffAt = reason, true, time.Now().UTC()
-		e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute)) })
-	default:
-		return e.failed(t, r.Err)
-	}
-	return false
-}
-
-// failed counts a failure of one VM; it returns true while another attempt is due.
-func (e *eviction) failed(t ActTarget, err error) (again bool) {
-	kind := vcenter.KindOf(err)
-	if kind.Outage() {
-		return true
-	}
-	e.mu.Lock()
-	e.failures[t.Ref]++
-	n := e.failures[t.Ref]
-	e.mu.Unlock()
-	if kind.Retryable() && n < tries || kind == vcenter.InvalidState && n == 1 {
-		return true
-	}
-	o := outcome(t, OutcomeFailed)
-	o.Reason = err.Error()
-	if kind == vcenter.NotFound {
-		o.Outcome, o.Reason = OutcomeSpared, string(policy.Gone)
-	}
-	e.decide(o)
-	return false
 }
 
 // send calls f for every target at once, within the gateway's limit, until the round is withdrawn. It
@@ -339,7 +248,7 @@ const sendAtOnce = 5
 func (e *eviction) shutDown(ready []ActTarget) (left []ActTarget, err error) {
 	var able, unable []ActTarget
 	for _, t := range ready {
-		if t.ToolsRunning {
+		if t.ToolsRunning && !e.toolless[t.Ref] {
 			able = append(able, t)
 		} else {
 			unable = append(unable, t)
@@ -365,15 +274,38 @@ func (e *eviction) shutDown(ready []ActTarget) (left []ActTarget, err error) {
 	return append(left, again...), errors.Join(err, powerErr)
 }
 
-func (e *eviction) giveUp(todo []ActTarget, err error) {
-	for _, t := range todo {
-		o := outcome(t, OutcomeFailed)
-		o.Reason = "vCenter stayed away"
-		if err != nil {
-			o.Reason = err.Error()
-		}
-		e.decide(o)
+// failed counts a failure of one VM; it returns true while another attempt is due.
+func (e *eviction) failed(t ActTarget, err error) (again bool) {
+	kind := vcenter.KindOf(err)
+	if kind.Outage() {
+		return true
 	}
+	e.mu.Lock()
+	e.failures[t.Ref]++
+	n := e.failures[t.Ref]
+	e.toolless[t.Ref] = e.toolless[t.Ref] || kind == vcenter.ToolsUnavailable
+	e.mu.Unlock()
+	switch kind {
+	case vcenter.ToolsUnavailable, vcenter.InvalidState: // it changed since it was checked
+		again = n == 1
+	case vcenter.NotFound:
+		e.settle([]ActTarget{t}, OutcomeSpared, string(policy.Gone))
+		return false
+	default:
+		again = kind.Retryable() && n < tries
+	}
+	if !again {
+		e.settle([]ActTarget{t}, OutcomeFailed, err.Error())
+	}
+	return again
+}
+
+func (e *eviction) giveUp(todo []ActTarget, err error) {
+	reason := "vCenter stayed away"
+	if err != nil {
+		reason = err.Error()
+	}
+	e.settle(todo, OutcomeFailed, reason)
 }
 
 func (e *eviction) settle(targets []ActTarget, what, reason string) {
@@ -392,33 +324,6 @@ func (e *eviction) decide(o VMOutcome) {
 		"annotated", o.Annotated)
 }
 
-// annotate writes the attribute of a VM that is off. Its failure is part of the outcome.
-func (a *Activities) annotate(ctx context.Context, o VMOutcome, attr Attribute) VMOutcome {
-	attr.Preempted, attr.ForcedShutdown, attr.Outcome, attr.PreemptedAt = true, o.Forced, o.Outcome, o.OffAt
-	value, err := json.Marshal(attr)
-	if err == nil {
-		err = a.attemptThrough(ctx, func() error { return a.VCenter.Annotate(ctx, o.Ref, preemption.AttributeKey, string(value)) })
-	}
-	if err != nil {
-		o.AnnotationError = err.Error()
-		return o
-	}
-	o.Annotated = true
-	return o
-}
-
-// attemptThrough is attempt for work that is already ours to finish: an outage is waited out here.
-func (a *Activities) attemptThrough(ctx context.Context, f func() error) error {
-	pause := a.Settings.Timing.Retry
-	for {
-		err := a.attempt(ctx, f)
-		if err == nil || !vcenter.KindOf(err).Outage() || !sleep(ctx, pause) {
-			return err
-		}
-		pause = min(2*pause, 10*time.Second)
-	}
-}
-
 func outcome(t ActTarget, what string) VMOutcome {
 	return VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: what, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB}
 }
@@ -429,10 +334,4 @@ func refs(targets []ActTarget) []policy.Ref {
 		out = append(out, t.Ref)
 	}
 	return out
-}
-
-// handOver is the error of a step that has nothing at stake when its worker stops: another takes over.
-func handOver(ctx context.Context) error {
-	return temporal.NewApplicationErrorWithOptions("the worker stops: "+context.Cause(ctx).Error(), "HandOver",
-		temporal.ApplicationErrorOptions{NextRetryDelay: 100 * time.Millisecond})
 }

@@ -34,8 +34,10 @@ func TestLevels(t *testing.T) {
 			{change("h1", 1, alarm.Red), alarm.Green, ShiftRise}, {change("h2", 2, alarm.Red), alarm.Green, ShiftNone},
 		},
 		"one host's green does not undo another host's red": {
-			{change("h1", 1, alarm.Red), alarm.Green, ShiftRise}, {change("h2", 2, alarm.Red), alarm.Green, ShiftNone},
-			{change("h1", 3, alarm.Green), alarm.Red, ShiftNone}, {change("h2", 4, alarm.Green), alarm.Red, ShiftFall},
+			{change("h1", 1, alarm.Red), alarm.Green, ShiftRise},
+			{change("h2", 2, alarm.Red), alarm.Green, ShiftNone},
+			{change("h1", 3, alarm.Green), alarm.Red, ShiftNone},
+			{change("h2", 4, alarm.Green), alarm.Red, ShiftFall},
 		},
 		"red to yellow falls": {
 			{change("h1", 1, alarm.Red), alarm.Yellow, ShiftRise}, {change("h1", 2, alarm.Yellow), alarm.Red, ShiftFall},
@@ -50,11 +52,13 @@ func TestLevels(t *testing.T) {
 			{change("h1", 1, alarm.Red), alarm.Green, ShiftRise}, {change("h1", 9, alarm.Red), alarm.Green, ShiftRise},
 		},
 		"gray holds, and red after it is no new rise": {
-			{change("h1", 1, alarm.Red), alarm.Green, ShiftRise}, {change("h1", 2, alarm.Gray), alarm.Red, ShiftGray},
+			{change("h1", 1, alarm.Red), alarm.Green, ShiftRise},
+			{change("h1", 2, alarm.Gray), alarm.Red, ShiftGray},
 			{change("h1", 3, alarm.Red), alarm.Gray, ShiftNone},
 		},
 		"green after gray falls": {
-			{change("h1", 1, alarm.Red), alarm.Green, ShiftRise}, {change("h1", 2, alarm.Gray), alarm.Red, ShiftGray},
+			{change("h1", 1, alarm.Red), alarm.Green, ShiftRise},
+			{change("h1", 2, alarm.Gray), alarm.Red, ShiftGray},
 			{change("h1", 3, alarm.Green), alarm.Gray, ShiftFall},
 		},
 		"gray of what was never up means nothing": {{change("h1", 1, alarm.Gray), alarm.Green, ShiftNone}},

@@ -3,6 +3,7 @@ package preempt
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -17,8 +18,10 @@ import (
 type PlanInput struct {
 	Demand  Demand `json:"demand"`
 	RoundID string `json:"roundID"`
-	Already int    `json:"already"` // targets committed under an earlier plan of this round
 	Reserve bool   `json:"reserve"` // false: only look
+	// Held are the targets of an earlier plan of this round that it has decided about or acted on. They
+	// count, and are not chosen again.
+	Held []policy.Ref `json:"held,omitempty"`
 }
 
 // PlanResult is who goes and why the others stay.
@@ -45,15 +48,17 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 		return err
 	})
 	if err != nil {
-		return PlanResult{}, typed(err)
+		return PlanResult{}, ending(ctx, typed(err))
 	}
 	demand := policy.Demand{
-		Tag: d.Tag, Criticality: string(d.Criticality), Scope: d.Scope, Self: a.Settings.Self, Already: in.Already,
+		Tag: d.Tag, Criticality: string(d.Criticality), Scope: d.Scope, Self: a.Settings.Self,
+		Already: len(in.Held), Reserved: slices.Clone(in.Held),
 	}
 	plan, err := a.reserve(ctx, in, snap, demand)
 	if err != nil {
-		return PlanResult{}, err
+		return PlanResult{}, ending(ctx, err)
 	}
+	plan.Spared = slices.DeleteFunc(plan.Spared, func(s policy.Spared) bool { return slices.Contains(in.Held, s.Ref) })
 	out := PlanResult{Targets: plan.Targets, ScopeName: snap.ScopeName, PlannedAt: snap.Time}
 	out.Spared, out.SparedCount = bounded(plan.Spared)
 	a.logger(ctx).Info("planned", "alarm", d.Alarm(), "cluster", d.Scope.String(), "targets", len(plan.Targets),
@@ -69,6 +74,9 @@ func (a *Activities) reserve(ctx context.Context, in PlanInput, snap policy.Snap
 			return plan, nil
 		}
 		req := ledger.ReserveRequest{Owner: in.RoundID}
+		for _, ref := range in.Held {
+			req.VMs = append(req.VMs, ref.String())
+		}
 		for _, t := range plan.Targets {
 			req.VMs = append(req.VMs, t.Ref.String())
 		}
@@ -87,6 +95,18 @@ func (a *Activities) reserve(ctx context.Context, in PlanInput, snap policy.Snap
 	}
 	return policy.Plan{}, temporal.NewApplicationError(
 		fmt.Sprintf("other rounds reserved the targets of %s %d times over; planning again", in.RoundID, maxReplans), errReserve)
+}
+
+// ending returns what a step that has nothing at stake answers when it failed because its context ended:
+// that it was cancelled, or that another worker should take over. Otherwise it returns err.
+func ending(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() == nil:
+		return err
+	case cancelled(ctx):
+		return temporal.NewCanceledError()
+	}
+	return handOver(ctx)
 }
 
 // bounded keeps up to maxSparedInFull candidates one by one; of more, all are counted by reason.

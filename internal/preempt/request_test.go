@@ -108,7 +108,8 @@ func TestAnAlarmChangeIsDecoded(t *testing.T) {
 }
 
 func TestTheSameRequestHasTheSameRound(t *testing.T) {
-	if roundID("i", "r", 1) != roundID("i", "r", 1) || roundID("i", "r", 1) == roundID("i", "r", 2) || roundID("i", "r", 1) == roundID("i", "q", 1) {
+	first, again := roundID("i", "r", 1), roundID("i", "r", 1)
+	if first != again || first == roundID("i", "r", 2) || first == roundID("i", "q", 1) {
 		t.Error("round ids do not follow their requests")
 	}
 }

@@ -43,6 +43,7 @@ type round struct {
 	pending     []ActTarget         // asked to shut down
 	unsure      bool                // the last look at the pending VMs was lost
 	late        []ActTarget         // ignored their shutdown
+	replanError string              // a new plan was due and could not be made
 }
 
 func newRound(ctx workflow.Context, in RoundInput) *round {
@@ -123,39 +124,54 @@ func (r *round) treatment() policy.Treatment {
 
 // carryOut plans and acts, and plans again where vCenter was away for so long that the plan went stale.
 func (r *round) carryOut() error {
-	for {
+	for stale := true; stale && !r.withdrawn; {
 		plan, err := r.plan()
-		if err != nil {
-			return err
+		if err != nil && len(r.held()) > 0 {
+			r.replanError = cause(err) // what was done already is brought to its end
+			r.note("planning again failed: " + r.replanError)
+			break
 		}
-		if r.looksOnly(plan) || len(plan.Targets) == 0 {
-			return nil
+		if err != nil || r.looksOnly(plan) {
+			return err
 		}
 		if r.withdrawn {
 			r.settleAll(plan.Targets, ReasonWithdrawn)
-			return nil
+		} else if stale = r.act(plan); stale {
+			r.note("vCenter was away: planning again")
 		}
-		if stale := r.act(plan); !stale || r.withdrawn {
-			break
-		}
-		r.note("vCenter was away: planning again")
 	}
 	r.awaitGuests()
 	return nil
 }
 
-// plan has the plan computed and reserved, and takes over whom it spares.
+// held are the targets that this round has decided about or acted on.
+func (r *round) held() (refs []policy.Ref) {
+	for _, t := range r.result.Targets {
+		refs = append(refs, t.Ref)
+	}
+	for _, t := range r.pending {
+		refs = append(refs, t.Ref)
+	}
+	return refs
+}
+
+// plan has the plan computed and reserved, and takes over whom it spares. A withdrawal ends it at once,
+// with nobody chosen.
 func (r *round) plan() (PlanResult, error) {
 	r.setState(RoundPlanning)
 	d := r.in.Demand
 	var plan PlanResult
 	var a *Activities
-	in := PlanInput{
-		Demand: d, RoundID: r.result.RoundID, Already: len(r.result.Targets) + len(r.pending),
-		Reserve: !d.DryRun && d.Policy.Mode == policy.ModeAct,
+	in := PlanInput{Demand: d, RoundID: r.result.RoundID, Held: r.held(), Reserve: !d.DryRun && d.Policy.Mode == policy.ModeAct}
+	ctx, cancel := workflow.WithCancel(r.ctx)
+	r.interrupt = cancel
+	ctx = r.options(ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)
+	err := workflow.ExecuteActivity(ctx, a.PlanRound, in).Get(ctx, &plan)
+	r.interrupt = nil
+	if temporal.IsCanceledError(err) && r.withdrawn {
+		return PlanResult{}, nil
 	}
-	ctx := r.options(r.ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)
-	if err := workflow.ExecuteActivity(ctx, a.PlanRound, in).Get(ctx, &plan); err != nil {
+	if err != nil {
 		return plan, err
 	}
 	r.result.Spared, r.result.SparedCount = plan.Spared, plan.SparedCount
@@ -187,6 +203,9 @@ func (r *round) looksOnly(plan PlanResult) bool {
 
 // act evicts the plan's targets. It returns true when some were left untouched for a new plan.
 func (r *round) act(plan PlanResult) (stale bool) {
+	if len(plan.Targets) == 0 {
+		return false
+	}
 	r.setState(RoundActing)
 	t := r.treatment()
 	targets := make([]ActTarget, 0, len(plan.Targets))
@@ -198,9 +217,13 @@ func (r *round) act(plan PlanResult) (stale bool) {
 	res := r.evict(in, fmt.Sprintf("%s: %d VMs", t.Action, len(targets)))
 	r.pending = append(r.pending, res.Pending...)
 	for _, again := range res.Replan {
-		r.forget(again.Ref)
+		if r.withdrawn {
+			r.settleAll([]policy.Target{again.Target}, ReasonWithdrawn)
+		} else {
+			r.forget(again.Ref)
+		}
 	}
-	return len(res.Replan) > 0
+	return len(res.Replan) > 0 && !r.withdrawn
 }
 
 // forget takes a target out that a new plan decides about.
@@ -261,7 +284,7 @@ func (r *round) evict(in ActInput, summary string) ActResult {
 	if err != nil {
 		for _, t := range in.Targets {
 			o := outcome(t, OutcomeFailed)
-			o.Reason = "the eviction step failed, look at the VM: " + err.Error()
+			o.Reason = "the eviction step failed, look at the VM: " + cause(err)
 			res.Outcomes = append(res.Outcomes, o)
 		}
 	}

@@ -26,7 +26,7 @@ func (r *round) conclude() (RoundResult, error) {
 	changed := r.reply("")
 	if r.lateWatch() {
 		r.result.EndedAt = workflow.Now(r.ctx).UTC()
-		changed = r.reply("-late") || changed
+		r.reply("-late")
 		final = r.verdict()
 		changed = true
 	}
@@ -42,10 +42,10 @@ func (r *round) conclude() (RoundResult, error) {
 
 // fail ends a round that could not be carried out.
 func (r *round) fail(err error) (RoundResult, error) {
-	kind, text := errRound, err.Error()
+	kind, text := errRound, cause(err)
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) {
-		kind, text = app.Type(), app.Message()
+		kind = app.Type()
 	}
 	r.result.Reason = text
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
@@ -54,6 +54,15 @@ func (r *round) fail(err error) (RoundResult, error) {
 	r.tell(r.result)
 	workflow.GetLogger(r.ctx).Error("the round failed", "reason", text, "kind", kind)
 	return RoundResult{}, temporal.NewNonRetryableApplicationError(text, kind, nil, r.result)
+}
+
+// cause is the text of what an activity answered, without the frame that Temporal puts around it.
+func cause(err error) string {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return app.Message()
+	}
+	return err.Error()
 }
 
 // verdict is the final state, with its reason in words.
@@ -68,6 +77,9 @@ func (r *round) verdict() string {
 	case failed > 0:
 		r.result.Reason = fmt.Sprintf("%d of %d VMs failed", failed, len(r.result.Targets))
 		return RoundPartial
+	case r.replanError != "":
+		r.result.Reason = "a new plan was due and could not be made: " + r.replanError
+		return RoundPartial
 	case r.withdrawn:
 		r.result.Reason = "withdrawn before its end"
 		return RoundWithdrawn
@@ -75,7 +87,20 @@ func (r *round) verdict() string {
 		r.result.Reason = "no VM was eligible"
 		return RoundEmpty
 	}
+	if n := r.unannotated(); n > 0 {
+		r.result.Reason = fmt.Sprintf("%d of %d VMs could not be annotated", n, ours)
+	}
 	return RoundCompleted
+}
+
+// unannotated counts the VMs that this round turned off and that do not carry the attribute.
+func (r *round) unannotated() (n int) {
+	for _, t := range r.result.Targets {
+		if t.Ours() && !t.Annotated {
+			n++
+		}
+	}
+	return n
 }
 
 // CompleteRound tells the ledger that a round has ended.
@@ -137,7 +162,7 @@ func (r *round) reply(suffix string) (changed bool) {
 	})
 	var a *Activities
 	if err := workflow.ExecuteActivity(ctx, a.SendPreemptedEvent, in).Get(ctx, nil); err != nil {
-		r.result.ReplyError = err.Error()
+		r.result.ReplyError = cause(err)
 		workflow.GetLogger(r.ctx).Error("the reply could not be delivered", "target", d.ReplyTo, "error", err)
 		return true
 	}

@@ -70,6 +70,7 @@ func (r *round) watch(ctx workflow.Context, in AwaitInput, d time.Duration, summ
 		r.unsure = true
 		if !temporal.IsCanceledError(err) {
 			workflow.GetLogger(r.ctx).Warn("the wait for guests failed; they are looked at again", "error", err)
+			_ = workflow.Sleep(ctx, min(d, 5*r.in.Timing.Retry)) // cut short with the wait itself
 		}
 		return
 	}
@@ -145,5 +146,10 @@ func (r *round) lateWatch() (changed bool) {
 	in := AwaitInput{RoundID: r.result.RoundID, Pending: r.late, Attribute: r.attribute(), Evidence: true}
 	r.watch(ctx, in, d, "look on for guests that ignored their shutdown")
 	stopTimer()
+	if r.unsure { // no worker was there to tell
+		settle := r.actInput(r.late)
+		settle.Settle, settle.StillOn = true, ReasonIgnored
+		r.evict(settle, "look who is still on")
+	}
 	return len(r.result.Preempted()) != before
 }

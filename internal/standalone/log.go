@@ -5,15 +5,15 @@ import (
 	"log/slog"
 )
 
-// atLeast drops what is below a level.
+// atLeast drops what is below a level, which may change.
 type atLeast struct {
 	slog.Handler
-	level slog.Level
+	level slog.Leveler
 }
 
 // Enabled tells whether the level is logged.
 func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= h.level && h.Handler.Enabled(ctx, l)
+	return l >= h.level.Level() && h.Handler.Enabled(ctx, l)
 }
 
 // WithAttrs returns the handler with attributes.

@@ -75,7 +75,7 @@ func (tr *trial) end(want int) *trial {
 		if got != want {
 			tr.t.Fatalf("exit code %d, want %d\n%s\n%s", got, want, tr.out.String(), tr.errs.String())
 		}
-	case <-time.After(90 * time.Second):
+	case <-time.After(3 * time.Minute):
 		tr.t.Fatalf("it does not end\n%s\n%s", tr.out.String(), tr.errs.String())
 	}
 	return tr
@@ -85,7 +85,7 @@ func (tr *trial) end(want int) *trial {
 func (tr *trial) await(pattern string) []string {
 	tr.t.Helper()
 	re := regexp.MustCompile(pattern)
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for time.Now().Before(deadline) {
 		if m := re.FindStringSubmatch(tr.out.String()); m != nil {
 			return m
@@ -131,10 +131,13 @@ func (tr *trial) complains(texts ...string) {
 	}
 }
 
+// quiet checks that nothing is on stderr, but for the embedded server, which may complain of a slow machine.
 func (tr *trial) quiet() *trial {
 	tr.t.Helper()
-	if text := tr.errs.String(); text != "" {
-		tr.t.Errorf("stderr is not empty:\n%s", text)
+	for line := range strings.Lines(tr.errs.String()) {
+		if !strings.Contains(line, "component=temporal ") {
+			tr.t.Errorf("on stderr: %s", line)
+		}
 	}
 	return tr
 }

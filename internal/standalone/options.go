@@ -131,11 +131,12 @@ func dataFolder(env config.Env, asked string, simulate bool) (string, error) {
 	return filepath.Abs(dir)
 }
 
-// logger writes to stderr. A simulation tells its story on stdout, so only warnings are logged beside it.
-func (p Program) logger(o options) *slog.Logger {
+// logger writes to stderr. A simulation tells its story on stdout, so only what is of the level or above is logged
+// beside it, unless everything is asked for.
+func (p Program) logger(o options, level slog.Leveler) *slog.Logger {
 	l := telemetry.New(p.Stderr, o.set.Log.Format, o.set.Log.Debug)
 	if o.simulate && !o.set.Log.Debug {
-		return slog.New(atLeast{Handler: l.Handler(), level: slog.LevelWarn})
+		return slog.New(atLeast{Handler: l.Handler(), level: level})
 	}
 	return l
 }

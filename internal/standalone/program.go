@@ -104,6 +104,11 @@ func (p Program) serve(ctx context.Context, cancel context.CancelCauseFunc, o op
 		return p.ended(ctx, o, err)
 	}
 	defer s.stop()
+	defer func() {
+		if errors.Is(context.Cause(ctx), errInterrupted) {
+			out.say("stopping", "steps under way may finish; a second Ctrl-C ends at once")
+		}
+	}()
 	if err = p.run(ctx, s); o.once || ctx.Err() != nil {
 		return p.ended(ctx, o, err)
 	}

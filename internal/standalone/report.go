@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -110,8 +111,8 @@ func indented(text string) string {
 	return b.String()
 }
 
-// suggest prints what can be tried from a second terminal, as it can be typed there.
-func (s *scenario) suggest() {
+// suggest prints what can be tried from a second terminal, as it can be typed there. A cooldown that lasts is told.
+func (s *scenario) suggest(cooldown time.Time) {
 	ctl := "go run ./cmd/preemptctl -s " + s.temporal.HostPort()
 	if ns := s.temporal.Namespace(); ns != preemption.DefaultNamespace {
 		ctl += " -n " + ns
@@ -130,6 +131,9 @@ func (s *scenario) suggest() {
 			fmt.Fprintf(w, "%s %s\t# %s\n", ctl, try.command, try.what)
 		}
 	})
+	if !cooldown.IsZero() {
+		text += "\nA run is refused until " + cooldown.Format(time.TimeOnly) + ": the policy's cooldown lasts until then.\n"
+	}
 	if url := s.temporal.UIURL(); url != "" {
 		text += "\nEvery step is in the Temporal web UI: " + url + "/namespaces/" + s.temporal.Namespace() + "/workflows\n"
 	}

@@ -21,6 +21,7 @@ import (
 const (
 	scenarioTimeout = 2 * time.Minute // for a machine that is very slow; usually a few seconds
 	pollEvery       = 50 * time.Millisecond
+	longestWait     = 5 * time.Second // for the end of a cooldown
 )
 
 // scenario is the one preemption that a simulation shows.
@@ -67,9 +68,24 @@ func (s *scenario) play(ctx context.Context) error {
 	}
 	err = s.check(result)
 	if !s.once {
-		s.suggest()
+		s.suggest(s.cooledDown(ctx, result))
 	}
 	return err
+}
+
+// cooledDown waits for the end of the cooldown where that is soon, so that what is suggested works at once. It returns
+// the end where that is too far away to wait for.
+func (s *scenario) cooledDown(ctx context.Context, r preempt.RoundResult) (end time.Time) {
+	end = r.EndedAt.Add(s.policies()["default"].Cooldown.D() + pollEvery)
+	left := time.Until(end)
+	if left > longestWait {
+		return end
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(left):
+	}
+	return time.Time{}
 }
 
 func (s *scenario) measure() usage {

@@ -22,8 +22,10 @@ import (
 // stack is all that runs in this process.
 type stack struct {
 	options
-	out *screen
-	log *slog.Logger
+	out    *screen
+	log    *slog.Logger
+	server *slog.Logger   // the embedded server's
+	level  *slog.LevelVar // of a simulation's log: raised when it ends
 
 	temporal *embedded.Server
 	client   client.Client
@@ -36,7 +38,12 @@ type stack struct {
 // start brings everything up. When it fails, or ctx ends before it is through, it stops what it started. fatal ends the
 // program when the worker cannot go on.
 func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *screen, p Program) (_ *stack, err error) {
-	s := &stack{options: o, out: out, log: p.logger(o)}
+	s := &stack{options: o, out: out, level: &slog.LevelVar{}, server: p.logger(o, slog.LevelError)}
+	s.level.Set(slog.LevelWarn)
+	s.log = p.logger(o, s.level)
+	// What is cut short by the end complains about it, which is no news.
+	hush := context.AfterFunc(ctx, func() { s.level.Set(slog.LevelError) })
+	s.onStop(func() { hush() })
 	defer func() {
 		if err != nil {
 			s.stop()
@@ -90,7 +97,7 @@ func (s *stack) temporalOptions(ports Ports) embedded.Options {
 	return embedded.Options{
 		Dir: s.data, InMemory: s.inMemory, Namespace: s.set.Temporal.Options.Namespace,
 		Port: ports.Temporal, UI: !s.headless, UIPort: ports.UI,
-		SearchAttributes: attrs, RelaxedSync: s.simulate, Logger: s.log,
+		SearchAttributes: attrs, RelaxedSync: s.simulate, Logger: s.server,
 	}
 }
 

@@ -106,7 +106,7 @@ func (s *stack) policies() map[string]policy.Policy {
 		return s.set.File.Policies
 	}
 	p := policy.Default()
-	p.Cooldown = policy.Duration(5 * time.Second)
+	p.Cooldown = policy.Duration(2 * time.Second)
 	p.Criticality.Medium.GracePeriod = policy.Duration(10 * time.Second)
 	p.Criticality.Low.GracePeriod = policy.Duration(10 * time.Second)
 	p.WithdrawWait, p.LateWatch = policy.Duration(5*time.Second), policy.Duration(10*time.Second)

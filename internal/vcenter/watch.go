@@ -13,11 +13,12 @@ type Wait struct {
 	Task policy.Ref // zero: none, as after ShutdownGuest
 }
 
-// WaitResult is what became of a VM; exactly one field is set.
+// WaitResult is what became of a VM: exactly one of Off, Gone and Err is set.
 type WaitResult struct {
-	Off  bool  // vCenter says it is powered off or suspended
-	Gone bool  // the VM no longer exists
-	Err  error // its task failed and it is still on
+	Off    bool  // vCenter says it is powered off or suspended
+	ByTask bool  // with Off: its task succeeded, so that nobody else turned it off
+	Gone   bool  // the VM no longer exists
+	Err    error // its task failed and it is still on
 }
 
 // watch holds what is known of the VMs that AwaitOff waits for.
@@ -39,6 +40,8 @@ type awaited struct {
 	seen, gone bool
 	denied     error // vCenter does not let us see the VM
 	power      string
+	taskSeen   bool
+	taskLost   bool // vCenter no longer has it, as after a restart
 	taskState  types.TaskInfoState
 	taskEntity policy.Ref
 	taskFault  *types.LocalizedMethodFault
@@ -120,6 +123,7 @@ func (w *watch) update(u types.ObjectUpdate) {
 		}
 	}
 	if a := w.tasks[ref]; a != nil {
+		a.taskSeen, a.taskLost = true, u.Kind == types.ObjectUpdateKindLeave
 		a.taskChanged(u.ChangeSet)
 	}
 }
@@ -138,9 +142,12 @@ func (a *awaited) taskChanged(changes []types.PropertyChange) {
 }
 
 func (w *watch) missing(m types.MissingObject) {
+	if a := w.tasks[fromMoRef(m.Obj)]; a != nil {
+		a.taskLost = true
+	}
 	a := w.vms[fromMoRef(m.Obj)]
 	if a == nil {
-		return // a task of before a restart
+		return
 	}
 	err := task.Error{LocalizedMethodFault: &m.Fault}
 	if holds[*types.ManagedObjectNotFound](err) {
@@ -150,9 +157,10 @@ func (w *watch) missing(m types.MissingObject) {
 	}
 }
 
-// absent marks the VMs that a complete first answer did not name.
+// absent marks the VMs and tasks that a complete first answer did not name.
 func (w *watch) absent() {
 	for _, a := range w.order {
+		a.taskLost = a.taskLost || !a.taskSeen
 		if !a.seen && a.denied == nil {
 			a.gone = true
 		}
@@ -180,7 +188,8 @@ func (w *watch) result(a *awaited) (WaitResult, bool) {
 	case a.gone:
 		return WaitResult{Gone: true}, true
 	case a.power == policy.PoweredOff, a.power == policy.Suspended:
-		return WaitResult{Off: true}, true
+		// Who turned it off shows when its task has ended, which is a moment later.
+		return WaitResult{Off: true, ByTask: a.taskState == types.TaskInfoStateSuccess}, a.taskOver()
 	case a.denied != nil:
 		return w.failed(a, "watch", a.denied, classify(a.denied)), true
 	case a.taskState == types.TaskInfoStateError && a.taskEntity == a.vm && !a.foundOff():
@@ -188,6 +197,11 @@ func (w *watch) result(a *awaited) (WaitResult, bool) {
 		return w.failed(a, "power off", err, kind), true
 	}
 	return WaitResult{}, false
+}
+
+// taskOver tells whether nothing more is to be learned from the task.
+func (a *awaited) taskOver() bool {
+	return a.task.Zero() || a.taskLost || a.taskState == types.TaskInfoStateSuccess || a.taskState == types.TaskInfoStateError
 }
 
 // foundOff tells whether the task failed because the VM was off already: then its power state, which

@@ -1,0 +1,115 @@
+package cli_test
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
+)
+
+var update = flag.Bool("update", false, "write docs/cli.md anew")
+
+// The reference is the help of every command, so that it cannot say anything else. Write it anew with
+// go test ./internal/cli -run TestTheReference -update.
+func TestTheReferenceMatchesTheCommands(t *testing.T) {
+	const file = "../../docs/cli.md"
+	want := reference(t)
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what the commands say: go test ./internal/cli -run TestTheReference -update", file)
+	}
+}
+
+func TestEveryCommandHasExamplesAndItsExitStatus(t *testing.T) {
+	for _, args := range commands() {
+		help := preemptctl(t, cli.Options{}, append(args, "--help")...).stdout
+		for _, part := range []string{"Examples:\n", "Exit status: 0 done; 1 failed"} {
+			if !strings.Contains(help, part) {
+				t.Errorf("the help of %q lacks %q", strings.Join(args, " "), part)
+			}
+		}
+	}
+}
+
+func commands() [][]string {
+	return [][]string{
+		{},
+		{"workflow"},
+		{"workflow", "run"},
+		{"workflow", "plan"},
+		{"workflow", "status"},
+		{"workflow", "list"},
+		{"workflow", "cancel"},
+		{"completion"},
+		{"completion", "bash"},
+		{"completion", "zsh"},
+		{"completion", "fish"},
+	}
+}
+
+func reference(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString("# preemptctl\n\n<!-- Generated from the commands: go test ./internal/cli -run TestTheReference -update -->\n\n")
+	b.WriteString(intro)
+	for _, args := range commands() {
+		name := strings.Join(append([]string{"preemptctl"}, args...), " ")
+		got := preemptctl(t, cli.Options{}, append(args, "--help")...)
+		got.want(t, 0, "stdout", "Usage:")
+		b.WriteString("\n## " + name + "\n\n```\n")
+		for line := range strings.Lines(got.stdout) {
+			b.WriteString(strings.TrimRight(line, " \n") + "\n")
+		}
+		b.WriteString("```\n")
+	}
+	return b.String()
+}
+
+const intro = `The operator's hand. It speaks to Temporal alone and needs no vCenter password.
+
+## Connection
+
+Each setting is taken from its flag, else from the environment, else from its default. A flag that is
+given empty is wrong usage, never another namespace.
+
+| setting | flag | environment | default |
+| --- | --- | --- | --- |
+| address | ` + "`-s`, `--server` | `TEMPORAL_URL`, then `TEMPORAL_ADDRESS` | `localhost:7233`" + ` |
+| namespace | ` + "`-n`, `--namespace` | `TEMPORAL_NAMESPACE` | `vsphere-preemption`" + ` |
+| task queue | ` + "`-q`, `--queue` | `TEMPORAL_TASKQUEUE` | `vsphere-preemption`" + ` |
+| TLS, API key, headers | | ` + "`TEMPORAL_TLS_*`, `TEMPORAL_API_KEY`, `TEMPORAL_GRPC_META_*`" + ` | none |
+| profile file | | ` + "`TEMPORAL_CONFIG_FILE`, `TEMPORAL_PROFILE`" + ` | read only where one of them is set |
+
+## Output
+
+| flags | stdout | stderr |
+| --- | --- | --- |
+| none | the result as a table | notices, warnings |
+| ` + "`-o json`, `-o yaml`" + ` | the result itself | notices, warnings |
+| ` + "`--json`" + ` | JSON log lines, the result in one of them | notices |
+| ` + "`--json -o …`" + ` | the result itself | JSON log lines |
+
+With ` + "`--json`" + ` alone the lines that scripts know are kept: ` + "`run`" + ` writes msg "successfully triggered workflow" with
+` + "`workflowID` and `workflowRunID`; `status`" + ` writes msg "retrieved workflow status" with ` + "`status`" + `, the status as a JSON string;
+` + "`cancel`" + ` writes msg "successfully cancelled workflow". Control characters in names and reasons are escaped in tables.
+
+## Exit codes
+
+| code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | failed, also when any VM failed or no worker polls the task queue |
+| 2 | wrong usage |
+| 3 | not found: no such workflow, nothing to cancel |
+| 4 | refused: cooldown, a round under way, nothing eligible with ` + "`--fail-empty`" + ` |
+| 130 | interrupted |
+`
