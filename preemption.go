@@ -90,6 +90,9 @@ type WorkflowRequest struct {
 	ID     string `json:"id,omitempty"`     // names this request: a repeated one acts once; empty: taken from the event
 	Origin string `json:"origin,omitempty"` // OriginPerson where a person asks and wants to be told
 	Policy string `json:"policy,omitempty"` // name of the policy; empty: default
+	// TaskQueue names the task queue, and so the vCenter, that the request is meant for. A workflow of the
+	// same id on another queue rejects it, rather than act on another vCenter's VMs. Empty: whoever gets it.
+	TaskQueue string `json:"taskQueue,omitempty"`
 }
 
 // MarshalJSON writes the request; an event that was never set is left out.

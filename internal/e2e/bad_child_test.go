@@ -14,6 +14,7 @@ import (
 
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
@@ -65,6 +66,7 @@ func serve(o orders) error {
 	a := &preempt.Activities{
 		VCenter: g, Temporal: c, TaskQueue: o.Queue, Namespace: o.Namespace, Notify: sender, Settings: o.Settings, Log: log,
 	}
+	worker.SetStickyWorkflowCacheSize(0) // or the server waits a while for each workflow that it had in hand when killed
 	w := preempt.NewWorker(c, a, preempt.WorkerOptions{StopTimeout: 500 * time.Millisecond})
 	if err := w.Start(); err != nil {
 		return err

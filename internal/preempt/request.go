@@ -49,6 +49,7 @@ type wireRequest struct {
 	ID          string          `json:"id"`
 	Origin      string          `json:"origin"`
 	Policy      string          `json:"policy"`
+	TaskQueue   string          `json:"taskQueue"`
 }
 
 // Bounds of a request's texts.
@@ -116,6 +117,10 @@ func (a *Activities) demand(w wireRequest) (Demand, error) {
 		errs = append(errs, fmt.Errorf("unknown criticality %q: use LOW, MEDIUM or HIGH", clip(w.Criticality)))
 	} else if limit != "" && crit.Rank() > limit.Rank() {
 		errs = append(errs, fmt.Errorf("criticality %s is above %s, the most this worker takes (limits.maxCriticality)", crit, limit))
+	}
+	if w.TaskQueue != "" && w.TaskQueue != a.TaskQueue {
+		errs = append(errs, fmt.Errorf("the request is meant for task queue %q, and workflow and worker are of %q: give it another workflow id",
+			clip(w.TaskQueue), a.TaskQueue))
 	}
 	if len(w.ID) > maxID {
 		errs = append(errs, fmt.Errorf("id is %d bytes long: at most %d are taken", len(w.ID), maxID))

@@ -57,19 +57,20 @@ func TestABadRequestIsRejectedWithItsReason(t *testing.T) {
 		in   string
 		want string
 	}{
-		"no JSON object":                       {DefaultSettings(), `7`, "no WorkflowRequest"},
-		"no tag":                               {DefaultSettings(), `{"criticality":"LOW"}`, "tag is empty"},
-		"an endless tag":                       {DefaultSettings(), `{"criticality":"LOW","tag":"` + strings.Repeat("x", 600) + `"}`, "at most 512"},
-		"a criticality nobody knows":           {DefaultSettings(), `{"tag":"t","criticality":"URGENT"}`, `unknown criticality "URGENT"`},
-		"no criticality":                       {DefaultSettings(), `{"tag":"t"}`, "unknown criticality"},
-		"a tag that is not allowed":            {limited, `{"tag":"other","criticality":"LOW"}`, "limits.allowedTags"},
-		"more than the worker's criticality":   {limited, `{"tag":"spot","criticality":"HIGH"}`, "limits.maxCriticality"},
-		"an unknown policy":                    {DefaultSettings(), `{"tag":"t","criticality":"LOW","policy":"wild"}`, `unknown policy "wild"`},
-		"a reply address of another scheme":    {DefaultSettings(), `{"tag":"t","criticality":"LOW","replyTo":"file:///etc/passwd"}`, "no http or https URL"},
-		"an event that is no CloudEvent":       {DefaultSettings(), `{"tag":"t","criticality":"LOW","event":{"id":"1"}}`, "CloudEvent"},
-		"an alarm event without an alarm":      {DefaultSettings(), alarmOf(`{}`), "Alarm.Name"},
-		"an alarm without cluster or host":     {DefaultSettings(), alarmOf(`{"Alarm":{"Name":"a"},"Entity":{"Entity":{"Type":"Datastore","Value":"ds-1"}},"From":"green","To":"red"}`), "neither a cluster nor a host"},
-		"a policy by host and a cluster alarm": {byHost, alarmOf(`{"Alarm":{"Name":"a"},"Entity":{"Entity":{"Type":"ClusterComputeResource","Value":"c1"}},"From":"green","To":"red"}`), "works by host"},
+		"no JSON object":                        {DefaultSettings(), `7`, "no WorkflowRequest"},
+		"no tag":                                {DefaultSettings(), `{"criticality":"LOW"}`, "tag is empty"},
+		"an endless tag":                        {DefaultSettings(), `{"criticality":"LOW","tag":"` + strings.Repeat("x", 600) + `"}`, "at most 512"},
+		"a criticality nobody knows":            {DefaultSettings(), `{"tag":"t","criticality":"URGENT"}`, `unknown criticality "URGENT"`},
+		"no criticality":                        {DefaultSettings(), `{"tag":"t"}`, "unknown criticality"},
+		"a tag that is not allowed":             {limited, `{"tag":"other","criticality":"LOW"}`, "limits.allowedTags"},
+		"more than the worker's criticality":    {limited, `{"tag":"spot","criticality":"HIGH"}`, "limits.maxCriticality"},
+		"a request for another queue's vCenter": {DefaultSettings(), `{"tag":"t","criticality":"LOW","taskQueue":"other"}`, `meant for task queue "other"`},
+		"an unknown policy":                     {DefaultSettings(), `{"tag":"t","criticality":"LOW","policy":"wild"}`, `unknown policy "wild"`},
+		"a reply address of another scheme":     {DefaultSettings(), `{"tag":"t","criticality":"LOW","replyTo":"file:///etc/passwd"}`, "no http or https URL"},
+		"an event that is no CloudEvent":        {DefaultSettings(), `{"tag":"t","criticality":"LOW","event":{"id":"1"}}`, "CloudEvent"},
+		"an alarm event without an alarm":       {DefaultSettings(), alarmOf(`{}`), "Alarm.Name"},
+		"an alarm without cluster or host":      {DefaultSettings(), alarmOf(`{"Alarm":{"Name":"a"},"Entity":{"Entity":{"Type":"Datastore","Value":"ds-1"}},"From":"green","To":"red"}`), "neither a cluster nor a host"},
+		"a policy by host and a cluster alarm":  {byHost, alarmOf(`{"Alarm":{"Name":"a"},"Entity":{"Entity":{"Type":"ClusterComputeResource","Value":"c1"}},"From":"green","To":"red"}`), "works by host"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

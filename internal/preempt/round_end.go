@@ -11,8 +11,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-)
+	)
 
 // conclude ends a round that could be carried out: it frees the scope, tells the intake, sends the reply,
 // and looks on for late guests.
@@ -212,12 +211,12 @@ func (r *round) snapshot() RoundResult { return r.result }
 func (r *round) show() {
 	var b strings.Builder
 	res := r.result
-	b.WriteString(fmt.Sprintf("**%s** · tag `%s` · %s", res.State, res.Tag, res.Criticality))
+	b.WriteString(fmt.Sprintf("**%s** · tag `%s` · %s", res.State, plain(res.Tag), res.Criticality))
 	if res.ScopeName != "" || !res.Scope.Zero() {
-		b.WriteString(fmt.Sprintf(" · scope %s (`%s`)", res.ScopeName, res.Scope))
+		b.WriteString(fmt.Sprintf(" · scope %s (`%s`)", plain(res.ScopeName), res.Scope))
 	}
 	if res.Alarm != "" {
-		b.WriteString(fmt.Sprintf(" · alarm `%s`", res.Alarm))
+		b.WriteString(fmt.Sprintf(" · alarm `%s`", plain(res.Alarm)))
 	}
 	if res.Reason != "" {
 		b.WriteString(fmt.Sprintf("\n\n%s", res.Reason))
@@ -225,16 +224,26 @@ func (r *round) show() {
 	if len(res.Targets) > 0 {
 		b.WriteString("\n\n| VM | outcome | why |\n|---|---|---|\n")
 		for _, t := range res.Targets[:min(len(res.Targets), 50)] {
-			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", t.Name, t.Ref.Value, t.Outcome, t.Reason))
+			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", plain(t.Name), t.Ref.Value, t.Outcome, plain(t.Reason)))
 		}
 	}
 	if len(res.Spared) > 0 {
 		b.WriteString("\n\nSpared:\n")
 		for _, s := range res.Spared[:min(len(res.Spared), 50)] {
-			b.WriteString(fmt.Sprintf("- %s (`%s`): %s\n", s.Name, s.Ref, policy.Reason.Explain(s.Reason)))
+			b.WriteString(fmt.Sprintf("- %s (`%s`): %s\n", plain(s.Name), s.Ref, s.Reason.Explain()))
 		}
 	}
 	workflow.SetCurrentDetails(r.ctx, clipTo(b.String(), 18000))
+}
+
+// plain takes out of a name what Markdown or HTML would make something of.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || strings.ContainsRune("|`<>*[]", r) {
+			return '·'
+		}
+		return r
+	}, s)
 }
 
 func clipTo(s string, n int) string {

@@ -118,8 +118,12 @@ func (g *Gateway) follow(ctx context.Context, w *watch) error {
 		if err != nil {
 			return err
 		}
-		if set == nil {
-			continue // nothing new
+		if set == nil { // nothing new, which is news of a task that does not end
+			if w.settle(); w.open == 0 {
+				pc.done = true
+				return nil
+			}
+			continue
 		}
 		version = set.Version
 		w.rounds++

@@ -1,6 +1,8 @@
 package vcenter
 
 import (
+	"time"
+
 	"github.com/vmware/govmomi/task"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -40,6 +42,7 @@ type awaited struct {
 	seen, gone bool
 	denied     error // vCenter does not let us see the VM
 	power      string
+	offSince   time.Time // when it was first seen off
 	taskSeen   bool
 	taskLost   bool // vCenter no longer has it, as after a restart
 	taskState  types.TaskInfoState
@@ -71,7 +74,7 @@ func newWatch(waits []Wait, describe func(policy.Ref) string, report func(policy
 // restart forgets what a lost collector said of the open VMs.
 func (w *watch) restart() {
 	for _, a := range w.order {
-		*a = awaited{vm: a.vm, task: a.task, done: a.done}
+		*a = awaited{vm: a.vm, task: a.task, done: a.done, offSince: a.offSince}
 	}
 }
 
@@ -188,7 +191,6 @@ func (w *watch) result(a *awaited) (WaitResult, bool) {
 	case a.gone:
 		return WaitResult{Gone: true}, true
 	case a.power == policy.PoweredOff, a.power == policy.Suspended:
-		// Who turned it off shows when its task has ended, which is a moment later.
 		return WaitResult{Off: true, ByTask: a.taskState == types.TaskInfoStateSuccess}, a.taskOver()
 	case a.denied != nil:
 		return w.failed(a, "watch", a.denied, classify(a.denied)), true
@@ -199,9 +201,15 @@ func (w *watch) result(a *awaited) (WaitResult, bool) {
 	return WaitResult{}, false
 }
 
-// taskOver tells whether nothing more is to be learned from the task.
+// taskPatience is how long the task of a VM that is off may take to end. It tells who turned it off.
+const taskPatience = time.Second
+
+// taskOver tells whether nothing more is to be learned from the task of a VM that is off.
 func (a *awaited) taskOver() bool {
-	return a.task.Zero() || a.taskLost || a.taskState == types.TaskInfoStateSuccess || a.taskState == types.TaskInfoStateError
+	if a.offSince.IsZero() {
+		a.offSince = time.Now()
+	}
+	return time.Since(a.offSince) > taskPatience || a.task.Zero() || a.taskLost || a.taskState == types.TaskInfoStateSuccess || a.taskState == types.TaskInfoStateError
 }
 
 // foundOff tells whether the task failed because the VM was off already: then its power state, which

@@ -2,6 +2,7 @@ package vcenter
 
 import (
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -41,6 +42,12 @@ func power(ref policy.Ref, state types.VirtualMachinePowerState) types.ObjectUpd
 	}}
 }
 
+func endedTask(ref policy.Ref) types.ObjectUpdate {
+	return types.ObjectUpdate{Obj: toMoRef(ref), Kind: types.ObjectUpdateKindModify, ChangeSet: []types.PropertyChange{
+		{Name: "info.state", Val: types.TaskInfoStateSuccess},
+	}}
+}
+
 func failedTask(ref, entity policy.Ref, f types.BaseMethodFault) types.ObjectUpdate {
 	return types.ObjectUpdate{Obj: toMoRef(ref), Kind: types.ObjectUpdateKindModify, ChangeSet: []types.PropertyChange{
 		{Name: "info.entity", Val: toMoRef(entity)},
@@ -66,8 +73,10 @@ func TestWatch(t *testing.T) {
 		open    bool
 	}{
 		"still on":                            {updates: []types.ObjectUpdate{power(vm1, on)}, open: true},
-		"powered off":                         {updates: []types.ObjectUpdate{power(vm1, on), power(vm1, off)}, want: WaitResult{Off: true}},
-		"suspended":                           {updates: []types.ObjectUpdate{power(vm1, suspended)}, want: WaitResult{Off: true}},
+		"powered off, its task under way":     {updates: []types.ObjectUpdate{power(vm1, on), power(vm1, off)}, open: true},
+		"powered off by its task":             {updates: []types.ObjectUpdate{power(vm1, off), endedTask(task1)}, want: WaitResult{Off: true, ByTask: true}},
+		"suspended by its task":               {updates: []types.ObjectUpdate{power(vm1, suspended), endedTask(task1)}, want: WaitResult{Off: true, ByTask: true}},
+		"powered off, its task gone":          {updates: []types.ObjectUpdate{power(vm1, off), {Obj: toMoRef(task1), Kind: types.ObjectUpdateKindLeave}}, want: WaitResult{Off: true}},
 		"destroyed":                           {updates: []types.ObjectUpdate{power(vm1, on), {Obj: toMoRef(vm1), Kind: types.ObjectUpdateKindLeave}}, want: WaitResult{Gone: true}},
 		"missing from the start":              {missing: &gone, want: WaitResult{Gone: true}},
 		"not ours to see":                     {missing: &types.LocalizedMethodFault{Fault: &types.NoPermission{}}, kind: NoPermission},
@@ -77,9 +86,7 @@ func TestWatch(t *testing.T) {
 		"task found it off, state to follow":  {updates: []types.ObjectUpdate{power(vm1, on), failedTask(task1, vm1, alreadyOff)}, open: true},
 		"task found it off, state known":      {updates: []types.ObjectUpdate{power(vm1, off), failedTask(task1, vm1, alreadyOff)}, want: WaitResult{Off: true}},
 		"a task of another VM, id used again": {updates: []types.ObjectUpdate{power(vm1, on), failedTask(task1, vm2, &types.FileFault{})}, open: true},
-		"task ended well, state to follow": {updates: []types.ObjectUpdate{power(vm1, on), {Obj: toMoRef(task1), ChangeSet: []types.PropertyChange{
-			{Name: "info.state", Val: types.TaskInfoStateSuccess},
-		}}}, open: true},
+		"task ended well, state to follow":    {updates: []types.ObjectUpdate{power(vm1, on), endedTask(task1)}, open: true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +102,7 @@ func TestWatch(t *testing.T) {
 			if reported == c.open || len(w.refs) > 1 || (w.open > 0) != c.open {
 				t.Fatalf("reported %v, open %d", w.refs, w.open)
 			}
-			if got.Off != c.want.Off || got.Gone != c.want.Gone || KindOf(got.Err) != c.kind {
+			if got.Off != c.want.Off || got.ByTask != c.want.ByTask || got.Gone != c.want.Gone || KindOf(got.Err) != c.kind {
 				t.Errorf("got %+v, want %+v with kind %q", got, c.want, c.kind)
 			}
 		})
@@ -129,5 +136,17 @@ func TestOneVMIsReportedOnceHoweverOftenNamed(t *testing.T) {
 	w.take(power(vm1, on), failedTask(task1, vm1, &types.FileFault{}))
 	if KindOf(w.results[vm1].Err) != TaskFailed || len(w.refs) != 1 {
 		t.Errorf("results %v", w.results)
+	}
+}
+
+func TestATaskThatDoesNotEndHoldsNoVMThatIsOff(t *testing.T) {
+	w := watching(Wait{VM: vm1, Task: task1})
+	w.take(power(vm1, off))
+	if w.open != 1 {
+		t.Fatal("reported before its task told who turned it off")
+	}
+	w.vms[vm1].offSince = time.Now().Add(-2 * taskPatience)
+	if w.settle(); w.open != 0 || w.results[vm1].ByTask {
+		t.Errorf("reported %+v, want off by somebody", w.results)
 	}
 }
