@@ -168,7 +168,7 @@ func settings(cfg config.Worker) preempt.Settings {
 	s.AllowedTags = cfg.File.Limits.AllowedTags
 	s.MaxCriticality = cfg.File.Limits.MaxCriticality
 	s.Timing.Outage = cfg.File.Limits.Outage
-	s.Self = selfUUIDs(os.DirFS("/sys/class/dmi/id"))
+	s.Self = config.SelfUUIDs(os.DirFS(config.DMI))
 	s.EventSource = notify.Source(cfg.Temporal.Options.HostPort, cfg.Temporal.Options.Namespace)
 	return s
 }

@@ -52,7 +52,8 @@ func (a *app) request(f requestFlags) (preemption.WorkflowRequest, error) {
 	}
 	return preemption.WorkflowRequest{
 		Tag: strings.TrimSpace(f.tag), Criticality: criticality, Event: e, ReplyTo: f.replyTo,
-		ID: e.ID(), Origin: preemption.OriginPerson, Policy: f.policy,
+		ID: e.Source() + "|" + e.ID(), Origin: preemption.OriginPerson, Policy: f.policy,
+		TaskQueue: a.target.queue,
 	}, nil
 }
 

@@ -74,12 +74,12 @@ func TestRunTakesTheEventFromFlagFileAndInput(t *testing.T) {
 	event := `{"specversion":"1.0","id":"e-1","source":"test","type":"ThresholdExceededEvent","data":{"current":87}}`
 	in := cli.Options{Stdin: strings.NewReader(event)}
 	got := preemptctl(t, in, "workflow", "run", "-w", s.id(), "-e", "-", "-s", s.address, "-q", s.queue, "-o", "json")
-	if out := decode[ran](t, got.stdout); out.RequestID != "e-1" {
-		t.Errorf("the request's id is %q, want the event's", out.RequestID)
+	if out := decode[ran](t, got.stdout); out.RequestID != "test|e-1" {
+		t.Errorf("the request's id is %q, want the event's with its source", out.RequestID)
 	}
 	got = s.run("workflow", "run", "-w", s.id(), "-e", event, "-o", "json")
-	if out := decode[ran](t, got.stdout); out.RequestID != "e-1" {
-		t.Errorf("the request's id is %q, want the event's", out.RequestID)
+	if out := decode[ran](t, got.stdout); out.RequestID != "test|e-1" {
+		t.Errorf("the request's id is %q, want the event's with its source", out.RequestID)
 	}
 }
 

@@ -78,6 +78,7 @@ func TestAfterSIGTERMWhilePlanningAnotherWorkerPlans(t *testing.T) {
 	s := newSite(t, oneCluster(10), impatient)
 	s.vc.SetLatency(200 * time.Millisecond)
 	r := s.endedAt("RetrievePropertiesEx", planReads, (*process).terminate)
+	s.dumpX(r.RoundID)
 	wantState(t, r, preempt.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }

@@ -114,8 +114,11 @@ func cancelled(ctx context.Context) bool {
 }
 
 // beat heartbeats until the returned function is called, so that a dead worker is noticed within the
-// heartbeat timeout and a cancellation arrives.
+// heartbeat timeout and a cancellation arrives. It goes on after a cancellation and while the worker
+// stops: with the activity's own context the SDK would send no more, and the server would give up work
+// that is still under way.
 func (a *Activities) beat(ctx context.Context) (stop func()) {
+	ctx = context.WithoutCancel(ctx)
 	every := min(a.Settings.Timing.Heartbeat/4, time.Second)
 	done := make(chan struct{})
 	var wg sync.WaitGroup

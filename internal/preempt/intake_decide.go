@@ -1,16 +1,10 @@
 package preempt
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
-	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
@@ -306,82 +300,4 @@ func (it *intake) keepLast(n int) {
 		kept = append(kept, i)
 	}
 	it.inbox = kept
-}
-
-// StartInput asks for a round.
-type StartInput struct {
-	Round    RoundInput `json:"round"`
-	Sequence int        `json:"sequence"`
-}
-
-// StartRound asks the ledger whether the round may start, and starts it. Repeated, it starts it once.
-func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admission, error) {
-	d := in.Round.Demand
-	id := roundID(in.Round.IntakeID, d.RequestID, in.Sequence)
-	got, err := a.ledger().Admit(ctx, ledger.AdmitRequest{
-		RequestID: fmt.Sprintf("%s#%d", d.RequestID, in.Sequence), Scope: d.Scope.String(), Owner: id, Rank: d.Criticality.Rank(),
-	})
-	if err != nil || got.Verdict != ledger.Granted {
-		return got, err
-	}
-	opts := client.StartWorkflowOptions{
-		ID: id, TaskQueue: a.TaskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
-		EnableEagerStart: true,
-		StaticSummary:    clip(fmt.Sprintf("%s preemption of VMs tagged %s %s", d.Criticality, d.Tag, d.ScopeName)),
-		Memo:             map[string]any{"alarm": d.Alarm(), "scope": d.Scope.String(), "tag": d.Tag, "state": RoundPlanning},
-	}
-	if in.Round.Attrs {
-		opts.TypedSearchAttributes = temporal.NewSearchAttributes(searchUpdates(d.Alarm(), d.Scope.String(), RoundPlanning)...)
-	}
-	_, err = a.Temporal.ExecuteWorkflow(ctx, opts, RoundType, in.Round)
-	var started *serviceerror.WorkflowExecutionAlreadyStarted
-	if err != nil && !errors.As(err, &started) {
-		return got, fmt.Errorf("start round %s: %w", id, err)
-	}
-	return got, nil
-}
-
-// RaiseRound tells the ledger that a round acts at a higher rank.
-func (a *Activities) RaiseRound(ctx context.Context, r ledger.RaiseRequest) error {
-	return a.ledger().Raise(ctx, r)
-}
-
-// RoundStatus is how a round stands.
-type RoundStatus struct {
-	Open   bool        `json:"open"`
-	Result RoundResult `json:"result"`
-}
-
-// LookAtRound tells whether a round still runs, and its result when not.
-func (a *Activities) LookAtRound(ctx context.Context, id string) (RoundStatus, error) {
-	d, err := a.Temporal.DescribeWorkflowExecution(ctx, id, "")
-	if err != nil {
-		return RoundStatus{}, err
-	}
-	status := d.WorkflowExecutionInfo.Status
-	if status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-		return RoundStatus{Open: true}, nil
-	}
-	out := RoundStatus{Result: RoundResult{
-		RoundID: id, State: RoundFailed, EndedAt: d.WorkflowExecutionInfo.CloseTime.AsTime(),
-		Reason: "the round ended as " + status.String() + " without a result: look at its history and at the VMs",
-	}}
-	res, err := ResultOf(a.Temporal.GetWorkflow(ctx, id, "").Get(ctx, &out.Result), out.Result)
-	if err == nil {
-		out.Result = res
-	}
-	return out, nil
-}
-
-// ResultOf returns a round's result from what waiting for it gave: a failed round carries its result in
-// its error's details. It returns err where there is none.
-func ResultOf(err error, r RoundResult) (RoundResult, error) {
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) && app.HasDetails() {
-		var failed RoundResult
-		if app.Details(&failed) == nil && failed.RoundID != "" {
-			return failed, nil
-		}
-	}
-	return r, err
 }

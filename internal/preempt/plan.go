@@ -19,9 +19,10 @@ type PlanInput struct {
 	Demand  Demand `json:"demand"`
 	RoundID string `json:"roundID"`
 	Reserve bool   `json:"reserve"` // false: only look
-	// Held are the targets of an earlier plan of this round that it has decided about or acted on. They
-	// count, and are not chosen again.
-	Held []policy.Ref `json:"held,omitempty"`
+	// Held are the targets of an earlier plan of this round that it has decided about or acted on: they
+	// are not chosen again. Already of them count towards the limit.
+	Held    []policy.Ref `json:"held,omitempty"`
+	Already int          `json:"already,omitempty"`
 }
 
 // PlanResult is who goes and why the others stay.
@@ -52,7 +53,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	}
 	demand := policy.Demand{
 		Tag: d.Tag, Criticality: string(d.Criticality), Scope: d.Scope, Self: a.Settings.Self,
-		Already: len(in.Held), Reserved: slices.Clone(in.Held),
+		Already: in.Already, Reserved: slices.Clone(in.Held),
 	}
 	plan, err := a.reserve(ctx, in, snap, demand)
 	if err != nil {

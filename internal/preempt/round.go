@@ -155,6 +155,17 @@ func (r *round) held() (refs []policy.Ref) {
 	return refs
 }
 
+// committed counts the targets that this round has acted on, or tried to.
+func (r *round) committed() int {
+	n := len(r.pending)
+	for _, t := range r.result.Targets {
+		if t.Outcome != OutcomeSpared && t.Outcome != OutcomeAlreadyOff {
+			n++
+		}
+	}
+	return n
+}
+
 // plan has the plan computed and reserved, and takes over whom it spares. A withdrawal ends it at once,
 // with nobody chosen.
 func (r *round) plan() (PlanResult, error) {
@@ -162,7 +173,7 @@ func (r *round) plan() (PlanResult, error) {
 	d := r.in.Demand
 	var plan PlanResult
 	var a *Activities
-	in := PlanInput{Demand: d, RoundID: r.result.RoundID, Held: r.held(), Reserve: !d.DryRun && d.Policy.Mode == policy.ModeAct}
+	in := PlanInput{Demand: d, RoundID: r.result.RoundID, Held: r.held(), Already: r.committed(), Reserve: !d.DryRun && d.Policy.Mode == policy.ModeAct}
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
 	ctx = r.options(ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)
@@ -263,25 +274,24 @@ func (r *round) started() time.Time {
 	return r.result.StartedAt
 }
 
-// evict runs EvictVMs so that a withdrawal reaches it, and takes over its outcomes. Where a cancellation
-// met it between two attempts, what it had done by then is looked up.
+// evict runs EvictVMs so that a withdrawal reaches it, and takes over its outcomes. Where it ended without
+// an answer, as when a withdrawal met it between two attempts, what it had done by then is looked up.
 func (r *round) evict(in ActInput, summary string) ActResult {
 	var a *Activities
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
-	if r.withdrawn {
+	if r.withdrawn && !in.Settle {
 		cancel()
 	}
 	ctx = r.options(ctx, r.in.Timing.Outage, summary)
 	var res ActResult
 	err := workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
 	r.interrupt = nil
-	if temporal.IsCanceledError(err) {
-		in.Settle, in.StillOn = true, ReasonWithdrawn
-		settle := r.options(r.ctx, r.in.Timing.Outage, "look what was done before the withdrawal")
-		err = workflow.ExecuteActivity(settle, a.EvictVMs, in).Get(settle, &res)
+	if err != nil && !in.Settle {
+		res, err = r.lookUp(in, err)
 	}
 	if err != nil {
+		res = ActResult{}
 		for _, t := range in.Targets {
 			o := outcome(t, OutcomeFailed)
 			o.Reason = "the eviction step failed, look at the VM: " + cause(err)
@@ -292,6 +302,24 @@ func (r *round) evict(in ActInput, summary string) ActResult {
 		r.add(o)
 	}
 	return res
+}
+
+// lookUp tells what an eviction had done that ended without an answer.
+func (r *round) lookUp(in ActInput, failure error) (res ActResult, err error) {
+	workflow.GetLogger(r.ctx).Warn("an eviction ended without an answer; what it did is looked up", "error", failure)
+	in.Settle, in.StillOn = true, ReasonWithdrawn
+	if !r.withdrawn {
+		in.StillOn = "the eviction step ended before it was done: " + cause(failure)
+	}
+	var a *Activities
+	ctx := r.options(r.ctx, r.in.Timing.Outage, "look what was done before the step ended")
+	err = workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
+	for i, o := range res.Outcomes {
+		if !r.withdrawn && o.Outcome == OutcomeSpared && o.Reason == in.StillOn {
+			res.Outcomes[i].Outcome = OutcomeFailed
+		}
+	}
+	return res, err
 }
 
 // add records an outcome. What a target's outcome replaces is what was known of it before.

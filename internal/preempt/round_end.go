@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	)
+)
 
 // conclude ends a round that could be carried out: it frees the scope, tells the intake, sends the reply,
 // and looks on for late guests.

@@ -40,7 +40,8 @@ func TestMismatches(t *testing.T) {
 		"as reported": {[]vmState{vm("a", off, record("r", true)), before[1], before[2]}, ours, nil},
 		"off and honestly not annotated": {
 			[]vmState{vm("a", off, ""), before[1], before[2]},
-			[]preempt.VMOutcome{target("a", preempt.OutcomePoweredOff, false)}, nil,
+			[]preempt.VMOutcome{target("a", preempt.OutcomePoweredOff, false)},
+			nil,
 		},
 		"spared and untouched":      {before, []preempt.VMOutcome{target("a", preempt.OutcomeSpared, false)}, nil},
 		"still on":                  {[]vmState{vm("a", on, record("r", true)), before[1], before[2]}, ours, []string{"and is poweredOn"}},
@@ -58,7 +59,8 @@ func TestMismatches(t *testing.T) {
 		},
 		"claimed and unknown": {
 			[]vmState{vm("a", off, record("r", true)), before[1], before[2]},
-			append([]preempt.VMOutcome{target("z", preempt.OutcomePoweredOff, true)}, ours...), []string{"z is reported powered_off"},
+			append([]preempt.VMOutcome{target("z", preempt.OutcomePoweredOff, true)}, ours...),
+			[]string{"z is reported powered_off"},
 		},
 	}
 	for name, tc := range tests {

@@ -136,7 +136,7 @@ func dataFolder(env config.Env, asked string, simulate bool) (string, error) {
 func (p Program) logger(o options, level slog.Leveler) *slog.Logger {
 	l := telemetry.New(p.Stderr, o.set.Log.Format, o.set.Log.Debug)
 	if o.simulate && !o.set.Log.Debug {
-		return slog.New(atLeast{Handler: l.Handler(), level: level})
+		return slog.New(calm{Handler: l.Handler(), level: level})
 	}
 	return l
 }

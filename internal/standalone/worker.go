@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/worker"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
@@ -89,7 +90,7 @@ func (s *stack) activities(ctx context.Context, gateway *vcenter.Gateway) (*pree
 	}
 	set := preempt.DefaultSettings()
 	set.Policies, set.AllowedTags, set.MaxCriticality = s.policies(), limits.AllowedTags, limits.MaxCriticality
-	set.Timing.Outage, set.Self = limits.Outage, selfUUIDs(os.DirFS(dmiFolder))
+	set.Timing.Outage, set.Self = limits.Outage, config.SelfUUIDs(os.DirFS(config.DMI))
 	set.EventSource = notify.Source(s.temporal.HostPort(), s.temporal.Namespace())
 	a := &preempt.Activities{
 		VCenter: gateway, Temporal: s.client, TaskQueue: s.queue(), Namespace: s.temporal.Namespace(),

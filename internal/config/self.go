@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"encoding/hex"
@@ -6,9 +6,12 @@ import (
 	"strings"
 )
 
-// selfUUIDs returns the BIOS UUIDs by which vCenter may know the VM that this process runs in, so that it
+// DMI is where Linux shows what the firmware says of the machine.
+const DMI = "/sys/class/dmi/id"
+
+// SelfUUIDs returns the BIOS UUIDs by which vCenter may know the VM that this process runs in, so that it
 // is never preempted; none where the machine does not tell, as to a process without root.
-func selfUUIDs(dmi fs.FS) []string {
+func SelfUUIDs(dmi fs.FS) []string {
 	text, err := fs.ReadFile(dmi, "product_uuid")
 	if err != nil {
 		return nil

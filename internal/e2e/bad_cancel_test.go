@@ -1,0 +1,163 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// response waits for an intake to close and returns its result.
+func (s *site) response(id string) (r preempt.Response) {
+	s.t.Helper()
+	if err := s.c.GetWorkflow(s.t.Context(), s.id(id), "").Get(s.t.Context(), &r); err != nil {
+		s.t.Fatalf("the intake did not complete: %v", err)
+	}
+	return r
+}
+
+func (s *site) cancel(id string) {
+	s.t.Helper()
+	if err := s.c.CancelWorkflow(s.t.Context(), s.id(id), ""); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// slowSends lets each call of the method take d.
+func (s *site) slowSends(method string, d time.Duration) {
+	s.vc.Hook(method, func(types.ManagedObjectReference) { time.Sleep(d) })
+}
+
+func TestACancelWhileVMsAreGoingOffFinishesTheCommittedAndSparesTheRest(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(15), withPolicy(func(p *policy.Policy) { p.MaxVMs = 15 }))
+	s.vc.SetTaskDelay(4 * time.Second) // the committed take longer than the heartbeat timeout after the cancellation
+	s.slowSends("PowerOffVM_Task", 700*time.Millisecond)
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	s.eventually("power-offs are sent", func() bool { return s.calls("PowerOffVM_Task") > 0 })
+	s.cancel("alarm")
+	res := s.response("alarm")
+	if res.Round == nil || res.WorkflowID != s.id("alarm") {
+		t.Fatalf("the response holds no result: %s", pretty(res))
+	}
+	r := s.round(res.RoundID)
+	sent := s.calls("PowerOffVM_Task")
+	if sent >= 15 || sent < 5 {
+		t.Fatalf("%d power-offs were sent: the cancellation came too late or too early to tell anything", sent)
+	}
+	wantState(t, r, preempt.RoundWithdrawn, sent)
+	for _, o := range r.Targets {
+		if !o.Ours() && (o.Outcome != preempt.OutcomeSpared || o.Reason != preempt.ReasonWithdrawn) {
+			t.Errorf("%s is %s (%s)", o.Name, o.Outcome, o.Reason)
+		}
+	}
+	if len(r.Targets) != 15 || len(res.VirtualMachines) != sent {
+		t.Errorf("%d targets, %d VMs in the response", len(r.Targets), len(res.VirtualMachines))
+	}
+	s.wantOursExactly(r)
+}
+
+func TestACancelDuringTheGracePeriodForcesNobody(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) {
+		p.Criticality.Medium.GracePeriod = policy.Duration(10 * time.Second)
+		p.LateWatch = 0
+	}))
+	vms := s.vc.TaggedVMs("")
+	s.vc.SetShutdownDelay(700 * time.Millisecond) // goes off after the cancellation, within withdrawWait
+	for _, vm := range vms[1:] {
+		s.vc.IgnoreShutdown(vm.Ref)
+	}
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
+	round := s.started("alarm")
+	s.reaches(round, preempt.RoundWaiting)
+	s.cancel("alarm")
+	s.response("alarm")
+	r := s.round(round)
+	wantState(t, r, preempt.RoundWithdrawn, 1)
+	wantOutcome(t, r, vms[0], preempt.OutcomeShutDown)
+	for _, vm := range vms[1:] {
+		wantOutcome(t, r, vm, preempt.OutcomeSpared, preempt.ReasonShutWithdrawn)
+	}
+	if n := s.calls("PowerOffVM_Task"); n != 0 {
+		t.Errorf("%d VMs were forced after the withdrawal", n)
+	}
+	s.wantOursExactly(r)
+}
+
+func TestACancelWhileNoWorkerLivesClaimsWhatWasSentBefore(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(10), impatient)
+	p := s.process()
+	vms := s.vc.TaggedVMs("")
+	slow := vms[9]
+	s.vc.SetTaskDelayFor(slow.Ref, 4*time.Second) // still under way when the next worker looks
+	s.onCall("PowerOffVM_Task", 4, func(types.ManagedObjectReference) {
+		go p.kill()
+		<-time.After(30 * time.Millisecond)
+	})
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	<-p.gone
+	// vCenter disables the method while the operation is under way.
+	s.must(s.vc.SetDisabledMethods(slow.Ref, "PowerOffVM_Task"))
+	s.cancel("alarm")
+	time.Sleep(1500 * time.Millisecond) // the round's step is not under way any more
+	s.worker()
+	res := s.response("alarm")
+	r := s.round(res.RoundID)
+	if s.vc.PowerState(slow.Ref) != "poweredOff" {
+		t.Fatal("the slow power-off was not among those sent: nothing to see")
+	}
+	wantOutcome(t, r, slow, preempt.OutcomePoweredOff)
+	s.wantOursExactly(r)
+}
+
+// survives checks that a round under way outlives the end of its intake.
+func survives(t *testing.T, o client.StartWorkflowOptions, end func(s *site), status enums.WorkflowExecutionStatus) {
+	t.Helper()
+	s := newSite(t)
+	s.vc.SetTaskDelay(3 * time.Second)
+	s.worker()
+	o.ID, o.TaskQueue = s.id("alarm"), s.queue
+	_, err := s.c.SignalWithStartWorkflow(t.Context(), o.ID, preemption.SignalChannel,
+		s.alarmRequest("cluster-a", preemption.CriticalityHigh), o, preemption.WorkflowName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	round := s.started("alarm")
+	s.eventually("power-offs are sent", func() bool { return s.calls("PowerOffVM_Task") == 6 })
+	end(s)
+	s.eventually("the intake has ended", func() bool { return s.status(o.ID) == status })
+	if s.status(round) != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		t.Fatal("the round had ended before its intake: nothing to see")
+	}
+	r := s.round(round)
+	wantState(t, r, preempt.RoundCompleted, 6)
+	s.wantOursExactly(r)
+	for key, scope := range s.ledger().Scopes {
+		if scope.Active != "" {
+			t.Errorf("the ledger still holds %s for %s", key, scope.Active)
+		}
+	}
+}
+
+func TestARoundOutlivesItsTerminatedIntake(t *testing.T) {
+	t.Parallel()
+	survives(t, client.StartWorkflowOptions{}, func(s *site) {
+		s.must(s.c.TerminateWorkflow(t.Context(), s.id("alarm"), "", "a client's habit"))
+	}, enums.WORKFLOW_EXECUTION_STATUS_TERMINATED)
+}
+
+func TestARoundOutlivesItsIntakeThatTimesOut(t *testing.T) {
+	t.Parallel()
+	survives(t, client.StartWorkflowOptions{WorkflowExecutionTimeout: 2 * time.Second}, func(*site) {},
+		enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT)
+}

@@ -1,0 +1,282 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// wantForced checks what the attribute says about how the VM went.
+func (s *site) wantForced(vm types.ManagedObjectReference, forced bool) {
+	s.t.Helper()
+	if a, ok := s.attribute(vm); !ok || a.ForcedShutdown != forced || !a.Preempted {
+		s.t.Errorf("the attribute of %s: %+v (present %v), want forcedShutdown %v", vm.Value, a, ok, forced)
+	}
+}
+
+func TestMEDIUMShutsGuestsDownWithoutForce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	r := s.preempt(preemption.CriticalityMedium)
+	wantState(t, r, preempt.RoundCompleted, 6)
+	for _, vm := range s.vc.TaggedVMs("cluster-a") {
+		wantOutcome(t, r, vm, preempt.OutcomeShutDown)
+		s.wantForced(vm.Ref, false)
+	}
+	if n := s.calls("PowerOffVM_Task"); n != 0 {
+		t.Errorf("%d VMs were powered off", n)
+	}
+	s.wantOursExactly(r)
+}
+
+func TestMEDIUMForcesAGuestThatIgnoresItsShutdownWhenTheGracePeriodEnds(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	vms := s.vc.TaggedVMs("cluster-a")
+	s.vc.IgnoreShutdown(vms[1].Ref)
+	var at time.Time
+	s.vc.Hook("PowerOffVM_Task", func(types.ManagedObjectReference) { at = time.Now() })
+	s.worker()
+	began := time.Now()
+	r := s.preempt(preemption.CriticalityMedium)
+	wantState(t, r, preempt.RoundCompleted, 6)
+	wantOutcome(t, r, vms[1], preempt.OutcomeForced)
+	s.wantForced(vms[1].Ref, true)
+	s.wantForced(vms[0].Ref, false)
+	if grace := at.Sub(began); grace < 2*time.Second {
+		t.Errorf("forced after %s, want no sooner than the grace period of 2s", grace)
+	}
+	s.wantOursExactly(r)
+}
+
+func TestMEDIUMPowersAVMWithoutToolsOffAtOnceAndSaysWhy(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute) }))
+	vms := s.vc.TaggedVMs("cluster-a")
+	s.must(s.vc.SetToolsRunning(vms[1].Ref, false))
+	s.worker()
+	r := s.preempt(preemption.CriticalityMedium)
+	wantState(t, r, preempt.RoundCompleted, 6)
+	wantOutcome(t, r, vms[1], preempt.OutcomeForced, preempt.ReasonForcedNoTools)
+	s.wantForced(vms[1].Ref, true)
+	s.wantOursExactly(r)
+}
+
+func TestToolsThatStopJustBeforeTheShutdownAreNoFailure(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		criticality     preemption.Criticality
+		outcome, reason string
+	}{
+		{preemption.CriticalityMedium, preempt.OutcomeForced, preempt.ReasonForcedNoTools},
+		{preemption.CriticalityLow, preempt.OutcomeSpared, preempt.ReasonNoTools},
+	} {
+		t.Run(string(c.criticality), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			vm := s.vc.TaggedVMs("cluster-a")[1]
+			s.vc.FailCall("ShutdownGuest", &vm.Ref, &types.ToolsUnavailable{}, -1)
+			s.worker()
+			r := s.preempt(c.criticality)
+			wantOutcome(t, r, vm, c.outcome, c.reason)
+			s.wantOursExactly(r)
+		})
+	}
+}
+
+func TestLOWSparesAVMWithoutTools(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	vms := s.vc.TaggedVMs("cluster-a")
+	s.must(s.vc.SetToolsRunning(vms[1].Ref, false))
+	s.worker()
+	r := s.preempt(preemption.CriticalityLow)
+	wantState(t, r, preempt.RoundCompleted, 5)
+	wantOutcome(t, r, vms[1], preempt.OutcomeSpared, preempt.ReasonNoTools)
+	s.wantOursExactly(r)
+}
+
+func TestLOWSparesAGuestThatIgnoresItsShutdown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	vms := s.vc.TaggedVMs("cluster-a")
+	s.vc.IgnoreShutdown(vms[1].Ref)
+	s.worker()
+	r := s.preempt(preemption.CriticalityLow)
+	wantState(t, r, preempt.RoundCompleted, 5)
+	wantOutcome(t, r, vms[1], preempt.OutcomeSpared, preempt.ReasonIgnored)
+	if n := s.calls("PowerOffVM_Task"); n != 0 {
+		t.Errorf("LOW powered %d VMs off", n)
+	}
+	s.wantOursExactly(r)
+}
+
+// late runs a LOW round whose guests take longer than the grace period, and calls then while it looks on.
+func (s *site) late(then func(round string)) preempt.RoundResult {
+	s.t.Helper()
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityLow))
+	round := s.started("alarm")
+	early := s.reaches(round, preempt.RoundWatching)
+	if early.Count(preempt.OutcomeSpared) == 0 {
+		s.t.Fatalf("nobody was late: %s", pretty(early))
+	}
+	then(round)
+	return s.round(round)
+}
+
+func lateGuests(d time.Duration) siteOption {
+	return withPolicy(func(p *policy.Policy) {
+		p.Criticality.Low.GracePeriod, p.LateWatch = policy.Duration(time500), policy.Duration(d)
+	})
+}
+
+func TestALOWGuestThatGoesOffLateByOurShutdownIsReportedAfterAll(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(2), lateGuests(20*time.Second))
+	s.vc.SetShutdownDelay(3 * time.Second)
+	r := s.late(func(string) {})
+	wantState(t, r, preempt.RoundCompleted, 2)
+	for _, vm := range s.vc.TaggedVMs("") {
+		wantOutcome(t, r, vm, preempt.OutcomeShutDown)
+	}
+	s.eventually("the intake tells of it too", func() bool { return len(s.state("alarm").VirtualMachines) == 2 })
+	s.wantOursExactly(r)
+}
+
+func TestALOWGuestThatGoesOffLateWhileNoWorkerLivesIsReportedAfterAll(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(2), impatient, lateGuests(2*time.Second))
+	s.vc.SetShutdownDelay(3 * time.Second)
+	r := s.late(func(string) {
+		s.workers[0].stop()
+		time.Sleep(3 * time.Second) // the look-on is over before anybody could look
+		s.worker()
+	})
+	wantState(t, r, preempt.RoundCompleted, 2)
+	s.wantOursExactly(r)
+}
+
+func TestALOWGuestThatAnotherTurnsOffLateIsNotClaimed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(2), lateGuests(2*time.Second))
+	vms := s.vc.TaggedVMs("")
+	for _, vm := range vms {
+		s.vc.IgnoreShutdown(vm.Ref)
+	}
+	r := s.late(func(string) { s.must(s.vc.PowerOffAs(vms[0].Ref, "bob@example.org")) })
+	if len(r.Preempted()) != 0 {
+		t.Errorf("claimed what another did: %s", pretty(r))
+	}
+	wantOutcome(t, r, vms[0], preempt.OutcomeAlreadyOff, "bob")
+	s.wantOursExactly(r, vms[0].Ref)
+}
+
+func TestALateGuestThatALaterRoundAskedTooIsClaimedByOneAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(1), lateGuests(20*time.Second), withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(100 * time.Millisecond) }))
+	vm := s.vc.TaggedVMs("")[0]
+	s.vc.SetShutdownDelay(4 * time.Second)
+	var second preempt.RoundResult
+	first := s.late(func(string) {
+		s.signal("other", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
+		second = s.round(s.started("other"))
+	})
+	if o := of(t, second, vm); !o.Ours() {
+		t.Errorf("the later round does not claim it: %s", pretty(second))
+	}
+	wantOutcome(t, first, vm, preempt.OutcomeAlreadyOff)
+	s.agree(first, second)
+}
+
+func TestAVMThatAnotherTurnsOffDuringTheGracePeriodIsNotClaimed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	vms := s.vc.TaggedVMs("cluster-a")
+	s.vc.IgnoreShutdown(vms[1].Ref)
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
+	round := s.started("alarm")
+	s.reaches(round, preempt.RoundWaiting)
+	s.must(s.vc.PowerOffAs(vms[1].Ref, "bob@example.org"))
+	r := s.round(round)
+	wantState(t, r, preempt.RoundCompleted, 5)
+	wantOutcome(t, r, vms[1], preempt.OutcomeAlreadyOff, "bob")
+	s.wantOursExactly(r, vms[1].Ref)
+}
+
+func TestAWaitThatVCenterRefusesDoesNotSpin(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.vc.FailCall("CreateFilter", nil, &types.NoPermission{PrivilegeId: "System.View"}, -1)
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
+	r := s.round(s.started("alarm"))
+	s.wantOursExactly(r)
+	if n := s.calls("CreateFilter"); n > 30 {
+		t.Errorf("%d attempts within a grace period of 2s", n)
+	}
+}
+
+func TestAHigherCriticalityForTheSameScopeCutsTheWaitingVMsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = policy.Duration(time.Minute) }))
+	vms := s.vc.TaggedVMs("cluster-a")
+	for _, vm := range vms {
+		s.vc.IgnoreShutdown(vm.Ref)
+	}
+	s.worker()
+	low := s.alarmRequest("cluster-a", preemption.CriticalityLow)
+	s.signal("alarm", low)
+	round := s.started("alarm")
+	s.reaches(round, preempt.RoundWaiting)
+	s.signal("alarm", preemption.WorkflowRequest{
+		Tag: "preemptible", Criticality: preemption.CriticalityHigh, Event: s.alarmEvent("cluster-a", 1, "yellow", "red"),
+	})
+	began := time.Now()
+	r := s.round(round)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("cut only after %s", took)
+	}
+	wantState(t, r, preempt.RoundCompleted, 6)
+	for _, vm := range vms {
+		wantOutcome(t, r, vm, preempt.OutcomeForced)
+		s.wantForced(vm.Ref, true)
+	}
+	if r.Criticality != preemption.CriticalityHigh || !strings.Contains(strings.Join(r.Changes, "\n"), "raised to HIGH") {
+		t.Errorf("criticality %s, changes %q", r.Criticality, r.Changes)
+	}
+	if got := s.until("alarm", "the round is reported", func(r preempt.Response) bool { return r.State != "running" }); got.RoundID != round {
+		t.Errorf("a second round ran: %s", got.RoundID)
+	}
+	s.wantOursExactly(r)
+}
+
+func TestAPersonsHigherCriticalityJoinsTheRoundOfAnotherIntake(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = policy.Duration(time.Minute) }))
+	for _, vm := range s.vc.TaggedVMs("cluster-a") {
+		s.vc.IgnoreShutdown(vm.Ref)
+	}
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityLow))
+	round := s.started("alarm")
+	s.reaches(round, preempt.RoundWaiting)
+	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
+	req.Origin = preemption.OriginPerson
+	s.signal("person", req)
+	r := s.round(round)
+	wantState(t, r, preempt.RoundCompleted, 6)
+	got := s.until("person", "the person is told", func(r preempt.Response) bool { return r.LastDecision != nil })
+	if d := got.LastDecision; d.Verdict != preempt.Joined || d.RoundID != round {
+		t.Errorf("decision %+v, want joined to %s", d, round)
+	}
+	s.wantOursExactly(r)
+}
