@@ -25,11 +25,14 @@ var arrows = map[string][]string{
 	"internal/notify":     {""},
 	"internal/vcenter":    {"internal/policy"},
 	"internal/config":     {"", "internal/policy"},
-	"internal/preempt":    {"", "internal/alarm", "internal/policy", "internal/vcenter", "internal/notify", "internal/ledger"},
-	"internal/cli":        {"", "internal/config", "internal/policy", "internal/preempt", "internal/ledger"},
-	"internal/e2e":        {},
-	"cmd/preemptctl":      {"internal/cli"},
-	"cmd/worker":          {"", "internal/config", "internal/notify", "internal/policy", "internal/preempt", "internal/telemetry", "internal/vcenter"},
+	"internal/preempt": {
+		"", "internal/alarm", "internal/policy", "internal/vcenter", "internal/notify", "internal/ledger", "internal/preempt/contract",
+	},
+	"internal/preempt/contract": {"", "internal/policy"},
+	"internal/cli":              {"", "internal/config", "internal/policy", "internal/preempt/contract", "internal/ledger"},
+	"internal/e2e":              {},
+	"cmd/preemptctl":            {"internal/cli"},
+	"cmd/worker":                {"", "internal/config", "internal/notify", "internal/policy", "internal/preempt", "internal/telemetry", "internal/vcenter"},
 	"cmd/standalone": {
 		"", "internal/config", "internal/embedded", "internal/notify", "internal/policy", "internal/preempt",
 		"internal/simulation", "internal/standalone", "internal/telemetry", "internal/vcenter",
@@ -106,6 +109,11 @@ func TestTheServerAndTheSimulatorStayOutOfTheOtherPrograms(t *testing.T) {
 					t.Errorf("%q links %s", name, dep)
 				}
 			}
+		}
+	}
+	for _, dep := range all["cmd/preemptctl"].Deps {
+		if strings.HasPrefix(dep, "github.com/vmware/govmomi") {
+			t.Errorf("preemptctl links %s: it speaks to Temporal alone", dep)
 		}
 	}
 	for _, program := range []string{"cmd/worker", "cmd/preemptctl", "cmd/standalone"} {

@@ -11,7 +11,7 @@ import (
 	workflowpb "go.temporal.io/api/workflow/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // cancelled is what cancel prints.
@@ -63,7 +63,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	}
 	kind := info.GetType().GetName()
 	switch kind {
-	case preemption.WorkflowName, preempt.RoundType, preempt.PlanType:
+	case preemption.WorkflowName, contract.RoundType, contract.PlanType:
 	default:
 		return refusedf("workflow %s is a %s: only preemptions are cancelled here", f.workflowID, kind)
 	}

@@ -11,19 +11,19 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // until is when the fakes say that a cooldown ends.
 var until = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // fakeIntake decides by the request's tag, remembers the last request, and completes when cancelled.
-func fakeIntake(ctx workflow.Context) (preempt.Response, error) {
+func fakeIntake(ctx workflow.Context) (contract.Response, error) {
 	info := workflow.GetInfo(ctx)
-	res := preempt.Response{
+	res := contract.Response{
 		WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID, WorkflowName: preemption.WorkflowName,
 		VirtualMachines: []policy.Ref{}, Event: json.RawMessage(`{"specversion":"1.0","id":"1","source":"s","type":"t"}`), State: "idle",
-		Rejections: []preempt.Rejection{{Time: until, Reason: "evil \x1b[31mred\x1b[0m text"}},
+		Rejections: []contract.Rejection{{Time: until, Reason: "evil \x1b[31mred\x1b[0m text"}},
 	}
 	take := func(r preemption.WorkflowRequest) {
 		res.Tag, res.Criticality, res.Requests = r.Tag, r.Criticality, res.Requests+1
@@ -36,11 +36,11 @@ func fakeIntake(ctx workflow.Context) (preempt.Response, error) {
 		return res, err
 	}
 	asked := 0
-	err = workflow.SetUpdateHandler(ctx, preemption.RequestUpdate, func(ctx workflow.Context, r preemption.WorkflowRequest) (preempt.Decision, error) {
+	err = workflow.SetUpdateHandler(ctx, preemption.RequestUpdate, func(ctx workflow.Context, r preemption.WorkflowRequest) (contract.Decision, error) {
 		take(r)
 		asked++
 		d, err := fakeDecision(ctx, r, asked)
-		if d.Verdict == preempt.Started {
+		if d.Verdict == contract.Started {
 			res.State, res.RoundID = "running", d.RoundID
 		}
 		res.LastDecision = &d
@@ -66,15 +66,15 @@ func fakeIntake(ctx workflow.Context) (preempt.Response, error) {
 	return res, err
 }
 
-func fakeDecision(ctx workflow.Context, r preemption.WorkflowRequest, asked int) (preempt.Decision, error) {
+func fakeDecision(ctx workflow.Context, r preemption.WorkflowRequest, asked int) (contract.Decision, error) {
 	switch r.Tag {
 	case "refused":
-		return preempt.Decision{Verdict: preempt.Refused, Until: until, Reason: "the scope was preempted a short time ago"}, nil
+		return contract.Decision{Verdict: contract.Refused, Until: until, Reason: "the scope was preempted a short time ago"}, nil
 	case "rejected":
-		return preempt.Decision{Verdict: preempt.Rejected, Reason: "tag \"rejected\" is not among the allowed tags"}, nil
+		return contract.Decision{Verdict: contract.Rejected, Reason: "tag \"rejected\" is not among the allowed tags"}, nil
 	case "again":
 		if asked == 1 {
-			return preempt.Decision{Verdict: preempt.Failed, Reason: "the intake is starting a new run: ask again"}, nil
+			return contract.Decision{Verdict: contract.Failed, Reason: "the intake is starting a new run: ask again"}, nil
 		}
 	}
 	id := "round-" + r.ID
@@ -82,21 +82,21 @@ func fakeDecision(ctx workflow.Context, r preemption.WorkflowRequest, asked int)
 		WorkflowID: id, ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
 		Memo: map[string]any{"alarm": "cpu", "scope": "ClusterComputeResource:domain-c7", "state": "acting"},
 	})
-	err := workflow.ExecuteChildWorkflow(ctx, preempt.RoundType, r.Tag).GetChildWorkflowExecution().Get(ctx, nil)
-	return preempt.Decision{Verdict: preempt.Started, RoundID: id}, err
+	err := workflow.ExecuteChildWorkflow(ctx, contract.RoundType, r.Tag).GetChildWorkflowExecution().Get(ctx, nil)
+	return contract.Decision{Verdict: contract.Started, RoundID: id}, err
 }
 
 func ref(id string) policy.Ref { return policy.Ref{Type: policy.TypeVM, Value: id} }
 
 // fakeRound acts on two VMs, one after the other; the tag says how that goes.
-func fakeRound(ctx workflow.Context, tag string) (preempt.RoundResult, error) {
-	r := preempt.RoundResult{
-		RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: preempt.RoundActing, Tag: tag, Criticality: "HIGH",
-		PolicyName: "default", StartedAt: workflow.Now(ctx), Targets: []preempt.VMOutcome{},
+func fakeRound(ctx workflow.Context, tag string) (contract.RoundResult, error) {
+	r := contract.RoundResult{
+		RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: contract.RoundActing, Tag: tag, Criticality: "HIGH",
+		PolicyName: "default", StartedAt: workflow.Now(ctx), Targets: []contract.VMOutcome{},
 		Spared:      []policy.Spared{{Ref: ref("vm-9"), Name: "db-\u202e01", Reason: policy.NotPoweredOn}},
 		FreedCPUMHz: 1500, FreedMemMB: 2048,
 	}
-	if err := workflow.SetQueryHandler(ctx, preempt.RoundStateQuery, func() (preempt.RoundResult, error) { return r, nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, contract.RoundStateQuery, func() (contract.RoundResult, error) { return r, nil }); err != nil {
 		return r, err
 	}
 	own, _ := workflow.NewDisconnectedContext(ctx)
@@ -105,39 +105,39 @@ func fakeRound(ctx workflow.Context, tag string) (preempt.RoundResult, error) {
 		pause = 30 * time.Second
 	}
 	if tag == "empty" {
-		r.State, r.Reason = preempt.RoundEmpty, "no VM was eligible"
+		r.State, r.Reason = contract.RoundEmpty, "no VM was eligible"
 		return r, nil
 	}
-	r.Targets = append(r.Targets, preempt.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: preempt.OutcomePoweredOff, CPUMHz: 1500, MemoryMB: 2048})
+	r.Targets = append(r.Targets, contract.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: contract.OutcomePoweredOff, CPUMHz: 1500, MemoryMB: 2048})
 	r.Waiting = []policy.Ref{ref("vm-2")}
 	if workflow.Sleep(ctx, pause) != nil {
-		r.State, r.Waiting = preempt.RoundWithdrawn, nil
+		r.State, r.Waiting = contract.RoundWithdrawn, nil
 		return r, nil
 	}
-	second := preempt.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: preempt.OutcomePoweredOff}
+	second := contract.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: contract.OutcomePoweredOff}
 	if tag == "partial" || tag == "failed" {
-		second.Outcome, second.Reason = preempt.OutcomeFailed, "the host is on fire"
+		second.Outcome, second.Reason = contract.OutcomeFailed, "the host is on fire"
 	}
 	r.Targets, r.Waiting = append(r.Targets, second), nil
 	switch tag {
 	case "failed":
-		r.State, r.Reason = preempt.RoundFailed, "nothing could be done"
-		return preempt.RoundResult{}, sdktemporal.NewNonRetryableApplicationError(r.Reason, "RoundFailed", nil, r)
+		r.State, r.Reason = contract.RoundFailed, "nothing could be done"
+		return contract.RoundResult{}, sdktemporal.NewNonRetryableApplicationError(r.Reason, "RoundFailed", nil, r)
 	case "partial":
-		r.State, r.Reason = preempt.RoundPartial, "1 of 2 VMs failed"
+		r.State, r.Reason = contract.RoundPartial, "1 of 2 VMs failed"
 		return r, nil
 	case "watching":
-		r.State = preempt.RoundWatching
+		r.State = contract.RoundWatching
 		return r, workflow.Sleep(own, 20*time.Second)
 	}
-	r.State = preempt.RoundCompleted
+	r.State = contract.RoundCompleted
 	return r, nil
 }
 
 // fakePlan plans two VMs, or none.
-func fakePlan(_ workflow.Context, raw json.RawMessage) (preempt.RoundResult, error) {
-	r := preempt.RoundResult{
-		State: preempt.RoundPlanned, PolicyName: "default", Targets: []preempt.VMOutcome{},
+func fakePlan(_ workflow.Context, raw json.RawMessage) (contract.RoundResult, error) {
+	r := contract.RoundResult{
+		State: contract.RoundPlanned, PolicyName: "default", Targets: []contract.VMOutcome{},
 		Spared: []policy.Spared{{Ref: ref("vm-9"), Name: "db-1", Reason: policy.OutOfScope}},
 	}
 	var req preemption.WorkflowRequest
@@ -149,12 +149,12 @@ func fakePlan(_ workflow.Context, raw json.RawMessage) (preempt.RoundResult, err
 	case strings.HasPrefix(req.Tag, "reject"):
 		return r, sdktemporal.NewNonRetryableApplicationError("tag is not among the allowed tags", "RequestRejected", nil)
 	case req.Tag == "nosuch":
-		r.State, r.Reason, r.RoundID = preempt.RoundFailed, "vCenter has no such tag", "plan"
+		r.State, r.Reason, r.RoundID = contract.RoundFailed, "vCenter has no such tag", "plan"
 		return r, sdktemporal.NewNonRetryableApplicationError(r.Reason, "NoSuchTag", nil, r)
 	case req.Tag != "empty":
 		r.Targets = append(r.Targets,
-			preempt.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", CPUMHz: 100, MemoryMB: 512},
-			preempt.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_shutdownGuest"})
+			contract.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", CPUMHz: 100, MemoryMB: 512},
+			contract.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_shutdownGuest"})
 	}
 	return r, nil
 }

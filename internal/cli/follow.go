@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // How often a round is looked at, and how long one look may take.
@@ -17,13 +17,13 @@ const (
 
 // ended is how a workflow ended.
 type ended struct {
-	round preempt.RoundResult
+	round contract.RoundResult
 	err   error
 }
 
 // follow watches a round until everything is acted on, and tells of each outcome as it appears. That it
 // replies, or looks on for late guests, is not waited for.
-func (a *app) follow(ctx context.Context, s *session, id string) (preempt.RoundResult, error) {
+func (a *app) follow(ctx context.Context, s *session, id string) (contract.RoundResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	end := make(chan ended, 1)
@@ -38,7 +38,7 @@ func (a *app) follow(ctx context.Context, s *session, id string) (preempt.RoundR
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return preempt.RoundResult{}, context.Cause(ctx)
+			return contract.RoundResult{}, context.Cause(ctx)
 		case e := <-end:
 			timer.Stop()
 			if e.err == nil {
@@ -66,14 +66,14 @@ func (a *app) follow(ctx context.Context, s *session, id string) (preempt.RoundR
 // settled tells whether a round in this state has acted on everything.
 func settled(state string) bool {
 	switch state {
-	case preempt.RoundPlanning, preempt.RoundActing, preempt.RoundWaiting:
+	case contract.RoundPlanning, contract.RoundActing, contract.RoundWaiting:
 		return false
 	}
 	return true
 }
 
 // tell prints the outcomes that were not told yet.
-func (a *app) tell(r preempt.RoundResult, told map[policy.Ref]bool) {
+func (a *app) tell(r contract.RoundResult, told map[policy.Ref]bool) {
 	for _, t := range r.Targets {
 		if told[t.Ref] {
 			continue
@@ -92,10 +92,10 @@ func (a *app) tell(r preempt.RoundResult, told map[policy.Ref]bool) {
 }
 
 // roundState is a round as it stands; it needs a worker.
-func (s *session) roundState(ctx context.Context, id string) (r preempt.RoundResult, err error) {
+func (s *session) roundState(ctx context.Context, id string) (r contract.RoundResult, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	v, err := s.QueryWorkflow(ctx, id, "", preempt.RoundStateQuery)
+	v, err := s.QueryWorkflow(ctx, id, "", contract.RoundStateQuery)
 	if err != nil {
 		return r, err
 	}
@@ -103,10 +103,10 @@ func (s *session) roundState(ctx context.Context, id string) (r preempt.RoundRes
 }
 
 // roundResult waits for a round's result.
-func (s *session) roundResult(ctx context.Context, id, runID string) (preempt.RoundResult, error) {
-	var r preempt.RoundResult
+func (s *session) roundResult(ctx context.Context, id, runID string) (contract.RoundResult, error) {
+	var r contract.RoundResult
 	err := s.GetWorkflow(ctx, id, runID).Get(ctx, &r)
-	r, err = preempt.ResultOf(err, r)
+	r, err = contract.ResultOf(err, r)
 	if err != nil && ctx.Err() == nil && !timedOut(err) {
 		return r, failedf("round %s ended without a result: %w", id, err)
 	}
@@ -114,11 +114,11 @@ func (s *session) roundResult(ctx context.Context, id, runID string) (preempt.Ro
 }
 
 // verdict is the error of a round that did not do all that was asked.
-func verdict(r preempt.RoundResult, failEmpty bool) error {
+func verdict(r contract.RoundResult, failEmpty bool) error {
 	reason := r.Reason
-	failed := r.Count(preempt.OutcomeFailed)
+	failed := r.Count(contract.OutcomeFailed)
 	switch r.State {
-	case preempt.RoundFailed, preempt.RoundPartial, preempt.RoundUnfinished:
+	case contract.RoundFailed, contract.RoundPartial, contract.RoundUnfinished:
 		if reason == "" {
 			reason = "the round ended as " + r.State
 		}

@@ -18,7 +18,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/embedded"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // environment is a made-up environment.
@@ -107,8 +107,8 @@ func newSite(t *testing.T, withWorker bool) *site {
 	}
 	w := worker.New(c, s.queue, worker.Options{WorkerStopTimeout: time.Millisecond})
 	w.RegisterWorkflowWithOptions(fakeIntake, workflow.RegisterOptions{Name: preemption.WorkflowName})
-	w.RegisterWorkflowWithOptions(fakeRound, workflow.RegisterOptions{Name: preempt.RoundType})
-	w.RegisterWorkflowWithOptions(fakePlan, workflow.RegisterOptions{Name: preempt.PlanType})
+	w.RegisterWorkflowWithOptions(fakeRound, workflow.RegisterOptions{Name: contract.RoundType})
+	w.RegisterWorkflowWithOptions(fakePlan, workflow.RegisterOptions{Name: contract.PlanType})
 	w.RegisterWorkflowWithOptions(fakeLedger, workflow.RegisterOptions{Name: "PreemptionLedger"})
 	if err := w.Start(); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // ledgerType is the type of the ledger's workflow, a package that the CLI does not import.
@@ -76,9 +76,9 @@ func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
 // workflows lists up to limit workflows, newest first. Temporal's own order has the open ones first, so
 // that with more than the limit none of those is left out.
 func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed, error) {
-	types := []string{preemption.WorkflowName, preempt.RoundType}
+	types := []string{preemption.WorkflowName, contract.RoundType}
 	if all {
-		types = append(types, preempt.PlanType, ledgerType)
+		types = append(types, contract.PlanType, ledgerType)
 	}
 	req := &workflowservice.ListWorkflowExecutionsRequest{
 		Namespace: s.app.target.namespace, PageSize: int32(min(limit, 200)),

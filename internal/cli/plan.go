@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // planLimit is how long a plan is waited for where no --timeout says otherwise.
@@ -65,16 +65,16 @@ func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 		run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 			ID: "preemption-plan-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.timeout,
 			StaticSummary: "Dry run: " + summary(req), Memo: memo(req, "planning"),
-		}, preempt.PlanType, req)
+		}, contract.PlanType, req)
 		if err != nil {
 			return fmt.Errorf("ask for a plan: %w", err)
 		}
-		var r preempt.RoundResult
-		r, err = preempt.ResultOf(run.Get(ctx, &r), r)
+		var r contract.RoundResult
+		r, err = contract.ResultOf(run.Get(ctx, &r), r)
 		if err != nil {
 			return a.notPlanned(ctx, s, run.GetID(), err)
 		}
-		if r.State == preempt.RoundFailed {
+		if r.State == contract.RoundFailed {
 			return failedf("no plan: %s", r.Reason)
 		}
 		if err := a.showPlan(r); err != nil {
@@ -102,7 +102,7 @@ func (a *app) notPlanned(ctx context.Context, s *session, id string, err error) 
 	return failedf("no plan: %w", err)
 }
 
-func (a *app) showPlan(r preempt.RoundResult) error {
+func (a *app) showPlan(r contract.RoundResult) error {
 	return a.show(view{
 		value: r, msg: "planned", attrs: []any{"plan", r},
 		table: func(t *table) { planTable(t, r) },

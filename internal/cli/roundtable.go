@@ -8,11 +8,11 @@ import (
 	"strconv"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // planTable shows who would go, in order, and who would stay.
-func planTable(t *table, r preempt.RoundResult) {
+func planTable(t *table, r contract.RoundResult) {
 	t.section()
 	t.row("plan", fmt.Sprintf("%d would go, %d would stay", len(r.Targets), sparedTotal(r)))
 	about(t, r)
@@ -27,7 +27,7 @@ func planTable(t *table, r preempt.RoundResult) {
 }
 
 // roundTable shows what a round did, or has done so far.
-func roundTable(t *table, r preempt.RoundResult) {
+func roundTable(t *table, r contract.RoundResult) {
 	t.section()
 	t.row("round", r.RoundID)
 	t.row("state", r.State)
@@ -58,7 +58,7 @@ func roundTable(t *table, r preempt.RoundResult) {
 }
 
 // about shows what a round was asked for.
-func about(t *table, r preempt.RoundResult) {
+func about(t *table, r contract.RoundResult) {
 	t.row("tag", r.Tag)
 	t.row("criticality", string(r.Criticality))
 	t.field("alarm", r.Alarm)
@@ -66,7 +66,7 @@ func about(t *table, r preempt.RoundResult) {
 	t.field("policy", r.PolicyName)
 }
 
-func freed(r preempt.RoundResult) string {
+func freed(r contract.RoundResult) string {
 	if len(r.Preempted()) == 0 {
 		return ""
 	}
@@ -74,7 +74,7 @@ func freed(r preempt.RoundResult) string {
 }
 
 // why says the reason of an outcome, and whether the record on the VM is missing.
-func why(v preempt.VMOutcome) string {
+func why(v contract.VMOutcome) string {
 	text := reasonWords(v.Reason)
 	if v.AnnotationError != "" {
 		if text != "" {
@@ -86,7 +86,7 @@ func why(v preempt.VMOutcome) string {
 }
 
 // sparedTable shows why candidates stay; of those that are not listed one by one, how many by reason.
-func sparedTable(t *table, r preempt.RoundResult) {
+func sparedTable(t *table, r contract.RoundResult) {
 	if len(r.Spared) > 0 {
 		t.section("SPARED", "MOREF", "WHY")
 		for _, s := range r.Spared {
@@ -101,7 +101,7 @@ func sparedTable(t *table, r preempt.RoundResult) {
 	}
 }
 
-func sparedTotal(r preempt.RoundResult) (n int) {
+func sparedTotal(r contract.RoundResult) (n int) {
 	for _, count := range r.SparedCount {
 		n += count
 	}

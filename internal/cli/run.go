@@ -16,7 +16,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // runFlags are the flags of run.
@@ -29,12 +29,12 @@ type runFlags struct {
 
 // runResult is what run prints.
 type runResult struct {
-	WorkflowID    string               `json:"workflowID"`
-	RunID         string               `json:"workflowRunID,omitempty"`
-	RequestID     string               `json:"requestID"`
-	WorkerPolling bool                 `json:"workerPolling"`
-	Decision      *preempt.Decision    `json:"decision,omitempty"` // with --wait
-	Round         *preempt.RoundResult `json:"round,omitempty"`    // with --wait
+	WorkflowID    string                `json:"workflowID"`
+	RunID         string                `json:"workflowRunID,omitempty"`
+	RequestID     string                `json:"requestID"`
+	WorkerPolling bool                  `json:"workerPolling"`
+	Decision      *contract.Decision    `json:"decision,omitempty"` // with --wait
+	Round         *contract.RoundResult `json:"round,omitempty"`    // with --wait
 }
 
 func (a *app) runCommand() *cobra.Command {

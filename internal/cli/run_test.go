@@ -8,16 +8,16 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 type ran struct {
-	WorkflowID    string               `json:"workflowID"`
-	RunID         string               `json:"workflowRunID"`
-	RequestID     string               `json:"requestID"`
-	WorkerPolling bool                 `json:"workerPolling"`
-	Decision      *preempt.Decision    `json:"decision"`
-	Round         *preempt.RoundResult `json:"round"`
+	WorkflowID    string                `json:"workflowID"`
+	RunID         string                `json:"workflowRunID"`
+	RequestID     string                `json:"requestID"`
+	WorkerPolling bool                  `json:"workerPolling"`
+	Decision      *contract.Decision    `json:"decision"`
+	Round         *contract.RoundResult `json:"round"`
 }
 
 func TestRunSendsTheRequestAndNamesTheNextStep(t *testing.T) {

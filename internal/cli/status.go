@@ -14,7 +14,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // queryLimit is how long a worker may take to answer for a workflow.
@@ -41,9 +41,9 @@ func (f *idFlags) check() error {
 
 // intakeStatus is what status prints of an intake: its documented answer, and more.
 type intakeStatus struct {
-	preempt.Response
-	Execution    string               `json:"execution"`              // how the workflow stands in Temporal
-	RunningRound *preempt.RoundResult `json:"runningRound,omitempty"` // the round under way, as it stands
+	contract.Response
+	Execution    string                `json:"execution"`              // how the workflow stands in Temporal
+	RunningRound *contract.RoundResult `json:"runningRound,omitempty"` // the round under way, as it stands
 
 	info *workflowpb.WorkflowExecutionInfo
 	text string // the answer as it came
@@ -82,7 +82,7 @@ func (a *app) status(ctx context.Context, s *session, f idFlags) error {
 			return err
 		}
 		return a.showStatus(st)
-	case preempt.RoundType, preempt.PlanType:
+	case contract.RoundType, contract.PlanType:
 		r, err := s.anyRound(ctx, info)
 		if err != nil {
 			return err
@@ -184,13 +184,13 @@ func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecution
 }
 
 // anyRound is a round as it stands, or the result of an ended round or plan.
-func (s *session) anyRound(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (r preempt.RoundResult, err error) {
+func (s *session) anyRound(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (r contract.RoundResult, err error) {
 	e := info.GetExecution()
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-		if info.GetType().GetName() == preempt.PlanType {
+		if info.GetType().GetName() == contract.PlanType {
 			return r, failedf("plan %s is still being made", e.GetWorkflowId())
 		}
-		return r, s.answer(ctx, info, preempt.RoundStateQuery, &r)
+		return r, s.answer(ctx, info, contract.RoundStateQuery, &r)
 	}
 	return s.roundResult(ctx, e.GetWorkflowId(), e.GetRunId())
 }

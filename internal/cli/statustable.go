@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // showStatus prints an intake's status.
@@ -76,7 +76,7 @@ func waitingTables(t *table, st intakeStatus) {
 	}
 }
 
-func decisionWords(d preempt.Decision) string {
+func decisionWords(d contract.Decision) string {
 	text := d.Verdict
 	if d.RoundID != "" {
 		text += " " + d.RoundID

@@ -13,7 +13,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // decisionLimit is how long the intake may take to decide; it decides in milliseconds.
@@ -76,12 +76,12 @@ func (a *app) showRun(out runResult) error {
 
 // ask sends the request as an update, which answers what was decided about it. An intake that is just
 // ending or starting a new run is asked again: it takes the same request once.
-func (s *session) ask(ctx context.Context, id string, req preemption.WorkflowRequest) (d preempt.Decision, err error) {
+func (s *session) ask(ctx context.Context, id string, req preemption.WorkflowRequest) (d contract.Decision, err error) {
 	ctx, cancel := context.WithTimeout(ctx, decisionLimit)
 	defer cancel()
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		d, err = s.askOnce(ctx, id, req)
-		again := passing(err) || d.Verdict == preempt.Failed && strings.Contains(d.Reason, "ask again")
+		again := passing(err) || d.Verdict == contract.Failed && strings.Contains(d.Reason, "ask again")
 		if !again || pause > 3*time.Second || !sleep(ctx, pause) {
 			return d, err
 		}
@@ -89,7 +89,7 @@ func (s *session) ask(ctx context.Context, id string, req preemption.WorkflowReq
 	}
 }
 
-func (s *session) askOnce(ctx context.Context, id string, req preemption.WorkflowRequest) (d preempt.Decision, err error) {
+func (s *session) askOnce(ctx context.Context, id string, req preemption.WorkflowRequest) (d contract.Decision, err error) {
 	start := s.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
 		ID: id, TaskQueue: s.app.target.queue, StaticSummary: summary(req), Memo: memo(req, "requested"),
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
@@ -122,19 +122,19 @@ func passing(err error) bool {
 }
 
 // turnedDown is the error for a request that starts nothing.
-func (a *app) turnedDown(d preempt.Decision) error {
+func (a *app) turnedDown(d contract.Decision) error {
 	until := ""
 	if !d.Until.IsZero() {
 		until = fmt.Sprintf("; ask again after %s (in %s)", timestamp(d.Until), d.Until.Sub(a.Now()).Round(time.Second))
 	}
 	switch d.Verdict {
-	case preempt.Refused:
+	case contract.Refused:
 		return refusedf("refused: %s%s", d.Reason, until)
-	case preempt.Deferred:
+	case contract.Deferred:
 		return refusedf("deferred until %s: %s", timestamp(d.Until), d.Reason)
-	case preempt.Rejected:
+	case contract.Rejected:
 		return failedf("the worker rejected the request: %s", d.Reason)
-	case preempt.Failed:
+	case contract.Failed:
 		return failedf("the request could not be carried out: %s", d.Reason)
 	}
 	if d.RoundID == "" {

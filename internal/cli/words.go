@@ -5,11 +5,11 @@ import (
 	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // outcomeWords says what became, or would become, of a target.
-func outcomeWords(t preempt.VMOutcome) string {
+func outcomeWords(t contract.VMOutcome) string {
 	switch t.Outcome {
 	case "would_" + policy.ActionPowerOff:
 		return "power off"
@@ -22,17 +22,17 @@ func outcomeWords(t preempt.VMOutcome) string {
 // reasonWords says a reason in words; text that is no known reason stays as it is.
 func reasonWords(reason string) string {
 	switch reason {
-	case preempt.ReasonWithdrawn:
+	case contract.ReasonWithdrawn:
 		return "the preemption was withdrawn before its turn"
-	case preempt.ReasonIgnored:
+	case contract.ReasonIgnored:
 		return "its guest ignored the shutdown"
-	case preempt.ReasonNoTools:
+	case contract.ReasonNoTools:
 		return "no VMware Tools run in it, so its guest cannot be shut down"
-	case preempt.ReasonForcedNoTools:
+	case contract.ReasonForcedNoTools:
 		return "no VMware Tools run in it, so its power was cut"
-	case preempt.ReasonShutWithdrawn:
+	case contract.ReasonShutWithdrawn:
 		return "still on when the preemption was withdrawn"
-	case preempt.ReasonForceWithdrawn:
+	case contract.ReasonForceWithdrawn:
 		return "it was not forced: the preemption was withdrawn"
 	}
 	return policy.Reason(reason).Explain()

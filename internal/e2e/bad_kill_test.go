@@ -76,10 +76,27 @@ func TestAfterSIGTERMAmongThePowerOffsEachVMIsClaimedOnceAndAnnotated(t *testing
 func TestAfterSIGTERMWhilePlanningAnotherWorkerPlans(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(10), impatient)
-	s.vc.SetLatency(200 * time.Millisecond)
+	s.vc.SetLatency(50 * time.Millisecond)
 	r := s.endedAt("RetrievePropertiesEx", planReads, (*process).terminate)
-	s.dumpX(r.RoundID)
 	wantState(t, r, preempt.RoundCompleted, 10)
+	s.wantOursExactly(r)
+}
+
+func TestAWorkerThatStopsInTheMiddleOfPlanningHandsThePlanOver(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	first := s.worker()
+	asked := make(chan struct{})
+	s.onCall("RetrievePropertiesEx", planReads, func(types.ManagedObjectReference) {
+		close(asked)
+		<-time.After(4 * time.Second) // longer than a stopping worker waits for its activities
+	})
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	<-asked
+	first.stop()
+	s.worker()
+	r := s.round(s.started("alarm"))
+	wantState(t, r, preempt.RoundCompleted, 6)
 	s.wantOursExactly(r)
 }
 

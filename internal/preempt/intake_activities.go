@@ -82,19 +82,6 @@ func (a *Activities) LookAtRound(ctx context.Context, id string) (RoundStatus, e
 	return out, nil
 }
 
-// ResultOf returns a round's result from what waiting for it gave: a failed round carries its result in
-// its error's details. It returns err where there is none.
-func ResultOf(err error, r RoundResult) (RoundResult, error) {
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) && app.HasDetails() {
-		var failed RoundResult
-		if app.Details(&failed) == nil && failed.RoundID != "" {
-			return failed, nil
-		}
-	}
-	return r, err
-}
-
 // SignalsAfterCancel counts the requests and alarm changes that reached a run after its cancellation was
 // requested. A workflow cannot tell the order of what arrives together; its history can. It matters when
 // a client cancels what it asked for a moment ago, or asks anew a moment after it cancelled.

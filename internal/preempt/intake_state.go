@@ -52,15 +52,6 @@ type Cooling struct {
 	Reason string    `json:"reason"`
 }
 
-// Deferral is a request that waits for its time.
-type Deferral struct {
-	Scope    string    `json:"scope"`
-	Until    time.Time `json:"until"`
-	Reason   string    `json:"reason"`
-	Demand   Demand    `json:"demand"`
-	Sequence int       `json:"sequence"`
-}
-
 func (s *IntakeState) init() {
 	if s.Standing == nil {
 		s.Standing = map[string]Demand{}

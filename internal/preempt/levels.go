@@ -7,18 +7,6 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 )
 
-// Level is the colour of one alarm on one entity, and how hard it asks to act.
-type Level struct {
-	Alarm    string    `json:"alarm"`
-	Entity   string    `json:"entity"`
-	Scope    string    `json:"scope,omitempty"`
-	Colour   string    `json:"colour"`
-	Rank     int       `json:"rank"` // of the criticality asked for; 0: none
-	Time     time.Time `json:"time"`
-	EventKey int64     `json:"eventKey,omitempty"`
-	Gray     time.Time `json:"gray,omitzero"` // unknown since; the rank holds until the policy's gray timeout
-}
-
 // Shift says what a change did to the highest level of its scope.
 type Shift string
 

@@ -8,9 +8,6 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// PlanType is the workflow that answers who would go, and acts on nothing.
-const PlanType = "PreemptionPlan"
-
 // errRejected is the type of the error for a request that is not valid.
 const errRejected = "RequestRejected"
 

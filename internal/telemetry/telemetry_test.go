@@ -62,7 +62,8 @@ func TestBuild(t *testing.T) {
 	}{
 		"what Go stamped": {Build{}, stamped, "v0.9.0 (commit 0123456789abcdef, 2026-01-02T03:04:05Z, go1.26.8)", "v0.9.0-0123456789ab"},
 		"the linker's values come first": {
-			Build{Version: "v1.0.0", Commit: "abc", Date: "today"}, stamped,
+			Build{Version: "v1.0.0", Commit: "abc", Date: "today"},
+			stamped,
 			"v1.0.0 (commit abc, today, go1.26.8)", "v1.0.0-abc",
 		},
 		"nothing known":                         {Build{Version: "devel"}, &debug.BuildInfo{}, "devel", "devel"},
