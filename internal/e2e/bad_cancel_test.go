@@ -100,9 +100,11 @@ func TestACancelWhileNoWorkerLivesClaimsWhatWasSentBefore(t *testing.T) {
 	vms := s.vc.TaggedVMs("")
 	slow := vms[9]
 	s.vc.SetTaskDelayFor(slow.Ref, 4*time.Second) // still under way when the next worker looks
-	s.onCall("PowerOffVM_Task", 4, func(types.ManagedObjectReference) {
-		go p.kill()
-		<-time.After(30 * time.Millisecond)
+	s.vc.Hook("PowerOffVM_Task", func(ref types.ManagedObjectReference) {
+		if ref == slow.Ref {
+			go p.kill()
+			<-time.After(30 * time.Millisecond) // the call itself is served when its sender is no more
+		}
 	})
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	<-p.gone

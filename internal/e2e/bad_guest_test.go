@@ -155,11 +155,14 @@ func TestALOWGuestThatGoesOffLateWhileNoWorkerLivesIsReportedAfterAll(t *testing
 	t.Parallel()
 	s := newSite(t, oneCluster(2), impatient, lateGuests(2*time.Second))
 	s.vc.SetShutdownDelay(3 * time.Second)
-	r := s.late(func(string) {
-		s.workers[0].stop()
-		time.Sleep(3 * time.Second) // the look-on is over before anybody could look
-		s.worker()
-	})
+	p := s.process()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityLow))
+	round := s.started("alarm")
+	s.reaches(round, preempt.RoundWatching)
+	p.kill()
+	time.Sleep(4 * time.Second) // the look-on is over before anybody could look
+	s.worker()
+	r := s.round(round)
 	wantState(t, r, preempt.RoundCompleted, 2)
 	s.wantOursExactly(r)
 }

@@ -2,10 +2,12 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 )
 
@@ -36,19 +38,16 @@ func (c Client) Raise(ctx context.Context, r RaiseRequest) error {
 	return c.update(ctx, UpdateRaise, r, nil)
 }
 
+// update asks the ledger that runs, which is quicker, and starts one only where none does.
 func (c Client) update(ctx context.Context, name string, arg, result any) error {
 	id := WorkflowID(c.TaskQueue)
-	start := c.Temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
-		ID: id, TaskQueue: c.TaskQueue,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            "Reservations, cooldowns and seen requests of all preemption rounds",
-	}, WorkflowType, Input{Sweep: c.Sweep})
-	h, err := c.Temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: start,
-		UpdateOptions: client.UpdateWorkflowOptions{
-			UpdateName: name, Args: []any{arg}, WaitForStage: client.WorkflowUpdateStageCompleted,
-		},
+	h, err := c.Temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: id, UpdateName: name, Args: []any{arg}, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
+	var missing *serviceerror.NotFound
+	if errors.As(err, &missing) {
+		h, err = c.startAndUpdate(ctx, id, name, arg)
+	}
 	if err == nil {
 		err = h.Get(ctx, result)
 	}
@@ -56,4 +55,18 @@ func (c Client) update(ctx context.Context, name string, arg, result any) error 
 		return fmt.Errorf("ask the ledger %s (%s): %w", id, name, err)
 	}
 	return nil
+}
+
+func (c Client) startAndUpdate(ctx context.Context, id, name string, arg any) (client.WorkflowUpdateHandle, error) {
+	start := c.Temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+		ID: id, TaskQueue: c.TaskQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "Reservations, cooldowns and seen requests of all preemption rounds",
+	}, WorkflowType, Input{Sweep: c.Sweep})
+	return c.Temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: start,
+		UpdateOptions: client.UpdateWorkflowOptions{
+			UpdateName: name, Args: []any{arg}, WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
 }

@@ -37,10 +37,10 @@ func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admi
 		ID: id, TaskQueue: a.TaskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		EnableEagerStart: true,
 		StaticSummary:    clip(fmt.Sprintf("%s preemption of VMs tagged %s %s", d.Criticality, d.Tag, d.ScopeName)),
-		Memo:             map[string]any{"alarm": d.Alarm(), "scope": d.Scope.String(), "tag": d.Tag, "state": RoundPlanning},
+		Memo:             map[string]any{"alarm": d.Alarm(), "scope": d.Scope.String(), "tag": d.Tag, "state": "running"},
 	}
 	if in.Round.Attrs {
-		opts.TypedSearchAttributes = temporal.NewSearchAttributes(searchUpdates(d.Alarm(), d.Scope.String(), RoundPlanning)...)
+		opts.TypedSearchAttributes = temporal.NewSearchAttributes(searchUpdates(d.Alarm(), d.Scope.String(), "running")...)
 	}
 	_, err = a.Temporal.ExecuteWorkflow(ctx, opts, RoundType, in.Round)
 	var started *serviceerror.WorkflowExecutionAlreadyStarted

@@ -169,14 +169,17 @@ func (r *round) reply(suffix string) (changed bool) {
 	return true
 }
 
-// setState records the state for queries, for the list of workflows and for the details page.
+// setState records the state for queries, for the list of workflows and for the details page. The list says
+// "running" of a round that plans or acts: that is short, and telling the list costs time in which VMs are on.
 func (r *round) setState(state string) {
 	if r.result.State == state {
 		return
 	}
 	r.result.State = state
-	d := r.in.Demand
-	upsert(r.ctx, r.in.Attrs, d.Alarm(), d.Scope.String(), state)
+	if state != RoundPlanning && state != RoundActing {
+		d := r.in.Demand
+		upsert(r.ctx, r.in.Attrs, d.Alarm(), d.Scope.String(), state)
+	}
 	r.show()
 }
 
