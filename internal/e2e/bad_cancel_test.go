@@ -36,7 +36,8 @@ func (s *site) slowSends(method string, d time.Duration) {
 
 func TestACancelWhileVMsAreGoingOffFinishesTheCommittedAndSparesTheRest(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(15), withPolicy(func(p *policy.Policy) { p.MaxVMs = 15 }))
+	s := newSite(t, oneCluster(15), withPolicy(func(p *policy.Policy) { p.MaxVMs = 15 }),
+		withSettings(func(set *preempt.Settings) { set.Timing.CancelWait = 20 * time.Second }))
 	s.vc.SetTaskDelay(4 * time.Second) // the committed take longer than the heartbeat timeout after the cancellation
 	s.slowSends("PowerOffVM_Task", 700*time.Millisecond)
 	s.worker()
@@ -108,6 +109,7 @@ func TestACancelWhileNoWorkerLivesClaimsWhatWasSentBefore(t *testing.T) {
 	})
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	<-p.gone
+	time.Sleep(100 * time.Millisecond)
 	// vCenter disables the method while the operation is under way.
 	s.must(s.vc.SetDisabledMethods(slow.Ref, "PowerOffVM_Task"))
 	s.cancel("alarm")
@@ -115,9 +117,7 @@ func TestACancelWhileNoWorkerLivesClaimsWhatWasSentBefore(t *testing.T) {
 	s.worker()
 	res := s.response("alarm")
 	r := s.round(res.RoundID)
-	if s.vc.PowerState(slow.Ref) != "poweredOff" {
-		t.Fatal("the slow power-off was not among those sent: nothing to see")
-	}
+	s.eventually("the slow power-off ends", func() bool { return s.vc.PowerState(slow.Ref) == "poweredOff" })
 	wantOutcome(t, r, slow, preempt.OutcomePoweredOff)
 	s.wantOursExactly(r)
 }

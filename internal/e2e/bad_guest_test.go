@@ -184,7 +184,8 @@ func TestALOWGuestThatAnotherTurnsOffLateIsNotClaimed(t *testing.T) {
 
 func TestALateGuestThatALaterRoundAskedTooIsClaimedByOneAlone(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(1), lateGuests(20*time.Second), withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(100 * time.Millisecond) }))
+	s := newSite(t, oneCluster(1), lateGuests(20*time.Second), withSettings(func(set *preempt.Settings) { set.Timing.Retry = time500 }),
+		withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(100 * time.Millisecond) }))
 	vm := s.vc.TaggedVMs("")[0]
 	s.vc.SetShutdownDelay(4 * time.Second)
 	var second preempt.RoundResult

@@ -122,9 +122,17 @@ func (r *round) treatment() policy.Treatment {
 	return t
 }
 
+// maxPlans bounds how often a round plans. Each new plan stands for an outage; but workers whose clocks
+// disagree would find every plan of one another stale.
+const maxPlans = 100
+
 // carryOut plans and acts, and plans again where vCenter was away for so long that the plan went stale.
 func (r *round) carryOut() error {
-	for stale := true; stale && !r.withdrawn; {
+	for stale, plans := true, 1; stale && !r.withdrawn; plans++ {
+		if plans > maxPlans {
+			r.replanError = fmt.Sprintf("%d plans went stale one after the other: look at the load and the clocks of the workers", maxPlans)
+			break
+		}
 		plan, err := r.plan()
 		if err != nil && len(r.held()) > 0 {
 			r.replanError = cause(err) // what was done already is brought to its end

@@ -78,6 +78,9 @@ func (r *round) verdict() string {
 		return RoundPartial
 	case r.replanError != "":
 		r.result.Reason = "a new plan was due and could not be made: " + r.replanError
+		if ours == 0 {
+			return RoundFailed
+		}
 		return RoundPartial
 	case r.withdrawn:
 		r.result.Reason = "withdrawn before its end"

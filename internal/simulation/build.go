@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -24,6 +25,8 @@ const (
 	datastoresOf = 2 // per cluster
 )
 
+var creating sync.Mutex
+
 // build makes the model: first all that is asked for, and only then the interception of calls.
 func (v *VCenter) build() error {
 	dir, err := os.MkdirTemp("", "simulation-")
@@ -35,7 +38,10 @@ func (v *VCenter) build() error {
 	model.Datacenter = 0
 	model.ServiceContent.About.InstanceUuid = newUUID()
 	v.model = model
-	if err := model.Create(); err != nil {
+	creating.Lock() // the simulator keeps its licenses in a variable of the package
+	err = model.Create()
+	creating.Unlock()
+	if err != nil {
 		return fmt.Errorf("create the simulator's model: %w", err)
 	}
 	v.service = model.Service
