@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 		"", "internal/alarm", "internal/policy", "internal/vcenter", "internal/notify", "internal/ledger", "internal/preempt/contract",
 	},
 	"internal/preempt/contract": {"", "internal/policy"},
-	"internal/cli":              {"", "internal/config", "internal/policy", "internal/preempt/contract", "internal/ledger"},
+	"internal/cli":              {"", "internal/policy", "internal/preempt/contract"},
 	"internal/e2e":              {},
 	"cmd/preemptctl":            {"internal/cli"},
 	"cmd/worker":                {"", "internal/config", "internal/notify", "internal/policy", "internal/preempt", "internal/telemetry", "internal/vcenter"},

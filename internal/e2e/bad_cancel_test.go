@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -29,21 +30,23 @@ func (s *site) cancel(id string) {
 	}
 }
 
-// slowSends lets each call of the method take d.
-func (s *site) slowSends(method string, d time.Duration) {
-	s.vc.Hook(method, func(types.ManagedObjectReference) { time.Sleep(d) })
-}
-
 func TestACancelWhileVMsAreGoingOffFinishesTheCommittedAndSparesTheRest(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(15), withPolicy(func(p *policy.Policy) { p.MaxVMs = 15 }),
 		withSettings(func(set *preempt.Settings) { set.Timing.CancelWait = 20 * time.Second }))
-	s.vc.SetTaskDelay(4 * time.Second) // the committed take longer than the heartbeat timeout after the cancellation
-	s.slowSends("PowerOffVM_Task", 700*time.Millisecond)
+	s.vc.SetTaskDelay(3 * time.Second) // the committed take longer than the heartbeat timeout after the cancellation
+	served := make(chan struct{})
+	serve := sync.OnceFunc(func() { close(served) })
+	t.Cleanup(serve) // or the simulator would wait for it for ever
+	s.vc.Hook("PowerOffVM_Task", func(types.ManagedObjectReference) { <-served })
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	s.eventually("power-offs are sent", func() bool { return s.calls("PowerOffVM_Task") > 0 })
+	s.eventually("power-offs are sent", func() bool { return s.calls("PowerOffVM_Task") >= 5 })
+	round := s.started("alarm")
 	s.cancel("alarm")
+	s.eventually("the round is withdrawn", func() bool { return len(s.under(round).Changes) > 0 })
+	time.Sleep(2 * time.Second) // its step is told with the next answer to a heartbeat
+	serve()
 	res := s.response("alarm")
 	if res.Round == nil || res.WorkflowID != s.id("alarm") {
 		t.Fatalf("the response holds no result: %s", pretty(res))
@@ -68,12 +71,11 @@ func TestACancelWhileVMsAreGoingOffFinishesTheCommittedAndSparesTheRest(t *testi
 func TestACancelDuringTheGracePeriodForcesNobody(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) {
-		p.Criticality.Medium.GracePeriod = policy.Duration(10 * time.Second)
-		p.LateWatch = 0
+		p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute)
+		p.WithdrawWait, p.LateWatch = policy.Duration(3*time.Second), 0
 	}))
 	vms := s.vc.TaggedVMs("")
-	s.vc.SetShutdownDelay(700 * time.Millisecond) // goes off after the cancellation, within withdrawWait
-	for _, vm := range vms[1:] {
+	for _, vm := range vms {
 		s.vc.IgnoreShutdown(vm.Ref)
 	}
 	s.worker()
@@ -81,6 +83,7 @@ func TestACancelDuringTheGracePeriodForcesNobody(t *testing.T) {
 	round := s.started("alarm")
 	s.reaches(round, preempt.RoundWaiting)
 	s.cancel("alarm")
+	s.must(s.guestOff(vms[0].Ref)) // within withdrawWait
 	s.response("alarm")
 	r := s.round(round)
 	wantState(t, r, preempt.RoundWithdrawn, 1)
@@ -126,7 +129,7 @@ func TestACancelWhileNoWorkerLivesClaimsWhatWasSentBefore(t *testing.T) {
 func survives(t *testing.T, o client.StartWorkflowOptions, end func(s *site), status enums.WorkflowExecutionStatus) {
 	t.Helper()
 	s := newSite(t)
-	s.vc.SetTaskDelay(3 * time.Second)
+	s.vc.SetTaskDelay(5 * time.Second)
 	s.worker()
 	o.ID, o.TaskQueue = s.id("alarm"), s.queue
 	_, err := s.c.SignalWithStartWorkflow(t.Context(), o.ID, preemption.SignalChannel,
@@ -160,6 +163,6 @@ func TestARoundOutlivesItsTerminatedIntake(t *testing.T) {
 
 func TestARoundOutlivesItsIntakeThatTimesOut(t *testing.T) {
 	t.Parallel()
-	survives(t, client.StartWorkflowOptions{WorkflowExecutionTimeout: 2 * time.Second}, func(*site) {},
+	survives(t, client.StartWorkflowOptions{WorkflowExecutionTimeout: 3 * time.Second}, func(*site) {},
 		enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT)
 }

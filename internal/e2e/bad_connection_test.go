@@ -185,13 +185,13 @@ func TestAnOutageLongerThanAPowerOffMayTakeLosesNoVM(t *testing.T) {
 
 func TestAfterALongAbsenceThePlanIsMadeAnew(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(14), withSettings(func(set *preempt.Settings) { set.Timing.StalePlan = time.Second }))
+	s := newSite(t, oneCluster(14), withSettings(func(set *preempt.Settings) { set.Timing.StalePlan = 2 * time.Second }))
 	vms := s.vc.TaggedVMs("")
 	oldest := vms[0] // over the limit in the first plan
 	var younger types.ManagedObjectReference
 	r := s.disturbed(func() {
 		s.vc.Outage()
-		time.Sleep(1500 * time.Millisecond)
+		time.Sleep(3 * time.Second)
 		for _, vm := range vms[4:] { // in the first plan, still on
 			if s.vc.PowerState(vm.Ref) == "poweredOn" {
 				younger = vm.Ref
@@ -216,13 +216,13 @@ func TestAfterALongAbsenceThePlanIsMadeAnew(t *testing.T) {
 
 func TestAfterALongAbsenceGuestsThatWereAskedAreNotAskedAgain(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(14), withSettings(func(set *preempt.Settings) { set.Timing.StalePlan = time.Second }),
-		withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(4 * time.Second) }))
-	s.vc.SetShutdownDelay(3 * time.Second)
+	s := newSite(t, oneCluster(14), withSettings(func(set *preempt.Settings) { set.Timing.StalePlan = 2 * time.Second }),
+		withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(10 * time.Second) }))
+	s.vc.SetShutdownDelay(5 * time.Second)
 	s.onCall("ShutdownGuest", 3, func(types.ManagedObjectReference) {
 		go func() {
 			s.vc.Outage()
-			time.Sleep(1500 * time.Millisecond)
+			time.Sleep(3 * time.Second)
 			s.vc.Recover()
 		}()
 		<-time.After(20 * time.Millisecond)

@@ -118,31 +118,34 @@ func TestLOWSparesAGuestThatIgnoresItsShutdown(t *testing.T) {
 	s.wantOursExactly(r)
 }
 
-// late runs a LOW round whose guests take longer than the grace period, and calls then while it looks on.
-func (s *site) late(then func(round string)) preempt.RoundResult {
-	s.t.Helper()
-	s.worker()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityLow))
-	round := s.started("alarm")
-	early := s.reaches(round, preempt.RoundWatching)
-	if early.Count(preempt.OutcomeSpared) == 0 {
-		s.t.Fatalf("nobody was late: %s", pretty(early))
-	}
-	then(round)
-	return s.round(round)
-}
-
+// lateGuests ignore their shutdown for the grace period at least, and are watched on for d.
 func lateGuests(d time.Duration) siteOption {
 	return withPolicy(func(p *policy.Policy) {
 		p.Criticality.Low.GracePeriod, p.LateWatch = policy.Duration(time500), policy.Duration(d)
 	})
 }
 
+// late runs a LOW round on guests that do not go off, until it looks on; it returns the round's id.
+func (s *site) late() string {
+	s.t.Helper()
+	for _, vm := range s.vc.TaggedVMs("") {
+		s.vc.IgnoreShutdown(vm.Ref)
+	}
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityLow))
+	round := s.started("alarm")
+	s.reaches(round, preempt.RoundWatching)
+	return round
+}
+
 func TestALOWGuestThatGoesOffLateByOurShutdownIsReportedAfterAll(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(2), lateGuests(20*time.Second))
-	s.vc.SetShutdownDelay(3 * time.Second)
-	r := s.late(func(string) {})
+	s := newSite(t, oneCluster(2), lateGuests(time.Minute))
+	s.worker()
+	round := s.late()
+	for _, vm := range s.vc.TaggedVMs("") {
+		s.must(s.guestOff(vm.Ref))
+	}
+	r := s.round(round)
 	wantState(t, r, preempt.RoundCompleted, 2)
 	for _, vm := range s.vc.TaggedVMs("") {
 		wantOutcome(t, r, vm, preempt.OutcomeShutDown)
@@ -154,13 +157,13 @@ func TestALOWGuestThatGoesOffLateByOurShutdownIsReportedAfterAll(t *testing.T) {
 func TestALOWGuestThatGoesOffLateWhileNoWorkerLivesIsReportedAfterAll(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(2), impatient, lateGuests(2*time.Second))
-	s.vc.SetShutdownDelay(3 * time.Second)
 	p := s.process()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityLow))
-	round := s.started("alarm")
-	s.reaches(round, preempt.RoundWatching)
+	round := s.late()
 	p.kill()
-	time.Sleep(4 * time.Second) // the look-on is over before anybody could look
+	for _, vm := range s.vc.TaggedVMs("") {
+		s.must(s.guestOff(vm.Ref))
+	}
+	time.Sleep(2500 * time.Millisecond) // the look-on is over before anybody could look
 	s.worker()
 	r := s.round(round)
 	wantState(t, r, preempt.RoundCompleted, 2)
@@ -169,40 +172,35 @@ func TestALOWGuestThatGoesOffLateWhileNoWorkerLivesIsReportedAfterAll(t *testing
 
 func TestALOWGuestThatAnotherTurnsOffLateIsNotClaimed(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(2), lateGuests(2*time.Second))
-	vms := s.vc.TaggedVMs("")
-	for _, vm := range vms {
-		s.vc.IgnoreShutdown(vm.Ref)
-	}
-	r := s.late(func(string) { s.must(s.vc.PowerOffAs(vms[0].Ref, "bob@example.org")) })
-	if len(r.Preempted()) != 0 {
-		t.Errorf("claimed what another did: %s", pretty(r))
-	}
-	wantOutcome(t, r, vms[0], preempt.OutcomeAlreadyOff, "bob")
-	s.wantOursExactly(r, vms[0].Ref)
+	s := newSite(t, oneCluster(1), lateGuests(time.Minute))
+	s.worker()
+	round, vm := s.late(), s.vc.TaggedVMs("")[0]
+	s.must(s.vc.PowerOffAs(vm.Ref, "bob@example.org"))
+	r := s.round(round)
+	wantState(t, r, preempt.RoundCompleted, 0)
+	wantOutcome(t, r, vm, preempt.OutcomeAlreadyOff, "bob")
+	s.wantOursExactly(r, vm.Ref)
 }
 
 func TestALateGuestThatALaterRoundAskedTooIsClaimedByOneAlone(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(1), lateGuests(20*time.Second), withSettings(func(set *preempt.Settings) { set.Timing.Retry = time500 }),
-		withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(100 * time.Millisecond) }))
-	vm := s.vc.TaggedVMs("")[0]
-	s.vc.SetShutdownDelay(4 * time.Second)
-	var second preempt.RoundResult
-	first := s.late(func(string) {
-		s.signal("other", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
-		second = s.round(s.started("other"))
-	})
-	if o := of(t, second, vm); !o.Ours() {
-		t.Errorf("the later round does not claim it: %s", pretty(second))
-	}
+	s := newSite(t, oneCluster(1), lateGuests(time.Minute), withSettings(func(set *preempt.Settings) { set.Timing.Retry = time500 }),
+		withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute) }))
+	s.worker()
+	round, vm := s.late(), s.vc.TaggedVMs("")[0]
+	s.signal("other", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
+	later := s.started("other")
+	s.reaches(later, preempt.RoundWaiting)
+	s.must(s.guestOff(vm.Ref))
+	first, second := s.round(round), s.round(later)
+	wantOutcome(t, second, vm, preempt.OutcomeShutDown)
 	wantOutcome(t, first, vm, preempt.OutcomeAlreadyOff)
 	s.agree(first, second)
 }
 
 func TestAVMThatAnotherTurnsOffDuringTheGracePeriodIsNotClaimed(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute) }))
 	vms := s.vc.TaggedVMs("cluster-a")
 	s.vc.IgnoreShutdown(vms[1].Ref)
 	s.worker()

@@ -48,8 +48,11 @@ func (s *site) started(id string) string {
 func (s *site) under(round string) (r preempt.RoundResult) {
 	s.t.Helper()
 	v, err := s.c.QueryWorkflow(s.t.Context(), round, "", preempt.RoundStateQuery)
-	if err != nil {
-		s.t.Fatal(err)
+	for tries := 1; err != nil; tries++ { // a query that finds no worker in time is asked again
+		if tries == 3 {
+			s.t.Fatal(err)
+		}
+		v, err = s.c.QueryWorkflow(s.t.Context(), round, "", preempt.RoundStateQuery)
 	}
 	if err := v.Get(&r); err != nil {
 		s.t.Fatal(err)
@@ -70,12 +73,12 @@ func (s *site) reaches(round, state string) preempt.RoundResult {
 
 func (s *site) eventually(what string, ok func() bool) {
 	s.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
 			s.t.Fatal("never: " + what)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
@@ -193,6 +196,9 @@ func pretty(v any) string {
 	b, _ := json.MarshalIndent(v, "", " ")
 	return string(b)
 }
+
+// guestOff lets the VM go off by itself, as a guest does that was asked to shut down.
+func (s *site) guestOff(vm types.ManagedObjectReference) error { return s.vc.PowerOffAs(vm, "") }
 
 // calls is how often the SOAP method was called.
 func (s *site) calls(method string) int { return s.vc.Calls()[method] }

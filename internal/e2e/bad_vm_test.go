@@ -82,9 +82,9 @@ func TestAPowerOffTaskThatFailsForEverFailsThatVMAlone(t *testing.T) {
 
 func TestASlowTaskThatFailsIsGivenUpAfterThreeAttempts(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withSettings(func(set *preempt.Settings) { set.Timing.StalePlan = time.Second }))
+	s := newSite(t, withSettings(func(set *preempt.Settings) { set.Timing.StalePlan = 2 * time.Second }))
 	vm := s.vc.TaggedVMs("cluster-a")[1]
-	s.vc.SetTaskDelayFor(vm.Ref, 1200*time.Millisecond) // each attempt outlives the plan's freshness
+	s.vc.SetTaskDelayFor(vm.Ref, 2200*time.Millisecond) // each attempt outlives the plan's freshness
 	s.vc.FailTask(vm.Ref, transient, -1)
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)

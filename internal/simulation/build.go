@@ -25,10 +25,13 @@ const (
 	datastoresOf = 2 // per cluster
 )
 
-var creating sync.Mutex
+// building is held while a model is made: the simulator keeps its licenses in a variable of the package.
+var building sync.Mutex
 
 // build makes the model: first all that is asked for, and only then the interception of calls.
 func (v *VCenter) build() error {
+	building.Lock()
+	defer building.Unlock()
 	dir, err := os.MkdirTemp("", "simulation-")
 	if err != nil {
 		return fmt.Errorf("make a folder for the simulated datastores: %w", err)
@@ -38,10 +41,7 @@ func (v *VCenter) build() error {
 	model.Datacenter = 0
 	model.ServiceContent.About.InstanceUuid = newUUID()
 	v.model = model
-	creating.Lock() // the simulator keeps its licenses in a variable of the package
-	err = model.Create()
-	creating.Unlock()
-	if err != nil {
+	if err := model.Create(); err != nil {
 		return fmt.Errorf("create the simulator's model: %w", err)
 	}
 	v.service = model.Service
