@@ -16,6 +16,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/vmware/govmomi/vim25/types"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
@@ -267,7 +268,7 @@ func (s *site) state(id string) (r preempt.Response) {
 	s.t.Helper()
 	v, err := s.c.QueryWorkflow(s.t.Context(), s.id(id), "", preemption.WorkFlowQueryType)
 	// A query waits for a worker that was killed a moment ago, or for a busy one, and gives up before a test should.
-	for deadline := time.Now().Add(time.Minute); errors.Is(err, context.DeadlineExceeded) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); timedOut(err) && time.Now().Before(deadline); {
 		v, err = s.c.QueryWorkflow(s.t.Context(), s.id(id), "", preemption.WorkFlowQueryType)
 	}
 	if err != nil {
@@ -281,6 +282,11 @@ func (s *site) state(id string) (r preempt.Response) {
 		s.t.Fatalf("current_state is no JSON: %v\n%s", err, text)
 	}
 	return r
+}
+
+func timedOut(err error) bool {
+	var late *serviceerror.DeadlineExceeded
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late)
 }
 
 // until polls the intake until ok says so.
