@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	sdkworker "go.temporal.io/sdk/worker"
@@ -29,6 +30,9 @@ const (
 // stopTime bounds each step of stopping but the worker's own, which has 20 seconds: together they stay
 // under the 30 seconds that Kubernetes grants.
 const stopTime = 4 * time.Second
+
+// gcPercent trades a little processor time, of which a worker uses next to none, for a smaller heap.
+const gcPercent = 40
 
 const usage = `worker runs the preemption workflows: it polls a Temporal task queue and speaks to vCenter.
 
@@ -71,6 +75,7 @@ func (p program) run(ctx context.Context) int {
 	if err != nil {
 		return p.refuse(err)
 	}
+	debug.SetGCPercent(gcPercent)
 	log := telemetry.New(p.stderr, cfg.Log.Format, cfg.Log.Debug)
 	s, err := assemble(cfg, p.build, log)
 	if err != nil {

@@ -141,7 +141,7 @@ func BenchmarkWorkerProcess(b *testing.B) {
 	figures(b, "worker: start to polling", starts)
 	s := newSite(b, withPolicy(func(p *policy.Policy) { p.Cooldown = 0 }))
 	file := filepath.Join(b.TempDir(), "policy.yaml")
-	if err := os.WriteFile(file, []byte("policies: {default: {cooldown: 0s, maxVMs: 10}}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("policies: {default: {cooldown: 0s, maxVMs: 10, repeatWhileRed: false}}\n"), 0o600); err != nil {
 		b.Fatal(err)
 	}
 	cmd := s.workerProcess(path, "PREEMPTION_CONFIG="+file)
