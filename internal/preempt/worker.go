@@ -25,6 +25,7 @@ func NewWorker(c client.Client, a *Activities, o WorkerOptions) worker.Worker {
 		MaxConcurrentActivityTaskPollers:       4,
 		MaxConcurrentWorkflowTaskPollers:       4,
 		MaxConcurrentWorkflowTaskExecutionSize: 200,
+		StickyScheduleToStartTimeout:           2 * time.Second, // how long a killed worker holds up each workflow it had cached
 		OnFatalError:                           o.OnFatal,
 	})
 	Register(w, a)
