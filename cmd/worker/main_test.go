@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,13 +36,31 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func command(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+func command(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, stdout, stderr *output) {
 	t.Helper()
 	cmd = exec.CommandContext(t.Context(), os.Getenv("WORKER_UNDER_TEST"), args...)
 	cmd.Env = append([]string{"HOME=" + t.TempDir()}, env...)
-	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
+	stdout, stderr = &output{}, &output{}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	return cmd, stdout, stderr
+}
+
+// output is what a process has written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // away is a complete environment in which neither Temporal nor vCenter answers.
@@ -97,7 +116,7 @@ func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 					t.Errorf("stderr lacks %q:\n%s", want, stderr)
 				}
 			}
-			if tc.stderr == nil && stderr.Len() > 0 {
+			if tc.stderr == nil && stderr.String() != "" {
 				t.Errorf("stderr: %s", stderr)
 			}
 		})
@@ -134,6 +153,9 @@ func TestAWorkerLivesUnreadyWhileNothingAnswersAndStopsOnASignal(t *testing.T) {
 	}
 	if code, body := await(t, addr, "/healthz"); code != http.StatusOK || body != "ok\n" {
 		t.Errorf("/healthz: %d %s", code, body)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(stderr.String(), "waiting for Temporal") && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
