@@ -191,6 +191,8 @@ func (s *service) serve(ctx context.Context) error {
 		s.log.Warn("vCenter's certificate is not verified: whoever is in between can read the password; for a test only",
 			"reason", "VCENTER_INSECURE=true", "remedy", "set VCENTER_CA_FILE or VCENTER_THUMBPRINT instead")
 	}
+	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // what only the start needed
+	defer settle.Stop()
 	sought := make(chan struct{})
 	go func() {
 		defer close(sought)
