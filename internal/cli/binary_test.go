@@ -8,9 +8,6 @@ import (
 )
 
 func TestTheBinaryStaysSmallAndKnowsItsExitCodes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the program")
-	}
 	binary := build(t)
 	info, err := os.Stat(binary)
 	if err != nil {
