@@ -74,11 +74,8 @@ func (c Criticality) Rank() int {
 	return 0
 }
 
-// Origins of a request: a person is told when it is refused; an alarm's request is deferred instead.
-const (
-	OriginAlarm  = "alarm"
-	OriginPerson = "person"
-)
+// OriginPerson is the origin of a request whose sender is told when it is refused; an alarm's is deferred instead.
+const OriginPerson = "person"
 
 // WorkflowRequest asks for the preemption of the VMs that carry a tag.
 type WorkflowRequest struct {

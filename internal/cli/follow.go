@@ -118,7 +118,7 @@ func verdict(r contract.RoundResult, failEmpty bool) error {
 	reason := r.Reason
 	failed := r.Count(contract.OutcomeFailed)
 	switch r.State {
-	case contract.RoundFailed, contract.RoundPartial, contract.RoundUnfinished:
+	case contract.RoundFailed, contract.RoundPartial:
 		if reason == "" {
 			reason = "the round ended as " + r.State
 		}

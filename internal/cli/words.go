@@ -32,8 +32,6 @@ func reasonWords(reason string) string {
 		return "no VMware Tools run in it, so its power was cut"
 	case contract.ReasonShutWithdrawn:
 		return "still on when the preemption was withdrawn"
-	case contract.ReasonForceWithdrawn:
-		return "it was not forced: the preemption was withdrawn"
 	}
 	return policy.Reason(reason).Explain()
 }

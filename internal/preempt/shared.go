@@ -17,42 +17,40 @@ type (
 
 // The names of the contract, see there.
 const (
-	RoundType            = contract.RoundType
-	RoundStateQuery      = contract.RoundStateQuery
-	PlanType             = contract.PlanType
-	Started              = contract.Started
-	Joined               = contract.Joined
-	Deferred             = contract.Deferred
-	Refused              = contract.Refused
-	Duplicate            = contract.Duplicate
-	Rejected             = contract.Rejected
-	Failed               = contract.Failed
-	RoundPlanning        = contract.RoundPlanning
-	RoundActing          = contract.RoundActing
-	RoundWaiting         = contract.RoundWaiting
-	RoundReporting       = contract.RoundReporting
-	RoundWatching        = contract.RoundWatching
-	RoundCompleted       = contract.RoundCompleted
-	RoundPartial         = contract.RoundPartial
-	RoundFailed          = contract.RoundFailed
-	RoundEmpty           = contract.RoundEmpty
-	RoundWithdrawn       = contract.RoundWithdrawn
-	RoundObserved        = contract.RoundObserved
-	RoundPlanned         = contract.RoundPlanned
-	RoundUnfinished      = contract.RoundUnfinished
-	OutcomePoweredOff    = contract.OutcomePoweredOff
-	OutcomeShutDown      = contract.OutcomeShutDown
-	OutcomeForced        = contract.OutcomeForced
-	OutcomeAlreadyOff    = contract.OutcomeAlreadyOff
-	OutcomeSpared        = contract.OutcomeSpared
-	OutcomeFailed        = contract.OutcomeFailed
-	OutcomeUnattributed  = contract.OutcomeUnattributed
-	ReasonWithdrawn      = contract.ReasonWithdrawn
-	ReasonIgnored        = contract.ReasonIgnored
-	ReasonNoTools        = contract.ReasonNoTools
-	ReasonForcedNoTools  = contract.ReasonForcedNoTools
-	ReasonShutWithdrawn  = contract.ReasonShutWithdrawn
-	ReasonForceWithdrawn = contract.ReasonForceWithdrawn
+	RoundType           = contract.RoundType
+	RoundStateQuery     = contract.RoundStateQuery
+	PlanType            = contract.PlanType
+	Started             = contract.Started
+	Joined              = contract.Joined
+	Deferred            = contract.Deferred
+	Refused             = contract.Refused
+	Duplicate           = contract.Duplicate
+	Rejected            = contract.Rejected
+	Failed              = contract.Failed
+	RoundPlanning       = contract.RoundPlanning
+	RoundActing         = contract.RoundActing
+	RoundWaiting        = contract.RoundWaiting
+	RoundReporting      = contract.RoundReporting
+	RoundWatching       = contract.RoundWatching
+	RoundCompleted      = contract.RoundCompleted
+	RoundPartial        = contract.RoundPartial
+	RoundFailed         = contract.RoundFailed
+	RoundEmpty          = contract.RoundEmpty
+	RoundWithdrawn      = contract.RoundWithdrawn
+	RoundObserved       = contract.RoundObserved
+	RoundPlanned        = contract.RoundPlanned
+	OutcomePoweredOff   = contract.OutcomePoweredOff
+	OutcomeShutDown     = contract.OutcomeShutDown
+	OutcomeForced       = contract.OutcomeForced
+	OutcomeAlreadyOff   = contract.OutcomeAlreadyOff
+	OutcomeSpared       = contract.OutcomeSpared
+	OutcomeFailed       = contract.OutcomeFailed
+	OutcomeUnattributed = contract.OutcomeUnattributed
+	ReasonWithdrawn     = contract.ReasonWithdrawn
+	ReasonIgnored       = contract.ReasonIgnored
+	ReasonNoTools       = contract.ReasonNoTools
+	ReasonForcedNoTools = contract.ReasonForcedNoTools
+	ReasonShutWithdrawn = contract.ReasonShutWithdrawn
 )
 
 // ResultOf returns a round's result from what waiting for it gave, see contract.ResultOf.

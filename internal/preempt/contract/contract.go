@@ -109,19 +109,18 @@ type Response struct {
 
 // The states of a round.
 const (
-	RoundPlanning   = "planning"
-	RoundActing     = "acting"
-	RoundWaiting    = "waiting"   // for guests to shut down
-	RoundReporting  = "reporting" // everything acted on, replies under way
-	RoundWatching   = "watching"  // looks on for guests that ignored their shutdown
-	RoundCompleted  = "completed"
-	RoundPartial    = "partial" // some VMs failed
-	RoundFailed     = "failed"  // nothing could be planned, or every VM failed
-	RoundEmpty      = "empty"   // nothing was eligible
-	RoundWithdrawn  = "withdrawn"
-	RoundObserved   = "observed" // the policy only observes
-	RoundPlanned    = "planned"  // a dry run
-	RoundUnfinished = "unfinished"
+	RoundPlanning  = "planning"
+	RoundActing    = "acting"
+	RoundWaiting   = "waiting"   // for guests to shut down
+	RoundReporting = "reporting" // everything acted on, replies under way
+	RoundWatching  = "watching"  // looks on for guests that ignored their shutdown
+	RoundCompleted = "completed"
+	RoundPartial   = "partial" // some VMs failed
+	RoundFailed    = "failed"  // nothing could be planned, or every VM failed
+	RoundEmpty     = "empty"   // nothing was eligible
+	RoundWithdrawn = "withdrawn"
+	RoundObserved  = "observed" // the policy only observes
+	RoundPlanned   = "planned"  // a dry run
 )
 
 // Outcomes of a target.
@@ -137,12 +136,11 @@ const (
 
 // Reasons of an outcome, besides those of the policy.
 const (
-	ReasonWithdrawn      = "withdrawn"
-	ReasonIgnored        = "guest_ignored_shutdown"
-	ReasonNoTools        = "no_running_tools"
-	ReasonForcedNoTools  = "no_running_tools_forced"
-	ReasonShutWithdrawn  = "still_on_when_withdrawn"
-	ReasonForceWithdrawn = "force_withdrawn"
+	ReasonWithdrawn     = "withdrawn"
+	ReasonIgnored       = "guest_ignored_shutdown"
+	ReasonNoTools       = "no_running_tools"
+	ReasonForcedNoTools = "no_running_tools_forced"
+	ReasonShutWithdrawn = "still_on_when_withdrawn"
 )
 
 // VMOutcome is what became of one target.
