@@ -24,7 +24,13 @@ var arrows = map[string][]string{
 	"internal/ledger":     {"internal/policy"},
 	"internal/notify":     {""},
 	"internal/vcenter":    {"internal/policy"},
-	"internal/config":     {"", "internal/policy"},
+	"internal/config":     {"", "internal/policy", "internal/trigger"},
+	"internal/trigger":    {"", "internal/alarm"},
+	"internal/receiver":   {"internal/alarm", "internal/trigger"},
+	"internal/watch": {
+		"internal/alarm", "internal/trigger", "internal/vcenter", "internal/policy", "internal/watch/contract",
+	},
+	"internal/watch/contract": {},
 	"internal/preempt": {
 		"", "internal/alarm", "internal/policy", "internal/vcenter", "internal/notify", "internal/ledger", "internal/preempt/contract",
 	},
@@ -32,6 +38,7 @@ var arrows = map[string][]string{
 	"internal/cli":              {"", "internal/policy", "internal/preempt/contract"},
 	"internal/e2e":              {},
 	"cmd/preemptctl":            {"internal/cli"},
+	"cmd/kn-go-preemption":      {"internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
 	"cmd/worker":                {"", "internal/config", "internal/notify", "internal/policy", "internal/preempt", "internal/telemetry", "internal/vcenter"},
 	"cmd/standalone": {
 		"", "internal/config", "internal/embedded", "internal/notify", "internal/policy", "internal/preempt",

@@ -116,6 +116,9 @@ type AlarmChange struct {
 	EventKey int64           `json:"eventKey"`          // key of the event in vCenter; 0: unknown
 	Rule     string          `json:"rule,omitempty"`    // the rule that matched
 	Request  json.RawMessage `json:"request,omitempty"` // on a rise: the WorkflowRequest to act on
+	// Criticality is what the rule makes of To, NONE where nothing; empty: yellow is MEDIUM, red HIGH.
+	Criticality Criticality `json:"criticality,omitempty"`
+	Soften      bool        `json:"soften,omitempty"` // on a fall to yellow: go on at the request's criticality
 }
 
 // WorkflowResponse is the answer of the query and the result of the intake workflow.

@@ -73,7 +73,7 @@ func away(more ...string) []string {
 
 func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p.yaml")
-	if err := os.WriteFile(file, []byte("limits:\n  vcenterCalls: 99\nrules: []\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("limits:\n  vcenterCalls: 99\nrules: {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	pem := filepath.Join(t.TempDir(), "ca.pem")
@@ -91,7 +91,7 @@ func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 		"an argument":                     {away(), []string{"start"}, 2, nil, []string{`worker: unexpected argument "start"`}},
 		"no environment":                  {nil, nil, 2, nil, []string{"  - TEMPORAL_URL: not set", "  - TEMPORAL_NAMESPACE: not set", "  - TEMPORAL_TASKQUEUE: not set", "  - VCENTER_URL: not set"}},
 		"a file that is missing":          {away(), []string{"--config", "/no/such.yaml"}, 2, nil, []string{"  - configuration file: open /no/such.yaml: no such file or directory"}},
-		"a bad file by -f":                {away(), []string{"-f", file}, 2, nil, []string{"  - " + file + ":2: limits.vcenterCalls: 99 is not within 1 to 50", "  - " + file + ":3: rules: not supported by this version"}},
+		"a bad file by -f":                {away(), []string{"-f", file}, 2, nil, []string{"  - " + file + ":2: limits.vcenterCalls: 99 is not within 1 to 50", "  - " + file + ":3: rules: wants a list of rules"}},
 		"a bad file by variable":          {away("PREEMPTION_CONFIG=" + file), nil, 2, nil, []string{file + ":2: limits.vcenterCalls"}},
 		"environment and file":            {away("DEBUG=maybe", "PREEMPTION_CONFIG="+file), nil, 2, nil, []string{`  - DEBUG: "maybe"`, file + ":2: "}},
 		"a CA file without a certificate": {away("VCENTER_CA_FILE=" + pem), nil, 2, nil, []string{"VCENTER_CA_FILE must name a PEM file"}},

@@ -1,8 +1,8 @@
 // Package config reads what an operator sets: connections from the environment, behaviour from the one
 // YAML file. It validates everything at once, so that a program starts with settings that hold or names
 // every one that does not. It opens no connection and reads no variable but those it is given. Of ours it
-// imports the root contract and policy; it must not import preempt, vcenter or notify: the programs put
-// those together from the plain values here.
+// imports the root contract, policy and trigger; it must not import preempt, vcenter or notify: the
+// programs put those together from the plain values here.
 package config
 
 import (
@@ -98,10 +98,7 @@ func LoadWorker(env Env, path string) (Worker, error) {
 	if w.Path == "" {
 		w.Path = env.Get("PREEMPTION_CONFIG")
 	}
-	w.Temporal = r.temporal()
-	r.require("TEMPORAL_URL", w.Temporal.Options.HostPort, "the address of Temporal's frontend as host:port, such as temporal-frontend:7233 (TEMPORAL_ADDRESS does too)")
-	r.require("TEMPORAL_NAMESPACE", w.Temporal.Options.Namespace, "the Temporal namespace, such as vsphere-preemption")
-	r.require("TEMPORAL_TASKQUEUE", w.Temporal.TaskQueue, "the Temporal task queue, such as vsphere-preemption")
+	w.Temporal = r.temporalRequired()
 	w.VCenter = r.vcenter()
 	r.require("VCENTER_URL", w.VCenter.URL, "the address of vCenter, such as https://vcenter.example.com/sdk")
 	w.Log = r.log(formatJSON)
@@ -111,6 +108,7 @@ func LoadWorker(env Env, path string) (Worker, error) {
 		r.errs = append(r.errs, split(err)...)
 		w.File = file
 	}
+	w.File.Rules = append(r.environmentRule(w.File, false), w.File.Rules...)
 	return w, errors.Join(r.errs...)
 }
 

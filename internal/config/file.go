@@ -14,6 +14,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
 // Bounds of the file.
@@ -40,6 +41,7 @@ type Limits struct {
 type File struct {
 	Limits   Limits
 	Policies map[string]policy.Policy // holds at least the policy named default
+	Rules    []trigger.Rule
 }
 
 // DefaultFile returns what holds without a file.
@@ -72,12 +74,14 @@ func ParseFile(name string, data []byte) (File, error) {
 	d := decoder{name: name, lines: map[string]int{}}
 	root := d.document(data)
 	f := DefaultFile()
-	var policies *yaml.Node
+	var policies, rules *yaml.Node
 	d.mapping("", root, fields{
 		"limits":   func(key string, n *yaml.Node) { d.limits(key, n, &f.Limits) },
 		"policies": func(_ string, n *yaml.Node) { policies = n },
-	}, "rules")
+		"rules":    func(_ string, n *yaml.Node) { rules = n },
+	})
 	f.Policies = d.policies("policies", policies, f.Limits.NeverTouch)
+	f.Rules = d.rules("rules", rules, f.Policies)
 	return f, d.err()
 }
 

@@ -126,7 +126,7 @@ func TestParseFileNamesLineAndKey(t *testing.T) {
 		"an unknown treatment key":  {"policies: {default: {criticality: {HIGH: {\n force: true}}}}\n", []string{"p.yaml:2: policies.default.criticality.HIGH.force: unknown key; allowed are action, gracePeriod, thenForce"}},
 		"a merge key":               {"policies:\n  a: &a {maxVMs: 1}\n  b:\n    <<: *a\n", []string{"p.yaml:4: policies.b.<<: unknown key"}},
 		"a key with odd characters": {"\"a\\nb\": 1\n", []string{`p.yaml:1: "a\nb": unknown key`}},
-		"rules are for later":       {"\nrules: []\n", []string{"p.yaml:2: rules: not supported by this version; remove it"}},
+		"rules that are no list":    {"\nrules: {}\n", []string{"p.yaml:2: rules: wants a list of rules, not keys with values"}},
 		"all that is for later": {
 			"policies:\n  default:\n    target: {cpu: 75}\n    order: {}\n    protect: {}\n    budgets: []\n    restore: {enabled: false}\n    criticality:\n      HIGH: {notice: 0s, action: powerOff}\n",
 			[]string{

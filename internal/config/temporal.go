@@ -25,6 +25,15 @@ func ReadTemporal(env Env) (Temporal, error) {
 	return t, errors.Join(r.errs...)
 }
 
+// temporalRequired reads how to reach Temporal, for programs without defaults of their own.
+func (r *reader) temporalRequired() Temporal {
+	t := r.temporal()
+	r.require("TEMPORAL_URL", t.Options.HostPort, "the address of Temporal's frontend as host:port, such as temporal-frontend:7233 (TEMPORAL_ADDRESS does too)")
+	r.require("TEMPORAL_NAMESPACE", t.Options.Namespace, "the Temporal namespace, such as vsphere-preemption")
+	r.require("TEMPORAL_TASKQUEUE", t.TaskQueue, "the Temporal task queue, such as vsphere-preemption")
+	return t
+}
+
 func (r *reader) temporal() Temporal {
 	t := Temporal{TaskQueue: r.env.Get("TEMPORAL_TASKQUEUE")}
 	profile, err := envconfig.LoadClientConfigProfile(envconfig.LoadClientConfigProfileOptions{EnvLookup: r.env})

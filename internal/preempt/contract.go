@@ -60,7 +60,8 @@ type RoundInput struct {
 // RoundChange tells a running round of a change of urgency.
 type RoundChange struct {
 	Withdraw    bool                   `json:"withdraw,omitempty"`
-	Criticality preemption.Criticality `json:"criticality,omitempty"` // a raise
+	Soften      bool                   `json:"soften,omitempty"`      // to the lower criticality, for what is not yet acted upon
+	Criticality preemption.Criticality `json:"criticality,omitempty"` // a raise, or what to soften to
 	Reason      string                 `json:"reason"`
 }
 

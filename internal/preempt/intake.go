@@ -38,6 +38,9 @@ func Intake(ctx workflow.Context, in IntakeInput) (Response, error) {
 			continue
 		}
 		it.due()
+		if it.once && it.state.Requests > 0 && it.state.idle() && it.nothingNew() {
+			return it.complete()
+		}
 		woken := it.wait()
 		if !woken && it.state.idle() && it.nothingNew() {
 			return it.complete()
@@ -62,6 +65,7 @@ type intake struct {
 	cancelled func() bool
 	info      *workflow.Info
 	state     IntakeState
+	once      bool
 	inbox     []item
 	shown     string
 
@@ -71,7 +75,7 @@ type intake struct {
 func newIntake(ctx workflow.Context, in IntakeInput) *intake {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	it := &intake{
-		ctx: own, cancelled: func() bool { return ctx.Err() != nil }, info: workflow.GetInfo(ctx), state: in.State,
+		ctx: own, cancelled: func() bool { return ctx.Err() != nil }, info: workflow.GetInfo(ctx), state: in.State, once: in.Once,
 		requests: workflow.GetSignalChannel(ctx, preemption.SignalChannel),
 		alarms:   workflow.GetSignalChannel(ctx, preemption.AlarmSignal),
 		rounds:   workflow.GetSignalChannel(ctx, RoundDoneSignal),
@@ -259,7 +263,7 @@ func (it *intake) roll(ctx workflow.Context) error {
 	for it.inboxBytes() > maxBatchBytes {
 		it.process() // too much to carry: look at some of it first
 	}
-	in := IntakeInput{}
+	in := IntakeInput{Once: it.once}
 	for _, i := range it.inbox {
 		if i.done != nil {
 			*i.decided, *i.done = Decision{Verdict: Failed, Reason: "the intake is starting a new run: ask again"}, true

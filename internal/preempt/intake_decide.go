@@ -23,6 +23,9 @@ func (it *intake) decide(d Decoded) Decision {
 	}
 	it.state.Requests++
 	rank := colourCriticality(d.Change.To).Rank()
+	if d.Change.Criticality != "" {
+		rank = d.Change.Criticality.Rank()
+	}
 	if d.Demand != nil {
 		rank = d.Demand.Criticality.Rank()
 	}
@@ -37,6 +40,9 @@ func (it *intake) decide(d Decoded) Decision {
 		delete(it.state.Fruitless, scope)
 		return it.demand(demand, 0)
 	case ShiftFall:
+		if d.Change.Soften && d.Demand != nil {
+			return it.soften(it.named(*d.Demand), scope)
+		}
 		return it.fall(scope, fmt.Sprintf("alarm %s fell to %s on %s", d.Change.Alarm, d.Change.To, d.Change.Entity))
 	case ShiftGray:
 		return Decision{Verdict: Deferred, Reason: "the alarm's state is unknown: everything holds"}
@@ -124,6 +130,26 @@ func (it *intake) fall(scope, reason string) Decision {
 	}
 	it.signal(active.RoundID, RoundChange{Withdraw: true, Reason: reason})
 	return Decision{Verdict: Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn"}
+}
+
+// soften goes on at the lower criticality of the demand: what waits, what stands, and what the round under
+// way has not yet acted upon.
+func (it *intake) soften(d Demand, scope string) Decision {
+	if _, ok := it.state.Standing[scope]; ok {
+		it.state.Standing[scope] = d
+	}
+	reason := fmt.Sprintf("alarm %s fell to %s: going on at %s", d.Change.Alarm, d.Change.To, d.Criticality)
+	if w := it.state.deferral(scope); w != nil && !w.Demand.Person {
+		w.Demand.Criticality = d.Criticality
+	}
+	active, ok := it.state.Active[scope]
+	if !ok {
+		return Decision{Verdict: Duplicate, Reason: reason + "; nothing was under way"}
+	}
+	it.signal(active.RoundID, RoundChange{Soften: true, Criticality: d.Criticality, Reason: reason})
+	active.Rank = min(active.Rank, d.Criticality.Rank())
+	it.state.Active[scope] = active
+	return Decision{Verdict: Joined, RoundID: active.RoundID, Reason: reason}
 }
 
 // start asks the ledger and starts the round.

@@ -14,7 +14,8 @@ import (
 // IntakeInput carries an intake's state into its next run. Clients start the intake without it.
 type IntakeInput struct {
 	State   IntakeState `json:"state"`
-	Pending []Message   `json:"pending,omitempty"` // reached the last run, not yet looked at
+	Pending []Message   `json:"pending,omitempty"` // reached the last run, or came with the start; not yet looked at
+	Once    bool        `json:"once,omitempty"`    // complete as soon as nothing is left to do, as a schedule's run does
 }
 
 // IntakeState is all that an intake remembers across continue-as-new.

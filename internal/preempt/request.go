@@ -230,7 +230,10 @@ func (a *Activities) decodeAlarm(raw []byte) (Decoded, error) {
 	default:
 		return Decoded{}, fmt.Errorf("the change of alarm %q has colour %q: want gray, green, yellow or red", clip(c.Alarm), clip(c.To))
 	}
-	change := &Change{Alarm: c.Alarm, Entity: c.Entity, Scope: c.Scope, To: c.To, Time: c.Time.UTC(), EventKey: c.EventKey}
+	change := &Change{
+		Alarm: c.Alarm, Entity: c.Entity, Scope: c.Scope, To: c.To, Time: c.Time.UTC(), EventKey: c.EventKey,
+		Criticality: c.Criticality, Soften: c.Soften,
+	}
 	out := Decoded{Change: change, From: c.From}
 	if len(c.Request) == 0 {
 		return out, nil

@@ -69,9 +69,12 @@ func (r *round) listen(ctx workflow.Context) {
 		if !ch.Receive(ctx, &c) {
 			return
 		}
-		if c.Withdraw {
+		switch {
+		case c.Withdraw:
 			r.withdraw(c.Reason)
-		} else {
+		case c.Soften:
+			r.soften(c)
+		default:
 			r.raise(c)
 		}
 	}
@@ -103,6 +106,16 @@ func (r *round) raise(c RoundChange) {
 	if r.result.State == RoundWaiting {
 		r.cutShort()
 	}
+}
+
+// soften lowers the criticality for what is not yet acted upon; guests that were asked to shut down keep
+// their deadline where the milder criticality has one.
+func (r *round) soften(c RoundChange) {
+	if c.Criticality.Rank() == 0 || c.Criticality.Rank() >= r.criticality.Rank() || r.withdrawn {
+		return
+	}
+	r.criticality = c.Criticality
+	r.note("softened: " + c.Reason)
 }
 
 func (r *round) note(text string) {

@@ -22,6 +22,18 @@ const (
 	PlanType = "PreemptionPlan"
 )
 
+// ScheduledInput is the input of an intake that a schedule starts: it holds one request and completes as
+// soon as that is dealt with. The request names no event and no id, for each run is a request of its own.
+func ScheduledInput(r preemption.WorkflowRequest) (json.RawMessage, error) {
+	type message struct {
+		JSON preemption.WorkflowRequest `json:"json"`
+	}
+	return json.Marshal(struct {
+		Pending []message `json:"pending"`
+		Once    bool      `json:"once"`
+	}{[]message{{r}}, true})
+}
+
 // Demand is a validated request: what the intake acts on.
 type Demand struct {
 	RequestID   string                 `json:"requestID"`
@@ -56,6 +68,9 @@ type Change struct {
 	To       string    `json:"to"`
 	Time     time.Time `json:"time"`
 	EventKey int64     `json:"eventKey,omitempty"`
+	// Criticality is what the rule makes of To, NONE where nothing; empty: yellow is MEDIUM, red HIGH.
+	Criticality preemption.Criticality `json:"criticality,omitempty"`
+	Soften      bool                   `json:"soften,omitempty"` // a fall after which to go on, more mildly
 }
 
 // Rejection is a request that was not taken, and why.

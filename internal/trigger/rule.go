@@ -1,0 +1,249 @@
+// Package trigger decides what an event starts: its rules turn a decoded vSphere event into one message to
+// a Temporal workflow, the same message however often and in whatever order the event arrives. It is the
+// only code that starts work from events. Of ours it imports the root contract and alarm; it must not
+// import the receiver, the watch or anything that speaks to vCenter.
+package trigger
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+)
+
+// ErrRefused marks an event that matches a rule and can never be acted upon, however often it is sent.
+var ErrRefused = errors.New("refused")
+
+// Incoming is one event that reached us.
+type Incoming struct {
+	Event      alarm.Event
+	CloudEvent json.RawMessage // the event as it came, as a structured CloudEvent
+}
+
+// Rule says what to do about the events that it matches.
+type Rule struct {
+	// Alarm is the name of the alarm, a glob over it, or the alarm's MoRef (alarm-123). Empty for a rule
+	// on a class of events other than alarms.
+	Alarm string
+	// Class is the class of events, where the rule is not on an alarm.
+	Class  string
+	Action Action
+}
+
+// Action says what a rule does about an event that it matches.
+type Action interface {
+	// Order returns what to tell Temporal. Its error wraps ErrRefused; ok is false where there is nothing
+	// to be done, for the reason given.
+	Order(in Incoming, rule string) (order Order, reason string, ok bool, err error)
+}
+
+// Order is one signal to a workflow, which is started if it does not run.
+type Order struct {
+	WorkflowID   string
+	WorkflowType string
+	Signal       string
+	Payload      any
+	What         string // for people: "MEDIUM preemption", "fall to green"
+}
+
+// Name is how results and workflows refer to the rule.
+func (r Rule) Name() string {
+	if r.Alarm != "" {
+		return r.Alarm
+	}
+	return r.Class
+}
+
+// Matches tells whether the rule is on the event.
+func (r Rule) Matches(e alarm.Event) bool {
+	if r.Alarm == "" {
+		return r.Class != "" && r.Class == e.Class
+	}
+	if e.Class != alarm.ClassAlarm {
+		return false
+	}
+	return r.Alarm == e.Alarm.Name || (r.Alarm == e.Alarm.Ref.Value && r.Alarm != "") || glob(r.Alarm, e.Alarm.Name)
+}
+
+// CheckPattern tells what is wrong with the name, glob or MoRef of an alarm.
+func CheckPattern(pattern string) error {
+	switch {
+	case strings.TrimSpace(pattern) == "":
+		return errors.New("it is empty: write the alarm's name, a glob over it, or its MoRef such as alarm-123")
+	case len(pattern) > maxName:
+		return fmt.Errorf("it is %d bytes long: at most %d are taken", len(pattern), maxName)
+	}
+	if _, err := path.Match(pattern, ""); err != nil {
+		return fmt.Errorf("%q is no name pattern; use * ? and [a-z], with \\ before a literal one", pattern)
+	}
+	return nil
+}
+
+const maxName = 255
+
+// glob matches a name as path.Match does, but that a slash is a letter like any other.
+func glob(pattern, name string) bool {
+	const letter = "\x01"
+	ok, err := path.Match(strings.ReplaceAll(pattern, "/", letter), strings.ReplaceAll(name, "/", letter))
+	return ok && err == nil
+}
+
+// Classes lists the classes of events that the rules are on.
+func Classes(rules []Rule) []string {
+	var classes []string
+	seen := map[string]bool{}
+	for _, r := range rules {
+		class := r.Class
+		if r.Alarm != "" {
+			class = alarm.ClassAlarm
+		}
+		if !seen[class] {
+			seen[class] = true
+			classes = append(classes, class)
+		}
+	}
+	return classes
+}
+
+// The ways of a rule with a fall from red to yellow.
+const (
+	OnFallCancel = "cancel" // what is not committed is spared
+	OnFallSoften = "soften" // what goes on goes on at yellow's criticality
+)
+
+// The scopes of a preemption, as a policy names them.
+const (
+	scopeHost = "host"
+	scopeAll  = "all"
+)
+
+// None stands for a colour at which a rule does nothing.
+const None = preemption.Criticality("NONE")
+
+// ParseColour reads what a colour means: a criticality in any case, or none.
+func ParseColour(s string) (preemption.Criticality, error) {
+	if strings.EqualFold(strings.TrimSpace(s), string(None)) {
+		return None, nil
+	}
+	c, err := preemption.ParseCriticality(s)
+	if err != nil {
+		return "", fmt.Errorf("%q is not one of HIGH, MEDIUM, LOW, NONE", s)
+	}
+	return c, nil
+}
+
+// Preempt is the action that preempts VMs while an alarm is up.
+type Preempt struct {
+	Tag     string
+	Policy  string                 // name; "" for the default
+	Scope   string                 // of the policy: cluster, host or all; "" is cluster
+	ReplyTo string                 // URL for the CloudEvent reply; "" for none
+	OnFall  string                 // OnFallCancel or OnFallSoften; "" is cancel
+	Yellow  preemption.Criticality // "" is MEDIUM
+	Red     preemption.Criticality // "" is HIGH
+}
+
+// Criticality is what a colour means: None for green and gray, and where the rule says so.
+func (p Preempt) Criticality(colour string) preemption.Criticality {
+	c := None
+	switch {
+	case colour == alarm.Yellow:
+		c = preemption.CriticalityMedium
+		if p.Yellow != "" {
+			c = p.Yellow
+		}
+	case colour == alarm.Red:
+		c = preemption.CriticalityHigh
+		if p.Red != "" {
+			c = p.Red
+		}
+	}
+	return c
+}
+
+// Order tells the intake of alarm and scope what changed. Falls are told even where nothing is known to be
+// under way: an intake that has seen the green knows a late red for what it is.
+func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
+	al := in.Event.Alarm
+	if al.Name == "" || al.Entity.Zero() {
+		return Order{}, "", false, fmt.Errorf("%w: the event names no alarm or no entity", ErrRefused)
+	}
+	scope, err := p.scope(al)
+	if err != nil {
+		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	crit := p.Criticality(al.To)
+	change := preemption.AlarmChange{
+		Alarm: al.Name, Entity: al.Entity.Ref(), Scope: scope.Ref(), From: al.From, To: al.To,
+		Time: al.Time.UTC(), EventKey: al.EventKey, Rule: rule, Criticality: crit,
+	}
+	if change.Time.IsZero() {
+		change.Time = time.Now().UTC()
+	}
+	order := Order{
+		WorkflowID: WorkflowID(al.Name, scope), WorkflowType: preemption.WorkflowName, Signal: preemption.AlarmSignal,
+	}
+	fell := alarm.Rank(al.To) < alarm.Rank(al.From)
+	change.Soften = fell && crit != None && p.OnFall == OnFallSoften
+	switch {
+	case crit != None && (!fell || change.Soften):
+		if change.Request, err = p.request(in, crit); err != nil {
+			return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		order.What = string(crit) + " preemption"
+	case crit == None && al.To == alarm.Yellow && !fell:
+		return Order{}, "the rule does nothing at " + al.To, false, nil
+	default:
+		order.What = "fall to " + al.To
+		if al.To == alarm.Gray {
+			order.What = "state unknown"
+		}
+	}
+	order.Payload = change
+	return order, "", true, nil
+}
+
+// scope is the contended object by the policy's scope, zero for everything.
+func (p Preempt) scope(al alarm.Alarm) (alarm.Object, error) {
+	switch p.Scope {
+	case scopeAll:
+		return alarm.Object{}, nil
+	case scopeHost:
+		host := al.Host
+		if al.Entity.Type == "HostSystem" {
+			host = al.Entity
+		}
+		if host.Zero() {
+			return alarm.Object{}, fmt.Errorf("the policy works by host, and the event of alarm %q names none", al.Name)
+		}
+		return host, nil
+	}
+	scope := al.Scope()
+	if scope.Zero() {
+		return scope, fmt.Errorf("the event of alarm %q names neither a cluster nor a host to work on; a policy with scope: all would work on everything", al.Name)
+	}
+	return scope, nil
+}
+
+func (p Preempt) request(in Incoming, crit preemption.Criticality) (json.RawMessage, error) {
+	e, err := preemption.ParseEvent(in.CloudEvent)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(preemption.WorkflowRequest{
+		Tag: p.Tag, Criticality: crit, Event: e, ReplyTo: p.ReplyTo, Policy: p.Policy,
+	})
+}
+
+// WorkflowID is the id of the intake that an alarm in a scope has: <alarm>@<scope MoRef>.
+func WorkflowID(name string, scope alarm.Object) string {
+	if scope.Zero() {
+		return name + "@all"
+	}
+	return name + "@" + scope.Value
+}
