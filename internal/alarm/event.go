@@ -1,0 +1,159 @@
+package alarm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// The classes of vSphere events that rules act upon.
+const (
+	ClassAlarm      = "AlarmStatusChangedEvent"
+	ClassPoweredOff = "VmPoweredOffEvent"
+	ClassPoweredOn  = "VmPoweredOnEvent"
+)
+
+// ErrOther tells that an event is of a class that no rule acts upon.
+var ErrOther = errors.New("not an event of a class that rules act upon")
+
+// Message is an event as it arrived: the attributes of its CloudEvent that matter here, and its data.
+type Message struct {
+	Type       string
+	Subject    string
+	Source     string
+	EventClass string    // extension eventclass
+	Time       time.Time // of the CloudEvent; stands in where the data tells no time
+	MediaType  string    // of Data; "" counts as JSON
+	Data       []byte
+}
+
+// Event is a decoded event of one of the classes.
+type Event struct {
+	Class string
+	Alarm Alarm // of ClassAlarm
+	Power Power // of ClassPoweredOff and ClassPoweredOn
+}
+
+// Power is a VM's change of power state.
+type Power struct {
+	VM       Object
+	Host     Object
+	Cluster  Object // the compute resource
+	On       bool
+	User     string // who did it; "" for the guest itself
+	VCenter  string // the event's source
+	EventKey int64  // 0: unknown
+	Time     time.Time
+}
+
+// routerType is the type that the VMware Event Router gives to every event.
+const routerType = "com.vmware.event.router/event"
+
+// Class returns the vSphere class that an event's envelope claims, or "" where it claims none. It looks at
+// the attributes only, so that passing over what no rule acts upon costs next to nothing. Names count as
+// whole segments between dots: DrsVmPoweredOnEvent is not VmPoweredOnEvent. Producers put the class so:
+//
+//   - VMware Event Router: the subject, beside the type com.vmware.event.router/event;
+//   - VSphereSource and vsphere-event-streaming: a segment of the type, as in com.vmware.vsphere.<Class>.v0
+//     (their eventclass is only the kind, as in "event" or "eventex", but may be the class elsewhere);
+//   - vsphere-alarm-server: as in the event it enriched, with a suffix of the operator's choice behind the type.
+//     It drops the subject, so the router's type with a suffix and no subject claims an alarm event;
+//   - hand-made events: the type is the class;
+//   - OpenFaaS vcenter-connector and VEBA 0.1-0.2: a topic, as in alarm.status.changed.
+func Class(m Message) string {
+	if suffix, ok := strings.CutPrefix(m.Type, routerType); ok && (suffix == "" || suffix[0] == '.') {
+		if m.Subject == "" && suffix != "" {
+			return ClassAlarm
+		}
+		return classOf(m.Subject)
+	}
+	for segment := range strings.SplitSeq(m.Type, ".") {
+		if actedUpon(segment) {
+			return segment
+		}
+	}
+	if rest, ok := strings.CutPrefix(strings.TrimPrefix(m.Type, "com."), "vmware.vsphere."); ok {
+		class, _, _ := strings.Cut(rest, ".v0")
+		return class
+	}
+	for _, name := range [...]string{classOf(m.Type), m.EventClass, classOf(m.Subject)} {
+		if actedUpon(name) {
+			return name
+		}
+	}
+	if strings.HasSuffix(m.EventClass, "Event") {
+		return m.EventClass
+	}
+	return ""
+}
+
+// classOf turns the topic of the OpenFaaS vcenter-connector into the class; every other name stays.
+func classOf(name string) string {
+	switch name {
+	case "alarm.status.changed":
+		return ClassAlarm
+	case "vm.powered.off":
+		return ClassPoweredOff
+	case "vm.powered.on":
+		return ClassPoweredOn
+	}
+	return name
+}
+
+func actedUpon(class string) bool {
+	return class == ClassAlarm || class == ClassPoweredOff || class == ClassPoweredOn
+}
+
+// Decode reads an event of one of the classes from JSON or XML. What the data plainly is decides between the
+// two, whatever its media type says; a JSON string that holds either is unwrapped once. The error is
+// ErrOther, with the class where that is known, for every other class, whose data is not looked at; for what claims
+// to be of a class and is not, it names what is wrong, and the field.
+func Decode(m Message) (Event, error) {
+	class := Class(m)
+	if !actedUpon(class) {
+		return Event{}, other(m, class)
+	}
+	p, err := read(m)
+	if err != nil {
+		return Event{}, fmt.Errorf("decode %s: %w", class, err)
+	}
+	if p.predatesVEBA03() {
+		return Event{}, errBeforeVEBA03
+	}
+	if err := p.check(class, m.Source); err != nil {
+		return Event{}, err
+	}
+	if class != ClassAlarm {
+		return Event{Class: class, Power: p.power(m, class)}, p.checkPower(class)
+	}
+	if m.Subject == "" && strings.HasPrefix(m.Type, routerType) && p.From == "" && p.To == "" {
+		return Event{}, fmt.Errorf("%w: an alarm event that changes no colour", ErrOther)
+	}
+	return Event{Class: class, Alarm: p.alarm(m)}, p.checkAlarm()
+}
+
+// other tells that an event is of no class that rules act upon. Without any attribute to go by, it looks
+// whether this is a payload of the time before CloudEvents.
+func other(m Message, class string) error {
+	if class != "" {
+		return fmt.Errorf("%w: %s", ErrOther, clip(class))
+	}
+	if m.Type != "" {
+		return fmt.Errorf("%w: type %q", ErrOther, clip(m.Type))
+	}
+	if m.Subject == "" && m.EventClass == "" {
+		if p, err := read(m); err == nil && p.predatesVEBA03() {
+			return errBeforeVEBA03
+		}
+	}
+	return fmt.Errorf("%w: the CloudEvent has no type", ErrOther)
+}
+
+// clip shortens untrusted text for messages.
+func clip(s string) string {
+	if len(s) > 80 {
+		return strings.ToValidUTF8(s[:80], "") + "…"
+	}
+	return s
+}
