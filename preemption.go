@@ -119,6 +119,8 @@ type AlarmChange struct {
 	// Criticality is what the rule makes of To, NONE where nothing; empty: yellow is MEDIUM, red HIGH.
 	Criticality Criticality `json:"criticality,omitempty"`
 	Soften      bool        `json:"soften,omitempty"` // on a fall to yellow: go on at the request's criticality
+	// TaskQueue names the task queue, and so the vCenter, that the change is of; see WorkflowRequest.
+	TaskQueue string `json:"taskQueue,omitempty"`
 }
 
 // WorkflowResponse is the answer of the query and the result of the intake workflow.

@@ -3,9 +3,8 @@
 package alarm
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -20,9 +19,6 @@ const (
 
 // MaxBytes bounds an event: nothing larger is read.
 const MaxBytes = 1 << 20
-
-// ErrNotAlarm tells that an event is not an AlarmStatusChangedEvent at all.
-var ErrNotAlarm = errors.New("not an AlarmStatusChangedEvent")
 
 // Object is a vSphere object as an event names it.
 type Object struct {
@@ -79,12 +75,31 @@ func rank(colour string) int {
 	return 0
 }
 
-// Key identifies the change for deduplication: vCenter and event key, or "" where the event has no key.
+// Key identifies the change for deduplication: the vCenter's host and the event key, or "" where the event has
+// no key. The CloudEvent's id has no part in it: event routers draw a new one for every delivery.
 func (a Alarm) Key() string {
 	if a.EventKey <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s#%d", a.VCenter, a.EventKey)
+	return vcenterHost(a.VCenter) + "#" + strconv.FormatInt(a.EventKey, 10)
+}
+
+// vcenterHost reduces the source of an event to the vCenter's host, in lower case and with its port unless that
+// is the default, since routers write the same vCenter as https://host/sdk, https://host:443/sdk and host.
+func vcenterHost(source string) string {
+	s := source
+	if !strings.Contains(s, "://") {
+		s = "https://" + strings.TrimPrefix(s, "//")
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" {
+		return source
+	}
+	host, port := strings.ToLower(u.Host), u.Port()
+	if port == "443" && u.Scheme == "https" || port == "80" && u.Scheme == "http" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return host
 }
 
 // Scope is the contended object: the cluster, or the host where there is no cluster; zero for neither.
@@ -96,57 +111,4 @@ func (a Alarm) Scope() Object {
 		return a.Entity
 	}
 	return a.Host
-}
-
-type envelope struct {
-	Type       string          `json:"type"`
-	Subject    string          `json:"subject"`
-	Source     string          `json:"source"`
-	EventClass string          `json:"eventclass"`
-	Data       json.RawMessage `json:"data"`
-}
-
-// isAlarm tells by subject, class or type whether the envelope claims to hold an alarm event.
-func (e envelope) isAlarm() bool {
-	const class = "AlarmStatusChangedEvent"
-	return e.Subject == class || e.EventClass == class || strings.Contains(e.Type, class)
-}
-
-// FromCloudEvent decodes a structured CloudEvent in JSON. It returns ErrNotAlarm for another event, and
-// a precise error for one that claims to be an alarm event and is not.
-func FromCloudEvent(raw []byte) (Alarm, error) {
-	if len(raw) > MaxBytes {
-		return Alarm{}, fmt.Errorf("event of %d bytes: at most %d are read", len(raw), MaxBytes)
-	}
-	var e envelope
-	if err := json.Unmarshal(raw, &e); err != nil {
-		return Alarm{}, fmt.Errorf("decode CloudEvent: %w", err)
-	}
-	if !e.isAlarm() {
-		return Alarm{}, ErrNotAlarm
-	}
-	var d data
-	if err := json.Unmarshal(e.Data, &d); err != nil {
-		return Alarm{}, fmt.Errorf("decode AlarmStatusChangedEvent: %w", err)
-	}
-	a := d.alarm()
-	a.VCenter = e.Source
-	return a, a.validate()
-}
-
-func (a Alarm) validate() error {
-	if a.Name == "" {
-		return errors.New("the AlarmStatusChangedEvent names no alarm (field Alarm.Name)")
-	}
-	if a.Entity.Zero() {
-		return fmt.Errorf("the AlarmStatusChangedEvent of alarm %q names no entity (field Entity.Entity)", a.Name)
-	}
-	for field, colour := range map[string]string{"From": a.From, "To": a.To} {
-		switch colour {
-		case Gray, Green, Yellow, Red:
-		default:
-			return fmt.Errorf("the AlarmStatusChangedEvent of alarm %q has %s %q: want gray, green, yellow or red", a.Name, field, colour)
-		}
-	}
-	return nil
 }

@@ -118,19 +118,22 @@ func Decode(m Message) (Event, error) {
 	if err != nil {
 		return Event{}, fmt.Errorf("decode %s: %w", class, err)
 	}
-	if p.predatesVEBA03() {
-		return Event{}, errBeforeVEBA03
-	}
 	if err := p.check(class, m.Source); err != nil {
 		return Event{}, err
 	}
 	if class != ClassAlarm {
-		return Event{Class: class, Power: p.power(m, class)}, p.checkPower(class)
+		if err := p.checkPower(class); err != nil {
+			return Event{}, err
+		}
+		return Event{Class: class, Power: p.power(m, class)}, nil
 	}
 	if m.Subject == "" && strings.HasPrefix(m.Type, routerType) && p.From == "" && p.To == "" {
 		return Event{}, fmt.Errorf("%w: an alarm event that changes no colour", ErrOther)
 	}
-	return Event{Class: class, Alarm: p.alarm(m)}, p.checkAlarm()
+	if err := p.checkAlarm(); err != nil {
+		return Event{}, err
+	}
+	return Event{Class: class, Alarm: p.alarm(m)}, nil
 }
 
 // other tells that an event is of no class that rules act upon. Without any attribute to go by, it looks
@@ -143,8 +146,8 @@ func other(m Message, class string) error {
 		return fmt.Errorf("%w: type %q", ErrOther, clip(m.Type))
 	}
 	if m.Subject == "" && m.EventClass == "" {
-		if p, err := read(m); err == nil && p.predatesVEBA03() {
-			return errBeforeVEBA03
+		if _, err := read(m); errors.Is(err, errBeforeVEBA03) {
+			return err
 		}
 	}
 	return fmt.Errorf("%w: the CloudEvent has no type", ErrOther)

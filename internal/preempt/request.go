@@ -119,8 +119,7 @@ func (a *Activities) demand(w wireRequest) (Demand, error) {
 		errs = append(errs, fmt.Errorf("criticality %s is above %s, the most this worker takes (limits.maxCriticality)", crit, limit))
 	}
 	if w.TaskQueue != "" && w.TaskQueue != a.TaskQueue {
-		errs = append(errs, fmt.Errorf("the request is meant for task queue %q, and workflow and worker are of %q: give it another workflow id",
-			clip(w.TaskQueue), a.TaskQueue))
+		errs = append(errs, a.otherQueue(w.TaskQueue))
 	}
 	if len(w.ID) > maxID {
 		errs = append(errs, fmt.Errorf("id is %d bytes long: at most %d are taken", len(w.ID), maxID))
@@ -140,6 +139,11 @@ func (a *Activities) demand(w wireRequest) (Demand, error) {
 		Tag: tag, Criticality: crit, ReplyTo: w.ReplyTo, Event: w.Event, Policy: p, PolicyName: name, PolicyHash: p.Hash(),
 		Person: w.Origin == preemption.OriginPerson,
 	}, errors.Join(errs...)
+}
+
+func (a *Activities) otherQueue(queue string) error {
+	return fmt.Errorf("the request is meant for task queue %q, and workflow and worker are of %q: give it another workflow id, or each vCenter a namespace of its own",
+		clip(queue), a.TaskQueue)
 }
 
 func checkReply(reply string) error {
@@ -170,8 +174,8 @@ func scopeFromEvent(d *Demand, out *Decoded, w wireRequest) error {
 		return err
 	}
 	d.Change = changeOf(al)
-	if key := al.Key(); key != "" {
-		d.RequestID = key
+	if key := al.Key(); key != "" { // with the time, for the keys of a vCenter set up anew begin again
+		d.RequestID = key + "@" + al.Time.UTC().Format(time.RFC3339)
 	}
 	switch scope := al.Scope(); d.Policy.Scope {
 	case policy.ScopeAll:
@@ -229,6 +233,9 @@ func (a *Activities) decodeAlarm(raw []byte) (Decoded, error) {
 	case alarm.Gray, alarm.Green, alarm.Yellow, alarm.Red:
 	default:
 		return Decoded{}, fmt.Errorf("the change of alarm %q has colour %q: want gray, green, yellow or red", clip(c.Alarm), clip(c.To))
+	}
+	if c.TaskQueue != "" && c.TaskQueue != a.TaskQueue {
+		return Decoded{}, a.otherQueue(c.TaskQueue)
 	}
 	change := &Change{
 		Alarm: c.Alarm, Entity: c.Entity, Scope: c.Scope, To: c.To, Time: c.Time.UTC(), EventKey: c.EventKey,

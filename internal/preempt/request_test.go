@@ -34,7 +34,7 @@ func TestADocumentedRequestBecomesADemandForItsCluster(t *testing.T) {
 	if d.Demand.Scope != want || d.Demand.ScopeName != "cls" || d.Demand.Alarm() != "cluster-cpu-above-80" || d.Demand.Person {
 		t.Errorf("%+v", d.Demand)
 	}
-	if d.Demand.RequestID != "https://10.161.164.224/sdk#15227" || d.Demand.EventID != "d65a8ad1-7d3c-4f72-ace4-e3f2883c4475" {
+	if d.Demand.RequestID != "10.161.164.224#15227@2021-11-05T13:13:49Z" || d.Demand.EventID != "d65a8ad1-7d3c-4f72-ace4-e3f2883c4475" {
 		t.Errorf("ids %q, %q: vCenter's event key tells a redelivery", d.Demand.RequestID, d.Demand.EventID)
 	}
 	if d.Change == nil || d.Change.Entity != "HostSystem:host-21" || d.From != "green" {

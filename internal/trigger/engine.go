@@ -62,6 +62,7 @@ func (e *Engine) Handle(ctx context.Context, in Incoming) (Result, error) {
 	if !ok {
 		return Result{Verdict: Ignored, Reason: "no rule is on " + subject(in.Event)}, nil
 	}
+	in.TaskQueue = e.TaskQueue
 	res := Result{Verdict: Ignored, Rule: rule.Name()}
 	order, reason, ok, err := rule.Action.Order(in, rule.Name())
 	if err != nil {

@@ -23,6 +23,7 @@ var ErrRefused = errors.New("refused")
 type Incoming struct {
 	Event      alarm.Event
 	CloudEvent json.RawMessage // the event as it came, as a structured CloudEvent
+	TaskQueue  string          // of the workers that work for the event's vCenter; set by the Engine
 }
 
 // Rule says what to do about the events that it matches.
@@ -180,7 +181,7 @@ func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
 	crit := p.Criticality(al.To)
 	change := preemption.AlarmChange{
 		Alarm: al.Name, Entity: al.Entity.Ref(), Scope: scope.Ref(), From: al.From, To: al.To,
-		Time: al.Time.UTC(), EventKey: al.EventKey, Rule: rule, Criticality: crit,
+		Time: al.Time.UTC(), EventKey: al.EventKey, Rule: rule, Criticality: crit, TaskQueue: in.TaskQueue,
 	}
 	if change.Time.IsZero() {
 		change.Time = time.Now().UTC()
@@ -237,6 +238,7 @@ func (p Preempt) request(in Incoming, crit preemption.Criticality) (json.RawMess
 	}
 	return json.Marshal(preemption.WorkflowRequest{
 		Tag: p.Tag, Criticality: crit, Event: e, ReplyTo: p.ReplyTo, Policy: p.Policy,
+		TaskQueue: in.TaskQueue,
 	})
 }
 
