@@ -23,6 +23,8 @@ type AlarmChange struct {
 	Cluster types.ManagedObjectReference
 	// Source is where the alarm is defined; the zero value takes the cluster, else the root folder.
 	Source types.ManagedObjectReference
+	// Silent changes the state and posts no event, as vCenter does within an alarm's frequency window.
+	Silent bool
 }
 
 // PostAlarm posts the change as vCenter does: an AlarmStatusChangedEvent in the history (its key and time are in the
@@ -46,7 +48,11 @@ func (v *VCenter) PostAlarm(ctx context.Context, c AlarmChange) (types.AlarmStat
 	}
 	var posted types.AlarmStatusChangedEvent
 	sim.WithLock(entity, func() {
-		v.post(sim, event)
+		if c.Silent {
+			event.CreatedTime = time.Now()
+		} else {
+			v.post(sim, event)
+		}
 		posted = *event
 		v.setAlarmState(sim, entity, event)
 	})
@@ -89,7 +95,7 @@ func (v *VCenter) alarmEvent(ctx *simulator.Context, c AlarmChange) (*types.Alar
 			source = event.ComputeResource.ComputeResource
 		}
 	}
-	event.Alarm = types.AlarmEventArgument{EntityEventArgument: types.EntityEventArgument{Name: c.Name}, Alarm: v.Alarm(c.Name)}
+	event.Alarm = types.AlarmEventArgument{EntityEventArgument: types.EntityEventArgument{Name: c.Name}, Alarm: v.alarm(c.Name, source)}
 	event.Source = entityArgument(ctx, source)
 	event.Entity = entityArgument(ctx, c.Entity)
 	event.FullFormattedMessage = fmt.Sprintf("Alarm '%s' on %s changed from %s to %s", c.Name, event.Entity.Name, title(c.From), title(c.To))
@@ -109,8 +115,13 @@ func entityArgument(ctx *simulator.Context, ref types.ManagedObjectReference) ty
 var serviceInstance = types.ManagedObjectReference{Type: "ServiceInstance", Value: "ServiceInstance"}
 
 // Alarm is the reference of the alarm of that name, the same at every call and in every run. The alarm itself is
-// made when first asked for, so that its name can be read through the API.
+// made when first asked for, so that its name can be read through the API; it is defined on the root folder, or where
+// PostAlarm found it defined first.
 func (v *VCenter) Alarm(name string) types.ManagedObjectReference {
+	return v.alarm(name, v.service.Context.Map.Get(serviceInstance).(*simulator.ServiceInstance).Content.RootFolder)
+}
+
+func (v *VCenter) alarm(name string, source types.ManagedObjectReference) types.ManagedObjectReference {
 	v.mu.Lock()
 	ref, ok := v.alarms[name]
 	if !ok {
@@ -119,7 +130,7 @@ func (v *VCenter) Alarm(name string) types.ManagedObjectReference {
 	}
 	v.mu.Unlock()
 	if !ok {
-		v.defineAlarm(ref, name)
+		v.defineAlarm(ref, name, source)
 	}
 	return ref
 }
@@ -145,12 +156,12 @@ func contains(m map[string]types.ManagedObjectReference, ref types.ManagedObject
 	return false
 }
 
-func (v *VCenter) defineAlarm(ref types.ManagedObjectReference, name string) {
+func (v *VCenter) defineAlarm(ref types.ManagedObjectReference, name string, source types.ManagedObjectReference) {
 	ctx := v.context("")
 	alarm := &simulator.Alarm{Alarm: mo.Alarm{Info: types.AlarmInfo{
 		AlarmSpec:        types.AlarmSpec{Name: name, Enabled: true, Description: name, Expression: &types.OrAlarmExpression{}},
 		Alarm:            ref,
-		Entity:           ctx.Map.Get(serviceInstance).(*simulator.ServiceInstance).Content.RootFolder,
+		Entity:           source,
 		LastModifiedTime: time.Now(),
 	}}}
 	alarm.Self = ref

@@ -57,6 +57,7 @@ func (v *VCenter) build() error {
 	if err := v.buildTags(); err != nil {
 		return err
 	}
+	v.startHistory()
 	v.service.Context.Map.Handler = v.intercept
 	return nil
 }

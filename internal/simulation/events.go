@@ -8,7 +8,11 @@ import (
 // post adds an event to the history, by the user of ctx, and gives it its key and time.
 func (v *VCenter) post(ctx *simulator.Context, event types.BaseEvent) {
 	m := ctx.Map.EventManager()
-	ctx.WithLock(m, func() { m.PostEvent(ctx, &types.PostEvent{EventToPost: event}) })
+	ctx.WithLock(m, func() {
+		m.PostEvent(ctx, &types.PostEvent{EventToPost: event})
+		v.history.renumber(event.GetEvent())
+		v.history.record(ctx)
+	})
 }
 
 // vmEvent is the head of a VM's events: where it is and what it is called.

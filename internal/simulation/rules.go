@@ -183,8 +183,9 @@ func (v *VCenter) intercept(ctx *simulator.Context, method *simulator.Method) (m
 		shallow(&req.Filter)
 	case *types.CreateCollectorForEvents:
 		shallow(&req.Filter)
-	case *types.Logout:
-		v.allowCollectors()
+		v.serveWith(ctx, &eventManager{Self: method.This, vcenter: v, registry: ctx.Session.Registry})
+	case *types.ReadNextEvents, *types.PostEvent:
+		v.recordEvents()
 	}
 	return nil, nil
 }
@@ -245,13 +246,6 @@ func shallow(filter *types.EventFilterSpec) {
 	}
 }
 
-// allowCollectors makes up for the event collectors that the simulator leaks when a session ends.
-func (v *VCenter) allowCollectors() {
-	ctx := v.context("")
-	m := ctx.Map.EventManager()
-	ctx.WithLock(m, func() { m.MaxCollector += 32 })
-}
-
 // TerminateSessions ends every SOAP and REST session: later calls with them answer NotAuthenticated and 401, waits
 // for updates under way too. The model lives on.
 func (v *VCenter) TerminateSessions() error {
@@ -264,7 +258,6 @@ func (v *VCenter) TerminateSessions() error {
 			_ = res.(*methods.TerminateSessionBody) // NotFound: it logged out meanwhile
 		}
 	}
-	v.allowCollectors()
 	v.calls.endWaits()
 	return v.endRESTSessions()
 }

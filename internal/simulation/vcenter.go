@@ -29,6 +29,7 @@ type VCenter struct {
 	rules    rules
 	machines machines
 	load     load
+	history  history
 
 	mu         sync.Mutex // guards what follows; a leaf, never held while taking an object's lock
 	password   string

@@ -87,7 +87,6 @@ var (
 	errCallTimeout = errors.New("vCenter call timed out")
 	errClosed      = errors.New("the gateway is closed")
 	errTaskFailed  = errors.New("the task failed without a reason")
-	errHistoryLost = errors.New("the session ended while reading")
 )
 
 // interrupted reports that the caller's context ended; errors.Is finds the context's error in it.

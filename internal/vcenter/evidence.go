@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -32,10 +31,8 @@ var evidenceEvents = []string{
 	"VmPoweredOnEvent", "DrsVmPoweredOnEvent", "VmResumingEvent",
 }
 
-const (
-	eventPage = 1000            // vCenter's most
-	clockSkew = 5 * time.Second // allowed between the caller's clock and vCenter's
-)
+// clockSkew is allowed between the caller's clock and vCenter's.
+const clockSkew = 5 * time.Second
 
 // PowerOffEvidence tells of each VM how it last went off since then. VMs without such an event, or
 // powered on again after it, are absent. Four calls whatever the number of VMs, one more per 1000
@@ -112,9 +109,8 @@ func className(event types.BaseEvent) string { return reflect.TypeOf(event).Elem
 
 // powerEvents reads the power events of the whole vCenter since then, oldest first.
 func (g *Gateway) powerEvents(ctx context.Context, since time.Time) ([]types.BaseEvent, error) {
-	c := call{op: "read", object: "power events"}
-	h := &history{g: g, call: c}
-	if err := h.open(ctx, since); err != nil {
+	h, err := g.openHistory(ctx, call{op: "read", object: "power events"}, evidenceEvents, since)
+	if err != nil {
 		return nil, err
 	}
 	defer h.destroy(ctx)
@@ -129,58 +125,6 @@ func (g *Gateway) powerEvents(ctx context.Context, since time.Time) ([]types.Bas
 		}
 		events = append(events, page...)
 	}
-	slices.SortFunc(events, func(a, b types.BaseEvent) int {
-		x, y := a.GetEvent(), b.GetEvent()
-		return cmp.Or(x.CreatedTime.Compare(y.CreatedTime), cmp.Compare(x.Key, y.Key))
-	})
-	return slices.CompactFunc(events, func(a, b types.BaseEvent) bool { return a.GetEvent().Key == b.GetEvent().Key }), nil
-}
-
-// history is an event history collector. vCenter allows few of them: it must be destroyed.
-type history struct {
-	g       *Gateway
-	call    call
-	ref     types.ManagedObjectReference
-	session *soapSession
-}
-
-func (h *history) open(ctx context.Context, since time.Time) error {
-	return h.g.soap(ctx, h.call, func(ctx context.Context, s *soapSession) error {
-		res, err := methods.CreateCollectorForEvents(ctx, s.client, &types.CreateCollectorForEvents{
-			This: *s.client.ServiceContent.EventManager,
-			Filter: types.EventFilterSpec{
-				EventTypeId: evidenceEvents,
-				Time:        &types.EventFilterSpecByTime{BeginTime: &since},
-			},
-		})
-		if err == nil {
-			h.ref, h.session = res.Returnval, s
-		}
-		return err
-	})
-}
-
-// next reads the page after the last one, from the oldest event on, where a new collector stands.
-func (h *history) next(ctx context.Context) (page []types.BaseEvent, err error) {
-	c := h.call
-	c.write = true // it moves the collector: a page must not be read past unseen
-	err = h.g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
-		if s != h.session {
-			return &Error{Op: c.op, Object: c.object, Kind: Unavailable, Err: errHistoryLost}
-		}
-		res, err := methods.ReadNextEvents(ctx, s.client, &types.ReadNextEvents{This: h.ref, MaxCount: eventPage})
-		if err == nil {
-			page = res.Returnval
-		}
-		return err
-	})
-	return page, err
-}
-
-// destroy gives the collector back in the background, also when the caller was cancelled.
-func (h *history) destroy(ctx context.Context) {
-	h.g.cleanUp(ctx, h.session, 0, func(ctx context.Context) error {
-		_, err := methods.DestroyCollector(ctx, h.session.client, &types.DestroyCollector{This: h.ref})
-		return err
-	})
+	slices.SortFunc(events, older)
+	return slices.CompactFunc(events, func(a, b types.BaseEvent) bool { return idOf(a) == idOf(b) }), nil
 }

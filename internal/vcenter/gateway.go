@@ -1,8 +1,8 @@
 // Package vcenter is the one gateway to vCenter: it keeps a SOAP and a REST session, reads candidates
-// and their state, powers VMs off, waits for them, writes the custom attribute and looks up who turned
-// a VM off. vim25 types stop here: what goes in and out are the nouns of package policy and the types
-// below. It must import neither Temporal nor CloudEvents nor any of our workflow packages; retrying
-// over minutes, planning and reporting are theirs.
+// and their state, powers VMs off, waits for them, writes the custom attribute, looks up who turned a VM
+// off, and follows events and alarms. vim25 types stop here: what goes in and out are the nouns of
+// package policy and the types below. It must import neither Temporal nor CloudEvents nor any of our
+// workflow packages; retrying over minutes, planning and reporting are theirs.
 package vcenter
 
 import (
@@ -244,14 +244,15 @@ func (g *Gateway) addresses() []string {
 	return unique(addrs)
 }
 
-// background runs f until Close at the latest, which waits for it.
-func (g *Gateway) background(f func(ctx context.Context)) {
+// background runs f until Close at the latest, which waits for it; after Close it does nothing.
+func (g *Gateway) background(f func(ctx context.Context)) (started bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.lifetime.Err() != nil {
-		return
+		return false
 	}
 	g.workers.Go(func() { f(g.lifetime) })
+	return true
 }
 
 // soapClient makes a client without cookies over the shared connections.

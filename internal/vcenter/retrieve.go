@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/vmware/govmomi/fault"
+	"github.com/vmware/govmomi/task"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -13,8 +14,9 @@ import (
 
 // object is one object of a retrieval: its properties by path.
 type object struct {
-	ref   policy.Ref
-	props map[string]any
+	ref    policy.Ref
+	props  map[string]any
+	denied map[string]error // why a property is absent, where vCenter says so
 }
 
 // retrieve reads properties with one call, or a few when vCenter answers in pages. Objects that do not
@@ -91,9 +93,20 @@ func appendObjects(list []object, page *types.RetrieveResult) []object {
 		for _, p := range o.PropSet {
 			props[p.Name] = p.Val
 		}
-		list = append(list, object{ref: fromMoRef(o.Obj), props: props})
+		list = append(list, object{ref: fromMoRef(o.Obj), props: props, denied: deniedOf(o.MissingSet)})
 	}
 	return list
+}
+
+func deniedOf(set []types.MissingProperty) map[string]error {
+	if len(set) == 0 {
+		return nil
+	}
+	denied := make(map[string]error, len(set))
+	for _, missing := range set {
+		denied[missing.Path] = task.Error{LocalizedMethodFault: &missing.Fault}
+	}
+	return denied
 }
 
 // The typed readers return the zero value for a property that is absent.

@@ -176,24 +176,32 @@ func (g *Gateway) keepAlive(ctx context.Context) {
 
 const cleanUpTime = 5 * time.Second
 
-// cleanUp removes something from a session in the background, a while later, whether or not the
-// caller's context still lives: the caller has its answer, and what stays behind ends with the session
-// at the latest.
-func (g *Gateway) cleanUp(ctx context.Context, session *soapSession, later time.Duration, f func(context.Context) error) {
+// cleanUp removes something from vCenter in the background, a while later, whether or not the caller's
+// context still lives: the caller has its answer. An outage is waited out, until Close; what still stays
+// behind ends with its session.
+func (g *Gateway) cleanUp(ctx context.Context, later time.Duration, f func(context.Context) error) {
 	g.background(func(lifetime context.Context) {
-		pause(lifetime, later)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
-		defer cancel()
-		if current, _, ok := g.soapSlot.peek(); !ok || current != session {
-			return // it went with its session
-		}
-		release, err := g.permit(ctx, false)
-		if err != nil {
-			return
-		}
-		defer release()
-		if err := f(ctx); err != nil {
+		for wait := later; ; wait = min(max(2*wait, firstBackoff), longestBackoff) {
+			pause(lifetime, wait)
+			err := g.cleanUpOnce(ctx, f)
+			if err == nil {
+				return
+			}
 			g.log.Debug("could not clean up in vCenter", "reason", err)
+			if lifetime.Err() != nil || sessionLost(err) || !KindOf(err).Outage() {
+				return
+			}
 		}
 	})
+}
+
+func (g *Gateway) cleanUpOnce(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
+	defer cancel()
+	release, err := g.permit(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return f(ctx)
 }

@@ -208,7 +208,10 @@ func (g *Gateway) updates(ctx context.Context, pc *collector, version string) (s
 // giveBack ends the wait's filter and keeps the collector for the next one, or destroys it where there
 // are enough or its wait was cut short.
 func (g *Gateway) giveBack(ctx context.Context, pc *collector) {
-	g.cleanUp(ctx, pc.session, annotateFirst, func(ctx context.Context) error {
+	g.cleanUp(ctx, annotateFirst, func(ctx context.Context) error {
+		if current, _, ok := g.soapSlot.peek(); !ok || current != pc.session {
+			return nil // it went with its session
+		}
 		if pc.done {
 			_, err := methods.DestroyPropertyFilter(ctx, pc.session.client, &types.DestroyPropertyFilter{This: pc.filter})
 			if err == nil && g.collectors.keep(&collector{ref: pc.ref, session: pc.session}) {

@@ -1,0 +1,239 @@
+package vcenter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+// AlarmState is how an alarm stands on an entity.
+type AlarmState struct {
+	Alarm    policy.Ref
+	Name     string // of the alarm, as vCenter writes it in events
+	Entity   policy.Ref
+	Colour   string    // green, yellow, red or gray
+	Time     time.Time // since when, by vCenter's clock, UTC
+	EventKey int64     // of the event that triggered it; 0 unless the alarm is one on events
+	// JSON is the state in the dress of StreamEvent.JSON: an AlarmStatusChangedEvent from gray, which is
+	// unknown, to Colour.
+	JSON []byte
+}
+
+// TriggeredAlarms lists every alarm that is yellow or red now, anywhere in this vCenter, the oldest
+// first. Alarms and entities that vanish meanwhile are left out. One call, and a second when there are
+// any; more only where vCenter answers in pages.
+func (g *Gateway) TriggeredAlarms(ctx context.Context) ([]AlarmState, error) {
+	c := call{op: "list", object: "triggered alarms"}
+	triggered, err := g.triggered(ctx, c)
+	if err != nil || len(triggered) == 0 {
+		return nil, err
+	}
+	var alarms, entities []policy.Ref
+	for _, s := range triggered {
+		alarms, entities = append(alarms, fromMoRef(s.Alarm)), append(entities, fromMoRef(s.Entity))
+	}
+	objects, err := g.retrieve(ctx, c, alarmSpec(unique(alarms), unique(entities)))
+	if err != nil {
+		return nil, err
+	}
+	inv, states := index(objects), make([]AlarmState, 0, len(triggered))
+	for _, s := range triggered {
+		if state, ok := g.alarmState(inv, s); ok {
+			states = append(states, state)
+		}
+	}
+	slices.SortFunc(states, func(a, b AlarmState) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Entity.Value, b.Entity.Value), cmp.Compare(a.Alarm.Value, b.Alarm.Value))
+	})
+	return states, nil
+}
+
+const (
+	triggeredStates = "triggeredAlarmState"
+	declaredStates  = "declaredAlarmState"
+)
+
+// triggered reads what is yellow or red below the root folder.
+func (g *Gateway) triggered(ctx context.Context, c call) ([]types.AlarmState, error) {
+	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
+		return []types.PropertyFilterSpec{stateSpec(s.client.ServiceContent.RootFolder, triggeredStates)}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(objects) == 0 {
+		return nil, &Error{
+			Op: c.op, Object: c.object, Kind: NoPermission, Err: errRootHidden,
+			Remedy: "give " + g.User() + " the privilege System.View on the vCenter itself",
+		}
+	}
+	states, err := g.states(c, objects[0], triggeredStates)
+	return slices.DeleteFunc(states, func(s types.AlarmState) bool {
+		return s.OverallStatus != types.ManagedEntityStatusYellow && s.OverallStatus != types.ManagedEntityStatusRed
+	}), err
+}
+
+var errRootHidden = errors.New("vCenter does not show its root folder")
+
+// AlarmStatus tells how one alarm stands on one entity now. The name must match too, unless it is empty:
+// another vCenter may have another alarm of that reference. found is false where vCenter declares no such
+// alarm on the entity, or has no such alarm or entity. One call.
+func (g *Gateway) AlarmStatus(ctx context.Context, alarm policy.Ref, name string, entity policy.Ref) (state AlarmState, found bool, err error) {
+	if alarm.Zero() || entity.Zero() {
+		return AlarmState{}, false, nil
+	}
+	c := call{op: "read the alarm states of", object: g.names.describe(entity)}
+	objects, err := g.retrieve(ctx, c,
+		stateSpec(toMoRef(entity), declaredStates), alarmSpec([]policy.Ref{alarm}, []policy.Ref{entity}))
+	if KindOf(err) == NotFound { // it went while it was read
+		return AlarmState{}, false, nil
+	}
+	if err != nil {
+		return AlarmState{}, false, err
+	}
+	inv := index(objects)
+	states, err := g.states(c, inv[entity], declaredStates)
+	if err != nil {
+		return AlarmState{}, false, err
+	}
+	for _, s := range states {
+		if fromMoRef(s.Alarm) != alarm || fromMoRef(s.Entity) != entity {
+			continue
+		}
+		state, found = g.alarmState(inv, s)
+		if found && (name == "" || unescape(name) == unescape(state.Name)) {
+			return state, true, nil
+		}
+	}
+	return AlarmState{}, false, nil
+}
+
+// stateSpec asks for the alarm states of one object.
+func stateSpec(ref types.ManagedObjectReference, path string) types.PropertyFilterSpec {
+	return types.PropertyFilterSpec{
+		PropSet:   []types.PropertySpec{{Type: ref.Type, PathSet: []string{path}}},
+		ObjectSet: []types.ObjectSpec{{Obj: ref}},
+	}
+}
+
+// states reads alarm states of an object. That we may not see them is an error: no alarm looks the same.
+func (g *Gateway) states(c call, o object, path string) ([]types.AlarmState, error) {
+	if err := o.denied[path]; err != nil {
+		return nil, g.failure(c, err)
+	}
+	switch v := o.props[path].(type) {
+	case types.ArrayOfAlarmState:
+		return v.AlarmState, nil
+	case *types.ArrayOfAlarmState:
+		return v.AlarmState, nil
+	}
+	return nil, nil
+}
+
+// alarmSpec asks for the names of alarms, of where they are defined, and of entities and all above them.
+func alarmSpec(alarms, entities []policy.Ref) types.PropertyFilterSpec {
+	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
+		{Type: "Alarm", PathSet: []string{"info.name", "info.entity"}},
+		{Type: policy.TypeVM, PathSet: []string{"name", "parent", "runtime.host"}},
+		{Type: "ManagedEntity", PathSet: []string{"name", "parent"}},
+	}}
+	for _, ref := range alarms {
+		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref), SelectSet: []types.BaseSelectionSpec{
+			&types.TraversalSpec{Type: "Alarm", Path: "info.entity"},
+		}})
+	}
+	for _, ref := range entities {
+		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref), SelectSet: upwards()})
+	}
+	return spec
+}
+
+// index puts together what one retrieval says of an object in several places.
+func index(objects []object) inventory {
+	inv := make(inventory, len(objects))
+	for _, o := range objects {
+		known, ok := inv[o.ref]
+		if !ok {
+			inv[o.ref] = o
+			continue
+		}
+		maps.Copy(known.props, o.props)
+		if known.denied == nil {
+			known.denied = map[string]error{}
+		}
+		maps.Copy(known.denied, o.denied)
+		inv[o.ref] = known
+	}
+	return inv
+}
+
+// alarmState dresses up a state; ok is false when its alarm or entity no longer exists.
+func (g *Gateway) alarmState(inv inventory, s types.AlarmState) (state AlarmState, ok bool) {
+	state = AlarmState{
+		Alarm: fromMoRef(s.Alarm), Entity: fromMoRef(s.Entity),
+		Colour: string(s.OverallStatus), Time: s.Time.UTC(), EventKey: int64(s.EventKey),
+	}
+	alarm, known := inv[state.Alarm]
+	if _, exists := inv[state.Entity]; !known || !exists {
+		return AlarmState{}, false
+	}
+	state.Name = alarm.text("info.name")
+	event := &types.AlarmStatusChangedEvent{
+		From: string(types.ManagedEntityStatusGray), To: state.Colour,
+		AlarmEvent: types.AlarmEvent{Event: inv.place(state.Entity)},
+		Source:     inv.argument(alarm.refTo("info.entity")),
+		Entity:     inv.argument(state.Entity),
+	}
+	event.Key, event.ChainId, event.CreatedTime = s.EventKey, s.EventKey, state.Time
+	event.Alarm = types.AlarmEventArgument{EntityEventArgument: types.EntityEventArgument{Name: state.Name}, Alarm: s.Alarm}
+	state.JSON = g.marshal(event)
+	return state, true
+}
+
+// place is the head of an event of the entity: where it is, as far as that is known.
+func (inv inventory) place(entity policy.Ref) (e types.Event) {
+	within := entity
+	switch name := inv.name(entity); entity.Type {
+	case policy.TypeVM:
+		e.Vm = &types.VmEventArgument{EntityEventArgument: name, Vm: toMoRef(entity)}
+		within = inv[entity].refTo("runtime.host")
+	case "Datastore":
+		e.Ds = &types.DatastoreEventArgument{EntityEventArgument: name, Datastore: toMoRef(entity)}
+	}
+	if within.Type == "HostSystem" {
+		e.Host = &types.HostEventArgument{EntityEventArgument: inv.name(within), Host: toMoRef(within)}
+	}
+	if ref := inv.above(within, "ClusterComputeResource", "ComputeResource"); !ref.Zero() {
+		e.ComputeResource = &types.ComputeResourceEventArgument{EntityEventArgument: inv.name(ref), ComputeResource: toMoRef(ref)}
+	}
+	if ref := inv.above(entity, "Datacenter"); !ref.Zero() {
+		e.Datacenter = &types.DatacenterEventArgument{EntityEventArgument: inv.name(ref), Datacenter: toMoRef(ref)}
+	}
+	return e
+}
+
+// above climbs from an object to the next one of these types, which may be itself; zero if there is none.
+func (inv inventory) above(ref policy.Ref, kinds ...string) policy.Ref {
+	for range len(inv) + 1 { // no further than there are objects
+		if ref.Zero() || slices.Contains(kinds, ref.Type) {
+			return ref
+		}
+		ref = inv[ref].refTo("parent")
+	}
+	return policy.Ref{}
+}
+
+func (inv inventory) name(ref policy.Ref) types.EntityEventArgument {
+	return types.EntityEventArgument{Name: inv[ref].text("name")}
+}
+
+func (inv inventory) argument(ref policy.Ref) types.ManagedEntityEventArgument {
+	return types.ManagedEntityEventArgument{EntityEventArgument: inv.name(ref), Entity: toMoRef(ref)}
+}
