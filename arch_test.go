@@ -35,18 +35,18 @@ var arrows = map[string][]string{
 		"", "internal/alarm", "internal/policy", "internal/vcenter", "internal/notify", "internal/ledger", "internal/preempt/contract",
 	},
 	"internal/preempt/contract": {"", "internal/policy"},
-	"internal/cli":              {"", "internal/policy", "internal/preempt/contract"},
+	"internal/cli":              {"", "internal/policy", "internal/preempt/contract", "internal/watch/contract"},
 	"internal/e2e":              {},
 	"cmd/preemptctl":            {"internal/cli"},
 	"cmd/kn-go-preemption":      {"internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
-	"cmd/worker":                {"", "internal/config", "internal/notify", "internal/policy", "internal/preempt", "internal/telemetry", "internal/vcenter"},
+	"cmd/worker":                {"", "internal/config", "internal/notify", "internal/policy", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch"},
 	"cmd/standalone": {
 		"", "internal/config", "internal/embedded", "internal/notify", "internal/policy", "internal/preempt",
 		"internal/simulation", "internal/standalone", "internal/telemetry", "internal/vcenter",
 	},
 	"internal/standalone": {
 		"", "internal/alarm", "internal/config", "internal/embedded", "internal/ledger", "internal/notify", "internal/policy",
-		"internal/preempt", "internal/simulation", "internal/telemetry", "internal/vcenter",
+		"internal/preempt", "internal/receiver", "internal/simulation", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
 }
 

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
 
 // How often things are tried and told while Temporal cannot be worked with.
@@ -96,6 +97,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	known := s.checkAttributes(running, a, "")
 	refused := make(chan error, 1)
 	w := preempt.NewWorker(c, a, preempt.WorkerOptions{OnFatal: func(err error) { refused <- err }})
+	watch.Register(w, watch.NewActivities(s.gateway, c, s.queue(), s.cfg.File.Rules, s.cfg.VCenter.Host(), s.log))
 	started := make(chan error, 1)
 	go func() { started <- w.Start() }()
 	if err, ok := startResult(ctx, started); err != nil || !ok {
@@ -105,6 +107,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	s.log.Info("worker started", "namespace", s.namespace(), "queue", s.queue(), "temporal", s.cfg.Temporal.Options.HostPort,
 		"vcenter", s.cfg.VCenter.Host(), "version", s.build.Version, "config", s.cfg.Path)
 	go s.recheckAttributes(running, a, known)
+	go s.ensureWatch(running, c)
 	var err error
 	select {
 	case <-ctx.Done():
@@ -114,6 +117,30 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	s.session.lost(errors.New("the worker is stopping"))
 	w.Stop()
 	return err
+}
+
+// ensureWatch starts the watch of vCenter's events where there are rules, and tries until that is done.
+func (s *service) ensureWatch(ctx context.Context, c client.Client) {
+	if len(s.cfg.File.Rules) == 0 {
+		s.log.Info("no rules: vCenter's events are not watched", "config", s.cfg.Path)
+		return
+	}
+	for {
+		limited, cancel := context.WithTimeout(ctx, callTimeout)
+		err := watch.Ensure(limited, c, s.queue(), watch.DefaultTiming())
+		cancel()
+		if err == nil {
+			s.log.Info("vCenter's events are watched", "rules", len(s.cfg.File.Rules), "workflow_id", watch.WorkflowID(s.queue()))
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Warn("the watch of vCenter's events could not be started; it is tried again", "reason", err)
+		if !sleep(ctx, longestPause) {
+			return
+		}
+	}
 }
 
 // startResult waits for a start; ok is false when it did not come to an end in time after a signal.

@@ -19,6 +19,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
 
 // childEnv marks a process of this test binary that is a worker, and runs no test; it holds its orders.
@@ -29,6 +30,7 @@ type orders struct {
 	HostPort, Namespace, Queue string
 	VCenter, Secret            string
 	Settings                   preempt.Settings
+	Alarms                     []string // each a rule to preempt
 }
 
 // childMain is the worker process: it serves until SIGTERM, or until its parent is gone.
@@ -68,6 +70,7 @@ func serve(o orders) error {
 	}
 	worker.SetStickyWorkflowCacheSize(0) // or the server waits a while for each workflow that it had in hand when killed
 	w := preempt.NewWorker(c, a, preempt.WorkerOptions{StopTimeout: 500 * time.Millisecond})
+	watch.Register(w, watch.NewActivities(g, c, o.Queue, rulesOn(o.Alarms...), vcenterHost(o.VCenter), log))
 	if err := w.Start(); err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func (s *site) process() *process {
 	s.t.Helper()
 	b, err := json.Marshal(orders{
 		HostPort: server.HostPort(), Namespace: server.Namespace(), Queue: s.queue,
-		VCenter: s.vc.URL(), Secret: s.secret, Settings: s.set,
+		VCenter: s.vc.URL(), Secret: s.secret, Settings: s.set, Alarms: alarmsOf(s.rules),
 	})
 	if err != nil {
 		s.t.Fatal(err)

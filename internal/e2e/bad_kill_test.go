@@ -2,9 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -156,12 +153,7 @@ func TestAfterKillMinusNineWhileWaitingForGuestsEachVMIsClaimedOnceAndAnnotated(
 
 func TestAfterKillMinusNineAtAnyInstantEachVMIsClaimedOnceAndAnnotated(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("E2E_SEED"); text != "" {
-		seed, _ = strconv.ParseUint(text, 10, 64)
-	}
-	t.Logf("E2E_SEED=%d repeats the instants", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := seeded(t)
 	for i := range 10 {
 		crit := []preemption.Criticality{preemption.CriticalityHigh, preemption.CriticalityMedium}[i%2]
 		delay := time.Duration(random.Int64N(int64(600 * time.Millisecond)))

@@ -27,7 +27,9 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
 
 var (
@@ -70,6 +72,7 @@ type site struct {
 
 	allow  []string              // reply addresses its workers may dial
 	config func(*vcenter.Config) // changes how its workers reach vCenter; nil: not at all
+	rules  []trigger.Rule
 }
 
 // running is one worker under way.
@@ -186,6 +189,7 @@ func (s *site) worker() *running {
 		s.t.Fatal(err)
 	}
 	w := preempt.NewWorker(a.Temporal, a, preempt.WorkerOptions{StopTimeout: 3 * time.Second})
+	watch.Register(w, watch.NewActivities(g, a.Temporal, s.queue, s.rules, vcenterHost(s.vc.URL()), s.log))
 	if err := w.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -292,8 +296,13 @@ func timedOut(err error) bool {
 // until polls the intake until ok says so.
 func (s *site) until(id, what string, ok func(preempt.Response) bool) preempt.Response {
 	s.t.Helper()
+	return s.untilWithin(30*time.Second, id, what, ok)
+}
+
+func (s *site) untilWithin(d time.Duration, id, what string, ok func(preempt.Response) bool) preempt.Response {
+	s.t.Helper()
 	var last preempt.Response
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(d)
 	for time.Now().Before(deadline) {
 		if last = s.state(id); ok(last) {
 			return last

@@ -32,6 +32,7 @@ type Timing struct {
 	CancelWait time.Duration `json:"cancelWait"` // a cancelled intake waits so long for its round's result
 	Outage     time.Duration `json:"outage"`     // how long vCenter or Temporal may be away before work is given up
 	StalePlan  time.Duration `json:"stalePlan"`  // a plan older than this is not acted on but made anew
+	AlarmAge   time.Duration `json:"alarmAge"`   // the alarm of an older request is looked at in vCenter before anything is planned
 	Retry      time.Duration `json:"retry"`      // first back-off between attempts on one object
 	Heartbeat  time.Duration `json:"heartbeat"`  // heartbeat timeout of an activity
 	ReplyFor   time.Duration `json:"replyFor"`   // how long a failing reply address is tried
@@ -42,7 +43,7 @@ type Timing struct {
 func DefaultTiming() Timing {
 	return Timing{
 		IntakeIdle: 2 * time.Minute, CancelWait: 30 * time.Second, Outage: 24 * time.Hour,
-		StalePlan: time.Minute, Retry: 2 * time.Second, Heartbeat: 10 * time.Second, ReplyFor: time.Hour,
+		StalePlan: time.Minute, AlarmAge: time.Minute, Retry: 2 * time.Second, Heartbeat: 10 * time.Second, ReplyFor: time.Hour,
 		Sweep: time.Minute,
 	}
 }

@@ -236,6 +236,11 @@ func (it *intake) roundDone(r RoundResult) {
 	active := it.state.Active[scope]
 	delete(it.state.Active, scope)
 	it.state.finished(r)
+	if r.AlarmOver {
+		it.state.Levels.ClearScope(scope)
+		delete(it.state.Standing, scope)
+		it.state.dropDeferral(scope)
+	}
 	d, stands := it.state.Standing[scope]
 	if stands && d.Policy.RepeatWhileRed && r.State != RoundWithdrawn && it.state.deferral(scope) == nil {
 		pause := max(d.Policy.Cooldown.D(), time.Second)

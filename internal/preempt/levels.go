@@ -128,6 +128,15 @@ func (l *Levels) ExpireGray(now time.Time, timeout time.Duration) (fallen []stri
 	return fallen
 }
 
+// ClearScope lets every level of a scope fall.
+func (l *Levels) ClearScope(scope string) {
+	for i := range l.Entities {
+		if e := &l.Entities[i]; e.Scope == scope {
+			e.Rank, e.Gray = 0, time.Time{}
+		}
+	}
+}
+
 // Clear lets every level fall.
 func (l *Levels) Clear() {
 	for i := range l.Entities {

@@ -31,7 +31,8 @@ type PlanResult struct {
 	Spared      []policy.Spared       `json:"spared"`
 	SparedCount map[policy.Reason]int `json:"sparedCount,omitempty"`
 	ScopeName   string                `json:"scopeName,omitempty"`
-	PlannedAt   time.Time             `json:"plannedAt"` // by the worker's clock
+	PlannedAt   time.Time             `json:"plannedAt"`      // by the worker's clock
+	Over        string                `json:"over,omitempty"` // why there is no plan: the alarm has fallen
 }
 
 // maxReplans bounds how often a plan is made anew because others reserved its targets.
@@ -43,8 +44,19 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	stop := a.beat(ctx)
 	defer stop()
 	d := in.Demand
-	var snap policy.Snapshot
+	var over string
 	err := a.attempt(ctx, func() (err error) {
+		over, err = a.over(ctx, d)
+		return err
+	})
+	if err != nil {
+		return PlanResult{}, ending(ctx, typed(err))
+	}
+	if over != "" {
+		return PlanResult{Targets: []policy.Target{}, Spared: []policy.Spared{}, Over: over}, nil
+	}
+	var snap policy.Snapshot
+	err = a.attempt(ctx, func() (err error) {
 		snap, err = a.VCenter.Candidates(ctx, d.Tag, vcenter.Scope{Ref: d.Scope, Name: d.ScopeName})
 		return err
 	})

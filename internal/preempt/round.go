@@ -206,6 +206,11 @@ func (r *round) plan() (PlanResult, error) {
 	if err != nil {
 		return plan, err
 	}
+	if plan.Over != "" {
+		r.result.AlarmOver = true
+		r.withdraw(plan.Over)
+		return plan, nil
+	}
 	r.result.Spared, r.result.SparedCount = plan.Spared, plan.SparedCount
 	if plan.ScopeName != "" {
 		r.result.ScopeName = plan.ScopeName

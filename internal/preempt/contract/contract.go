@@ -200,8 +200,9 @@ type RoundResult struct {
 	FreedMemMB  int64                  `json:"freedMemoryMB"`
 	ReplySent   bool                   `json:"replySent,omitempty"`
 	ReplyError  string                 `json:"replyError,omitempty"`
-	Changes     []string               `json:"changes,omitempty"` // raises and withdrawals, in words
-	Waiting     []policy.Ref           `json:"waiting,omitempty"` // targets not yet decided
+	Changes     []string               `json:"changes,omitempty"`   // raises and withdrawals, in words
+	Waiting     []policy.Ref           `json:"waiting,omitempty"`   // targets not yet decided
+	AlarmOver   bool                   `json:"alarmOver,omitempty"` // vCenter says that the alarm has fallen, of which nobody told
 }
 
 // Preempted returns the VMs that this round turned off, in plan order.

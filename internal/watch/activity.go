@@ -1,0 +1,452 @@
+package watch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+)
+
+// Activities are the steps of the watch that reach outside.
+type Activities struct {
+	VCenter *vcenter.Gateway
+	Engine  *trigger.Engine
+	Source  string // of the events: https://<vCenter>/sdk
+	Log     *slog.Logger
+}
+
+// NewActivities returns the activities of a worker of the task queue; host is vCenter's host and port.
+func NewActivities(g *vcenter.Gateway, c client.Client, taskQueue string, rules []trigger.Rule, host string, log *slog.Logger) *Activities {
+	return &Activities{
+		VCenter: g, Engine: &trigger.Engine{Temporal: c, TaskQueue: taskQueue, Rules: rules},
+		Source: "https://" + host + "/sdk", Log: log,
+	}
+}
+
+// FollowInput says from where to follow the events.
+type FollowInput struct {
+	Checkpoint contract.Checkpoint `json:"checkpoint"`
+	Timing     Timing              `json:"timing"`
+}
+
+// errNoRules is the type of the error of a worker that has no rules: another may have some.
+const errNoRules = "NoRules"
+
+// Follow reads vCenter's events and hands them to the rules until it is cancelled or its lease ends, and
+// returns its checkpoint. Its heartbeat carries the checkpoint, from which another attempt goes on. While
+// vCenter or Temporal is away it stays and tries again.
+func (a *Activities) Follow(ctx context.Context, in FollowInput) (contract.Checkpoint, error) {
+	c := in.Checkpoint
+	if activity.HasHeartbeatDetails(ctx) {
+		var last contract.Checkpoint
+		if err := activity.GetHeartbeatDetails(ctx, &last); err == nil {
+			c = last
+		}
+	}
+	if len(a.Engine.Rules) == 0 {
+		return c, temporal.NewApplicationErrorWithOptions(
+			"this worker's configuration has no rules: the watch waits for a worker that has some; preemptctl watch stop ends the wait",
+			errNoRules, temporal.ApplicationErrorOptions{NextRetryDelay: 5 * time.Second})
+	}
+	f := &follower{Activities: a, ctx: ctx, timing: in.Timing, point: c, log: a.logger(ctx)}
+	f.point.VCenter, f.point.Worker = a.Source, here()
+	defer f.close()
+	defer f.beat()()
+	looking, stopLooking := context.WithCancel(ctx)
+	defer stopLooking()
+	stopping := activity.GetWorkerStopChannel(ctx)
+	go func() {
+		select {
+		case <-stopping:
+			stopLooking()
+		case <-looking.Done():
+		}
+	}()
+	end := time.NewTimer(in.Timing.Lease)
+	defer end.Stop()
+	poll := time.NewTicker(in.Timing.Poll)
+	defer poll.Stop()
+	for {
+		f.look(looking)
+		f.record()
+		select {
+		case <-poll.C:
+		case <-end.C:
+			return f.point, nil
+		case <-looking.Done():
+			return f.point, f.ended(ctx)
+		}
+	}
+}
+
+// ended tells why the follower may not go on: nil where that was asked for.
+func (f *follower) ended(ctx context.Context) error {
+	switch {
+	case ctx.Err() == nil:
+		return fmt.Errorf("the worker %s stops; another goes on", f.point.Worker)
+	case temporal.IsCanceledError(context.Cause(ctx)):
+		return nil
+	}
+	return fmt.Errorf("the watch lost touch with Temporal: %w", context.Cause(ctx))
+}
+
+// record puts the checkpoint into the heartbeat.
+func (f *follower) record() {
+	f.mu.Lock()
+	f.recorded = f.point
+	f.recorded.Levels = slices.Clone(f.point.Levels)
+	f.mu.Unlock()
+	f.heartbeat()
+}
+
+func (f *follower) heartbeat() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	activity.RecordHeartbeat(f.ctx, f.recorded)
+}
+
+// beat repeats the last checkpoint while a look takes long, until the function it returns is called.
+func (f *follower) beat() (stop func()) {
+	f.record()
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(min(f.timing.Heartbeat/4, time.Second))
+		defer t.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+				f.heartbeat()
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
+
+// here names this process as Temporal's list of pollers does.
+func here() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%d@%s", os.Getpid(), host)
+}
+
+func (a *Activities) logger(ctx context.Context) *slog.Logger {
+	info := activity.GetInfo(ctx)
+	return a.Log.With("workflow_id", info.WorkflowExecution.ID, "run_id", info.WorkflowExecution.RunID)
+}
+
+// follower is one attempt of the activity.
+type follower struct {
+	*Activities
+	ctx    context.Context // the activity's
+	timing Timing
+	point  contract.Checkpoint
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	recorded contract.Checkpoint // what the heartbeat carries; guarded by mu
+
+	reader   *vcenter.EventReader
+	reopened int // of the reader, when states were last compared
+	behind   []vcenter.StreamEvent
+	settled  bool // states were compared by this attempt
+}
+
+// closeTime bounds the destruction of the event collector.
+const closeTime = 5 * time.Second
+
+func (f *follower) close() {
+	if f.reader == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	f.reader.Close(ctx)
+}
+
+// look reads what is new and deals with it. What cannot be done now is said once and tried again.
+func (f *follower) look(ctx context.Context) {
+	err := f.catchUp(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	now := time.Now().UTC()
+	if err == nil {
+		f.point.LookedAt = now
+		if f.point.Trouble != "" {
+			f.log.Info("the watch goes on", "after", now.Sub(f.point.Since).Round(time.Second).String())
+			f.point.Trouble, f.point.Since = "", time.Time{}
+		}
+		return
+	}
+	if f.point.Trouble == "" {
+		f.point.Since = now
+		f.log.Warn("the watch cannot go on at the moment and tries again", "reason", err)
+	}
+	f.point.Trouble = clip(err.Error())
+}
+
+// overlap is how far before the checkpoint's time reading begins again: events of one moment may appear one
+// after the other.
+const overlap = 5 * time.Second
+
+// maxBehind bounds how many unread events are gathered before they are dealt with.
+const maxBehind = 20_000
+
+// catchUp reads all that is new, compares the alarms' states where that is due, and hands over.
+func (f *follower) catchUp(ctx context.Context) error {
+	if f.reader == nil {
+		since := f.point.Reached.Add(-overlap)
+		if f.point.Reached.IsZero() {
+			now, err := f.VCenter.ServerTime(ctx)
+			if err != nil {
+				return err
+			}
+			f.point.Reached, since = now.UTC(), now
+		}
+		f.reader = f.VCenter.Events(ctx, since, trigger.Classes(f.Engine.Rules))
+	}
+	for len(f.behind) < maxBehind {
+		page, err := f.reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		f.behind = append(f.behind, page...)
+	}
+	fresh := f.decode(f.behind)
+	if f.compareDue() {
+		if err := f.compare(ctx, fresh); err != nil {
+			return err
+		}
+	} else if err := f.handOver(ctx, f.unknown(fresh), false); err != nil {
+		return err
+	}
+	f.reached(f.behind)
+	f.behind = nil
+	return nil
+}
+
+// compareDue tells whether states are to be compared: at the start, after a gap, and on a slow timer.
+func (f *follower) compareDue() bool {
+	return !f.settled || f.reader.Reopened() != f.reopened || time.Since(f.point.Compared) >= f.timing.Compare
+}
+
+// decode makes of the events what the rules understand, oldest first: without those dealt with before, and
+// of each alarm on each entity the last change alone, for what went before it is over.
+func (f *follower) decode(events []vcenter.StreamEvent) []trigger.Incoming {
+	seen := map[contract.Mark]bool{}
+	for _, m := range f.point.Seen {
+		seen[m] = true
+	}
+	var all []trigger.Incoming
+	last := map[[2]string]int{}
+	for _, e := range events {
+		if seen[contract.Mark{Key: e.Key, Time: e.Time}] {
+			continue
+		}
+		in, err := f.incoming(e.Class, e.JSON)
+		if err != nil {
+			f.log.Warn("an event of vCenter's history cannot be read", "class", e.Class, "key", e.Key, "reason", err)
+			continue
+		}
+		if in.Event.Class == alarm.ClassAlarm {
+			id := identity(in.Event.Alarm)
+			if i, ok := last[id]; ok {
+				in.Event.Alarm.From = all[i].Event.Alarm.From
+				all[i].Event = alarm.Event{}
+			}
+			last[id] = len(all)
+		}
+		all = append(all, in)
+	}
+	kept := all[:0]
+	for _, in := range all {
+		if in.Event.Class != "" {
+			kept = append(kept, in)
+		}
+	}
+	return kept
+}
+
+// identity tells alarms on entities apart.
+func identity(a alarm.Alarm) [2]string { return [2]string{a.Ref.Value, a.Entity.Ref()} }
+
+// incoming dresses an event of vCenter as a CloudEvent, as Knative's vSphere source does.
+func (f *follower) incoming(class string, data []byte) (trigger.Incoming, error) {
+	typ := "com.vmware.vsphere." + class + ".v0"
+	ev, err := alarm.Decode(alarm.Message{Type: typ, Source: f.Source, Data: data})
+	if err != nil {
+		return trigger.Incoming{}, err
+	}
+	name, at := strconv.FormatInt(ev.Alarm.EventKey, 10), ev.Alarm.Time
+	switch {
+	case class != alarm.ClassAlarm:
+		name, at = strconv.FormatInt(ev.Power.EventKey, 10), ev.Power.Time
+	case ev.Alarm.EventKey == 0: // known by its state alone
+		name = ev.Alarm.Ref.Value + "." + ev.Alarm.Entity.Value
+	}
+	id := fmt.Sprintf("%s@%d", name, at.UnixMilli())
+	raw, err := json.Marshal(struct {
+		SpecVersion string          `json:"specversion"`
+		ID          string          `json:"id"`
+		Source      string          `json:"source"`
+		Type        string          `json:"type"`
+		Subject     string          `json:"subject"`
+		EventClass  string          `json:"eventclass"`
+		Time        time.Time       `json:"time,omitzero"`
+		MediaType   string          `json:"datacontenttype"`
+		Data        json.RawMessage `json:"data"`
+	}{"1.0", id, f.Source, typ, class, class, at.UTC(), "application/json", data})
+	return trigger.Incoming{Event: ev, CloudEvent: raw}, err
+}
+
+// handOver gives the events to the rules, oldest first; caught tells that the comparison of states made
+// them up. Events of different scopes go side by side, those of one scope one after the other.
+func (f *follower) handOver(ctx context.Context, events []trigger.Incoming, caught bool) error {
+	for len(events) > 0 {
+		n, scopes := 0, map[string]bool{}
+		for n < len(events) && n < sideBySide && !scopes[scopeOf(events[n].Event)] {
+			scopes[scopeOf(events[n].Event)] = true
+			n++
+		}
+		if err := f.give(ctx, events[:n], caught); err != nil {
+			return err
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+// sideBySide bounds how many events are given at once.
+const sideBySide = 16
+
+func scopeOf(e alarm.Event) string {
+	if e.Class == alarm.ClassAlarm {
+		return e.Alarm.Name + "@" + e.Alarm.Scope().Ref()
+	}
+	return e.Power.VM.Ref()
+}
+
+// unknown leaves out what the comparison of states has handed over already.
+func (f *follower) unknown(events []trigger.Incoming) []trigger.Incoming {
+	return slices.DeleteFunc(events, func(in trigger.Incoming) bool { return f.known(in.Event) })
+}
+
+func (f *follower) known(e alarm.Event) bool {
+	if e.Class != alarm.ClassAlarm {
+		return false
+	}
+	level := f.level(e.Alarm)
+	return level != nil && level.Caught && level.Colour == e.Alarm.To && e.Alarm.Time.Sub(level.Time).Abs() < time.Minute
+}
+
+// given is what became of an event.
+type given struct {
+	res trigger.Result
+	err error
+}
+
+// give hands events over side by side and remembers what became of each. An event that can never be acted
+// upon is logged; an error means that those which Temporal did not take are to be given again.
+func (f *follower) give(ctx context.Context, events []trigger.Incoming, caught bool) error {
+	all := make([]given, len(events))
+	var wg sync.WaitGroup
+	for i, in := range events {
+		wg.Go(func() { all[i].res, all[i].err = f.Engine.Handle(ctx, in) })
+	}
+	wg.Wait()
+	var errs []error
+	for i, in := range events {
+		if err := all[i].err; err != nil && !errors.Is(err, trigger.ErrRefused) {
+			errs = append(errs, err)
+			continue
+		}
+		f.account(in.Event, all[i], caught)
+	}
+	f.record()
+	return errors.Join(errs...)
+}
+
+// account remembers what became of one event.
+func (f *follower) account(e alarm.Event, g given, caught bool) {
+	note := contract.Note{
+		At: time.Now().UTC(), Class: e.Class, Rule: g.res.Rule, WorkflowID: g.res.WorkflowID, What: g.res.What, Reason: g.res.Reason,
+		Time: e.Power.Time.UTC(), Entity: e.Power.VM.Ref(),
+	}
+	if al := e.Alarm; e.Class == alarm.ClassAlarm {
+		note.Time, note.Alarm, note.Entity, note.To = al.Time.UTC(), al.Name, al.Entity.Ref(), al.To
+	}
+	switch {
+	case g.err != nil:
+		f.point.Refused++
+		note.Reason = clip(g.err.Error())
+		f.log.Warn("an event matches a rule and cannot be acted upon", "alarm", note.Alarm, "entity", note.Entity, "to", note.To, "reason", g.err)
+	case g.res.Verdict == trigger.Sent:
+		f.point.Sent++
+		f.point.LastSent = &note
+		f.remember(e, caught)
+		f.log.Info("event handed over", "alarm", note.Alarm, "entity", note.Entity, "to", note.To, "rule", note.Rule,
+			"started", note.WorkflowID, "what", note.What, "caught", caught)
+	}
+	if caught {
+		f.point.Caught++
+	}
+	f.point.Last = &note
+}
+
+// maxSeen bounds the marks in a checkpoint.
+const maxSeen = 500
+
+// reached moves the checkpoint behind the events.
+func (f *follower) reached(events []vcenter.StreamEvent) {
+	if len(events) == 0 {
+		return
+	}
+	seen := map[contract.Mark]bool{}
+	for _, m := range f.point.Seen {
+		seen[m] = true
+	}
+	marks := slices.Clone(f.point.Seen) // a heartbeat may still be reading the old ones
+	for _, e := range events {
+		if m := (contract.Mark{Key: e.Key, Time: e.Time}); !seen[m] {
+			seen[m] = true
+			marks = append(marks, m)
+			f.point.Events++
+		}
+		if e.Time.After(f.point.Reached) {
+			f.point.Reached = e.Time
+		}
+	}
+	marks = slices.DeleteFunc(marks, func(m contract.Mark) bool { return m.Time.Before(f.point.Reached.Add(-2 * overlap)) })
+	f.point.Seen = marks[max(0, len(marks)-maxSeen):]
+}
+
+func clip(s string) string {
+	const most = 300
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}

@@ -1,0 +1,186 @@
+// Package watch follows vCenter's event history and hands what it reads to the rules of package trigger. It
+// is a durable workflow around one long-running activity, whose heartbeat is the checkpoint: when a worker
+// dies another goes on where it stopped. It decides nothing about VMs. Of ours it imports alarm, trigger,
+// vcenter and policy's nouns; it must not import the receiver or the preemption workflows.
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+)
+
+// Timing says how often the watch looks.
+type Timing struct {
+	Poll      time.Duration `json:"poll"`      // between looks for new events
+	Compare   time.Duration `json:"compare"`   // between comparisons of the alarms' states with what was handed over
+	Heartbeat time.Duration `json:"heartbeat"` // after which a silent worker counts as dead
+	Lease     time.Duration `json:"lease"`     // how long one activity follows before its checkpoint goes into the history
+}
+
+// DefaultTiming returns the timing of production.
+func DefaultTiming() Timing {
+	return Timing{Poll: time.Second, Compare: 2 * time.Minute, Heartbeat: 10 * time.Second, Lease: time.Hour}
+}
+
+// Input starts the watch.
+type Input struct {
+	State  contract.State `json:"state"`
+	Timing Timing         `json:"timing"`
+}
+
+// Ensure starts the watch of the task queue unless it runs; a paused one stays paused.
+func Ensure(ctx context.Context, c client.Client, taskQueue string, t Timing) error {
+	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: contract.WorkflowID(taskQueue), TaskQueue: taskQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "Follows vCenter's events and hands alarms to the rules",
+	}, contract.WorkflowType, Input{Timing: t})
+	if err != nil {
+		return fmt.Errorf("start the watch %s: %w", contract.WorkflowID(taskQueue), err)
+	}
+	return nil
+}
+
+// WorkflowID returns the id of the watch that serves a task queue.
+func WorkflowID(taskQueue string) string { return contract.WorkflowID(taskQueue) }
+
+// RegisterWorkflow adds the watch's workflow, for a worker or a replay.
+func RegisterWorkflow(r worker.WorkflowRegistry) {
+	r.RegisterWorkflowWithOptions(Workflow, workflow.RegisterOptions{Name: contract.WorkflowType})
+}
+
+// Register adds the workflow and its activity to a worker.
+func Register(r worker.Registry, a *Activities) {
+	RegisterWorkflow(r)
+	r.RegisterActivityWithOptions(a.Follow, activity.RegisterOptions{Name: contract.ActivityType})
+}
+
+// Workflow keeps the activity going until it is cancelled, and hands its checkpoint from one to the next.
+// While paused it does nothing but remember.
+func Workflow(ctx workflow.Context, in Input) (contract.State, error) {
+	w := &watch{state: in.State, timing: in.Timing, control: workflow.GetSignalChannel(ctx, contract.ControlSignal)}
+	if w.timing == (Timing{}) {
+		w.timing = DefaultTiming()
+	}
+	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.State, error) { return w.state, nil }); err != nil {
+		return w.state, err
+	}
+	workflow.Go(ctx, w.listen)
+	roll := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
+	for ctx.Err() == nil {
+		w.show(ctx)
+		switch {
+		case roll():
+			w.drain(ctx)
+			return w.state, workflow.NewContinueAsNewError(ctx, contract.WorkflowType, Input{State: w.state, Timing: w.timing})
+		case w.state.Paused:
+			_ = workflow.Await(ctx, func() bool { return !w.state.Paused || roll() }) // ends with ctx, as the loop does
+		default:
+			w.follow(ctx)
+		}
+	}
+	return w.state, nil
+}
+
+type watch struct {
+	state   contract.State
+	timing  Timing
+	control workflow.ReceiveChannel
+}
+
+// listen applies every control as it arrives.
+func (w *watch) listen(ctx workflow.Context) {
+	for {
+		var c contract.Control
+		if !w.control.Receive(ctx, &c) {
+			return
+		}
+		w.apply(ctx, c)
+	}
+}
+
+func (w *watch) drain(ctx workflow.Context) {
+	for {
+		var c contract.Control
+		if !w.control.ReceiveAsync(&c) {
+			return
+		}
+		w.apply(ctx, c)
+	}
+}
+
+func (w *watch) apply(ctx workflow.Context, c contract.Control) {
+	if c.Paused == w.state.Paused {
+		return
+	}
+	w.state.Paused, w.state.Reason, w.state.PausedAt = c.Paused, c.Reason, time.Time{}
+	if c.Paused {
+		w.state.PausedAt = workflow.Now(ctx).UTC()
+	}
+}
+
+// follow runs the activity until it returns its checkpoint: at the end of its lease, or because it was
+// told to stop by a pause or by the workflow's cancellation.
+func (w *watch) follow(ctx workflow.Context) {
+	own, _ := workflow.NewDisconnectedContext(ctx)
+	own, cancel := workflow.WithCancel(own)
+	defer cancel()
+	own = workflow.WithActivityOptions(own, workflow.ActivityOptions{
+		StartToCloseTimeout: 2*w.timing.Lease + time.Minute,
+		HeartbeatTimeout:    w.timing.Heartbeat,
+		WaitForCancellation: true,
+		// The back-off of a long-lived activity never resets: it stays short.
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 1},
+		Summary:     "follow vCenter's events",
+	})
+	var a *Activities
+	done := workflow.ExecuteActivity(own, a.Follow, FollowInput{Checkpoint: w.state.Checkpoint, Timing: w.timing})
+	_ = workflow.Await(ctx, func() bool { return done.IsReady() || w.state.Paused }) // ends with ctx too
+	cancel()
+	var c contract.Checkpoint
+	if err := done.Get(own, &c); err != nil {
+		w.lost(own, err)
+		return
+	}
+	w.state.Checkpoint = c
+}
+
+// lost goes on from the last checkpoint that is known: of an activity that failed, was cancelled before a
+// worker took it up, or timed out, the heartbeat carries a later one.
+func (w *watch) lost(ctx workflow.Context, err error) {
+	var c contract.Checkpoint
+	var timeout *temporal.TimeoutError
+	if errors.As(err, &timeout) && timeout.HasLastHeartbeatDetails() && timeout.LastHeartbeatDetails(&c) == nil {
+		w.state.Checkpoint = c
+	}
+	if temporal.IsCanceledError(err) {
+		var cancelled *temporal.CanceledError
+		if errors.As(err, &cancelled) && cancelled.HasDetails() && cancelled.Details(&c) == nil {
+			w.state.Checkpoint = c
+		}
+		return
+	}
+	workflow.GetLogger(ctx).Warn("the watch lost its activity and goes on from the last checkpoint", "error", err)
+	_ = workflow.Sleep(ctx, time.Second) // a workflow that is cancelled meanwhile ends in the loop
+}
+
+// show tells on the workflow's page how it stands.
+func (w *watch) show(ctx workflow.Context) {
+	text := "following " + w.state.Checkpoint.VCenter
+	if w.state.Paused {
+		text = "**paused** " + w.state.Reason
+	}
+	workflow.SetCurrentDetails(ctx, fmt.Sprintf("%s\n\nreached %s, %d events read, %d handed on",
+		text, w.state.Checkpoint.Reached.Format(time.RFC3339), w.state.Checkpoint.Events, w.state.Checkpoint.Sent))
+}
