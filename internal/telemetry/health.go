@@ -86,6 +86,9 @@ func (h *Health) Stop(ctx context.Context) error {
 	return err
 }
 
+// Handler answers /healthz and /readyz as Serve does, for a program that has a server of its own.
+func Handler(checks ...Check) http.Handler { return (&Health{checks: checks}).handler() }
+
 func (h *Health) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -149,5 +151,16 @@ func TestStopLetsARunningAnswerFinish(t *testing.T) {
 	}
 	if got := <-code; got != 200 {
 		t.Errorf("got %d", got)
+	}
+}
+
+func TestAProgramWithItsOwnServerAnswersForItsHealthAlike(t *testing.T) {
+	h := Handler(Check{"temporal", func(context.Context) error { return errors.New("away") }})
+	for path, want := range map[string]string{"/healthz": "200 ok\n", "/readyz": "503 temporal: away\n"} {
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		if got := fmt.Sprint(rec.Code, " ", rec.Body); got != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
 	}
 }

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"go.temporal.io/sdk/client"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+)
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// drainTime bounds how long requests in flight may take after a signal; with the rest of stopping it stays
+// under the 30 seconds that Kubernetes grants.
+const drainTime = 20 * time.Second
+
+// memoryLimit is of Go's own memory, on top of which comes the program's text. GOMEMLIMIT says otherwise.
+const memoryLimit = 28 << 20
+
+const name = "kn-go-preemption"
+
+const usage = `kn-go-preemption takes vSphere alarm events as CloudEvents over HTTP and tells Temporal what the rules make of them.
+
+Usage: kn-go-preemption [--config FILE]
+
+  -f, --config FILE   the YAML file with rules and policies (default $PREEMPTION_CONFIG; none: one rule by environment)
+      --version       print the version and exit
+  -h, --help          print this and exit
+
+Environment (* required; ** required unless the file has rules):
+  TEMPORAL_URL*             host:port of Temporal's frontend; TEMPORAL_ADDRESS does too
+  TEMPORAL_NAMESPACE*       namespace
+  TEMPORAL_TASKQUEUE*       task queue
+  TEMPORAL_TLS_*, TEMPORAL_API_KEY, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE   as Temporal's own tools read them
+  VSPHERE_ALARM_NAME**      the alarm to act upon
+  VSPHERE_PREEMPTION_TAG**  the vSphere tag of the VMs that may be preempted
+  K_SINK                    where the reply about preempted VMs goes; a SinkBinding sets it
+  PREEMPTION_CONFIG         the YAML file
+  RECEIVER_TOKEN_FILE       file with the bearer token that senders must show (default: none is asked for)
+  PORT                      port of events, /healthz, /readyz and /metrics (default 8080); Knative sets it
+  LOG_FORMAT                json or text (default json)
+  DEBUG                     true logs more, such as each ignored event
+
+Exit codes: 0 stopped by a signal; 1 failed; 2 wrong usage or configuration.
+`
+
+// program is one run of the receiver with all it takes from outside.
+type program struct {
+	args           []string
+	env            config.Env
+	stdout, stderr io.Writer
+	build          telemetry.Build
+}
+
+// run returns the exit code.
+func (p program) run(ctx context.Context) int {
+	path, code, done := p.flags()
+	if done {
+		return code
+	}
+	cfg, err := config.LoadReceiver(p.env, path)
+	log := telemetry.New(p.stderr, cfg.Log.Format, cfg.Log.Debug)
+	var token *receiver.Token
+	if cfg.TokenFile != "" {
+		var tokenErr error
+		if token, tokenErr = receiver.ReadToken(cfg.TokenFile, log); tokenErr != nil {
+			err = errors.Join(err, fmt.Errorf("RECEIVER_TOKEN_FILE: %w", tokenErr))
+		}
+	}
+	if err != nil {
+		return p.refuse(err)
+	}
+	if p.env.Get("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+	s, err := assemble(cfg, token, p.build, log)
+	if err != nil {
+		return p.refuse(err)
+	}
+	if err := s.serve(ctx); err != nil {
+		log.Error("the receiver cannot run", "reason", err)
+		return exitFailed
+	}
+	return exitDone
+}
+
+// flags reads the command line; done tells that the answer has been given already.
+func (p program) flags() (path string, code int, done bool) {
+	set := flag.NewFlagSet(name, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	var file string
+	set.StringVar(&file, "config", "", "")
+	set.StringVar(&file, "f", "", "")
+	version := set.Bool("version", false, "")
+	err := set.Parse(p.args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(p.stdout, usage)
+		return "", exitDone, true
+	case err == nil && set.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
+	}
+	if err != nil {
+		fmt.Fprintf(p.stderr, "%s: %v; see %s --help\n", name, err, name)
+		return "", exitUsage, true
+	}
+	if *version {
+		fmt.Fprintln(p.stdout, name, p.build)
+		return "", exitDone, true
+	}
+	return file, exitDone, false
+}
+
+// refuse lists every problem of the configuration.
+func (p program) refuse(err error) int {
+	fmt.Fprintf(p.stderr, "%s: the configuration cannot be used:\n", name)
+	for _, problem := range config.Problems(err) {
+		fmt.Fprintf(p.stderr, "  - %v\n", problem)
+	}
+	return exitUsage
+}
+
+// service is the assembled receiver.
+type service struct {
+	cfg      config.Receiver
+	build    telemetry.Build
+	log      *slog.Logger
+	temporal *temporal
+	stopping chan struct{}
+	server   *http.Server
+}
+
+// assemble builds the parts; it opens no connection. Its errors are the operator's to correct.
+func assemble(cfg config.Receiver, token *receiver.Token, build telemetry.Build, log *slog.Logger) (*service, error) {
+	options := cfg.Temporal.Options
+	options.Logger = telemetry.ForTemporal(log)
+	if options.Identity == "" {
+		options.Identity = identity()
+	}
+	c, err := client.NewLazyClient(options)
+	if err != nil {
+		return nil, fmt.Errorf("TEMPORAL_*: %w", err)
+	}
+	s := &service{
+		cfg: cfg, build: build, log: log, stopping: make(chan struct{}),
+		temporal: &temporal{client: c, log: log.With("temporal", options.HostPort, "namespace", options.Namespace)},
+	}
+	r, err := receiver.New(receiver.Config{
+		Engine:  &trigger.Engine{Temporal: c, TaskQueue: cfg.Temporal.TaskQueue, Rules: cfg.Rules},
+		Classes: trigger.Classes(cfg.Rules), Token: token, Log: log,
+		Health: telemetry.Handler(
+			telemetry.Check{Name: "receiver", Ready: s.ready},
+			telemetry.Check{Name: "temporal", Ready: s.temporal.ready}),
+		Build: receiver.Build{Version: build.Version, Commit: build.Commit, Go: build.Go},
+	})
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	s.server = receiver.Server(r, log)
+	return s, nil
+}
+
+// identity names this process in Temporal's history.
+func identity() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s-%d@%s", name, os.Getpid(), host)
+}
+
+// ready tells why no event can be acted upon for reasons of our own.
+func (s *service) ready(context.Context) error {
+	select {
+	case <-s.stopping:
+		return errors.New("it is stopping")
+	default:
+	}
+	if len(s.cfg.Rules) == 0 {
+		return errors.New("it has no rules")
+	}
+	return nil
+}
+
+// serve answers until ctx ends, and lets what is in flight finish.
+func (s *service) serve(ctx context.Context) error {
+	defer s.temporal.client.Close()
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", s.cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; set PORT to a free port", s.cfg.Addr, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.server.Serve(listener) }()
+	s.log.Info("receiver started", "addr", listener.Addr().String(), "temporal", s.cfg.Temporal.Options.HostPort,
+		"namespace", s.cfg.Temporal.Options.Namespace, "queue", s.cfg.Temporal.TaskQueue, "rules", len(s.cfg.Rules),
+		"token", s.cfg.TokenFile != "", "version", s.build.Version, "config", s.cfg.Path)
+	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // what only the start needed
+	defer settle.Stop()
+	go s.temporal.seek(ctx)
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve on %s: %w", s.cfg.Addr, err)
+	case <-ctx.Done():
+	}
+	close(s.stopping)
+	s.log.Info("receiver is stopping: requests in flight may finish")
+	draining, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if err := s.server.Shutdown(draining); err != nil {
+		s.log.Warn("requests in flight did not finish in time", "reason", errors.Join(err, s.server.Close()))
+	}
+	s.log.Info("receiver stopped")
+	return nil
+}

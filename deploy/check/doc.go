@@ -1,0 +1,4 @@
+// Package check holds the tests of the manifests beside it, against the Go types that Kubernetes and Knative
+// read them with. It is a module of its own, because those types bring some hundred packages that no program
+// of this project needs; it must not be imported.
+package check

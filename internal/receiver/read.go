@@ -1,0 +1,233 @@
+package receiver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/cloudevents/sdk-go/v2/binding/format"
+	"github.com/cloudevents/sdk-go/v2/event"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+)
+
+// mode is how a request carries its event.
+type mode int
+
+const (
+	binary         mode = iota // attributes in the headers, data in the body
+	structuredMode             // all in the body
+	unstated                   // in the body, if that shows itself to be a CloudEvent
+)
+
+const (
+	jsonEvent  = event.ApplicationCloudEventsJSON
+	anyEvent   = "application/cloudevents"
+	anyBatch   = "application/cloudevents-batch"
+	headPrefix = "Ce-"
+)
+
+// modeOf tells how a request carries its event, by its headers.
+func modeOf(h http.Header) (mode, error) {
+	media := h.Get("Content-Type")
+	name, _, _ := strings.Cut(media, ";")
+	name = strings.ToLower(strings.TrimSpace(name))
+	switch {
+	case name == jsonEvent:
+		return structuredMode, nil
+	case strings.HasPrefix(name, anyBatch):
+		return 0, unsupport("batches of CloudEvents are not taken: send one event per request")
+	case strings.HasPrefix(name, anyEvent):
+		return 0, unsupport("CloudEvents in the format %q are not read: send %s or binary mode", clip(name), jsonEvent)
+	case hasAttributes(h):
+		return binary, nil
+	case name == "" || name == "application/json":
+		return unstated, nil
+	}
+	return 0, unsupport("content type %q without ce- headers is no CloudEvent: send ce- headers, or %s", clip(media), jsonEvent)
+}
+
+func hasAttributes(h http.Header) bool {
+	if _, ok := h["Ce-Specversion"]; ok {
+		return true
+	}
+	for name := range h {
+		if strings.HasPrefix(name, headPrefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// readAttributes reads an event in binary mode without its data.
+func readAttributes(h http.Header, e *event.Event) error {
+	m := cehttp.NewMessage(h, nil)
+	if m.ReadEncoding() != binding.EncodingBinary {
+		if v := h.Get("Ce-Specversion"); v != "" {
+			return malform(fmt.Errorf("specversion %q is not known: 1.0 and 0.3 are", clip(v)))
+		}
+		return malform(errors.New("the header ce-specversion is missing: set it to 1.0"))
+	}
+	read, err := binding.ToEvent(context.Background(), m)
+	if err != nil {
+		return malform(fmt.Errorf("read the ce- headers: %w", err))
+	}
+	*e = *read
+	return validate(e)
+}
+
+// readStructured reads an event in structured mode.
+func readStructured(mode mode, body []byte, e *event.Event) (err error) {
+	body = trim(body)
+	if mode == unstated && !claimsToBe(body) {
+		return unsupport("neither ce- headers nor a JSON object with specversion: this is no CloudEvent")
+	}
+	// The SDK indexes before it looks, as in {"data_base64":1,"specversion":"1.0"}.
+	defer func() {
+		if r := recover(); r != nil {
+			*e = event.Event{}
+			err = malform(errors.New("read the structured CloudEvent: its attributes are not what their names promise"))
+		}
+	}()
+	if err := format.JSON.Unmarshal(body, e); err != nil {
+		*e = event.Event{}
+		return malform(fmt.Errorf("read the structured CloudEvent: %w", err))
+	}
+	return validate(e)
+}
+
+// trim cuts what may stand around JSON: white space and a byte order mark.
+func trim(body []byte) []byte {
+	return bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\uFEFF")))
+}
+
+// claimsToBe tells whether a body is a JSON object with a specversion.
+func claimsToBe(body []byte) bool {
+	var probe struct {
+		SpecVersion json.RawMessage `json:"specversion"`
+	}
+	return len(body) > 0 && body[0] == '{' && json.Unmarshal(body, &probe) == nil && probe.SpecVersion != nil
+}
+
+// validate tells in one line, always the same, what an event lacks.
+func validate(e *event.Event) error {
+	err := e.Validate()
+	if err == nil {
+		return nil
+	}
+	lines := slices.DeleteFunc(strings.Split(err.Error(), "\n"), func(s string) bool { return s == "" })
+	slices.Sort(lines)
+	return malform(fmt.Errorf("no valid CloudEvent: %s", strings.Join(lines, "; ")))
+}
+
+// message is what alarm needs of an event.
+func message(e event.Event) alarm.Message {
+	class, _ := e.Extensions()["eventclass"].(string)
+	return alarm.Message{
+		Type: e.Type(), Subject: e.Subject(), Source: e.Source(), EventClass: class, Time: e.Time(),
+		MediaType: e.DataContentType(), Data: e.Data(),
+	}
+}
+
+// structured is the event in structured JSON 1.0: the body where it is that already. Data that JSON cannot
+// hold as it is, such as XML that calls itself JSON, goes as base64.
+func structured(mode mode, e *event.Event, body []byte) (json.RawMessage, error) {
+	if mode != binary && e.SpecVersion() == event.CloudEventsVersionV1 {
+		return trim(body), nil
+	}
+	out := *e
+	out.Context = e.Context.AsV1()
+	if err := out.Context.SetExtension(event.DataContentEncodingKey, nil); err != nil { // 0.3's; the data is decoded
+		return nil, fmt.Errorf("write the event as structured JSON: %w", err)
+	}
+	out.DataBase64 = len(out.DataEncoded) > 0 && !plain(out)
+	raw, err := json.Marshal(out)
+	if err != nil {
+		return nil, fmt.Errorf("write the event as structured JSON: %w", err)
+	}
+	return raw, nil
+}
+
+// plain tells whether JSON can hold an event's data as a value or, where its media type is not JSON, as a string.
+func plain(e event.Event) bool {
+	name, _, err := mime.ParseMediaType(e.DataContentType())
+	if e.DataContentType() == "" || err == nil && (strings.HasSuffix(name, "/json") || strings.HasSuffix(name, "+json")) {
+		return json.Valid(e.DataEncoded)
+	}
+	return utf8.Valid(e.DataEncoded)
+}
+
+// read takes a place and reads the body. The places stay held until the body is done with.
+func (r *Receiver) read(w http.ResponseWriter, req *http.Request, held *places) ([]byte, error) {
+	if err := held.take(req.Context(), r.slots, r.cfg.MaxWait); err != nil {
+		return nil, err
+	}
+	in := http.MaxBytesReader(w, req.Body, alarm.MaxBytes)
+	if n := req.ContentLength; n >= 0 && n < Small {
+		body := make([]byte, n)
+		if _, err := io.ReadFull(in, body); err != nil {
+			return nil, unread(err)
+		}
+		return body, nil
+	}
+	var buf bytes.Buffer
+	if _, err := io.CopyN(&buf, in, Small); err != nil && !errors.Is(err, io.EOF) {
+		return nil, unread(err)
+	}
+	if buf.Len() < Small {
+		return buf.Bytes(), nil
+	}
+	if err := held.take(req.Context(), r.large, r.cfg.MaxWait); err != nil {
+		return nil, err
+	}
+	if req.ContentLength > 0 {
+		buf.Grow(int(req.ContentLength) - Small + bytes.MinRead)
+	}
+	if _, err := buf.ReadFrom(in); err != nil {
+		return nil, unread(err)
+	}
+	return buf.Bytes(), nil
+}
+
+// places are what a request holds of the bounded room for events.
+type places []chan struct{}
+
+// take waits for a place, a little.
+func (p *places) take(ctx context.Context, free chan struct{}, wait time.Duration) error {
+	select {
+	case free <- struct{}{}:
+		*p = append(*p, free)
+		return nil
+	default:
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case free <- struct{}{}:
+		*p = append(*p, free)
+		return nil
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return &problem{outcome{
+		status: http.StatusTooManyRequests, result: saturated,
+		reason: fmt.Sprintf("all %d places for events of this size are taken: send it again later", cap(free)),
+	}}
+}
+
+func (p places) release() {
+	for _, taken := range p {
+		<-taken
+	}
+}

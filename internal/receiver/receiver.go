@@ -1,0 +1,219 @@
+// Package receiver takes CloudEvents over HTTP and hands them to the rules: its one job is to answer a
+// sender truthfully, so that a broker brings again what may yet succeed and nothing else. It decodes with
+// alarm and decides nothing, which is trigger's. Of ours it imports those two; it must not import the
+// watch, vcenter, or anything that reads a configuration.
+package receiver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+)
+
+// The defaults of a Config.
+const (
+	DefaultMaxConcurrent = 64
+	DefaultMaxLarge      = 1
+	DefaultMaxWait       = 500 * time.Millisecond // for a place
+	DefaultSendTimeout   = 5 * time.Second
+)
+
+// Small is what every slot may hold of an event; a larger one needs one of the few large slots besides, so
+// that the memory in use is bounded and large events hold up no small one. vSphere's have 2 to 6 KiB.
+const Small = 16 << 10
+
+// Engine applies the rules to an event, as trigger.Engine does.
+type Engine interface {
+	Handle(ctx context.Context, in trigger.Incoming) (trigger.Result, error)
+}
+
+// Config is what a Receiver is made of. Zero values take the defaults.
+type Config struct {
+	Engine  Engine
+	Classes []string // of events that rules are on: trigger.Classes; all others are passed over unread
+	Token   *Token   // what senders must show; nil: nothing
+
+	MaxConcurrent int           // events read and handled at a time
+	MaxLarge      int           // of those, larger than Small
+	MaxWait       time.Duration // for a free slot, then 429
+	SendTimeout   time.Duration // for Temporal to take an event, then 503
+
+	Health http.Handler // answers GET /healthz and /readyz; nil: 405
+	Build  Build        // for the metrics
+	Log    *slog.Logger // nil: none
+}
+
+// Build says which build of the program this is.
+type Build struct{ Version, Commit, Go string }
+
+// Receiver is the HTTP handler. Every path takes events by POST.
+type Receiver struct {
+	cfg     Config
+	classes map[string]bool
+	slots   chan struct{}
+	large   chan struct{}
+	metrics *metrics
+	show    http.Handler
+	refused throttle
+}
+
+// New makes a Receiver.
+func New(cfg Config) (*Receiver, error) {
+	if cfg.Engine == nil {
+		return nil, errors.New("make a receiver: no engine to hand events to")
+	}
+	cfg.MaxConcurrent = cmp.Or(cfg.MaxConcurrent, DefaultMaxConcurrent)
+	cfg.MaxLarge = cmp.Or(cfg.MaxLarge, DefaultMaxLarge)
+	cfg.MaxWait = cmp.Or(cfg.MaxWait, DefaultMaxWait)
+	cfg.SendTimeout = cmp.Or(cfg.SendTimeout, DefaultSendTimeout)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	registry, err := newRegistry(cfg.Build)
+	if err != nil {
+		return nil, fmt.Errorf("make a receiver: register the build's metrics: %w", err)
+	}
+	m, err := newMetrics(registry)
+	if err != nil {
+		return nil, fmt.Errorf("make a receiver: register its metrics: %w", err)
+	}
+	r := &Receiver{
+		cfg: cfg, classes: map[string]bool{}, metrics: m, show: show(registry),
+		slots: make(chan struct{}, cfg.MaxConcurrent), large: make(chan struct{}, cfg.MaxLarge),
+		refused: throttle{most: 10, every: time.Second},
+	}
+	for _, class := range cfg.Classes {
+		r.classes[class] = true
+	}
+	return r, nil
+}
+
+// ServeHTTP takes one CloudEvent by POST on any path, and answers GET /healthz, /readyz and /metrics.
+func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if req.Method == http.MethodPost {
+		r.post(w, req)
+		return
+	}
+	page, allow := r.page(req.URL.Path), "POST"
+	if page != nil && (req.Method == http.MethodGet || req.Method == http.MethodHead) {
+		page.ServeHTTP(w, req)
+		return
+	}
+	if page != nil {
+		allow = "GET, HEAD, POST"
+	}
+	w.Header().Set("Allow", allow)
+	write(w, outcome{status: http.StatusMethodNotAllowed, result: unsupported, reason: "send a CloudEvent by POST"})
+}
+
+func (r *Receiver) page(path string) http.Handler {
+	switch path {
+	case "/healthz", "/readyz":
+		return r.cfg.Health
+	case "/metrics":
+		return r.show
+	}
+	return nil
+}
+
+// post takes one event, counts it and answers.
+func (r *Receiver) post(w http.ResponseWriter, req *http.Request) {
+	start := time.Now()
+	r.metrics.inFlight.Inc()
+	defer r.metrics.inFlight.Dec()
+	var e event.Event
+	out := r.take(w, req, &e)
+	r.metrics.count(out.result, time.Since(start))
+	r.tell(req, out, e)
+	if out.status >= http.StatusMultipleChoices || wantsBody(req.Header) {
+		write(w, out)
+		return
+	}
+	w.WriteHeader(out.status)
+}
+
+// take does all that is done about a request, from the cheapest on. What is known of the event is left in e.
+func (r *Receiver) take(w http.ResponseWriter, req *http.Request, e *event.Event) outcome {
+	if r.cfg.Token != nil && !r.cfg.Token.Shown(req.Header) {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		return outcome{status: http.StatusUnauthorized, result: unauthorized, reason: "show the token: Authorization: Bearer <token>"}
+	}
+	if req.ContentLength > alarm.MaxBytes {
+		return tooLarge()
+	}
+	mode, err := modeOf(req.Header)
+	if err != nil {
+		return failed(err)
+	}
+	if mode == binary {
+		if err := readAttributes(req.Header, e); err != nil {
+			return failed(err)
+		}
+		if class := alarm.Class(message(*e)); !r.classes[class] {
+			return passedOver(class)
+		}
+	}
+	var held places
+	defer func() { held.release() }()
+	body, err := r.read(w, req, &held)
+	if err != nil {
+		return failed(err)
+	}
+	return r.handle(req.Context(), mode, e, body)
+}
+
+// handle completes the event with its body and hands it on.
+func (r *Receiver) handle(ctx context.Context, mode mode, e *event.Event, body []byte) outcome {
+	if mode == binary {
+		if len(body) > 0 {
+			e.DataEncoded = body
+		}
+	} else if err := readStructured(mode, body, e); err != nil {
+		return failed(err)
+	}
+	m := message(*e)
+	if class := alarm.Class(m); !r.classes[class] {
+		return passedOver(class)
+	}
+	decoded, err := alarm.Decode(m)
+	if errors.Is(err, alarm.ErrOther) {
+		return outcome{status: http.StatusOK, result: ignored, reason: err.Error()}
+	}
+	if err != nil {
+		return failed(malform(err))
+	}
+	raw, err := structured(mode, e, body)
+	if err != nil {
+		return failed(malform(err))
+	}
+	return r.send(ctx, trigger.Incoming{Event: decoded, CloudEvent: raw})
+}
+
+// send hands an event to the rules.
+func (r *Receiver) send(ctx context.Context, in trigger.Incoming) outcome {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.SendTimeout)
+	defer cancel()
+	res, err := r.cfg.Engine.Handle(ctx, in)
+	out := outcome{rule: res.Rule, workflowID: res.WorkflowID, what: res.What, reason: res.Reason}
+	switch {
+	case errors.Is(err, trigger.ErrRefused):
+		out.status, out.result, out.reason = http.StatusBadRequest, refused, err.Error()
+	case err != nil:
+		out.status, out.result = http.StatusServiceUnavailable, unavailable
+		out.reason, out.detail = "Temporal did not take the event: send it again", err
+	case res.Verdict == trigger.Sent:
+		out.status, out.result = http.StatusAccepted, sent
+	default:
+		out.status, out.result = http.StatusOK, ignored
+	}
+	return out
+}
