@@ -15,17 +15,17 @@ import (
 var errMismatch = errors.New("vCenter contradicts the reported result")
 
 // check compares what vCenter says of every VM with what was reported, and says so.
-func (s *scenario) check(r preempt.RoundResult) error {
-	after := states(s.vcenter)
-	wrong := mismatches(s.before, after, r)
+func (a *act) check(r preempt.RoundResult) error {
+	after := states(a.vcenter)
+	wrong := mismatches(a.before, after, r)
 	for _, text := range wrong {
-		s.out.say("mismatch", "%s", text)
+		a.out.say("mismatch", "%s", text)
 	}
 	if len(wrong) > 0 {
 		return fmt.Errorf("%w in %d points, listed above", errMismatch, len(wrong))
 	}
 	n := len(r.Preempted())
-	s.out.say("checked", "vCenter agrees with the result about all %d VMs: %d are off and annotated, %d are as before", len(after), n, len(after)-n)
+	a.out.say("checked", "vCenter agrees with the result about all %d VMs: %d are off and annotated, %d are as before", len(after), n, len(after)-n)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
 
 const (
@@ -27,7 +28,7 @@ func (s *stack) clearEarlier(ctx context.Context) error {
 	}
 	ended := 0
 	// By id first: what a process wrote just before it was killed may not be listed yet.
-	for _, id := range []string{ledger.WorkflowID(s.queue()), alarmName, preemption.DefaultWorkflowID} {
+	for _, id := range []string{ledger.WorkflowID(s.queue()), watch.WorkflowID(s.queue()), preemption.DefaultWorkflowID} {
 		n, err := s.end(ctx, id, "")
 		if err != nil {
 			return err

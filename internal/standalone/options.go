@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ type options struct {
 	file               string
 	env                config.Env
 	set                config.Worker
+	receiver           config.Receiver // Addr is empty where no events are taken over HTTP
 }
 
 // options reads the command line and the environment; done tells that there is nothing else to do.
@@ -57,7 +59,9 @@ func (p Program) command(o *options) (cmd *cobra.Command, ran *bool) {
 
 With --simulate nothing else is needed: a simulated vCenter is filled, an alarm is raised on it, and what is found,
 chosen, powered off, annotated and left alone is shown and then checked against vCenter. Without it the same process
-works on the real vCenter that VCENTER_URL and the worker's other variables name.
+works on the real vCenter that VCENTER_URL and the worker's other variables name. With rules in the file (or
+VSPHERE_ALARM_NAME and VSPHERE_PREEMPTION_TAG) it watches that vCenter's alarms; with PORT set it also takes them as
+CloudEvents over HTTP there (RECEIVER_TOKEN_FILE: only from those who show the token).
 
 Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2 wrong usage, 130 interrupted.`,
 		Example: `  standalone --simulate                     watch one preemption, then try preemptctl on it
@@ -95,8 +99,10 @@ func (o *options) readSettings() (err error) {
 		"LOG_FORMAT": telemetry.Text, "VCENTER_URL": "127.0.0.1",
 	}
 	names := []string{"TEMPORAL_NAMESPACE", "TEMPORAL_TASKQUEUE", "LOG_FORMAT", "DEBUG", "HTTP_ADDR", "PREEMPTION_CONFIG"}
-	if !o.simulate {
-		names = append(names, "VCENTER_URL", "VCENTER_SECRET_PATH", "VCENTER_INSECURE", "VCENTER_CA_FILE", "VCENTER_THUMBPRINT")
+	if o.simulate {
+		env["VSPHERE_ALARM_NAME"], env["VSPHERE_PREEMPTION_TAG"] = alarmName, preemption.DefaultTag
+	} else {
+		names = append(names, "VSPHERE_ALARM_NAME", "VSPHERE_PREEMPTION_TAG", "K_SINK", "VCENTER_URL", "VCENTER_SECRET_PATH", "VCENTER_INSECURE", "VCENTER_CA_FILE", "VCENTER_THUMBPRINT")
 	}
 	for _, name := range names {
 		if value := o.env.Get(name); value != "" {
@@ -104,8 +110,15 @@ func (o *options) readSettings() (err error) {
 		}
 	}
 	o.set, err = config.LoadWorker(env, o.file)
+	if port := o.env.Get("PORT"); err == nil && (port != "" || o.simulate) {
+		env["PORT"], env["RECEIVER_TOKEN_FILE"] = cmp.Or(port, demoPort), o.env.Get("RECEIVER_TOKEN_FILE")
+		o.receiver, err = config.LoadReceiver(env, o.file)
+	}
 	return err
 }
+
+// demoPort is where a simulation takes events over HTTP, on the loopback address and if it is free.
+const demoPort = "8081"
 
 // dataFolder is where the server's file lies. A simulation has a folder of its own inside: what it leaves behind speaks
 // of VMs that are gone, and must never be mixed with work on a real vCenter.

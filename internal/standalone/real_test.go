@@ -38,7 +38,7 @@ func TestWithoutSimulationItWorksOnTheVCenterOfTheEnvironmentAndEndsNothing(t *t
 	open(t, first)
 	first.signals <- os.Interrupt
 	first.end(exitDone)
-	first.saysNot("simulated", "alarm", "found")
+	first.saysNot("simulated", "cluster-cpu", "found")
 
 	second, _ := real(t, data)
 	second.start()

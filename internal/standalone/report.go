@@ -17,28 +17,28 @@ import (
 const nameWidth = len("cluster-a-batch-00")
 
 // tell shows the plan, once it is known: who was found, who goes and who stays, and why.
-func (s *scenario) tell(r preempt.RoundResult) {
-	targets := s.chosen(r)
-	if s.told || len(targets)+len(r.Spared) == 0 {
+func (a *act) tell(r preempt.RoundResult) {
+	targets := a.chosen(r)
+	if a.told || len(targets)+len(r.Spared) == 0 {
 		return
 	}
-	s.told = true
-	s.out.say("found", "%d VMs tagged %s: %d go, the youngest first, %d stay", len(targets)+len(r.Spared), r.Tag, len(targets), len(r.Spared))
+	a.told = true
+	a.out.say("found", "%d VMs tagged %s: %d go, the youngest first, %d stay", len(targets)+len(r.Spared), r.Tag, len(targets), len(r.Spared))
 	for i, name := range targets {
-		s.out.say("chosen", "%-*s  %d of %d: on, tagged, in %s", nameWidth, name, i+1, len(targets), contended)
+		a.out.say("chosen", "%-*s  %d of %d: on, tagged, in %s", nameWidth, name, i+1, len(targets), a.cluster)
 	}
 	for _, c := range r.Spared {
-		s.out.say("left", "%-*s  %s (%s)", nameWidth, c.Name, c.Reason.Explain(), c.Reason)
+		a.out.say("left", "%-*s  %s (%s)", nameWidth, c.Name, c.Reason.Explain(), c.Reason)
 	}
 }
 
 // chosen names the targets of a round, in whatever state it is.
-func (s *scenario) chosen(r preempt.RoundResult) (names []string) {
+func (a *act) chosen(r preempt.RoundResult) (names []string) {
 	for _, t := range r.Targets {
 		names = append(names, t.Name)
 	}
 	for _, ref := range r.Waiting {
-		names = append(names, s.name(ref))
+		names = append(names, a.name(ref))
 	}
 	return names
 }
@@ -51,14 +51,17 @@ func (s *scenario) name(ref policy.Ref) string {
 }
 
 // report shows what became of the round: a table, the usage, and the record on one VM.
-func (s *scenario) report(r preempt.RoundResult) {
-	s.out.block("Result", resultTable(r))
-	now := s.measure()
-	s.out.block("Usage of "+contended, usageTable(s.usage, now))
+func (a *act) report(r preempt.RoundResult) {
+	a.out.block("Result", resultTable(r))
+	now := a.measure()
+	a.out.block("Usage of "+a.cluster, usageTable(a.usage, now))
+	if a.cluster != contended {
+		return // one attribute says it all
+	}
 	for _, vm := range r.Preempted() {
-		for _, state := range states(s.vcenter) {
+		for _, state := range states(a.vcenter) {
 			if ref(state.Ref) == vm && state.Attribute != "" {
-				s.out.block("Custom attribute "+preemption.AttributeKey+" of "+state.Name, indented(state.Attribute))
+				a.out.block("Custom attribute "+preemption.AttributeKey+" of "+state.Name, indented(state.Attribute))
 				return
 			}
 		}
@@ -122,7 +125,8 @@ func (s *scenario) suggest(cooldown time.Time) {
 	}
 	text := table(func(w *tabwriter.Writer) {
 		for _, try := range []struct{ command, what string }{
-			{"workflow status -w " + alarmName, "the preemption you have just seen"},
+			{"workflow status -w " + alarmName + "@" + s.vcenter.Cluster(contended).Ref.Value, "the preemption you have just seen"},
+			{"watch status", "what follows vCenter's alarms"},
 			{"workflow list", "every preemption workflow"},
 			{"workflow plan", "who would go now, and why the others stay; nothing is touched"},
 			{"workflow run --criticality low --wait", "shut the tagged VMs that are left down, and wait"},

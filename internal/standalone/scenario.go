@@ -1,16 +1,19 @@
 package standalone
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"io"
+	"net/http"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/uuid"
 	"github.com/vmware/govmomi/vim25/types"
-	"go.temporal.io/sdk/client"
+	"go.temporal.io/api/enums/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -24,15 +27,25 @@ const (
 	longestWait     = 5 * time.Second // for the end of a cooldown
 )
 
-// scenario is the one preemption that a simulation shows.
+// scenario is the two preemptions that a simulation shows: of an alarm that is posted in vCenter, which the watch
+// sees, and of one that comes as a CloudEvent, which the receiver takes.
 type scenario struct {
 	*stack
 	meddle func(*stack) // of tests; nil otherwise
+	names  map[string]string
+	posted int32 // events made up so far
+}
+
+// act is one preemption.
+type act struct {
+	*scenario
+	cluster string // in need
+	colour  string // that the alarm turns to
+	change  func(ctx context.Context, from, to string) error
 
 	before []vmState // of every VM, before the alarm
-	usage  usage     // of the contended cluster, before the alarm
-	names  map[string]string
-	told   bool // the plan was shown
+	usage  usage     // of the cluster, before the alarm
+	told   bool      // the plan was shown
 }
 
 type usage struct{ cpu, memory float64 }
@@ -52,25 +65,40 @@ func (s *scenario) play(ctx context.Context) error {
 		fmt.Errorf("the scenario did not end within %s: look at the workflows with preemptctl, or set DEBUG=true", scenarioTimeout))
 	defer cancel()
 	s.describe()
-	s.before, s.usage = states(s.vcenter), s.measure()
 	stop := newObserver(s.vcenter, s.out).watch(pollEvery)
-	result, err := s.preempt(ctx)
-	stop()
-	if err != nil {
+	defer stop()
+	first := &act{scenario: s, cluster: contended, colour: "red"}
+	first.change = first.postAlarm
+	last, err := first.play(ctx)
+	if err == nil {
+		second := &act{scenario: s, cluster: other, colour: "yellow"}
+		second.change = second.postEvent
+		last, err = second.play(ctx)
+	}
+	if last.RoundID == "" {
 		return err
 	}
-	s.report(result)
-	if err := s.fall(ctx); err != nil {
-		return err
-	}
-	if s.meddle != nil {
-		s.meddle(s.stack)
-	}
-	err = s.check(result)
 	if !s.once {
-		s.suggest(s.cooledDown(ctx, result))
+		s.suggest(s.cooledDown(ctx, last))
 	}
 	return err
+}
+
+// play raises the alarm, follows what that starts, lets the alarm fall, and checks every VM.
+func (a *act) play(ctx context.Context) (preempt.RoundResult, error) {
+	a.before, a.usage = states(a.vcenter), a.measure()
+	result, err := a.preempt(ctx)
+	if err != nil {
+		return result, err
+	}
+	a.report(result)
+	if err := a.fall(ctx); err != nil {
+		return result, err
+	}
+	if a.meddle != nil {
+		a.meddle(a.stack)
+	}
+	return result, a.check(result)
 }
 
 // cooledDown waits for the end of the cooldown where that is soon, so that what is suggested works at once. It returns
@@ -88,8 +116,8 @@ func (s *scenario) cooledDown(ctx context.Context, r preempt.RoundResult) (end t
 	return time.Time{}
 }
 
-func (s *scenario) measure() usage {
-	cpu, mem := s.vcenter.Usage(contended)
+func (a *act) measure() usage {
+	cpu, mem := a.vcenter.Usage(a.cluster)
 	return usage{cpu, mem}
 }
 
@@ -101,59 +129,94 @@ func (s *scenario) describe() {
 	}
 }
 
-// preempt raises the alarm, asks for the preemption as the original function does, and follows it to its end.
-func (s *scenario) preempt(ctx context.Context) (preempt.RoundResult, error) {
-	ev, err := s.postAlarm(ctx, "green", "red")
+// preempt raises the alarm and follows what that starts to its end.
+func (a *act) preempt(ctx context.Context) (preempt.RoundResult, error) {
+	if err := a.change(ctx, "green", a.colour); err != nil {
+		return preempt.RoundResult{}, err
+	}
+	id, err := a.roundID(ctx)
 	if err != nil {
 		return preempt.RoundResult{}, err
 	}
-	e, err := s.dress(ev)
-	if err != nil {
-		return preempt.RoundResult{}, err
-	}
-	req := preemption.WorkflowRequest{Tag: preemption.DefaultTag, Criticality: preemption.CriticalityHigh, Event: e}
-	_, err = s.client.SignalWithStartWorkflow(ctx, alarmName, preemption.SignalChannel, req,
-		client.StartWorkflowOptions{ID: alarmName, TaskQueue: s.queue()}, preemption.WorkflowName)
-	if err != nil {
-		return preempt.RoundResult{}, fmt.Errorf("signal and start %s %q: %w", preemption.WorkflowName, alarmName, err)
-	}
-	s.out.say("request", "%s %q: %s, VMs tagged %s", preemption.WorkflowName, alarmName, req.Criticality, req.Tag)
-	id, err := s.roundID(ctx)
-	if err != nil {
-		return preempt.RoundResult{}, err
-	}
-	return s.follow(ctx, id)
+	return a.follow(ctx, id)
 }
 
-// postAlarm changes the alarm on the first host of the contended cluster, where the alarm is defined.
-func (s *scenario) postAlarm(ctx context.Context, from, to string) (types.AlarmStatusChangedEvent, error) {
-	c := s.vcenter.Cluster(contended)
-	ev, err := s.vcenter.PostAlarm(ctx, simulation.AlarmChange{Name: alarmName, Entity: c.Hosts[0].Ref, From: from, To: to, Cluster: c.Ref})
-	if err != nil {
-		return ev, err
+// postAlarm changes the alarm on the first host of the cluster, in vCenter: the watch sees it.
+func (a *act) postAlarm(ctx context.Context, from, to string) error {
+	c := a.vcenter.Cluster(a.cluster)
+	_, err := a.vcenter.PostAlarm(ctx, simulation.AlarmChange{Name: alarmName, Entity: c.Hosts[0].Ref, From: from, To: to, Cluster: c.Ref})
+	if err == nil {
+		a.out.say("alarm", "%s on %s of %s: %s to %s", alarmName, c.Hosts[0].Name, c.Name, from, to)
 	}
-	s.out.say("alarm", "%s on %s of %s: %s to %s", alarmName, c.Hosts[0].Name, c.Name, from, to)
-	return ev, nil
+	return err
 }
 
-// dress puts the alarm's event into a CloudEvent as the VMware Event Router does. The source also names this
-// simulation: event keys begin anew in each, and the same key from the same source would be the same request.
-func (s *scenario) dress(ev types.AlarmStatusChangedEvent) (event.Event, error) {
+// postEvent sends the change as a router of events does, as a CloudEvent over HTTP. vCenter itself knows nothing of it.
+func (a *act) postEvent(ctx context.Context, from, to string) error {
+	c := a.vcenter.Cluster(a.cluster)
+	a.posted++
+	e, err := a.dress(types.AlarmStatusChangedEvent{
+		AlarmEvent: types.AlarmEvent{
+			Event: types.Event{
+				Key: a.posted, CreatedTime: time.Now().UTC(),
+				ComputeResource: &types.ComputeResourceEventArgument{EntityEventArgument: types.EntityEventArgument{Name: c.Name}, ComputeResource: c.Ref},
+				Host:            &types.HostEventArgument{EntityEventArgument: types.EntityEventArgument{Name: c.Hosts[0].Name}, Host: c.Hosts[0].Ref},
+			},
+			Alarm: types.AlarmEventArgument{EntityEventArgument: types.EntityEventArgument{Name: alarmName}, Alarm: a.vcenter.Alarm(alarmName)},
+		},
+		Source: types.ManagedEntityEventArgument{EntityEventArgument: types.EntityEventArgument{Name: c.Name}, Entity: c.Ref},
+		Entity: types.ManagedEntityEventArgument{EntityEventArgument: types.EntityEventArgument{Name: c.Hosts[0].Name}, Entity: c.Hosts[0].Ref},
+		From:   from, To: to,
+	})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.events, bytes.NewReader(e))
+	if err != nil {
+		return fmt.Errorf("make a request to the receiver: %w", err)
+	}
+	req.Header.Set("Content-Type", event.ApplicationCloudEventsJSON)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("send a CloudEvent to the receiver: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // only for the error's text
+		return fmt.Errorf("the receiver answers a CloudEvent with %s: %s", resp.Status, text)
+	}
+	a.out.say("event", "%s on %s of %s: %s to %s, as a CloudEvent to %s, which answers %s", alarmName, c.Hosts[0].Name, c.Name, from, to, a.events, resp.Status)
+	return nil
+}
+
+// dress puts an alarm's event into a CloudEvent as the VMware Event Router does.
+func (a *act) dress(ev types.AlarmStatusChangedEvent) ([]byte, error) {
 	e := event.New()
-	e.SetID(strconv.Itoa(int(ev.Key)))
-	e.SetSource(s.vcenter.URL() + "#" + strconv.FormatInt(ev.CreatedTime.UnixNano(), 36))
+	e.SetID(uuid.NewString())
+	e.SetSource(a.vcenter.URL())
 	e.SetType("com.vmware.event.router/event")
 	e.SetSubject("AlarmStatusChangedEvent")
 	e.SetTime(ev.CreatedTime)
 	if err := e.SetData(event.ApplicationJSON, ev); err != nil {
-		return e, fmt.Errorf("put the alarm's event into a CloudEvent: %w", err)
+		return nil, fmt.Errorf("put the alarm's event into a CloudEvent: %w", err)
 	}
-	return e, nil
+	return json.Marshal(e)
 }
 
-// intake asks the workflow how things stand.
-func (s *scenario) intake(ctx context.Context) (r preempt.Response, err error) {
-	v, err := s.client.QueryWorkflow(ctx, alarmName, "", preemption.WorkFlowQueryType)
+// id is the id of the workflow that takes the alarm of the cluster.
+func (a *act) id() string { return alarmName + "@" + a.vcenter.Cluster(a.cluster).Ref.Value }
+
+// intake asks the workflow how things stand; one of an earlier simulation, which has ended, is not asked.
+func (a *act) intake(ctx context.Context) (r preempt.Response, err error) {
+	d, err := a.client.DescribeWorkflowExecution(ctx, a.id(), "")
+	if err != nil {
+		return r, err
+	}
+	info := d.GetWorkflowExecutionInfo()
+	if info.GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return r, fmt.Errorf("workflow %s is %s", a.id(), info.GetStatus())
+	}
+	v, err := a.client.QueryWorkflow(ctx, a.id(), info.GetExecution().GetRunId(), preemption.WorkFlowQueryType)
 	if err != nil {
 		return r, err
 	}
@@ -165,17 +228,18 @@ func (s *scenario) intake(ctx context.Context) (r preempt.Response, err error) {
 }
 
 // roundID waits until the workflow has started its round.
-func (s *scenario) roundID(ctx context.Context) (id string, err error) {
-	err = poll(ctx, "ask workflow "+alarmName+" for its round", func() (bool, error) {
-		r, err := s.intake(ctx)
+func (a *act) roundID(ctx context.Context) (id string, err error) {
+	err = poll(ctx, "ask workflow "+a.id()+" for its round", func() (bool, error) {
+		r, err := a.intake(ctx)
 		switch {
 		case err != nil:
 			return false, err
 		case r.RoundID != "":
 			id = r.RoundID
+			a.out.say("request", "%s %q: %s, VMs tagged %s", preemption.WorkflowName, a.id(), r.Criticality, r.Tag)
 			return true, nil
 		case r.LastDecision != nil && r.LastDecision.Verdict != preempt.Started:
-			return true, fmt.Errorf("workflow %s did not start a round: %s: %s", alarmName, r.LastDecision.Verdict, r.LastDecision.Reason)
+			return true, fmt.Errorf("workflow %s did not start a round: %s: %s", a.id(), r.LastDecision.Verdict, r.LastDecision.Reason)
 		}
 		return false, nil
 	})
@@ -183,9 +247,9 @@ func (s *scenario) roundID(ctx context.Context) (id string, err error) {
 }
 
 // follow shows the round while it runs, and returns its result.
-func (s *scenario) follow(ctx context.Context, id string) (result preempt.RoundResult, err error) {
+func (a *act) follow(ctx context.Context, id string) (result preempt.RoundResult, err error) {
 	err = poll(ctx, "ask round "+id+" how it stands", func() (bool, error) {
-		v, err := s.client.QueryWorkflow(ctx, id, "", preempt.RoundStateQuery)
+		v, err := a.client.QueryWorkflow(ctx, id, "", preempt.RoundStateQuery)
 		if err != nil {
 			return false, err
 		}
@@ -193,49 +257,35 @@ func (s *scenario) follow(ctx context.Context, id string) (result preempt.RoundR
 		if err := v.Get(&r); err != nil {
 			return false, err
 		}
-		s.tell(r)
+		a.tell(r)
 		return !r.EndedAt.IsZero(), nil
 	})
 	if err != nil {
 		return result, err
 	}
-	result, err = preempt.ResultOf(s.client.GetWorkflow(ctx, id, "").Get(ctx, &result), result)
+	result, err = preempt.ResultOf(a.client.GetWorkflow(ctx, id, "").Get(ctx, &result), result)
 	if err != nil {
 		return result, fmt.Errorf("read the result of round %s: %w", id, err)
 	}
-	s.tell(result)
-	s.out.say("done", "round %s in %s: %s", result.State, result.EndedAt.Sub(result.StartedAt).Round(time.Millisecond), id)
+	a.tell(result)
+	a.out.say("done", "round %s in %s: %s", result.State, result.EndedAt.Sub(result.StartedAt).Round(time.Millisecond), id)
 	if result.State == preempt.RoundFailed {
 		return result, fmt.Errorf("round %s failed: %s", id, result.Reason)
 	}
 	return result, nil
 }
 
-// fall turns the alarm green, as the trigger tells it, and waits until nothing stands or waits any more.
-func (s *scenario) fall(ctx context.Context) error {
-	r, err := s.intake(ctx)
-	if err != nil {
-		return fmt.Errorf("ask workflow %s which alarms stand: %w", alarmName, err)
-	}
-	ev, err := s.postAlarm(ctx, "red", "green")
-	if err != nil {
+// fall turns the alarm green, and waits until nothing stands or waits any more.
+func (a *act) fall(ctx context.Context) error {
+	if err := a.change(ctx, a.colour, "green"); err != nil {
 		return err
 	}
-	for _, level := range r.Levels {
-		change := preemption.AlarmChange{
-			Alarm: level.Alarm, Entity: level.Entity, Scope: level.Scope, From: ev.From, To: ev.To,
-			Time: ev.CreatedTime, EventKey: int64(ev.Key),
-		}
-		if err := s.client.SignalWorkflow(ctx, alarmName, "", preemption.AlarmSignal, change); err != nil {
-			return fmt.Errorf("tell workflow %s that the alarm fell: %w", alarmName, err)
-		}
-	}
-	err = poll(ctx, "wait until workflow "+alarmName+" knows that the alarm fell", func() (bool, error) {
-		r, err := s.intake(ctx)
+	err := poll(ctx, "wait until workflow "+a.id()+" knows that the alarm fell", func() (bool, error) {
+		r, err := a.intake(ctx)
 		return err == nil && len(r.Levels) == 0 && len(r.Deferred) == 0 && r.State != "running", err
 	})
 	if err == nil {
-		s.out.say("done", "workflow %s knows of no alarm any more and will not act again", alarmName)
+		a.out.say("done", "workflow %s knows of no alarm any more and will not act again", a.id())
 	}
 	return err
 }

@@ -25,10 +25,12 @@ func TestTheScenarioIsShownAndChecked(t *testing.T) {
 		line("temporal", `127\.0\.0\.1:\d+, namespace vsphere-preemption, task queue vsphere-preemption, data in memory`),
 		line("vCenter", `https://127\.0\.0\.1:\d+/sdk, simulated`),
 		line("worker", "polls"),
+		line("watch", "vcenter-watch@vsphere-preemption follows vCenter's events, with 1 rules: cluster-cpu-above-80"),
+		line("receiver", `takes CloudEvents on http://127\.0\.0\.1:\d+`),
 		line("vCenter", "cluster-a: 4 hosts, 20 VMs of which 10 are tagged preemptible, 92 % CPU"),
 		line("vCenter", "cluster-b: 4 hosts, 20 VMs of which 4 are tagged preemptible"),
 		line("alarm", "cluster-cpu-above-80 on esx-a-1 of cluster-a: green to red"),
-		line("request", `PreemptVMsWorkflow "cluster-cpu-above-80": HIGH, VMs tagged preemptible`),
+		line("request", `PreemptVMsWorkflow "cluster-cpu-above-80@domain-c\d+": HIGH, VMs tagged preemptible`),
 		line("found", "14 VMs tagged preemptible: 6 go, the youngest first, 8 stay"),
 		line("chosen", "cluster-a-batch-10  1 of 6"),
 		line("chosen", "cluster-a-batch-01  6 of 6"),
@@ -48,6 +50,13 @@ func TestTheScenarioIsShownAndChecked(t *testing.T) {
 		"^Custom attribute com.vmware.workflows.vsphere.preemption of cluster-a-batch-10", "^{", "^}",
 		line("alarm", "cluster-cpu-above-80 on esx-a-1 of cluster-a: red to green"),
 		line("checked", "vCenter agrees with the result about all 40 VMs: 6 are off and annotated, 34 are as before"),
+		line("event", `cluster-cpu-above-80 on esx-b-1 of cluster-b: green to yellow, as a CloudEvent to http://127\.0\.0\.1:\d+, which answers 202 Accepted`),
+		line("request", `PreemptVMsWorkflow "cluster-cpu-above-80@domain-c\d+": MEDIUM`),
+		line("found", "14 VMs tagged preemptible: 4 go, the youngest first, 10 stay"),
+		line("annotated", "cluster-b-batch-01"),
+		`^cluster-b-batch-04 +shut_down +no +yes +\d+$`,
+		line("event", "cluster-cpu-above-80 on esx-b-1 of cluster-b: yellow to green"),
+		line("checked", "vCenter agrees with the result about all 40 VMs: 4 are off and annotated, 36 are as before"),
 	)
 	tr.saysNot("web UI", "What to try next", "mismatch", "\x1b")
 	attribute(t, tr.out.String())
@@ -61,7 +70,7 @@ func attribute(t *testing.T, text string) {
 	if err := json.Unmarshal([]byte(text[from:to+2]), &a); err != nil {
 		t.Fatalf("the attribute shown is no JSON: %v", err)
 	}
-	if !a.Preempted || !a.ForcedShutdown || a.Tag != "preemptible" || a.WorkflowID != alarmName || !strings.Contains(string(a.Event), "AlarmStatusChangedEvent") {
+	if !a.Preempted || !a.ForcedShutdown || a.Tag != "preemptible" || !strings.HasPrefix(a.WorkflowID, alarmName+"@domain-c") || !strings.Contains(string(a.Event), "AlarmStatusChangedEvent") {
 		t.Errorf("the attribute shown is %+v", a)
 	}
 }
@@ -101,7 +110,7 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 	var site *stack
 	tr.program.beforeCheck = func(s *stack) { site = s }
 	tr.start()
-	port := tr.await(`What to try next[^\n]*\n\ngo run \./cmd/preemptctl -s 127\.0\.0\.1:(\d+) workflow status -w cluster-cpu-above-80`)[1]
+	port := tr.await(`What to try next[^\n]*\n\ngo run \./cmd/preemptctl -s 127\.0\.0\.1:(\d+) workflow status -w cluster-cpu-above-80@domain-c\d+`)[1]
 	tr.await(`(?m)` + line("serving", "until Ctrl-C"))
 	tr.says(
 		line("temporal", "127.0.0.1:"+port), line("temporal", "port "+strconv.Itoa(tr.program.Ports.Temporal)+" is taken"),

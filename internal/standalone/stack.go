@@ -30,6 +30,7 @@ type stack struct {
 	temporal *embedded.Server
 	client   client.Client
 	vcenter  *simulation.VCenter // nil: a real one
+	events   string              // URL that takes CloudEvents; "" for none
 
 	mu   sync.Mutex
 	undo []func()

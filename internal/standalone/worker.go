@@ -2,9 +2,12 @@ package standalone
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -14,8 +17,11 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
 
 const (
@@ -24,6 +30,8 @@ const (
 	vcenterFresh = 2 * time.Minute  // vCenter's last answer counts as ready for so long
 	simulateStop = 3 * time.Second  // for activities to end, where the VMs are simulated
 	attrsAgain   = 10 * time.Second // bound of the look at the search attributes
+	demoPoll     = 200 * time.Millisecond
+	demoCompare  = 10 * time.Second // between comparisons of the simulated alarms' states
 )
 
 // startWorker starts a worker, with health. A real vCenter may be away: it is sought meanwhile, and requests wait.
@@ -53,11 +61,82 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 		o.StopTimeout = simulateStop
 	}
 	w := preempt.NewWorker(s.client, acts, o)
+	rules := s.set.File.Rules
+	watch.Register(w, watch.NewActivities(gateway, s.client, s.queue(), rules, s.set.VCenter.Host(), s.log))
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start the worker on task queue %s: %w", s.queue(), err)
 	}
 	s.onStop(w.Stop)
 	s.out.say("worker", "polls task queue %s", s.queue())
+	return errors.Join(s.startWatch(ctx), s.startReceiver())
+}
+
+// startWatch follows vCenter's alarms where there are rules on them.
+func (s *stack) startWatch(ctx context.Context) error {
+	rules := s.set.File.Rules
+	if len(rules) == 0 {
+		s.out.say("watch", "no rules, so that alarms start nothing: name rules in a file with --config")
+		return nil
+	}
+	timing := watch.DefaultTiming()
+	if s.simulate {
+		timing.Poll, timing.Compare = demoPoll, demoCompare
+	}
+	if err := watch.Ensure(ctx, s.client, s.queue(), timing); err != nil {
+		return err
+	}
+	var names []string
+	for _, r := range rules {
+		names = append(names, r.Name())
+	}
+	s.out.say("watch", "%s follows vCenter's events, with %d rules: %s", watch.WorkflowID(s.queue()), len(rules), strings.Join(names, ", "))
+	return nil
+}
+
+// startReceiver takes CloudEvents over HTTP where that was asked for.
+func (s *stack) startReceiver() error {
+	addr := s.receiver.Addr
+	if addr == "" {
+		return nil
+	}
+	if s.simulate && s.env.Get("PORT") == "" {
+		addr = "127.0.0.1" + addr
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil && s.simulate {
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+	}
+	if err != nil {
+		return fmt.Errorf("take CloudEvents on %s: %w; set PORT to a free port", addr, err)
+	}
+	var token *receiver.Token
+	if s.receiver.TokenFile != "" {
+		if token, err = receiver.ReadToken(s.receiver.TokenFile, s.log); err != nil {
+			return errors.Join(fmt.Errorf("RECEIVER_TOKEN_FILE: %w", err), listener.Close())
+		}
+	}
+	r, err := receiver.New(receiver.Config{
+		Engine:  &trigger.Engine{Temporal: s.client, TaskQueue: s.queue(), Rules: s.receiver.Rules},
+		Classes: trigger.Classes(s.receiver.Rules), Token: token, Log: s.log,
+	})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	server := receiver.Server(r, s.log)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("CloudEvents are no longer taken", "addr", listener.Addr().String(), "reason", err)
+		}
+	}()
+	s.onStop(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), farewell)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			s.log.Warn("the receiver did not end in time", "reason", err)
+		}
+	})
+	s.events = "http://" + reachable(listener.Addr().String())
+	s.out.say("receiver", "takes CloudEvents on %s", s.events)
 	return nil
 }
 

@@ -94,12 +94,10 @@ func (a *Activities) Follow(ctx context.Context, in FollowInput) (contract.Check
 	}
 }
 
-// ended tells why the follower may not go on: nil where that was asked for.
+// ended tells why the follower may not go on: nil where that was asked for, or where its worker stops and the
+// next activity takes the checkpoint from its result.
 func (f *follower) ended(ctx context.Context) error {
-	switch {
-	case ctx.Err() == nil:
-		return fmt.Errorf("the worker %s stops; another goes on", f.point.Worker)
-	case temporal.IsCanceledError(context.Cause(ctx)):
+	if ctx.Err() == nil || temporal.IsCanceledError(context.Cause(ctx)) {
 		return nil
 	}
 	return fmt.Errorf("the watch lost touch with Temporal: %w", context.Cause(ctx))
