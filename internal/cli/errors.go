@@ -72,11 +72,15 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 
 // exitStatus is the end of a command's long help. The texts say what 3 and 4 mean there; empty: not given.
 func exitStatus(notFound, refused string) string {
-	text := "Exit status: 0 done; 1 failed"
 	if notFound != "" || refused != "" {
-		text += ", also when no worker polls the task queue"
+		return exitCodes(", also when no worker polls the task queue", notFound, refused)
 	}
-	text += "; 2 wrong usage"
+	return exitCodes("", "", "")
+}
+
+// exitCodes is exitStatus for a command that says itself what else fails; empty: nothing.
+func exitCodes(failed, notFound, refused string) string {
+	text := "Exit status: 0 done; 1 failed" + failed + "; 2 wrong usage"
 	if notFound != "" {
 		text += "; 3 " + notFound
 	}

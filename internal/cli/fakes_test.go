@@ -17,8 +17,37 @@ import (
 // until is when the fakes say that a cooldown ends.
 var until = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 
+// fakeInput is the input of an intake that a schedule starts; other intakes have none.
+type fakeInput struct {
+	Once    bool `json:"once"`
+	Pending []struct {
+		JSON preemption.WorkflowRequest `json:"json"`
+	} `json:"pending"`
+}
+
+// fakeOnce is a run of a schedule; the tag says how it goes.
+func fakeOnce(ctx workflow.Context, r preemption.WorkflowRequest) (contract.Response, error) {
+	res := contract.Response{Tag: r.Tag, Criticality: r.Criticality, State: "completed", Event: json.RawMessage("null")}
+	switch r.Tag {
+	case "refused":
+		res.LastDecision = &contract.Decision{Verdict: contract.Refused, Until: until, Reason: "the scope was preempted a short time ago"}
+	case "slow":
+		return res, workflow.Sleep(ctx, time.Minute)
+	default:
+		res.Round = &contract.RoundResult{RoundID: "round-1", State: contract.RoundPartial, Reason: "1 of 3 VMs failed", Targets: []contract.VMOutcome{
+			{Ref: ref("vm-1"), Outcome: contract.OutcomePoweredOff},
+			{Ref: ref("vm-2"), Outcome: contract.OutcomeForced},
+			{Ref: ref("vm-3"), Outcome: contract.OutcomeFailed},
+		}}
+	}
+	return res, nil
+}
+
 // fakeIntake decides by the request's tag, remembers the last request, and completes when cancelled.
-func fakeIntake(ctx workflow.Context) (contract.Response, error) {
+func fakeIntake(ctx workflow.Context, in fakeInput) (contract.Response, error) {
+	if in.Once {
+		return fakeOnce(ctx, in.Pending[0].JSON)
+	}
 	info := workflow.GetInfo(ctx)
 	res := contract.Response{
 		WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID, WorkflowName: preemption.WorkflowName,

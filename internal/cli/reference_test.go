@@ -50,6 +50,17 @@ func commands() [][]string {
 		{"workflow", "status"},
 		{"workflow", "list"},
 		{"workflow", "cancel"},
+		{"schedule"},
+		{"schedule", "create"},
+		{"schedule", "list"},
+		{"schedule", "pause"},
+		{"schedule", "resume"},
+		{"schedule", "run"},
+		{"schedule", "delete"},
+		{"watch"},
+		{"watch", "status"},
+		{"watch", "start"},
+		{"watch", "stop"},
 		{"completion"},
 		{"completion", "bash"},
 		{"completion", "zsh"},
@@ -107,9 +118,9 @@ With ` + "`--json`" + ` alone the lines that scripts know are kept: ` + "`run`" 
 | code | meaning |
 | --- | --- |
 | 0 | done |
-| 1 | failed, also when any VM failed or no worker polls the task queue |
+| 1 | failed, also when any VM failed, no worker polls the task queue, or nobody follows vCenter's events |
 | 2 | wrong usage |
-| 3 | not found: no such workflow, nothing to cancel |
-| 4 | refused: cooldown, a round under way, nothing eligible with ` + "`--fail-empty`" + ` |
+| 3 | not found: no such workflow, schedule or watch, nothing to cancel |
+| 4 | refused: cooldown, a round under way, nothing eligible with ` + "`--fail-empty`" + `, a schedule of that name |
 | 130 | interrupted |
 `

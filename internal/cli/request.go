@@ -15,17 +15,27 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 )
 
-// requestFlags are the flags of the commands that make a request.
+// askFlags are the flags that say what is asked for.
+type askFlags struct {
+	tag, criticality, replyTo, policy string
+}
+
+// requestFlags are the flags of the commands that make a request now, with what causes it.
 type requestFlags struct {
-	tag, criticality, event, replyTo, policy string
+	askFlags
+	event string
 }
 
 func (f *requestFlags) register(cmd *cobra.Command) {
+	f.askFlags.register(cmd)
+	cmd.Flags().StringVarP(&f.event, "event", "e", "", "CloudEvent that causes the preemption: JSON, @FILE, or - for standard input")
+}
+
+func (f *askFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVarP(&f.tag, "tag", "t", preemption.DefaultTag, "vSphere tag that marks preemptible VMs; category:name where a name is ambiguous")
 	flags.StringVarP(&f.criticality, "criticality", "c", string(preemption.CriticalityLow), "how hard to act: LOW, MEDIUM or HIGH, in any case")
-	flags.StringVarP(&f.event, "event", "e", "", "CloudEvent that causes the preemption: JSON, @FILE, or - for standard input")
 	flags.StringVar(&f.replyTo, "reply-to", "", "URL that gets a CloudEvent about the preempted VMs")
 	flags.StringVar(&f.policy, "policy", "", "name of the policy in the worker's file (default: the policy \"default\")")
 	_ = cmd.RegisterFlagCompletionFunc("criticality", cobra.FixedCompletions([]string{"LOW", "MEDIUM", "HIGH"}, cobra.ShellCompDirectiveNoFileComp))
@@ -33,6 +43,19 @@ func (f *requestFlags) register(cmd *cobra.Command) {
 
 // request makes the request of the flags.
 func (a *app) request(f requestFlags) (preemption.WorkflowRequest, error) {
+	req, err := a.asked(f.askFlags)
+	if err != nil {
+		return req, err
+	}
+	if req.Event, err = a.causingEvent(f.event); err != nil {
+		return req, usagef("--event: %w", err)
+	}
+	req.ID = req.Event.Source() + "|" + req.Event.ID()
+	return req, nil
+}
+
+// asked makes a request without an event and an id: a person's, meant for the task queue that was named.
+func (a *app) asked(f askFlags) (preemption.WorkflowRequest, error) {
 	none := preemption.WorkflowRequest{}
 	if strings.TrimSpace(f.tag) == "" {
 		return none, usagef("--tag is empty: name the tag that marks preemptible VMs")
@@ -46,14 +69,9 @@ func (a *app) request(f requestFlags) (preemption.WorkflowRequest, error) {
 			return none, usagef("--reply-to %q is no http or https URL", f.replyTo)
 		}
 	}
-	e, err := a.causingEvent(f.event)
-	if err != nil {
-		return none, usagef("--event: %w", err)
-	}
 	return preemption.WorkflowRequest{
-		Tag: strings.TrimSpace(f.tag), Criticality: criticality, Event: e, ReplyTo: f.replyTo,
-		ID: e.Source() + "|" + e.ID(), Origin: preemption.OriginPerson, Policy: f.policy,
-		TaskQueue: a.target.queue,
+		Tag: strings.TrimSpace(f.tag), Criticality: criticality, ReplyTo: f.replyTo,
+		Origin: preemption.OriginPerson, Policy: f.policy, TaskQueue: a.target.queue,
 	}, nil
 }
 

@@ -17,6 +17,17 @@ var everyCommand = map[string][]string{
 	"list":         {"workflow", "list"},
 	"cancel":       {"workflow", "cancel"},
 	"cancel, wait": {"workflow", "cancel", "--wait"},
+
+	"schedule create": {"schedule", "create", "nightly", "--at", "22:00"},
+	"schedule list":   {"schedule", "list"},
+	"schedule pause":  {"schedule", "pause", "nightly"},
+	"schedule resume": {"schedule", "resume", "nightly"},
+	"schedule run":    {"schedule", "run", "nightly"},
+	"schedule delete": {"schedule", "delete", "nightly"},
+
+	"watch status": {"watch", "status"},
+	"watch start":  {"watch", "start"},
+	"watch stop":   {"watch", "stop"},
 }
 
 func TestAnUnreachableServerIsOneLineWithinFiveSeconds(t *testing.T) {

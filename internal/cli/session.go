@@ -96,13 +96,17 @@ func lastWords(message string) string {
 	return strings.Trim(parts[len(parts)-1], `" `)
 }
 
-// polled tells whether a worker polls the task queue. A poller that was not seen for longer than a poll
-// lasts has gone; one older than the server remembers tells of a clock that is wrong, and counts.
+// polled tells whether a worker polls the task queue.
 func (s *session) polled(ctx context.Context) (bool, error) {
-	t := s.app.target
+	return s.polledAt(ctx, s.app.target.queue)
+}
+
+// polledAt tells whether a worker polls a task queue. A poller that was not seen for longer than a poll
+// lasts has gone; one older than the server remembers tells of a clock that is wrong, and counts.
+func (s *session) polledAt(ctx context.Context, queue string) (bool, error) {
 	resp, err := s.WorkflowService().DescribeTaskQueue(ctx, &workflowservice.DescribeTaskQueueRequest{
-		Namespace: t.namespace, TaskQueueType: enumspb.TASK_QUEUE_TYPE_WORKFLOW,
-		TaskQueue: &taskqueuepb.TaskQueue{Name: t.queue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL},
+		Namespace: s.app.target.namespace, TaskQueueType: enumspb.TASK_QUEUE_TYPE_WORKFLOW,
+		TaskQueue: &taskqueuepb.TaskQueue{Name: queue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL},
 	})
 	if err != nil {
 		return false, err

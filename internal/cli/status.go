@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/converter"
@@ -207,8 +208,13 @@ func statusWord(status enumspb.WorkflowExecutionStatus) string {
 }
 
 // memoText reads one text of a workflow's memo.
-func memoText(info *workflowpb.WorkflowExecutionInfo, key string) (s string) {
-	if p := info.GetMemo().GetFields()[key]; p != nil {
+func memoText(info *workflowpb.WorkflowExecutionInfo, key string) string {
+	return textOf(info.GetMemo(), key)
+}
+
+// textOf reads one text of a memo.
+func textOf(memo *commonpb.Memo, key string) (s string) {
+	if p := memo.GetFields()[key]; p != nil {
 		_ = converter.GetDefaultDataConverter().FromPayload(p, &s) // not ours: left empty
 	}
 	return s

@@ -219,7 +219,7 @@ func FuzzParseFile(f *testing.F) {
 	for _, seed := range []string{
 		"", "limits: {vcenterCalls: 5, outage: 24h, allowedTags: [a], maxCriticality: HIGH, replyAllow: [h, 10.0.0.0/8], neverTouch: ['a*']}",
 		"policies:\n  default: &d\n    mode: act\n    maxVMs: 10\n    criticality: {HIGH: {action: powerOff, gracePeriod: 5m, thenForce: true}}\n  b: *d\n",
-		"rules: []\n", "a: &a [*a]\n", "limits: !!binary x\n", "? [a]\n: b\n", "---\n---\n", "policies: {a: {<<: *x}}", "\xff\xfe", "limits: *a\n",
+		"rules: []\n", "rules:\n- &r {alarm: 'a*', preempt: {tag: t, policy: p, replyTo: 'http://x', onFall: soften, criticality: {yellow: NONE, red: LOW}}}\n- *r\npolicies: {p: {scope: all}}\n", "a: &a [*a]\n", "limits: !!binary x\n", "? [a]\n: b\n", "---\n---\n", "policies: {a: {<<: *x}}", "\xff\xfe", "limits: *a\n",
 	} {
 		f.Add([]byte(seed))
 	}

@@ -38,13 +38,14 @@ func LoadReceiver(env Env, path string) (Receiver, error) {
 	if err := checkAddress(out.Addr, true); err != nil {
 		r.problem("PORT", "%q is no port from 1 to 65535", port)
 	}
-	file := DefaultFile()
+	file, required := DefaultFile(), true
 	if out.Path != "" {
 		var err error
 		file, err = ReadFile(out.Path)
 		r.errs = append(r.errs, split(err)...)
+		required = err == nil && len(file.Rules) == 0
 	}
-	out.Rules = append(r.environmentRule(file, len(file.Rules) == 0), file.Rules...)
+	out.Rules = append(r.environmentRule(file, required), file.Rules...)
 	return out, errors.Join(r.errs...)
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -76,7 +77,10 @@ func (d *decoder) preempt(at string, n *yaml.Node, policies map[string]policy.Po
 	p := trigger.Preempt{Tag: preemption.DefaultTag, Policy: DefaultPolicy, OnFall: trigger.OnFallCancel}
 	d.mapping(at, n, fields{
 		"tag": func(key string, n *yaml.Node) {
-			if d.text(key, n, &p.Tag) && p.Tag == "" {
+			if !d.text(key, n, &p.Tag) {
+				return
+			}
+			if p.Tag = strings.TrimSpace(p.Tag); p.Tag == "" {
 				d.add(n.Line, key, "is empty: name the tag that marks preemptible VMs")
 			}
 		},
@@ -105,6 +109,9 @@ func (d *decoder) preempt(at string, n *yaml.Node, policies map[string]policy.Po
 				"yellow": func(key string, n *yaml.Node) { d.colour(key, n, &p.Yellow) },
 				"red":    func(key string, n *yaml.Node) { d.colour(key, n, &p.Red) },
 			})
+			if yellow, red := p.Criticality("yellow"), p.Criticality("red"); red.Rank() < yellow.Rank() {
+				d.add(n.Line, key, "red means %s and yellow %s: an alarm that gets worse cannot ask for less", red, yellow)
+			}
 		},
 	})
 	p.Scope = policies[p.Policy].Scope

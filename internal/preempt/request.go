@@ -181,10 +181,14 @@ func scopeFromEvent(d *Demand, out *Decoded, w wireRequest) error {
 	case policy.ScopeAll:
 		d.Change.Scope = ""
 	case policy.ScopeHost:
-		if al.Host.Zero() {
+		host := al.Host
+		if al.Entity.Type == policy.TypeHost {
+			host = al.Entity
+		}
+		if host.Zero() {
 			return fmt.Errorf("policy %q works by host, and the event of alarm %q names none", d.PolicyName, al.Name)
 		}
-		setScope(d, al.Host)
+		setScope(d, host)
 	default:
 		if scope.Zero() {
 			return fmt.Errorf("the event of alarm %q names neither a cluster nor a host to work on", al.Name)

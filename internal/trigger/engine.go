@@ -56,20 +56,20 @@ const sendTimeout = 10 * time.Second
 
 // Handle applies the first rule on the event and returns once Temporal has what it ordered. An error that
 // wraps ErrRefused is final; any other means that Temporal could not be told, and the event should be
-// brought again.
+// brought again. With an error there is no verdict.
 func (e *Engine) Handle(ctx context.Context, in Incoming) (Result, error) {
 	rule, ok := e.Match(in.Event)
 	if !ok {
 		return Result{Verdict: Ignored, Reason: "no rule is on " + subject(in.Event)}, nil
 	}
 	in.TaskQueue = e.TaskQueue
-	res := Result{Verdict: Ignored, Rule: rule.Name()}
+	res := Result{Rule: rule.Name()}
 	order, reason, ok, err := rule.Action.Order(in, rule.Name())
 	if err != nil {
 		return res, fmt.Errorf("rule %q on %s: %w", rule.Name(), subject(in.Event), err)
 	}
 	if !ok {
-		res.Reason = reason
+		res.Verdict, res.Reason = Ignored, reason
 		return res, nil
 	}
 	res.WorkflowID, res.What = order.WorkflowID, order.What

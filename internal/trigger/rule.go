@@ -68,7 +68,7 @@ func (r Rule) Matches(e alarm.Event) bool {
 	if e.Class != alarm.ClassAlarm {
 		return false
 	}
-	return r.Alarm == e.Alarm.Name || (r.Alarm == e.Alarm.Ref.Value && r.Alarm != "") || glob(r.Alarm, e.Alarm.Name)
+	return r.Alarm == e.Alarm.Name || r.Alarm == e.Alarm.Ref.Value || glob(r.Alarm, e.Alarm.Name)
 }
 
 // CheckPattern tells what is wrong with the name, glob or MoRef of an alarm.
@@ -103,7 +103,7 @@ func Classes(rules []Rule) []string {
 		if r.Alarm != "" {
 			class = alarm.ClassAlarm
 		}
-		if !seen[class] {
+		if class != "" && !seen[class] {
 			seen[class] = true
 			classes = append(classes, class)
 		}
@@ -168,7 +168,8 @@ func (p Preempt) Criticality(colour string) preemption.Criticality {
 }
 
 // Order tells the intake of alarm and scope what changed. Falls are told even where nothing is known to be
-// under way: an intake that has seen the green knows a late red for what it is.
+// under way: an intake that has seen the green knows a late red for what it is. An event without a time
+// counts as of now.
 func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
 	al := in.Event.Alarm
 	if al.Name == "" || al.Entity.Zero() {
@@ -179,6 +180,10 @@ func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
 		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	crit := p.Criticality(al.To)
+	fell := alarm.Rank(al.To) < alarm.Rank(al.From)
+	if al.Up() && crit == None && !fell && al.From != alarm.Gray && p.Criticality(al.From) == None {
+		return Order{}, "the rule does nothing at " + al.To, false, nil
+	}
 	change := preemption.AlarmChange{
 		Alarm: al.Name, Entity: al.Entity.Ref(), Scope: scope.Ref(), From: al.From, To: al.To,
 		Time: al.Time.UTC(), EventKey: al.EventKey, Rule: rule, Criticality: crit, TaskQueue: in.TaskQueue,
@@ -186,27 +191,42 @@ func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
 	if change.Time.IsZero() {
 		change.Time = time.Now().UTC()
 	}
-	order := Order{
-		WorkflowID: WorkflowID(al.Name, scope), WorkflowType: preemption.WorkflowName, Signal: preemption.AlarmSignal,
-	}
-	fell := alarm.Rank(al.To) < alarm.Rank(al.From)
-	change.Soften = fell && crit != None && p.OnFall == OnFallSoften
-	switch {
-	case crit != None && (!fell || change.Soften):
-		if change.Request, err = p.request(in, crit); err != nil {
+	// What was gray may have been red before.
+	change.Soften = p.OnFall == OnFallSoften && crit != None && al.To == alarm.Yellow && (fell || al.From == alarm.Gray)
+	if crit != None && (!fell || change.Soften) {
+		if change.Request, err = p.request(in, crit); err == nil {
+			err = fits(change)
+		}
+		if err != nil {
 			return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
 		}
-		order.What = string(crit) + " preemption"
-	case crit == None && al.To == alarm.Yellow && !fell:
-		return Order{}, "the rule does nothing at " + al.To, false, nil
-	default:
-		order.What = "fall to " + al.To
-		if al.To == alarm.Gray {
-			order.What = "state unknown"
-		}
 	}
-	order.Payload = change
-	return order, "", true, nil
+	return Order{
+		WorkflowID: WorkflowID(al.Name, scope), WorkflowType: preemption.WorkflowName, Signal: preemption.AlarmSignal,
+		Payload: change, What: what(change),
+	}, "", true, nil
+}
+
+// what says for people what a change asks for.
+func what(c preemption.AlarmChange) string {
+	switch {
+	case len(c.Request) > 0:
+		return string(c.Criticality) + " preemption"
+	case c.To == alarm.Gray:
+		return "state unknown"
+	case alarm.Rank(c.To) > alarm.Rank(c.From) && c.To != alarm.Green:
+		return "nothing more at " + c.To
+	}
+	return "fall to " + c.To
+}
+
+// fits tells whether the intake takes a signal of that size.
+func fits(c preemption.AlarmChange) error {
+	b, err := json.Marshal(c)
+	if err == nil && len(b) > preemption.MaxRequestBytes {
+		err = fmt.Errorf("the event of alarm %q makes a signal of %d bytes: at most %d are taken", c.Alarm, len(b), preemption.MaxRequestBytes)
+	}
+	return err
 }
 
 // scope is the contended object by the policy's scope, zero for everything.

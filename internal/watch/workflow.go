@@ -144,8 +144,7 @@ func (w *watch) follow(ctx workflow.Context) {
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 1},
 		Summary:     "follow vCenter's events",
 	})
-	var a *Activities
-	done := workflow.ExecuteActivity(own, a.Follow, FollowInput{Checkpoint: w.state.Checkpoint, Timing: w.timing})
+	done := workflow.ExecuteActivity(own, contract.ActivityType, FollowInput{Checkpoint: w.state.Checkpoint, Timing: w.timing})
 	_ = workflow.Await(ctx, func() bool { return done.IsReady() || w.state.Paused }) // ends with ctx too
 	cancel()
 	var c contract.Checkpoint

@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+)
+
+// Bounds of how late a run may start, and of how far runs are spread.
+const (
+	leastCatchUp = 10 * time.Second // Temporal takes no less
+	mostCatchUp  = 24 * time.Hour
+	mostJitter   = 24 * time.Hour
+	// leastRun is the least time after which a run ends that no worker has taken up: what was meant for the night
+	// must not happen when a worker comes back in the morning. A round that takes longer goes on without its run.
+	leastRun  = time.Hour
+	maxNote   = 500
+	nextShown = 5
+)
+
+// scheduleFlags are the flags of schedule create.
+type scheduleFlags struct {
+	whenFlags
+	askFlags
+	overlap         string
+	catchUp, jitter time.Duration
+	note            string
+	paused, dryRun  bool
+}
+
+// created is what schedule create prints.
+type created struct {
+	scheduled
+	DryRun        bool  `json:"dryRun,omitempty"`
+	WorkerPolling *bool `json:"workerPolling,omitempty"` // a dry run does not ask
+}
+
+func (a *app) scheduleCreateCommand() *cobra.Command {
+	var f scheduleFlags
+	var meanings strings.Builder
+	for _, o := range overlapPolicies {
+		fmt.Fprintf(&meanings, "  %-12s  %s\n", o.word, o.means)
+	}
+	cmd := &cobra.Command{
+		Use: "create NAME", Args: oneName,
+		Short: "Create a schedule",
+		Long: "Create a schedule: preempt the VMs that carry a tag whenever it is due, of everything tagged that the worker's\n" +
+			"vCenter has. Say when by --cron, --at or --every. In --cron a day must match both its fields. A time in the hour\n" +
+			"that a time zone skips in spring does not come that day; one in the hour that it repeats in autumn comes once.\n\n" +
+			"--overlap says what becomes of a run that is due while one is under way:\n\n" + meanings.String() + "\n" +
+			"A run that starts right behind one that preempted something is refused by its policy's cooldown.\n\n" +
+			"A run that could not start in time, because Temporal was away, is made up for within --catch-up and left out\n" +
+			"after that. A run that no worker takes up within an hour, or within --catch-up where that is longer, ends and\n" +
+			"does nothing.\n\n" +
+			exitCodes("", "", "there is a schedule of that name"),
+		Example: "  # every night, at ten by the clock of Berlin\n" +
+			"  preemptctl schedule create nightly --at 22:00 --time-zone Europe/Berlin --tag spot --criticality MEDIUM\n" +
+			"  # when would it run?\n" +
+			"  preemptctl schedule create weekdays --cron \"30 18 * * MON-FRI\" --time-zone America/New_York --dry-run\n" +
+			"  # every six hours from four on\n" +
+			"  preemptctl schedule create six-hourly --every 6h --at 04:00 --overlap cancel-other --paused",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.scheduleCreate(cmd, args[0], f) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	f.whenFlags.register(cmd)
+	f.askFlags.register(cmd)
+	flags.StringVar(&f.overlap, "overlap", overlapPolicies[0].word, "what to do with a run that is due while one is under way: "+strings.Join(overlapWords(), ", "))
+	flags.DurationVar(&f.catchUp, "catch-up", 10*time.Minute, "how late a run may start, 10s to 24h; later ones are left out")
+	flags.DurationVar(&f.jitter, "jitter", 0, "start each run at random up to this much later, at most 24h")
+	flags.StringVar(&f.note, "note", "", "what the schedule is for, kept with it")
+	flags.BoolVar(&f.paused, "paused", false, "create it paused: it runs once it is resumed")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be created, and when it would run; asks nobody")
+	_ = cmd.RegisterFlagCompletionFunc("overlap", cobra.FixedCompletions(overlapWords(), cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// check checks what is neither when nor what is asked for, and returns the overlap policy.
+func (f scheduleFlags) check() (overlap, error) {
+	switch {
+	case f.catchUp < leastCatchUp || f.catchUp > mostCatchUp:
+		return overlap{}, usagef("--catch-up %s is not within %s to %s", f.catchUp, span(leastCatchUp), span(mostCatchUp))
+	case f.jitter < 0 || f.jitter > mostJitter:
+		return overlap{}, usagef("--jitter %s is not within 0s to %s", f.jitter, span(mostJitter))
+	case len(f.note) > maxNote:
+		return overlap{}, usagef("--note is %d bytes long: at most %d are taken", len(f.note), maxNote)
+	}
+	for _, o := range overlapPolicies {
+		if o.word == f.overlap {
+			return o, nil
+		}
+	}
+	return overlap{}, usagef("--overlap %q is not one of %s", f.overlap, strings.Join(overlapWords(), ", "))
+}
+
+func (a *app) scheduleCreate(cmd *cobra.Command, name string, f scheduleFlags) error {
+	opts, next, err := a.scheduleOptions(name, f)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		return a.showCreated(created{scheduled: planned(opts, next), DryRun: true})
+	}
+	return a.withSession(cmd, quick, func(ctx context.Context, s *session) error {
+		polled := s.polledLater(ctx)
+		_, err := s.ScheduleClient().Create(ctx, opts)
+		switch {
+		case errors.Is(err, temporal.ErrScheduleAlreadyRunning):
+			return refusedf("schedule %s exists already and stays as it is; look: %s; to replace it, delete it first: %s",
+				name, a.command("schedule", "list"), a.command("schedule", "delete", name))
+		case notTaken(err):
+			return usagef("Temporal does not take schedule %s: %w", name, err)
+		case err != nil:
+			return fmt.Errorf("create schedule %s: %w", name, err)
+		}
+		yes := <-polled
+		if err := a.showCreated(created{scheduled: planned(opts, next), WorkerPolling: &yes}); err != nil {
+			return err
+		}
+		if !yes {
+			a.notice("Warning: no worker polls task queue %s in namespace %s: runs start, and end undone where there is none within %s",
+				a.target.queue, a.target.namespace, span(max(f.catchUp, leastRun)))
+		}
+		return nil
+	})
+}
+
+// scheduleOptions makes the schedule of the flags, and says when it runs next.
+func (a *app) scheduleOptions(name string, f scheduleFlags) (o client.ScheduleOptions, next []time.Time, err error) {
+	t, err := f.timing(a.Now())
+	if err != nil {
+		return o, nil, err
+	}
+	over, err := f.check()
+	if err != nil {
+		return o, nil, err
+	}
+	req, err := a.asked(f.askFlags)
+	if err != nil {
+		return o, nil, err
+	}
+	input, err := contract.ScheduledInput(req)
+	if err != nil {
+		return o, nil, usagef("the request cannot be written as JSON: %w", err)
+	}
+	payload, err := converter.GetDefaultDataConverter().ToPayload(input)
+	if err != nil {
+		return o, nil, fmt.Errorf("encode the request: %w", err)
+	}
+	o = client.ScheduleOptions{
+		ID: schedulePrefix + name, Spec: t.spec(f.cron, f.jitter), Overlap: over.policy, CatchupWindow: f.catchUp, Paused: f.paused,
+		Note: f.note, Memo: map[string]any{"note": f.note, "tag": req.Tag, "criticality": string(req.Criticality)},
+		Action: &client.ScheduleWorkflowAction{
+			ID: scheduledRunPrefix + name, Workflow: preemption.WorkflowName, Args: []any{payload}, TaskQueue: a.target.queue,
+			WorkflowExecutionTimeout: max(f.catchUp, leastRun),
+			Memo:                     memo(req, "scheduled"), StaticSummary: clean("Schedule " + name + ": " + summary(req)),
+		},
+	}
+	if f.paused && f.note == "" {
+		o.Note = "created paused"
+	}
+	return o, t.next(a.Now(), nextShown), nil
+}
+
+// planned is the schedule that the options make.
+func planned(o client.ScheduleOptions, next []time.Time) scheduled {
+	d := &client.ScheduleDescription{
+		Schedule: client.Schedule{
+			Action: o.Action, Spec: &o.Spec, Policy: &client.SchedulePolicies{Overlap: o.Overlap, CatchupWindow: o.CatchupWindow},
+			State: &client.ScheduleState{Note: o.Note, Paused: o.Paused},
+		},
+	}
+	out, _ := scheduleOf(o.ID, d)
+	out.Next = next
+	out.Note, _ = o.Memo["note"].(string)
+	return out
+}
+
+func (a *app) showCreated(c created) error {
+	title := "created"
+	if c.DryRun {
+		title = "would be created"
+	}
+	return a.show(view{
+		value: c, msg: title + " schedule", attrs: []any{"schedule", c},
+		table: func(t *table) { a.createdTable(t, c, title) },
+	})
+}
+
+func (a *app) createdTable(t *table, c created, title string) {
+	t.row("schedule", c.Name+" ("+title+stateOfPause(c.scheduled)+")")
+	t.field("note", c.Note)
+	t.row("when", c.When)
+	t.row("time zone", c.TimeZone)
+	for _, at := range c.Next {
+		t.row("runs", inZone(at, c.TimeZone))
+	}
+	t.field("jitter", c.Jitter)
+	t.row("overlap", c.Overlap+": "+meaning(c.Overlap))
+	t.row("catch-up", c.CatchUp+": a run that cannot start within it is left out; one that no worker takes up within "+c.GiveUp+" ends undone")
+	t.row("asks for", string(c.Criticality)+" preemption of VMs tagged "+c.Tag)
+	t.field("policy", c.Policy)
+	t.field("reply to", c.ReplyTo)
+	t.row("runs as", scheduledRunPrefix+c.Name+"-<time> on task queue "+c.Queue)
+	if !c.DryRun {
+		next := []string{"schedule", "list"}
+		if c.Paused {
+			next = []string{"schedule", "resume", c.Name}
+		}
+		t.row("next", a.command(next...))
+	}
+}
+
+func stateOfPause(s scheduled) string {
+	if s.Paused {
+		return ", paused"
+	}
+	return ""
+}
+
+func meaning(word string) string {
+	for _, o := range overlapPolicies {
+		if o.word == word {
+			return o.means
+		}
+	}
+	return ""
+}

@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+)
+
+// scheduledRun is a run of a schedule and what came of it.
+type scheduledRun struct {
+	WorkflowID string    `json:"workflowID"`
+	Due        time.Time `json:"due"`
+	StartedAt  time.Time `json:"startedAt"`
+	Status     string    `json:"status"`
+	Result     string    `json:"result"`
+}
+
+func (a *app) scheduleListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
+		Short: "List schedules, when they run, and what came of their last runs",
+		Long: "List the schedules of the namespace, when they run next by the clock of their time zone, and what came of their\n" +
+			"last run. A schedule that was created a moment ago may be missing.\n\n" + exitStatus("", ""),
+		Example: "  preemptctl schedule list\n  preemptctl schedule list -o yaml",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.scheduleList(ctx, s) })
+		},
+	}
+}
+
+func (a *app) scheduleList(ctx context.Context, s *session) error {
+	found, err := s.schedules(ctx)
+	if err != nil {
+		return err
+	}
+	return a.show(view{
+		value: found, msg: "listed schedules", attrs: []any{"schedules", found},
+		table: func(t *table) {
+			t.section("NAME", "WHEN", "TIME ZONE", "OVERLAP", "PAUSED", "NEXT", "RUNS", "LAST RUN", "RESULT", "TAG", "CRITICALITY", "QUEUE")
+			for _, f := range found {
+				next, last, result := "", "", ""
+				if len(f.Next) > 0 {
+					next = inZone(f.Next[0], f.TimeZone)
+				}
+				if f.Last != nil {
+					last, result = inZone(f.Last.StartedAt, f.TimeZone), f.Last.Result
+				}
+				t.row(f.Name, f.When, f.TimeZone, f.Overlap, pausedWords(f), orDash(next), runsWords(f), orDash(last), orDash(result),
+					orDash(f.Tag), orDash(string(f.Criticality)), f.Queue)
+			}
+		},
+	})
+}
+
+// schedules lists ours by name. The list of Temporal lags behind: each is looked up, and one that has just
+// been deleted is left out.
+func (s *session) schedules(ctx context.Context) ([]scheduled, error) {
+	var names []string
+	iter, err := s.ScheduleClient().List(ctx, client.ScheduleListOptions{PageSize: 200})
+	for err == nil && iter.HasNext() {
+		var entry *client.ScheduleListEntry
+		if entry, err = iter.Next(); err == nil {
+			if name, ours := strings.CutPrefix(entry.ID, schedulePrefix); ours {
+				names = append(names, name)
+			}
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list schedules in namespace %s: %w", s.app.target.namespace, err)
+	}
+	slices.Sort(names)
+	found := []scheduled{}
+	for _, name := range names {
+		d, err := s.ScheduleClient().GetHandle(ctx, schedulePrefix+name).Describe(ctx)
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look up schedule %s: %w", name, err)
+		}
+		one, ok := scheduleOf(schedulePrefix+name, d)
+		if !ok {
+			continue
+		}
+		if n := len(d.Info.RecentActions); n > 0 {
+			one.Last = s.scheduledRun(ctx, d.Info.RecentActions[n-1])
+		}
+		found = append(found, one)
+	}
+	return found, nil
+}
+
+// scheduledRun says what came of a run.
+func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResult) *scheduledRun {
+	out := &scheduledRun{Due: r.ScheduleTime, StartedAt: r.ActualTime}
+	if r.StartWorkflowResult == nil {
+		out.Status, out.Result = "unknown", "Temporal does not say which workflow it started"
+		return out
+	}
+	out.WorkflowID = r.StartWorkflowResult.WorkflowID
+	d, err := s.DescribeWorkflowExecution(ctx, out.WorkflowID, "")
+	if err != nil {
+		out.Status, out.Result = "unknown", err.Error()
+		if missing(err) {
+			out.Result = "no longer kept"
+		}
+		return out
+	}
+	info := d.GetWorkflowExecutionInfo()
+	out.Status = statusWord(info.GetStatus())
+	out.Result = out.Status
+	switch info.GetStatus() {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING:
+		out.Result = "under way"
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		out.Result = "timed out: no worker took it up, or its round goes on without it"
+	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+		var res contract.Response
+		if err := s.GetWorkflow(ctx, out.WorkflowID, info.GetExecution().GetRunId()).Get(ctx, &res); err != nil {
+			out.Result = "unknown: " + err.Error()
+		} else {
+			out.Result = resultWords(res)
+		}
+	}
+	return out
+}
+
+// resultWords says what came of an intake that has completed.
+func resultWords(res contract.Response) string {
+	r, d := res.Round, res.LastDecision
+	switch {
+	case r != nil:
+		text := r.State
+		if n := len(r.Preempted()); n > 0 {
+			text += ", " + countVMs(n) + " off"
+		}
+		if n := r.Count(contract.OutcomeFailed); n > 0 {
+			text += ", " + countVMs(n) + " failed"
+		}
+		if r.Reason != "" {
+			text += ": " + r.Reason
+		}
+		return text
+	case d != nil && d.Reason != "":
+		return d.Verdict + ": " + d.Reason
+	case d != nil:
+		return d.Verdict
+	}
+	return cmp.Or(res.State, "completed")
+}
+
+func countVMs(n int) string {
+	if n == 1 {
+		return "1 VM"
+	}
+	return strconv.Itoa(n) + " VMs"
+}
+
+func pausedWords(s scheduled) string {
+	switch {
+	case !s.Paused:
+		return "no"
+	case s.PausedWhy == "":
+		return "yes"
+	}
+	return "yes: " + s.PausedWhy
+}
+
+// runsWords counts what was started, and what was not.
+func runsWords(s scheduled) string {
+	text := strconv.Itoa(s.Runs)
+	if s.Skipped > 0 {
+		text += fmt.Sprintf(", %d skipped", s.Skipped)
+	}
+	if s.Missed > 0 {
+		text += fmt.Sprintf(", %d missed", s.Missed)
+	}
+	return text
+}

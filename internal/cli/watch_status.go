@@ -1,0 +1,213 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	enumspb "go.temporal.io/api/enums/v1"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+)
+
+// The states of the watch, as status names them.
+const (
+	watchFollowing  = "following"
+	watchPaused     = "paused"
+	watchStarting   = "starting"   // a worker has not taken it up yet
+	watchTrouble    = "in trouble" // a worker follows, and cannot read or hand over at the moment
+	watchBehind     = "behind"     // a worker follows, and its last look is long ago
+	watchFailing    = "failing"    // the last attempt failed
+	watchSilent     = "silent"     // a worker should answer and does not
+	watchUnattended = "unattended" // no worker polls the task queue
+	watchEnded      = "ended"
+)
+
+// watchSilence is how long the watch may go unheard of, or without a look.
+const watchSilence = 30 * time.Second
+
+// How often status looks again, and so how long it waits, while the watch is handed over.
+const (
+	watchLooks = 12
+	watchPause = 250 * time.Millisecond
+)
+
+// watchStatus is what status prints.
+type watchStatus struct {
+	WorkflowID    string              `json:"workflowID"`
+	RunID         string              `json:"workflowRunID"`
+	Execution     string              `json:"execution"` // how the workflow stands in Temporal
+	State         string              `json:"state"`
+	Why           string              `json:"why,omitempty"` // why nobody follows
+	WorkerPolling bool                `json:"workerPolling"`
+	PausedAt      time.Time           `json:"pausedAt,omitzero"`
+	PausedReason  string              `json:"pausedReason,omitempty"`
+	Lag           string              `json:"lag,omitempty"`      // since the last look that vCenter answered
+	Heartbeat     time.Time           `json:"heartbeat,omitzero"` // of the worker that follows
+	Attempt       int32               `json:"attempt,omitempty"`  // of the activity
+	Failure       string              `json:"failure,omitempty"`  // of the attempt before
+	Checkpoint    contract.Checkpoint `json:"checkpoint"`
+}
+
+func (a *app) watchStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Args: noArgs,
+		Short: "Show how the watch of vCenter's events stands",
+		Long: "Show how the watch of vCenter's events stands: who follows, how far behind, the last event and what became of it,\n" +
+			"which alarms stand, and what is wrong. What is shown is up to ten seconds old: a worker tells every few seconds.\n" +
+			"A watch that is paused is no failure.\n\n" +
+			exitCodes(", also when the watch is in trouble or nobody follows", "no such watch", ""),
+		Example: "  preemptctl watch status\n  preemptctl watch status -o json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withSession(cmd, quick+watchLooks*watchPause, func(ctx context.Context, s *session) error { return a.watchStatus(ctx, s) })
+		},
+	}
+}
+
+func (a *app) watchStatus(ctx context.Context, s *session) error {
+	var st watchStatus
+	for look := 1; ; look++ {
+		w, found, err := s.lookAtWatch(ctx)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return a.noWatch("")
+		}
+		st = a.watchStatusOf(w)
+		if !st.unsettled() || w.silence != nil || look == watchLooks || !sleep(ctx, watchPause) {
+			break
+		}
+	}
+	err := a.show(view{
+		value: st, msg: "retrieved watch status", attrs: []any{"workflowID", st.WorkflowID, "state", st.State, "watch", st},
+		table: func(t *table) { a.watchTable(t, st) },
+	})
+	if err != nil || st.State == watchFollowing || st.State == watchPaused {
+		return err
+	}
+	return failedf("vCenter's events are not followed for task queue %s: %s", a.target.queue, st.Why)
+}
+
+// unsettled tells whether another look may find the watch well: one worker hands over to another within
+// a second or two.
+func (st watchStatus) unsettled() bool { return st.State == watchStarting || st.State == watchFailing }
+
+func (a *app) watchStatusOf(w watchLook) watchStatus {
+	st := watchStatus{
+		WorkflowID: w.id, RunID: w.info.GetExecution().GetRunId(), Execution: statusWord(w.info.GetStatus()), WorkerPolling: w.polled,
+		Attempt: w.activity.GetAttempt(), Failure: w.activity.GetLastFailure().GetMessage(), Heartbeat: w.heartbeat(), Checkpoint: w.checkpoint(),
+	}
+	st.Checkpoint.Seen = nil // of no use to a reader
+	st.Checkpoint.Worker = cmp.Or(st.Checkpoint.Worker, w.activity.GetLastWorkerIdentity())
+	if w.paused() {
+		st.PausedAt, st.PausedReason = w.state.PausedAt, w.state.Reason
+	}
+	if looked := st.Checkpoint.LookedAt; !looked.IsZero() {
+		st.Lag = max(a.Now().Sub(looked), 0).Round(time.Second).String()
+	}
+	st.State, st.Why = a.judgeWatch(w, st)
+	return st
+}
+
+// judgeWatch says in one word how the watch stands, and why nobody follows where that is so.
+func (a *app) judgeWatch(w watchLook, st watchStatus) (state, why string) {
+	ago := func(t time.Time) time.Duration { return a.Now().Sub(t) }
+	c := st.Checkpoint
+	waiting := w.activity.GetState() == enumspb.PENDING_ACTIVITY_STATE_SCHEDULED
+	switch {
+	case !w.running():
+		return watchEnded, fmt.Sprintf("the watch is %s; start it: %s", st.Execution, a.command("watch", "start"))
+	case w.paused():
+		return watchPaused, ""
+	case !w.polled:
+		return watchUnattended, fmt.Sprintf("no worker polls task queue %s in namespace %s", a.target.queue, a.target.namespace)
+	case w.activity == nil && w.silence != nil:
+		return watchSilent, w.silence.Error()
+	case waiting && st.Failure != "":
+		return watchFailing, fmt.Sprintf("attempt %d waits, for the one before failed: %s", st.Attempt, st.Failure)
+	case w.activity == nil || waiting || st.Heartbeat.IsZero():
+		return watchStarting, "no worker has taken it up yet"
+	case ago(st.Heartbeat) > watchSilence:
+		return watchSilent, fmt.Sprintf("worker %s was last heard of at %s", orDash(c.Worker), timestamp(st.Heartbeat))
+	case c.Trouble != "":
+		return watchTrouble, fmt.Sprintf("%s (since %s; it is tried again and again)", c.Trouble, timestamp(c.Since))
+	case c.LookedAt.IsZero():
+		return watchStarting, "the first look at vCenter is under way"
+	case ago(c.LookedAt) > watchSilence:
+		return watchBehind, fmt.Sprintf("the last look at vCenter that was answered ended at %s", timestamp(c.LookedAt))
+	}
+	return watchFollowing, ""
+}
+
+// watchTable shows the watch, its last events and the alarms that stand.
+func (a *app) watchTable(t *table, st watchStatus) {
+	c := st.Checkpoint
+	t.section()
+	t.row("watch", st.WorkflowID+" ("+st.State+")")
+	t.field("why", st.Why)
+	if st.State == watchPaused {
+		t.row("paused", timestamp(st.PausedAt)+": "+orDash(st.PausedReason))
+		t.row("to go on", a.command("watch", "start"))
+	}
+	t.row("vCenter", orDash(c.VCenter))
+	t.row("worker", orDash(c.Worker))
+	if st.Attempt > 1 {
+		t.row("attempt", count(int(st.Attempt)))
+	}
+	if st.State != watchFailing {
+		t.field("failed before", st.Failure)
+	}
+	if !st.Heartbeat.IsZero() {
+		t.field("lag", st.Lag)
+	}
+	t.row("last look", cmp.Or(timestamp(c.LookedAt), "never"))
+	t.row("reached", cmp.Or(timestamp(c.Reached), "nothing yet"))
+	t.row("events", fmt.Sprintf("%d read, %d handed on, %d caught by comparing states, %d refused", c.Events, c.Sent, c.Caught, c.Refused))
+	t.row("last event", noteWords(c.Last))
+	t.row("last action", actionWords(c.LastSent))
+	if len(c.Levels) > 0 {
+		t.section("IN ALARM", "ALARM", "COLOUR", "SINCE", "SCOPE")
+		for _, l := range c.Levels {
+			t.row(objectWords(l.Entity), objectWords(l.Alarm), l.Colour, timestamp(l.Time), objectWords(l.Scope))
+		}
+	}
+}
+
+// noteWords says of an event what it was and what became of it.
+func noteWords(n *contract.Note) string {
+	if n == nil {
+		return "none"
+	}
+	text := timestamp(n.Time) + " " + cmp.Or(n.Alarm, n.Class)
+	if n.Entity != "" {
+		text += " on " + n.Entity
+	}
+	if n.To != "" {
+		text += " to " + n.To
+	}
+	if n.Reason != "" {
+		return text + ": " + n.Reason
+	}
+	return text + ": " + orDash(n.What)
+}
+
+// actionWords says what was last made of an event.
+func actionWords(n *contract.Note) string {
+	if n == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s %s: %s", timestamp(n.At), n.WorkflowID, orDash(n.What))
+}
+
+func objectWords(o contract.Object) string {
+	switch {
+	case o.Value == "":
+		return "-"
+	case o.Name == "":
+		return o.Type + ":" + o.Value
+	}
+	return o.Name + " (" + o.Value + ")"
+}

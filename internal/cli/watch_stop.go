@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+)
+
+// How long to wait until nobody follows any more. A worker hears of a pause with its next heartbeat, within
+// ten seconds.
+const (
+	pauseLimit = 45 * time.Second
+	pauseLook  = 250 * time.Millisecond
+)
+
+func (a *app) watchStopCommand() *cobra.Command {
+	var reason string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use: "stop", Aliases: []string{"pause"}, Args: noArgs,
+		Short: "Pause the watch of vCenter's events",
+		Long: "Pause the watch of vCenter's events, and wait until nobody follows any more. The pause outlives workers and their\n" +
+			"restarts: only watch start ends it. What is under way is not touched, and events that reach a receiver still act.\n\n" +
+			exitStatus("there is no watch to pause", ""),
+		Example: "  preemptctl watch stop --reason \"maintenance of cluster A\"\n  preemptctl watch stop --dry-run",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(reason) > maxNote {
+				return usagef("--reason is %d bytes long: at most %d are taken", len(reason), maxNote)
+			}
+			return a.withSession(cmd, quick+pauseLimit, func(ctx context.Context, s *session) error {
+				return a.watchStop(ctx, s, cmp.Or(reason, "paused by preemptctl"), dryRun)
+			})
+		},
+	}
+	cmd.Flags().SortFlags = false
+	cmd.Flags().StringVar(&reason, "reason", "", "why, shown by status")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
+	return cmd
+}
+
+func (a *app) watchStop(ctx context.Context, s *session, reason string, dryRun bool) error {
+	w, found, err := s.lookAtWatch(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return a.noWatch("nothing to pause: ")
+	case !w.running():
+		return notFoundf("nothing to pause: the watch %s is %s", w.id, statusWord(w.info.GetStatus()))
+	}
+	out := watchChanged{
+		WorkflowID: w.id, RunID: w.info.GetExecution().GetRunId(), Done: "paused", DryRun: dryRun, WorkerPolling: w.polled,
+		Effect: "nobody follows vCenter's events until it is started again, whichever workers come and go",
+		next:   a.command("watch", "start"),
+	}
+	switch {
+	case w.paused():
+		out.Done, out.Effect = "unchanged", "it is paused already, since "+timestamp(w.state.PausedAt)+": "+orDash(w.state.Reason)
+		return a.showWatch(out)
+	case dryRun:
+		return a.showWatch(out)
+	}
+	err = s.SignalWorkflow(ctx, w.id, "", contract.ControlSignal, contract.Control{Paused: true, Reason: reason})
+	if missing(err) {
+		return notFoundf("nothing to pause: the watch %s has just ended", w.id)
+	} else if err != nil {
+		return fmt.Errorf("pause the watch %s: %w", w.id, err)
+	}
+	if !w.polled {
+		return errors.Join(a.showWatch(out), a.noWorker("nobody follows, and the pause stays queued and takes effect when one starts"))
+	}
+	if w.activity != nil {
+		a.notice("told to pause; waiting until worker %s has heard of it and has stopped following, a matter of seconds",
+			orDash(cmp.Or(w.checkpoint().Worker, w.activity.GetLastWorkerIdentity())))
+	}
+	if err := a.awaitPause(ctx, s); err != nil {
+		return err
+	}
+	return a.showWatch(out)
+}
+
+// awaitPause waits until the watch is paused and nobody follows.
+func (a *app) awaitPause(ctx context.Context, s *session) error {
+	limited, cancel := context.WithTimeout(ctx, pauseLimit)
+	defer cancel()
+	status := a.command("watch", "status")
+	for {
+		w, _, err := s.lookAtWatch(limited)
+		switch {
+		case err == nil && !w.running():
+			return failedf("the watch %s ended (%s) instead of pausing; look: %s", w.id, statusWord(w.info.GetStatus()), status)
+		case err == nil && w.paused() && w.activity == nil:
+			return nil
+		}
+		if sleep(limited, pauseLook) {
+			continue
+		}
+		var away *unreachableError
+		switch {
+		case errors.As(context.Cause(ctx), &away):
+			return away
+		case errors.Is(context.Cause(ctx), context.Canceled):
+			return interruptedf("interrupted: the pause stands; look: %s", status)
+		}
+		return failedf("the pause stands, and within %s it was not seen that the worker stopped following; look: %s", pauseLimit, status)
+	}
+}
+
+// noWatch is the error where there is no watch.
+func (a *app) noWatch(what string) error {
+	return notFoundf("%sno watch of vCenter's events for task queue %s in namespace %s on %s: it was never started, or is no longer kept; "+
+		"a worker whose file has rules starts it, and so does: %s",
+		what, a.target.queue, a.target.namespace, a.target.address, a.command("watch", "start"))
+}

@@ -1,0 +1,137 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+	"go.temporal.io/sdk/client"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+type emptyEnvironment struct{}
+
+func (emptyEnvironment) LookupEnv(string) (string, bool) { return "", false }
+func (emptyEnvironment) Environ() []string               { return nil }
+
+// preemptctl runs the program against the site, and returns what it printed on stdout.
+func (s *site) preemptctl(code int, args ...string) string {
+	s.t.Helper()
+	var stdout, stderr bytes.Buffer
+	got := cli.Run(s.t.Context(), cli.Options{
+		Args: append(args, "-s", server.HostPort(), "-q", s.queue), Env: emptyEnvironment{},
+		Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr,
+	})
+	if got != code {
+		s.t.Fatalf("preemptctl %s exits with %d, want %d\n%s%s", strings.Join(args, " "), got, code, &stdout, &stderr)
+	}
+	return stdout.String()
+}
+
+type listedSchedule struct {
+	Name          string
+	Paused        bool
+	Runs, Skipped int
+	Last          *struct{ WorkflowID, Result string }
+}
+
+// schedule waits until the list shows the schedule as it should be.
+func (s *site) schedule(name, what string, ok func(listedSchedule) bool) (found listedSchedule) {
+	s.t.Helper()
+	s.eventually(what, func() bool {
+		var all []listedSchedule
+		if err := json.Unmarshal([]byte(s.preemptctl(0, "schedule", "list", "-o", "json")), &all); err != nil {
+			s.t.Fatal(err)
+		}
+		for _, found = range all {
+			if found.Name == name {
+				return ok(found)
+			}
+		}
+		return false
+	})
+	return found
+}
+
+func TestAScheduledRunPreemptsOnceAndCompletesByItself(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(time.Hour) }),
+		withSettings(func(set *preempt.Settings) { set.Timing.IntakeIdle = 24 * time.Hour })) // it is not idleness that ends it
+	served := make(chan struct{})
+	serve := sync.OnceFunc(func() { close(served) })
+	t.Cleanup(serve)
+	s.vc.Hook("PowerOffVM_Task", func(types.ManagedObjectReference) { <-served })
+	s.worker()
+	name := s.id("nightly")
+	s.preemptctl(0, "schedule", "create", name, "--at", "22:00", "--time-zone", "Europe/Berlin", "-c", "high", "--paused")
+
+	s.preemptctl(0, "schedule", "run", name)
+	s.eventually("VMs are being powered off", func() bool { return s.calls("PowerOffVM_Task") > 0 })
+	s.schedule(name, "the run is under way", func(l listedSchedule) bool { return l.Last != nil && l.Last.Result == "under way" })
+	s.preemptctl(0, "schedule", "run", name)
+	run := s.schedule(name, "a second run beside it is skipped", func(l listedSchedule) bool { return l.Skipped == 1 })
+	if run.Runs != 1 {
+		t.Errorf("%d runs were started", run.Runs)
+	}
+	serve()
+
+	var res preempt.Response
+	if err := s.c.GetWorkflow(t.Context(), run.Last.WorkflowID, "").Get(t.Context(), &res); err != nil {
+		t.Fatal(err)
+	}
+	if res.State != preempt.RoundCompleted || res.Round == nil || len(res.VirtualMachines) != 4 || res.Requests != 1 {
+		t.Fatalf("unexpected response %s", pretty(res))
+	}
+	wantState(t, *res.Round, preempt.RoundCompleted, 4)
+	s.wantOursExactly(*res.Round)
+	s.schedule(name, "the list tells the result", func(l listedSchedule) bool { return l.Last.Result == "completed, 4 VMs off" })
+
+	s.preemptctl(0, "schedule", "run", name)
+	s.schedule(name, "a run in the cooldown is refused, and does not wait for its end", func(l listedSchedule) bool {
+		return l.Runs == 2 && strings.HasPrefix(l.Last.Result, "refused: the scope was preempted a short time ago")
+	})
+	if n := s.calls("PowerOffVM_Task"); n != 4 {
+		t.Errorf("%d power-offs for 4 VMs", n)
+	}
+	s.preemptctl(0, "schedule", "delete", name)
+	s.preemptctl(3, "schedule", "delete", name)
+}
+
+func TestAScheduleRunsByTheClockUntilItIsPaused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(time.Hour) }))
+	s.worker()
+	name := s.id("often")
+	s.preemptctl(0, "schedule", "create", name, "--every", "1h", "-c", "high", "--paused")
+	t.Cleanup(func() { _ = s.c.ScheduleClient().GetHandle(t.Context(), "preemption-"+name).Delete(t.Context()) })
+	s.must(s.c.ScheduleClient().GetHandle(t.Context(), "preemption-"+name).Update(t.Context(), client.ScheduleUpdateOptions{
+		DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
+			in.Description.Schedule.Spec.Intervals = []client.ScheduleIntervalSpec{{Every: time.Second}} // shorter than preemptctl lets anybody choose
+			return &client.ScheduleUpdate{Schedule: &in.Description.Schedule}, nil
+		},
+	}))
+	if n := s.calls("PowerOffVM_Task"); n != 0 {
+		t.Fatalf("%d power-offs by a schedule that is paused", n)
+	}
+
+	s.preemptctl(0, "schedule", "resume", name)
+	s.schedule(name, "it runs again and again", func(l listedSchedule) bool { return l.Runs > 2 })
+	s.preemptctl(0, "schedule", "pause", name, "--reason", "enough")
+	paused := s.schedule(name, "it is paused", func(l listedSchedule) bool { return l.Paused })
+	time.Sleep(2500 * time.Millisecond) // in which it would run again
+	if now := s.schedule(name, "it is listed", func(listedSchedule) bool { return true }); now.Runs != paused.Runs {
+		t.Errorf("%d runs when it was paused, %d later", paused.Runs, now.Runs)
+	}
+	if n := s.calls("PowerOffVM_Task"); n != 4 || s.off("") != 4 {
+		t.Errorf("%d power-offs for 4 VMs, %d are off", n, s.off(""))
+	}
+	s.preemptctl(0, "schedule", "delete", name)
+	s.preemptctl(3, "schedule", "run", name)
+}
