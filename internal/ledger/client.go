@@ -38,6 +38,16 @@ func (c Client) Raise(ctx context.Context, r RaiseRequest) error {
 	return c.update(ctx, UpdateRaise, r, nil)
 }
 
+// Evicted records what a round that is still under way evicted.
+func (c Client) Evicted(ctx context.Context, r EvictedRequest) error {
+	return c.update(ctx, UpdateEvicted, r, nil)
+}
+
+// Facts tells what a plan must know of other rounds and of earlier ones.
+func (c Client) Facts(ctx context.Context, r FactsRequest) (f Facts, err error) {
+	return f, c.update(ctx, UpdateFacts, r, &f)
+}
+
 // update asks the ledger that runs, which is quicker, and starts one only where none does.
 func (c Client) update(ctx context.Context, name string, arg, result any) error {
 	id := WorkflowID(c.TaskQueue)

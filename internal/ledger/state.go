@@ -1,7 +1,7 @@
 // Package ledger remembers what holds across workflows: which round is active in which scope, which VM
-// is reserved by which workflow, the cooldown of each scope, and the requests that were already acted
-// on. One ledger workflow serves one task queue, and so one vCenter. It decides nothing about VMs, and
-// imports of ours only the policy's nouns.
+// is reserved by which workflow, the cooldown of each scope, the requests that were already acted on, and
+// who was evicted lately. One ledger workflow serves one task queue, and so one vCenter. It decides
+// nothing about VMs, and imports of ours only the policy's nouns.
 package ledger
 
 import (
@@ -42,12 +42,20 @@ type Admission struct {
 type ReserveRequest struct {
 	Owner string   `json:"owner"`
 	VMs   []string `json:"vms"` // Type:Value
+	// Loads are what those of the VMs use that are to be evicted.
+	Loads map[string]Load `json:"loads,omitempty"`
+	// Seen is the Version of the Facts that the plan was made from; zero: none. The answer is Stale if what
+	// they said of Scope, or of one that overlaps it, has changed since. Plans bound by budgets that span
+	// scopes, such as those of application groups, leave Scope empty: it overlaps all.
+	Seen  int64  `json:"seen,omitempty"`
+	Scope string `json:"scope,omitempty"`
 }
 
 // Reservation is the answer: all or nothing. Conflicts name the VMs that others hold.
 type Reservation struct {
 	Granted   bool     `json:"granted"`
 	Conflicts []string `json:"conflicts,omitempty"`
+	Stale     bool     `json:"stale,omitempty"` // plan again, from new Facts
 }
 
 // CompleteRequest ends a round's hold on its scope and VMs.
@@ -57,6 +65,7 @@ type CompleteRequest struct {
 	Preempted int           `json:"preempted"` // a round that preempted nothing starts no cooldown
 	Rank      int           `json:"rank"`
 	Cooldown  time.Duration `json:"cooldown"`
+	Evicted   []Evicted     `json:"evicted,omitempty"` // all of the round, told before or not
 }
 
 // Scope is what the ledger remembers of one scope.
@@ -67,6 +76,7 @@ type Scope struct {
 	LastOwner   string    `json:"lastOwner,omitempty"`   // the last round that completed
 	Until       time.Time `json:"until,omitzero"`        // end of the cooldown
 	HighestRank int       `json:"highestRank,omitempty"` // highest rank acted on since the cooldown began
+	Changed     int64     `json:"changed,omitempty"`     // the Version in which plans for it last became stale
 }
 
 // Seen is a request that was acted on.
@@ -79,8 +89,14 @@ type Seen struct {
 // State is all that the ledger remembers. It is carried across continue-as-new.
 type State struct {
 	Scopes   map[string]*Scope `json:"scopes"`
-	Reserved map[string]string `json:"reserved"` // VM → owner
-	Seen     []Seen            `json:"seen"`     // oldest first
+	Reserved map[string]string `json:"reserved"`        // VM → owner
+	Seen     []Seen            `json:"seen"`            // oldest first
+	Loads    map[string]Load   `json:"loads,omitempty"` // of the reserved VMs that are to be evicted
+
+	Evictions []RoundEvictions `json:"evictions,omitempty"`
+	// Version counts the changes that make plans stale; Changed is the last that concerned every scope.
+	Version int64 `json:"version,omitempty"`
+	Changed int64 `json:"changed,omitempty"`
 }
 
 // Bounds of what is remembered of past requests.
@@ -160,7 +176,8 @@ func (s *State) Raise(owner string, rank int) {
 	}
 }
 
-// Reserve reserves VMs for an owner, replacing what it held; nothing changes when others hold one.
+// Reserve reserves VMs for an owner, replacing what it held; nothing changes when others hold one, or when
+// the plan is stale.
 func (s *State) Reserve(r ReserveRequest) Reservation {
 	var conflicts []string
 	for _, vm := range r.VMs {
@@ -168,8 +185,8 @@ func (s *State) Reserve(r ReserveRequest) Reservation {
 			conflicts = append(conflicts, vm)
 		}
 	}
-	if len(conflicts) > 0 {
-		return Reservation{Conflicts: conflicts}
+	if stale := s.stale(r); stale || len(conflicts) > 0 {
+		return Reservation{Conflicts: conflicts, Stale: stale}
 	}
 	s.release(r.Owner)
 	if s.Reserved == nil {
@@ -177,20 +194,39 @@ func (s *State) Reserve(r ReserveRequest) Reservation {
 	}
 	for _, vm := range r.VMs {
 		s.Reserved[vm] = r.Owner
+		if load, ok := r.Loads[vm]; ok {
+			if s.Loads == nil {
+				s.Loads = map[string]Load{}
+			}
+			s.Loads[vm] = load
+		}
+	}
+	if len(r.VMs) > 0 {
+		s.reservationChanged(r.Owner, len(r.Loads) > 0)
 	}
 	return Reservation{Granted: true}
 }
 
+// release frees what an owner holds. It goes before the end of the owner's hold on its scope.
 func (s *State) release(owner string) {
+	held, goes := false, false
 	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
 		if s.Reserved[vm] == owner {
+			_, load := s.Loads[vm]
+			held, goes = true, goes || load
 			delete(s.Reserved, vm)
+			delete(s.Loads, vm)
 		}
+	}
+	if held {
+		s.reservationChanged(owner, goes)
 	}
 }
 
 // Complete ends a round. Only the first call of an owner counts for the cooldown.
 func (s *State) Complete(now time.Time, r CompleteRequest) {
+	s.Evicted(now, EvictedRequest{Owner: r.Owner, Scope: r.Scope, Evicted: r.Evicted})
+	s.release(r.Owner)
 	sc := s.scope(r.Scope)
 	first := sc.LastOwner != r.Owner
 	if sc.Active == r.Owner {
@@ -203,7 +239,6 @@ func (s *State) Complete(now time.Time, r CompleteRequest) {
 		}
 		sc.LastOwner, sc.Until, sc.HighestRank = r.Owner, now.Add(r.Cooldown), r.Rank
 	}
-	s.release(r.Owner)
 }
 
 // Owners returns every workflow that holds a scope since before the given time, or a VM.
@@ -230,12 +265,12 @@ func (s *State) Owners(before time.Time) []string {
 // Drop releases all that closed owners held.
 func (s *State) Drop(owners []string) {
 	for _, owner := range owners {
+		s.release(owner)
 		for _, key := range workflow.DeterministicKeys(s.Scopes) {
 			if sc := s.Scopes[key]; sc.Active == owner {
 				sc.Active, sc.ActiveSince, sc.ActiveRank = "", time.Time{}, 0
 			}
 		}
-		s.release(owner)
 	}
 }
 
@@ -246,8 +281,10 @@ func (s *State) forget(now time.Time) {
 		old++
 	}
 	s.Seen = s.Seen[old:]
+	s.forgetEvictions(now)
 	for _, key := range workflow.DeterministicKeys(s.Scopes) {
 		if sc := s.Scopes[key]; sc.Active == "" && now.Sub(sc.Until) > seenFor {
+			s.Changed = max(s.Changed, sc.Changed)
 			delete(s.Scopes, key)
 		}
 	}

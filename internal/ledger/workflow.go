@@ -19,6 +19,8 @@ const (
 	UpdateReserve  = "Reserve"
 	UpdateComplete = "Complete"
 	UpdateRaise    = "Raise"
+	UpdateEvicted  = "Evicted"
+	UpdateFacts    = "Facts"
 	QueryState     = "ledger_state"
 )
 
@@ -131,6 +133,15 @@ func setHandlers(ctx workflow.Context, state *State) error {
 		workflow.SetUpdateHandler(ctx, UpdateRaise, func(_ workflow.Context, r RaiseRequest) (bool, error) {
 			state.Raise(r.Owner, r.Rank)
 			return true, nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdateEvicted, func(ctx workflow.Context, r EvictedRequest) (bool, error) {
+			state.Evicted(workflow.Now(ctx), r)
+			return true, nil
+		}),
+		// An update rather than a query: the clock that a query sees is that of the last workflow task, by which
+		// an idle ledger would credit the evictions of its last minute for hours.
+		workflow.SetUpdateHandler(ctx, UpdateFacts, func(ctx workflow.Context, r FactsRequest) (Facts, error) {
+			return state.Facts(workflow.Now(ctx), r), nil
 		}),
 	)
 }

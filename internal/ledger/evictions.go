@@ -1,0 +1,238 @@
+package ledger
+
+import (
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+)
+
+// Load is what a VM uses of its host, and frees when it goes.
+type Load struct {
+	Host     string `json:"host,omitempty"` // Type:Value
+	CPUMHz   int64  `json:"cpuMHz,omitempty"`
+	MemoryMB int64  `json:"memoryMB,omitempty"`
+}
+
+// Evicted is a VM that a round turned off. One told without a host has the load it was reserved with.
+type Evicted struct {
+	VM       string    `json:"vm"` // Type:Value
+	Host     string    `json:"host,omitempty"`
+	CPUMHz   int64     `json:"cpuMHz,omitempty"`
+	MemoryMB int64     `json:"memoryMB,omitempty"`
+	Time     time.Time `json:"time,omitzero"` // missing, or ahead of the ledger's: now
+}
+
+// EvictedRequest tells what a round has evicted so far. What is told again, here or by CompleteRequest,
+// counts once: a round evicts a VM once.
+type EvictedRequest struct {
+	Owner   string    `json:"owner"`
+	Scope   string    `json:"scope"`
+	Evicted []Evicted `json:"evicted"`
+}
+
+// RoundEvictions are what the ledger remembers of one round's evictions. Their loads are forgotten when
+// they are credited no longer.
+type RoundEvictions struct {
+	Owner   string    `json:"owner"`
+	Scope   string    `json:"scope,omitempty"`
+	Evicted []Evicted `json:"evicted"`
+}
+
+// FactsRequest asks for what a plan must know of other rounds and of earlier ones.
+type FactsRequest struct {
+	Owner string `json:"owner"`
+	Scope string `json:"scope"`
+	// UnderWay are those of the VMs the owner has reserved that it goes on to evict whatever the plan says.
+	// The rest is up for another choice, and counts for nothing.
+	UnderWay []string `json:"underWay,omitempty"`
+}
+
+// Facts are the answer. VMs are under way that are reserved with a load and not evicted yet.
+type Facts struct {
+	Now       time.Time      `json:"now"`
+	Version   int64          `json:"version"`             // for ReserveRequest.Seen; never 0
+	Preempted map[string]int `json:"preempted,omitempty"` // VM → its evictions in the last 24 hours, in any scope
+	// Evictions are those of the last 24 hours in this scope and those that overlap it, oldest first; then
+	// those under way there, as of now.
+	Evictions []Eviction `json:"evictions,omitempty"`
+	// Credits are what was evicted in the last minute and what is under way, in any scope; each VM once.
+	Credits []Load `json:"credits,omitempty"`
+	// Reserved are the VMs that others hold, in any scope.
+	Reserved []string `json:"reserved,omitempty"`
+}
+
+// Eviction is a VM that was evicted, and when.
+type Eviction struct {
+	VM   string    `json:"vm"`
+	Time time.Time `json:"time"`
+}
+
+// Bounds of what is remembered of past evictions.
+const (
+	maxEvictions = 5000
+	evictedFor   = recent + time.Hour
+	recent       = 24 * time.Hour // what Facts tell of
+	lately       = time.Minute    // what vCenter's statistics may not show yet
+)
+
+// Evicted records what a round evicted.
+func (s *State) Evicted(now time.Time, r EvictedRequest) {
+	if len(r.Evicted) == 0 {
+		return
+	}
+	i := slices.IndexFunc(s.Evictions, func(e RoundEvictions) bool { return e.Owner == r.Owner })
+	if i < 0 {
+		i = len(s.Evictions)
+		s.Evictions = append(s.Evictions, RoundEvictions{Owner: r.Owner, Scope: r.Scope})
+	}
+	round := &s.Evictions[i]
+	told := make(map[string]bool, len(round.Evicted)+len(r.Evicted))
+	for _, e := range round.Evicted {
+		told[e.VM] = true
+	}
+	news := false
+	for _, e := range r.Evicted {
+		if told[e.VM] {
+			continue
+		}
+		told[e.VM] = true
+		load, reserved := s.Loads[e.VM]
+		reserved = reserved && s.Reserved[e.VM] == r.Owner
+		if reserved && e.Host == "" {
+			e.Host, e.CPUMHz, e.MemoryMB = load.Host, load.CPUMHz, load.MemoryMB
+		}
+		if e.Time.IsZero() || e.Time.After(now) {
+			e.Time = now
+		}
+		round.Evicted = append(round.Evicted, e)
+		news = news || !reserved // what was under way was reckoned with
+	}
+	if news {
+		s.change(round.Scope)
+	}
+	s.forgetEvictions(now)
+}
+
+// Facts answers what a plan must know.
+func (s *State) Facts(now time.Time, r FactsRequest) Facts {
+	s.Version = max(s.Version, 1)
+	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}}
+	type act struct{ owner, vm string }
+	done, freed := map[act]bool{}, map[string]Load{}
+	for _, round := range s.Evictions {
+		for _, e := range round.Evicted {
+			done[act{round.Owner, e.VM}] = true
+			age := now.Sub(e.Time)
+			if age >= recent {
+				continue
+			}
+			f.Preempted[e.VM]++
+			if overlaps(round.Scope, r.Scope) {
+				f.Evictions = append(f.Evictions, Eviction{VM: e.VM, Time: e.Time})
+			}
+			if age < lately && e.Host != "" {
+				freed[e.VM] = Load{Host: e.Host, CPUMHz: e.CPUMHz, MemoryMB: e.MemoryMB}
+			}
+		}
+	}
+	slices.SortStableFunc(f.Evictions, func(a, b Eviction) int { return a.Time.Compare(b.Time) })
+	scopes := s.activeScopes()
+	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
+		owner := s.Reserved[vm]
+		if owner != r.Owner {
+			f.Reserved = append(f.Reserved, vm)
+		} else if !slices.Contains(r.UnderWay, vm) {
+			continue
+		}
+		load, goes := s.Loads[vm]
+		if !goes || done[act{owner, vm}] {
+			continue
+		}
+		if overlaps(scopes[owner], r.Scope) {
+			f.Evictions = append(f.Evictions, Eviction{VM: vm, Time: now})
+		}
+		freed[vm] = load
+	}
+	for _, vm := range workflow.DeterministicKeys(freed) {
+		f.Credits = append(f.Credits, freed[vm])
+	}
+	return f
+}
+
+// activeScopes returns the scope of every owner that is active in one. One that is in none has "", and so
+// concerns all.
+func (s *State) activeScopes() map[string]string {
+	scopes := map[string]string{}
+	for _, key := range workflow.DeterministicKeys(s.Scopes) {
+		if owner := s.Scopes[key].Active; owner != "" {
+			scopes[owner] = key
+		}
+	}
+	return scopes
+}
+
+// change notes that plans made before now, for this scope or one that overlaps it, may not hold any more.
+func (s *State) change(key string) {
+	s.Version++
+	if sc := s.Scopes[key]; sc != nil {
+		sc.Changed = s.Version
+	} else {
+		s.Changed = s.Version
+	}
+}
+
+// reservationChanged notes a change of what an owner holds. Of an owner that is active in no scope it
+// matters to plans only if VMs are to go: whom remediation or restore hold, no budget counts.
+func (s *State) reservationChanged(owner string, goes bool) {
+	if key, active := s.activeScopes()[owner]; active || goes {
+		s.change(key)
+	}
+}
+
+// stale tells whether a plan was made from facts that hold no longer.
+func (s *State) stale(r ReserveRequest) bool {
+	if r.Seen == 0 {
+		return false
+	}
+	if r.Seen > s.Version || r.Seen < s.Changed { // the first: seen of a ledger before this one
+		return true
+	}
+	return slices.ContainsFunc(s.overlapping(r.Scope), func(sc *Scope) bool { return r.Seen < sc.Changed })
+}
+
+// forgetEvictions drops the evictions that are too old to matter, and the oldest of too many.
+func (s *State) forgetEvictions(now time.Time) {
+	s.dropEvictions(func(e Evicted) bool { return now.Sub(e.Time) > evictedFor })
+	var times []time.Time
+	for _, round := range s.Evictions {
+		for i := range round.Evicted {
+			e := &round.Evicted[i]
+			if now.Sub(e.Time) > lately {
+				e.Host, e.CPUMHz, e.MemoryMB = "", 0, 0
+			}
+			times = append(times, e.Time)
+		}
+	}
+	over := len(times) - maxEvictions
+	if over <= 0 {
+		return
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	last := times[over-1]
+	ties := over - slices.IndexFunc(times, last.Equal)
+	s.dropEvictions(func(e Evicted) bool {
+		if ties > 0 && e.Time.Equal(last) {
+			ties--
+			return true
+		}
+		return e.Time.Before(last)
+	})
+}
+
+func (s *State) dropEvictions(drop func(Evicted) bool) {
+	for i := range s.Evictions {
+		s.Evictions[i].Evicted = slices.DeleteFunc(s.Evictions[i].Evicted, drop)
+	}
+	s.Evictions = slices.DeleteFunc(s.Evictions, func(r RoundEvictions) bool { return len(r.Evicted) == 0 })
+}
