@@ -123,7 +123,7 @@ func TestTheServerAndTheSimulatorStayOutOfTheOtherPrograms(t *testing.T) {
 			t.Errorf("preemptctl links %s: it speaks to Temporal alone", dep)
 		}
 	}
-	for _, program := range []string{"cmd/worker", "cmd/preemptctl", "cmd/standalone"} {
+	for _, program := range []string{"cmd/worker", "cmd/preemptctl", "cmd/kn-go-preemption", "cmd/standalone"} {
 		if _, ok := all[program]; !ok {
 			t.Errorf("%s is missing", program)
 		}

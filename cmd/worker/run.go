@@ -38,7 +38,7 @@ const usage = `worker runs the preemption workflows: it polls a Temporal task qu
 
 Usage: worker [--config FILE]
 
-  -f, --config FILE   the YAML file with limits and policies (default $PREEMPTION_CONFIG; none: defaults hold)
+  -f, --config FILE   the YAML file with limits, policies and rules (default $PREEMPTION_CONFIG; none: defaults hold)
       --version       print the version and exit
   -h, --help          print this and exit
 
@@ -50,6 +50,7 @@ Environment (* required):
   VCENTER_URL*          https://<host>/sdk
   VCENTER_SECRET_PATH   folder with the files username and password (default /var/bindings/vsphere)
   VCENTER_CA_FILE, VCENTER_THUMBPRINT, VCENTER_INSECURE=true   how vCenter's certificate is trusted: at most one
+  VSPHERE_ALARM_NAME, VSPHERE_PREEMPTION_TAG, K_SINK   one rule besides those of the file; with rules vCenter's alarms are watched
   HTTP_ADDR             address of /healthz and /readyz (default :8080)
   LOG_FORMAT            json or text (default json)
   DEBUG                 true logs more

@@ -141,11 +141,16 @@ func (s *IntakeState) wakeAt(now time.Time) (at time.Time, ok bool) {
 
 // grayTimeout is the shortest of the standing policies, or the default.
 func (s *IntakeState) grayTimeout() time.Duration {
-	timeout := policy.Default().GrayTimeout.D()
+	shortest := time.Duration(-1)
 	for _, scope := range scopes(s.Standing) {
-		timeout = min(timeout, s.Standing[scope].Policy.GrayTimeout.D())
+		if d := s.Standing[scope].Policy.GrayTimeout.D(); shortest < 0 || d < shortest {
+			shortest = d
+		}
 	}
-	return timeout
+	if shortest < 0 {
+		return policy.Default().GrayTimeout.D()
+	}
+	return shortest
 }
 
 // emptyEvent stands for "no event yet" as the original put it: clients decode it as a CloudEvent.
