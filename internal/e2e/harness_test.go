@@ -73,6 +73,7 @@ type site struct {
 	allow  []string              // reply addresses its workers may dial
 	config func(*vcenter.Config) // changes how its workers reach vCenter; nil: not at all
 	rules  []trigger.Rule
+	engine func(*trigger.Engine) // changes how its workers' watch reaches Temporal; nil: not at all
 }
 
 // running is one worker under way.
@@ -189,7 +190,11 @@ func (s *site) worker() *running {
 		s.t.Fatal(err)
 	}
 	w := preempt.NewWorker(a.Temporal, a, preempt.WorkerOptions{StopTimeout: 3 * time.Second})
-	watch.Register(w, watch.NewActivities(g, a.Temporal, s.queue, s.rules, vcenterHost(s.vc.URL()), s.log))
+	acts := watch.NewActivities(g, a.Temporal, s.queue, s.rules, vcenterHost(s.vc.URL()), s.log)
+	if s.engine != nil {
+		s.engine(acts.Engine)
+	}
+	watch.Register(w, acts)
 	if err := w.Start(); err != nil {
 		s.t.Fatal(err)
 	}

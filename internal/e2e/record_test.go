@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"flag"
 	"fmt"
@@ -28,6 +30,7 @@ func TestLivesWorthReplaying(t *testing.T) {
 	for name, live := range map[string]func(*testing.T, string){
 		"high": liveHigh, "medium-forced": liveForced, "cancelled": liveCancelled, "escalated": liveEscalated,
 		"continued-as-new": liveContinued, "deferred": liveDeferred,
+		"softened": liveSoftened, "gray": liveGray, "outlasting": liveOutlasting, "alarm-over": liveAlarmOver,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -168,10 +171,25 @@ func (s *site) keepRun(name, id, run string) {
 	if err == nil {
 		err = os.MkdirAll(*record, 0o755)
 	}
+	path := filepath.Join(*record, name+".json")
+	if len(b) > 1<<20 && err == nil {
+		path += ".gz"
+		b, err = packed(b)
+	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(*record, name+".json"), b, 0o644)
+		err = os.WriteFile(path, b, 0o644)
 	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+func packed(b []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(b); err != nil {
+		return nil, err
+	}
+	err := w.Close()
+	return out.Bytes(), err
 }

@@ -178,7 +178,9 @@ func (it *intake) start(d Demand, sequence int) Decision {
 		return Decision{Verdict: Duplicate, RoundID: got.Owner, Reason: "this request was acted on before"}
 	case ledger.Busy:
 		if d.Person || d.Criticality.Rank() > got.Rank {
-			return it.join(d, got.Owner, got.Rank)
+			decision := it.join(d, got.Owner, got.Rank)
+			it.outlast(d, sequence, decision)
+			return decision
 		}
 		return it.later(d, sequence, it.now().Add(busyRetry), "another round is under way in this scope: "+got.Owner)
 	default:
@@ -186,6 +188,20 @@ func (it *intake) start(d Demand, sequence int) Decision {
 		it.state.Cooling[scope] = Cooling{Until: got.Until, Rank: got.Rank, Reason: reason}
 		return it.later(d, sequence, got.Until, reason)
 	}
+}
+
+// versionOutlast marks the intakes that outlast a round of another's.
+const versionOutlast = "outlast-a-joined-round"
+
+// outlast keeps the request of an alarm that joined another intake's round: that ends when the other's alarm
+// falls, and this one may still stand then.
+func (it *intake) outlast(d Demand, sequence int, joined Decision) {
+	if d.Person || joined.Verdict != Joined || workflow.GetVersion(it.ctx, versionOutlast, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return
+	}
+	it.state.postpone(Deferral{
+		Scope: d.Scope.String(), Until: it.now().Add(busyRetry), Reason: joined.Reason + ": " + joined.RoundID, Demand: d, Sequence: sequence,
+	})
 }
 
 // busyRetry is how long to wait before asking again where another intake's round is under way.

@@ -3,7 +3,6 @@ package watch
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -63,7 +62,7 @@ func (a *Activities) Follow(ctx context.Context, in FollowInput) (contract.Check
 			"this worker's configuration has no rules: the watch waits for a worker that has some; preemptctl watch stop ends the wait",
 			errNoRules, temporal.ApplicationErrorOptions{NextRetryDelay: 5 * time.Second})
 	}
-	f := &follower{Activities: a, ctx: ctx, timing: in.Timing, point: c, log: a.logger(ctx)}
+	f := &follower{Activities: a, ctx: ctx, timing: in.Timing, point: c, log: a.logger(ctx), idle: map[[2]string]string{}, dealt: newDealt(c.Seen)}
 	f.point.VCenter, f.point.Worker = a.Source, here()
 	defer f.close()
 	defer f.beat()()
@@ -105,6 +104,7 @@ func (f *follower) ended(ctx context.Context) error {
 
 // record puts the checkpoint into the heartbeat.
 func (f *follower) record() {
+	f.point.Seen = f.dealt.newest()
 	f.mu.Lock()
 	f.recorded = f.point
 	f.recorded.Levels = slices.Clone(f.point.Levels)
@@ -167,6 +167,8 @@ type follower struct {
 	reopened int // of the reader, when states were last compared
 	behind   []vcenter.StreamEvent
 	settled  bool // states were compared by this attempt
+	dealt    *dealt
+	idle     map[[2]string]string // alarms that are up and of which rules make nothing, with their colour
 }
 
 // closeTime bounds the destruction of the event collector.
@@ -213,15 +215,15 @@ const maxBehind = 20_000
 // catchUp reads all that is new, compares the alarms' states where that is due, and hands over.
 func (f *follower) catchUp(ctx context.Context) error {
 	if f.reader == nil {
-		since := f.point.Reached.Add(-overlap)
+		from := since(f.point)
 		if f.point.Reached.IsZero() {
 			now, err := f.VCenter.ServerTime(ctx)
 			if err != nil {
 				return err
 			}
-			f.point.Reached, since = now.UTC(), now
+			f.point.Reached, from = now.UTC(), now
 		}
-		f.reader = f.VCenter.Events(ctx, since, trigger.Classes(f.Engine.Rules))
+		f.reader = f.VCenter.Events(ctx, from, trigger.Classes(f.Engine.Rules))
 	}
 	for len(f.behind) < maxBehind {
 		page, err := f.reader.Next(ctx)
@@ -243,6 +245,7 @@ func (f *follower) catchUp(ctx context.Context) error {
 	}
 	f.reached(f.behind)
 	f.behind = nil
+	f.dealt.forget(f.point.Reached.Add(-2 * overlap))
 	return nil
 }
 
@@ -253,15 +256,11 @@ func (f *follower) compareDue() bool {
 
 // decode makes of the events what the rules understand, oldest first: without those dealt with before, and
 // of each alarm on each entity the last change alone, for what went before it is over.
-func (f *follower) decode(events []vcenter.StreamEvent) []trigger.Incoming {
-	seen := map[contract.Mark]bool{}
-	for _, m := range f.point.Seen {
-		seen[m] = true
-	}
-	var all []trigger.Incoming
+func (f *follower) decode(events []vcenter.StreamEvent) []news {
+	var all []news
 	last := map[[2]string]int{}
 	for _, e := range events {
-		if seen[contract.Mark{Key: e.Key, Time: e.Time}] {
+		if f.dealt.known[markOf(e)] {
 			continue
 		}
 		in, err := f.incoming(e.Class, e.JSON)
@@ -269,23 +268,19 @@ func (f *follower) decode(events []vcenter.StreamEvent) []trigger.Incoming {
 			f.log.Warn("an event of vCenter's history cannot be read", "class", e.Class, "key", e.Key, "reason", err)
 			continue
 		}
+		n := news{in, []contract.Mark{markOf(e)}}
 		if in.Event.Class == alarm.ClassAlarm {
 			id := identity(in.Event.Alarm)
 			if i, ok := last[id]; ok {
-				in.Event.Alarm.From = all[i].Event.Alarm.From
-				all[i].Event = alarm.Event{}
+				n.Event.Alarm.From = all[i].Event.Alarm.From
+				n.marks = append(all[i].marks, n.marks...)
+				all[i] = news{}
 			}
 			last[id] = len(all)
 		}
-		all = append(all, in)
+		all = append(all, n)
 	}
-	kept := all[:0]
-	for _, in := range all {
-		if in.Event.Class != "" {
-			kept = append(kept, in)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(all, func(n news) bool { return n.Event.Class == "" })
 }
 
 // identity tells alarms on entities apart.
@@ -318,127 +313,6 @@ func (f *follower) incoming(class string, data []byte) (trigger.Incoming, error)
 		Data        json.RawMessage `json:"data"`
 	}{"1.0", id, f.Source, typ, class, class, at.UTC(), "application/json", data})
 	return trigger.Incoming{Event: ev, CloudEvent: raw}, err
-}
-
-// handOver gives the events to the rules, oldest first; caught tells that the comparison of states made
-// them up. Events of different scopes go side by side, those of one scope one after the other.
-func (f *follower) handOver(ctx context.Context, events []trigger.Incoming, caught bool) error {
-	for len(events) > 0 {
-		n, scopes := 0, map[string]bool{}
-		for n < len(events) && n < sideBySide && !scopes[scopeOf(events[n].Event)] {
-			scopes[scopeOf(events[n].Event)] = true
-			n++
-		}
-		if err := f.give(ctx, events[:n], caught); err != nil {
-			return err
-		}
-		events = events[n:]
-	}
-	return nil
-}
-
-// sideBySide bounds how many events are given at once.
-const sideBySide = 16
-
-func scopeOf(e alarm.Event) string {
-	if e.Class == alarm.ClassAlarm {
-		return e.Alarm.Name + "@" + e.Alarm.Scope().Ref()
-	}
-	return e.Power.VM.Ref()
-}
-
-// unknown leaves out what the comparison of states has handed over already.
-func (f *follower) unknown(events []trigger.Incoming) []trigger.Incoming {
-	return slices.DeleteFunc(events, func(in trigger.Incoming) bool { return f.known(in.Event) })
-}
-
-func (f *follower) known(e alarm.Event) bool {
-	if e.Class != alarm.ClassAlarm {
-		return false
-	}
-	level := f.level(e.Alarm)
-	return level != nil && level.Caught && level.Colour == e.Alarm.To && e.Alarm.Time.Sub(level.Time).Abs() < time.Minute
-}
-
-// given is what became of an event.
-type given struct {
-	res trigger.Result
-	err error
-}
-
-// give hands events over side by side and remembers what became of each. An event that can never be acted
-// upon is logged; an error means that those which Temporal did not take are to be given again.
-func (f *follower) give(ctx context.Context, events []trigger.Incoming, caught bool) error {
-	all := make([]given, len(events))
-	var wg sync.WaitGroup
-	for i, in := range events {
-		wg.Go(func() { all[i].res, all[i].err = f.Engine.Handle(ctx, in) })
-	}
-	wg.Wait()
-	var errs []error
-	for i, in := range events {
-		if err := all[i].err; err != nil && !errors.Is(err, trigger.ErrRefused) {
-			errs = append(errs, err)
-			continue
-		}
-		f.account(in.Event, all[i], caught)
-	}
-	f.record()
-	return errors.Join(errs...)
-}
-
-// account remembers what became of one event.
-func (f *follower) account(e alarm.Event, g given, caught bool) {
-	note := contract.Note{
-		At: time.Now().UTC(), Class: e.Class, Rule: g.res.Rule, WorkflowID: g.res.WorkflowID, What: g.res.What, Reason: g.res.Reason,
-		Time: e.Power.Time.UTC(), Entity: e.Power.VM.Ref(),
-	}
-	if al := e.Alarm; e.Class == alarm.ClassAlarm {
-		note.Time, note.Alarm, note.Entity, note.To = al.Time.UTC(), al.Name, al.Entity.Ref(), al.To
-	}
-	switch {
-	case g.err != nil:
-		f.point.Refused++
-		note.Reason = clip(g.err.Error())
-		f.log.Warn("an event matches a rule and cannot be acted upon", "alarm", note.Alarm, "entity", note.Entity, "to", note.To, "reason", g.err)
-	case g.res.Verdict == trigger.Sent:
-		f.point.Sent++
-		f.point.LastSent = &note
-		f.remember(e, caught)
-		f.log.Info("event handed over", "alarm", note.Alarm, "entity", note.Entity, "to", note.To, "rule", note.Rule,
-			"started", note.WorkflowID, "what", note.What, "caught", caught)
-	}
-	if caught {
-		f.point.Caught++
-	}
-	f.point.Last = &note
-}
-
-// maxSeen bounds the marks in a checkpoint.
-const maxSeen = 500
-
-// reached moves the checkpoint behind the events.
-func (f *follower) reached(events []vcenter.StreamEvent) {
-	if len(events) == 0 {
-		return
-	}
-	seen := map[contract.Mark]bool{}
-	for _, m := range f.point.Seen {
-		seen[m] = true
-	}
-	marks := slices.Clone(f.point.Seen) // a heartbeat may still be reading the old ones
-	for _, e := range events {
-		if m := (contract.Mark{Key: e.Key, Time: e.Time}); !seen[m] {
-			seen[m] = true
-			marks = append(marks, m)
-			f.point.Events++
-		}
-		if e.Time.After(f.point.Reached) {
-			f.point.Reached = e.Time
-		}
-	}
-	marks = slices.DeleteFunc(marks, func(m contract.Mark) bool { return m.Time.Before(f.point.Reached.Add(-2 * overlap)) })
-	f.point.Seen = marks[max(0, len(marks)-maxSeen):]
 }
 
 func clip(s string) string {

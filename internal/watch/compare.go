@@ -18,13 +18,13 @@ const maxLevels = 500
 
 // compare takes the alarms' states for the truth: of the fresh events it hands over what agrees with them,
 // and it makes up what the history does not hold. What rose and fell while nobody looked starts nothing.
-func (f *follower) compare(ctx context.Context, fresh []trigger.Incoming) error {
+func (f *follower) compare(ctx context.Context, fresh []news) error {
 	states, err := f.VCenter.TriggeredAlarms(ctx)
 	if err != nil {
 		return err
 	}
 	up := map[[2]string]alarm.Alarm{}
-	var risen []trigger.Incoming
+	var risen []news
 	for _, s := range states {
 		in, err := f.incoming(alarm.ClassAlarm, s.JSON)
 		if err != nil {
@@ -32,19 +32,19 @@ func (f *follower) compare(ctx context.Context, fresh []trigger.Incoming) error 
 			continue
 		}
 		up[identity(in.Event.Alarm)] = in.Event.Alarm
-		risen = append(risen, in)
+		risen = append(risen, news{Incoming: in})
 	}
-	fresh = slices.DeleteFunc(fresh, func(in trigger.Incoming) bool {
-		al := in.Event.Alarm // over already, or its successor is among the states
-		return in.Event.Class == alarm.ClassAlarm && al.Up() && up[identity(al)].To != al.To
+	fresh = slices.DeleteFunc(fresh, func(n news) bool {
+		al := n.Event.Alarm // over already, or its successor is among the states
+		return n.Event.Class == alarm.ClassAlarm && al.Up() && up[identity(al)].To != al.To
 	})
 	if err := f.handOver(ctx, f.unknown(fresh), false); err != nil {
 		return err
 	}
-	var missed []trigger.Incoming
-	for _, in := range risen {
-		if f.missed(&in) {
-			missed = append(missed, in)
+	var missed []news
+	for _, n := range risen {
+		if f.missed(&n.Incoming) {
+			missed = append(missed, n)
 		}
 	}
 	for _, level := range f.point.Levels {
@@ -56,7 +56,7 @@ func (f *follower) compare(ctx context.Context, fresh []trigger.Incoming) error 
 			return err
 		}
 		if fell {
-			missed = append(missed, in)
+			missed = append(missed, news{Incoming: in})
 		}
 	}
 	if err := f.handOver(ctx, missed, true); err != nil {
@@ -69,7 +69,7 @@ func (f *follower) compare(ctx context.Context, fresh []trigger.Incoming) error 
 // missed tells whether the state of an alarm that is up was not handed over, and completes it.
 func (f *follower) missed(in *trigger.Incoming) bool {
 	al := &in.Event.Alarm
-	if _, ok := f.Engine.Match(in.Event); !ok {
+	if _, ok := f.Engine.Match(in.Event); !ok || f.idle[identity(*al)] == al.To {
 		return false
 	}
 	al.From = alarm.Green

@@ -1,0 +1,439 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/vmware/govmomi/vim25/types"
+	"go.temporal.io/sdk/client"
+	sdklog "go.temporal.io/sdk/log"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+)
+
+func TestAnEventSentInAnyWayIsAnsweredWhenTemporalHasItAndPreempts(t *testing.T) {
+	t.Parallel()
+	for name, send := range map[string]func(*testing.T, string, event.Event) int{
+		"binary by the CloudEvents client":     func(t *testing.T, url string, e event.Event) int { return bySDK(t, url, e, false) },
+		"structured by the CloudEvents client": func(t *testing.T, url string, e event.Event) int { return bySDK(t, url, e, true) },
+		"curl":                                 byCurl,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := watched(t)
+			url := s.receiver()
+			code := send(t, url, routed(t, s.vc.URL(), s.alarm("cluster-a", 0, "green", "red")))
+			id := s.intake("cpu", "cluster-a")
+			if _, err := s.c.DescribeWorkflowExecution(t.Context(), s.id(id), ""); err != nil || code != http.StatusAccepted {
+				t.Fatalf("answered %d; in Temporal: %v", code, err)
+			}
+			s.worker()
+			r := s.done(id)
+			wantState(t, r, preempt.RoundCompleted, 6)
+			s.agree(r)
+			if a, _ := s.attribute(s.vc.TaggedVMs("cluster-a")[0].Ref); a.WorkflowID != s.id(id) || a.Criticality != "HIGH" {
+				t.Errorf("attribute: %+v", a)
+			}
+		})
+	}
+}
+
+// documented is the documented event; with a site it names what that has instead.
+func documented(t *testing.T, s *site) event.Event {
+	t.Helper()
+	text, err := os.ReadFile("../../testdata/alarm-green-to-red-host1.structured.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s != nil {
+		c := s.vc.Cluster("cluster-a")
+		for old, now := range map[string]string{
+			`"domain-c7"`: c.Ref.Value, `"cls"`: c.Name, `"host-21"`: c.Hosts[0].Ref.Value, `"10.161.166.252"`: c.Hosts[0].Name,
+			`"cluster-cpu-above-80"`: s.id("cpu"), `"alarm-282"`: s.vc.Alarm(s.id("cpu")).Value,
+		} {
+			text = bytes.ReplaceAll(text, []byte(old), fmt.Appendf(nil, "%q", now))
+		}
+	}
+	e, err := preemption.ParseEvent(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestTheDocumentedEventPreemptsInTheClusterThatItNames(t *testing.T) {
+	t.Parallel()
+	s := watched(t)
+	s.worker()
+	if a := s.bring(s.receiver(), documented(t, s)); a.code != http.StatusAccepted || a.What != "HIGH preemption" {
+		t.Fatalf("%+v", a)
+	}
+	r := s.done(s.intake("cpu", "cluster-a"))
+	wantState(t, r, preempt.RoundCompleted, 6)
+	s.agree(r)
+	if n := s.off("cluster-b"); n != 0 {
+		t.Errorf("%d VMs of another cluster are off", n)
+	}
+}
+
+func TestTheDocumentedEventOfAnotherVCenterIsRefusedAndTouchesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.rules = rulesOn("cluster-cpu-above-80")
+	s.worker()
+	a := s.bring(s.receiver(), documented(t, nil))
+	if a.code != http.StatusAccepted || a.WorkflowID != "cluster-cpu-above-80@domain-c7" {
+		t.Fatalf("%+v", a)
+	}
+	t.Cleanup(func() { _ = s.c.TerminateWorkflow(context.Background(), a.WorkflowID, "", "the test is over") }) // its id is not this site's own
+	var r preempt.RoundResult
+	s.eventually("its round has ended", func() bool {
+		ids := s.rounds()
+		if len(ids) == 1 {
+			r = s.round(ids[0])
+		}
+		return len(ids) == 1
+	})
+	if r.State != preempt.RoundFailed || !containsAll(r.Reason, "domain-c7") || len(r.Targets) != 0 {
+		t.Errorf("want it refused for its scope: %s", pretty(r))
+	}
+	if n := s.off(""); n != 0 || s.calls("PowerOffVM_Task")+s.calls("ShutdownGuest") != 0 {
+		t.Errorf("%d VMs are off", n)
+	}
+}
+
+func TestTwoHostsOfAClusterThatAlarmAtOnceArePreemptedForOnce(t *testing.T) {
+	t.Parallel()
+	s := watched(t, withPolicy(func(p *policy.Policy) { p.MaxVMs = 2 }))
+	s.worker()
+	url := s.receiver()
+	var wg sync.WaitGroup
+	for host := range 2 {
+		wg.Go(func() { s.bringAlarm(url, "cpu", "cluster-a", host, "green", "red") })
+	}
+	wg.Wait()
+	id := s.intake("cpu", "cluster-a")
+	wantState(t, s.done(id), preempt.RoundCompleted, 2)
+	s.until(id, "both hosts are known to be in alarm", func(r preempt.Response) bool { return len(r.Levels) == 2 && r.Requests == 2 })
+	if rounds := s.rounds(); len(rounds) != 1 || s.off("") != 2 {
+		t.Errorf("%d VMs are off by the rounds %v", s.off(""), rounds)
+	}
+}
+
+func TestAnAlarmOnTwoClustersIsPreemptedForInEach(t *testing.T) {
+	t.Parallel()
+	s := watched(t)
+	s.worker()
+	url := s.receiver()
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "red")
+	s.bringAlarm(url, "cpu", "cluster-b", 0, "green", "red")
+	a, b := s.done(s.intake("cpu", "cluster-a")), s.done(s.intake("cpu", "cluster-b"))
+	wantState(t, a, preempt.RoundCompleted, 6)
+	wantState(t, b, preempt.RoundCompleted, 6)
+	s.agree(a, b)
+}
+
+func TestAnEventActsOnceHoweverOftenAndInWhateverDressItComes(t *testing.T) {
+	t.Parallel()
+	s := watched(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, policy.Duration(time.Millisecond) }),
+		withSettings(func(set *preempt.Settings) { set.Timing.IntakeIdle = 300 * time.Millisecond }))
+	s.worker()
+	url := s.receiver()
+	red := s.alarm("cluster-a", 0, "green", "red")
+	again := func() []event.Event {
+		return []event.Event{
+			routed(t, "https://vc.example.com/sdk", red), routed(t, "https://vc.example.com/sdk", red),
+			sourced(t, "https://VC.example.com:443/sdk", red), routed(t, "vc.example.com", red), sourced(t, "https://vc.example.com", red),
+			wrapped(t, "https://vc.example.com/sdk", alarm.ClassAlarm, red.CreatedTime, event.ApplicationJSON, red),
+		}
+	}
+	id := s.intake("cpu", "cluster-a")
+	n := 0
+	for _, e := range again() {
+		if a := s.bring(url, e); a.code != http.StatusAccepted || a.WorkflowID != s.id(id) {
+			t.Fatalf("%s from %s: %+v", e.Type(), e.Source(), a)
+		}
+		if n++; n == 1 {
+			wantState(t, s.done(id), preempt.RoundCompleted, 2) // the cooldown is over: nothing else holds the others back
+		}
+	}
+	s.until(id, "all were taken", func(r preempt.Response) bool { return r.Requests == n })
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "red", "green")
+	s.must(s.c.GetWorkflow(t.Context(), s.id(id), "").Get(t.Context(), nil)) // it has nothing to do and ends; what it knew goes with it
+	for _, e := range again() {
+		s.bring(url, e)
+		s.until(id, "it is decided", func(r preempt.Response) bool {
+			return r.LastDecision != nil && r.LastDecision.Verdict == preempt.Duplicate
+		})
+	}
+	if rounds := s.rounds(); len(rounds) != 1 || s.off("") != 2 {
+		t.Errorf("one event took %d VMs in the rounds %v; 2 is the plan's limit", s.off(""), rounds)
+	}
+}
+
+func TestALateRedThatIsOlderThanASeenGreenStartsNothing(t *testing.T) {
+	t.Parallel()
+	s := watched(t)
+	s.worker()
+	url := s.receiver()
+	red, green := s.alarm("cluster-a", 0, "green", "red"), s.alarm("cluster-a", 0, "red", "green")
+	s.bring(url, routed(t, s.vc.URL(), green))
+	if a := s.bring(url, routed(t, s.vc.URL(), red)); a.code != http.StatusAccepted {
+		t.Fatalf("%+v", a)
+	}
+	r := s.until(s.intake("cpu", "cluster-a"), "both were taken", func(r preempt.Response) bool { return r.Requests == 2 })
+	if r.LastDecision.Verdict != preempt.Duplicate || len(r.Levels) != 0 || len(s.rounds()) != 0 || s.off("") != 0 {
+		t.Errorf("%s", pretty(r))
+	}
+}
+
+func TestTheGreenOfOneHostDoesNotUndoTheRedOfAnother(t *testing.T) {
+	t.Parallel()
+	s := watched(t)
+	served := s.hold("PowerOffVM_Task")
+	s.worker()
+	url := s.receiver()
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "red")
+	s.bringAlarm(url, "cpu", "cluster-a", 1, "green", "red")
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "red", "green")
+	id := s.intake("cpu", "cluster-a")
+	s.until(id, "all were taken", func(r preempt.Response) bool { return r.Requests == 3 && r.RoundID != "" })
+	served()
+	r := s.done(id)
+	wantState(t, r, preempt.RoundCompleted, 6)
+	if up := s.state(id).Levels; len(r.Changes) != 0 || len(up) != 1 {
+		t.Errorf("changes %v, up %+v", r.Changes, up)
+	}
+}
+
+// hold keeps every call of a SOAP method waiting until the function that it returns is called.
+func (s *site) hold(method string) (release func()) {
+	held := make(chan struct{})
+	release = sync.OnceFunc(func() { close(held) })
+	s.t.Cleanup(release)
+	s.vc.Hook(method, func(types.ManagedObjectReference) { <-held })
+	return release
+}
+
+// deaf lets every guest ignore its shutdown.
+func (s *site) deaf() {
+	for _, vm := range s.vc.TaggedVMs("") {
+		s.vc.IgnoreShutdown(vm.Ref)
+	}
+}
+
+func TestAFallEndsOnlyWhatItsAlarmStartedInItsScope(t *testing.T) {
+	t.Parallel()
+	s := watched(t, withPolicy(func(p *policy.Policy) {
+		p.MaxVMs = 2
+		p.Criticality.Medium.GracePeriod = policy.Duration(8 * time.Second)
+	}), withClusters(3))
+	s.rules = rulesOn(s.id("cpu"), s.id("mem"))
+	s.deaf()
+	s.worker()
+	url := s.receiver()
+	s.ask("preempctl-run", person(preemption.CriticalityMedium))
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "yellow")
+	s.bringAlarm(url, "mem", "cluster-b", 0, "green", "yellow")
+	s.bringAlarm(url, "cpu", "cluster-c", 0, "green", "yellow")
+	falls, others := s.intake("cpu", "cluster-a"), []string{"preempctl-run", s.intake("mem", "cluster-b"), s.intake("cpu", "cluster-c")}
+	for _, id := range append(others, falls) {
+		s.reaches(s.started(id), preempt.RoundWaiting)
+	}
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "yellow", "green")
+	r := s.done(falls)
+	if len(r.Preempted()) != 0 || r.Count(preempt.OutcomeSpared) != 2 || len(r.Changes) != 1 {
+		t.Errorf("what fell went on: %s", pretty(r))
+	}
+	results := []preempt.RoundResult{r}
+	for _, id := range others {
+		r := s.done(id)
+		if r.Count(preempt.OutcomeForced) != 2 || len(r.Changes) != 0 {
+			t.Errorf("%s was disturbed: %s", id, pretty(r))
+		}
+		results = append(results, r)
+	}
+	s.agree(results...)
+}
+
+func withClusters(n int) siteOption {
+	return withInventory(func(o *simulation.Options) { o.Clusters = n })
+}
+
+func TestTheFallOfAnAlarmLeavesAnotherOfTheSameScopeItsPreemption(t *testing.T) {
+	t.Parallel()
+	for name, second := range map[string]string{"as urgent": "yellow", "more urgent": "red"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := watched(t)
+			s.rules = rulesOn(s.id("cpu"), s.id("mem"))
+			planned := s.hold("RetrievePropertiesEx")
+			s.worker()
+			url := s.receiver()
+			s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "yellow")
+			first, other := s.intake("cpu", "cluster-a"), s.intake("mem", "cluster-a")
+			round := s.started(first)
+			s.bringAlarm(url, "mem", "cluster-a", 0, "green", second)
+			s.until(other, "it is decided", func(r preempt.Response) bool { return r.LastDecision != nil })
+			s.bringAlarm(url, "cpu", "cluster-a", 0, "yellow", "green")
+			s.eventually("the round is withdrawn", func() bool { return strings.Contains(pretty(s.under(round).Changes), "withdrawn") })
+			planned()
+			wantState(t, s.done(first), preempt.RoundWithdrawn, 0)
+			r := s.done(other)
+			wantState(t, r, preempt.RoundCompleted, 6)
+			s.agree(r)
+		})
+	}
+}
+
+func TestWhereAFallSoftensTheRoundGoesOnMoreMildlyAndElseItSpares(t *testing.T) {
+	t.Parallel()
+	for onFall, want := range map[string]string{trigger.OnFallSoften: preempt.OutcomeShutDown, trigger.OnFallCancel: preempt.OutcomeSpared, "": preempt.OutcomeSpared} {
+		t.Run("onFall "+onFall, func(t *testing.T) {
+			t.Parallel()
+			s := watched(t)
+			s.rules = []trigger.Rule{{Alarm: s.id("cpu"), Action: trigger.Preempt{Tag: "preemptible", OnFall: onFall}}}
+			planned := s.hold("RetrievePropertiesEx")
+			s.worker()
+			url := s.receiver()
+			s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "red")
+			id := s.intake("cpu", "cluster-a")
+			round := s.started(id)
+			s.bringAlarm(url, "cpu", "cluster-a", 0, "red", "yellow")
+			s.eventually("the round knows of the fall", func() bool { return len(s.under(round).Changes) > 0 })
+			planned()
+			r := s.done(id)
+			if want == preempt.OutcomeSpared {
+				wantState(t, r, preempt.RoundWithdrawn, 0)
+			} else if r.Count(want) != 6 {
+				t.Errorf("want 6 %s: %s", want, pretty(r))
+			}
+			s.agree(r)
+			if a, ok := s.attribute(s.vc.TaggedVMs("cluster-a")[0].Ref); ok && (a.Criticality != "MEDIUM" || a.ForcedShutdown) {
+				t.Errorf("attribute: %+v", a)
+			}
+		})
+	}
+}
+
+func TestARuleSaysWhatAColourMeans(t *testing.T) {
+	t.Parallel()
+	s := watched(t)
+	s.rules = []trigger.Rule{{Alarm: s.id("cpu"), Action: trigger.Preempt{Tag: "preemptible", Yellow: trigger.None, Red: preemption.CriticalityLow}}}
+	s.worker()
+	url := s.receiver()
+	if a := s.bring(url, routed(t, s.vc.URL(), s.alarm("cluster-a", 0, "green", "yellow"))); a.code != http.StatusOK || a.Verdict != "ignored" {
+		t.Errorf("yellow, at which the rule does nothing: %+v", a)
+	}
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "yellow", "red")
+	r := s.done(s.intake("cpu", "cluster-a"))
+	if r.Criticality != preemption.CriticalityLow || r.Count(preempt.OutcomeShutDown) != 6 {
+		t.Errorf("red, which is LOW: %s", pretty(r))
+	}
+	s.agree(r)
+}
+
+func TestAnUnknownStateHoldsAndCountsAsFallenWhenItLasts(t *testing.T) {
+	t.Parallel()
+	const timeout = 3 * time.Second
+	s := watched(t, withPolicy(func(p *policy.Policy) {
+		p.GrayTimeout = policy.Duration(timeout)
+		p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute)
+	}))
+	s.deaf()
+	s.worker()
+	url := s.receiver()
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "yellow")
+	id := s.intake("cpu", "cluster-a")
+	round := s.started(id)
+	s.reaches(round, preempt.RoundWaiting)
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "yellow", "gray")
+	gray := s.until(id, "gray is known", func(r preempt.Response) bool { return len(r.Levels) == 1 && !r.Levels[0].Gray.IsZero() })
+	if gray.State != "running" || gray.LastDecision.Verdict != preempt.Deferred {
+		t.Errorf("%s", pretty(gray))
+	}
+	r := s.done(id)
+	if len(r.Preempted()) != 0 || !strings.Contains(pretty(r.Changes), "unknown for too long") {
+		t.Errorf("%s", pretty(r))
+	}
+	if held := r.EndedAt.Sub(gray.Levels[0].Gray); held < timeout {
+		t.Errorf("it held for %s", held)
+	}
+}
+
+func TestTheReceiverAndTheWatchTogetherAreOnePreemption(t *testing.T) {
+	t.Parallel()
+	s := watched(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, policy.Duration(time.Millisecond) }))
+	s.worker()
+	s.watch(quickWatch)
+	url := s.receiver()
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "red")
+	s.bringAlarm(url, "cpu", "cluster-a", 0, "red", "green")
+	s.bringAlarm(url, "cpu", "cluster-b", 0, "green", "red")
+	s.point("the watch saw both", func(c contract.Checkpoint) bool { return c.Events == 3 })
+	id := s.intake("cpu", "cluster-b")
+	wantState(t, s.done(id), preempt.RoundCompleted, 2)
+	s.until(id, "it was told twice", func(r preempt.Response) bool { return r.Requests == 2 })
+	s.until(s.intake("cpu", "cluster-a"), "the fall is known", func(r preempt.Response) bool { return len(r.Levels) == 0 && r.State != "running" })
+	if n := s.off("cluster-b"); n != 2 {
+		t.Errorf("%d VMs are off; 2 is the plan's limit", n)
+	}
+	for scope, n := range map[string]int{"cluster-a": 1, "cluster-b": 1} {
+		found := 0
+		for _, r := range s.rounds() {
+			if strings.HasSuffix(r, "@"+s.vc.Cluster(scope).Ref.Value) {
+				found++
+			}
+		}
+		if found != n {
+			t.Errorf("%d rounds in %s, want %d: %v", found, scope, n, s.rounds())
+		}
+	}
+}
+
+func TestWhileTemporalIsAwayEventsAreToBeSentAgainAndThenTheyAreTaken(t *testing.T) {
+	t.Parallel()
+	s := watched(t)
+	s.worker()
+	way := newGate(t)
+	c, err := client.NewLazyClient(client.Options{
+		HostPort: way.listener.Addr().String(), Namespace: server.Namespace(), Logger: sdklog.NewStructuredLogger(s.log),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	way.set(true)
+	url := s.receiver(func(cfg *receiver.Config, e *trigger.Engine) { e.Temporal, cfg.SendTimeout = c, 500*time.Millisecond })
+	id := s.intake("cpu", "cluster-a")
+	e := routed(t, s.vc.URL(), s.alarm("cluster-a", 0, "green", "red"))
+	if a := s.bring(url, e); a.code != http.StatusServiceUnavailable || a.after == "" || a.Verdict != "unavailable" {
+		t.Fatalf("while Temporal is away: %+v", a)
+	}
+	way.set(false)
+	s.eventually("the event is taken", func() bool { return s.bring(url, e).code == http.StatusAccepted })
+	wantState(t, s.done(id), preempt.RoundCompleted, 6)
+	way.set(true)
+	green := routed(t, s.vc.URL(), s.alarm("cluster-a", 0, "red", "green"))
+	if a := s.bring(url, green); a.code != http.StatusServiceUnavailable {
+		t.Errorf("when Temporal went away: %+v", a)
+	}
+	way.set(false)
+	s.eventually("the fall is taken", func() bool { return s.bring(url, green).code == http.StatusAccepted })
+	s.until(id, "the fall is known", func(r preempt.Response) bool { return len(r.Levels) == 0 })
+}
