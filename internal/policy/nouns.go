@@ -75,6 +75,42 @@ type VM struct {
 	CPUMHz          int64    `json:"cpuMHz"`   // live CPU usage
 	MemoryMB        int64    `json:"memoryMB"` // live host memory usage
 	ChangeVersion   string   `json:"changeVersion,omitempty"`
+	// Tags are the names of the tags it carries, by category, of the categories below; others may be left out.
+	Tags map[string][]string `json:"tags,omitempty"`
+	// FolderPath and PoolPath are the inventory paths of its folder and of its resource pool or vApp, such as
+	// /dc-1/vm/prod/web and /dc-1/host/cluster-a/Resources/batch.
+	FolderPath string `json:"folderPath,omitempty"`
+	PoolPath   string `json:"poolPath,omitempty"`
+}
+
+// The tag categories by which the owner of a VM has a say.
+const (
+	CategoryPriority = "preemption-priority" // a whole number, lower goes first
+	CategoryGroup    = "preemption-group"    // application groups, of which budgets keep a part up
+	CategoryProtect  = "preemption-protect"  // TagDoNotPreempt, or a duration since power-on such as 4h
+	TagDoNotPreempt  = "do-not-preempt"
+)
+
+// Host is what the policy knows of one host: what it can give, and what is in use.
+type Host struct {
+	Ref       Ref    `json:"ref"`
+	Name      string `json:"name,omitempty"`
+	Cluster   Ref    `json:"cluster,omitzero"` // its compute resource
+	Connected bool   `json:"connected"`        // runtime.connectionState is connected, and it is not in standby
+	// InMaintenance hosts count no longer; one that is entering maintenance counts until it is in it, so that
+	// the measure stands still while its VMs move away.
+	InMaintenance       bool  `json:"inMaintenance,omitempty"`
+	EnteringMaintenance bool  `json:"enteringMaintenance,omitempty"`
+	CPUMHz              int64 `json:"cpuMHz"`       // capacity: cores × MHz
+	MemoryMB            int64 `json:"memoryMB"`     // capacity
+	CPUUsedMHz          int64 `json:"cpuUsedMHz"`   // live usage
+	MemoryUsedMB        int64 `json:"memoryUsedMB"` // live usage
+}
+
+// Group is an application group: all VMs that carry one tag of CategoryGroup, candidates or not.
+type Group struct {
+	Total int   `json:"total"`        // its VMs, up or down; templates do not count
+	Up    []Ref `json:"up,omitempty"` // those that are powered on
 }
 
 // Snapshot is the inventory at one moment: every object that carries the tag, whatever its scope.
@@ -86,4 +122,9 @@ type Snapshot struct {
 	Others    []Ref     `json:"others,omitempty"` // tagged objects that are not VMs, or are gone
 	// VCenterAddrs are the addresses or names by which vCenter itself is known.
 	VCenterAddrs []string `json:"vcenterAddrs,omitempty"`
+	// Hosts are at least all hosts of the contended cluster, or all hosts where nothing names a scope.
+	Hosts []Host `json:"hosts,omitempty"`
+	// Groups are the application groups of the candidates, by tag name. Of a group that is missing here the
+	// candidates alone are known.
+	Groups map[string]Group `json:"groups,omitempty"`
 }

@@ -2,53 +2,40 @@ package policy
 
 import (
 	"cmp"
-	"path"
 	"slices"
-	"strings"
+	"time"
 )
 
-// Reason says why a candidate stays.
-type Reason string
-
-// The reasons for which a candidate stays.
-const (
-	NotAVM           Reason = "not_a_vm"          // the tag stands on another kind of object
-	NotTagged        Reason = "not_tagged"        // the tag was taken off meanwhile
-	Gone             Reason = "gone"              // the VM was destroyed; its tag association lives on
-	Template         Reason = "template"          // a template never runs
-	NotPoweredOn     Reason = "not_powered_on"    // already off or suspended
-	OutOfScope       Reason = "out_of_scope"      // not in the contended cluster or host
-	Infrastructure   Reason = "infrastructure"    // vCLS, vCenter, ourselves, or named in neverTouch
-	PendingOperation Reason = "pending_operation" // vCenter refuses to power it off at this moment
-	NotConnected     Reason = "not_connected"     // its host is away: vCenter cannot act on it
-	BeingEvicted     Reason = "being_evicted"     // another round has reserved it
-	OverLimit        Reason = "limit"             // the plan already holds maxVMs
-)
-
-// Explain returns the reason in words.
-func (r Reason) Explain() string {
-	words := map[Reason]string{
-		NotTagged: "it does not carry the tag (any more)", NotAVM: "the tag stands on an object that is no VM", Gone: "the VM no longer exists",
-		Template: "it is a template", NotPoweredOn: "it is not powered on",
-		OutOfScope:     "it is not in the contended cluster",
-		Infrastructure: "it is an infrastructure VM or named in neverTouch", PendingOperation: "an operation is under way on it",
-		NotConnected: "its host is not connected", BeingEvicted: "another round is evicting it",
-		OverLimit: "the plan already holds as many VMs as the policy allows",
-	}
-	if w, ok := words[r]; ok {
-		return w
-	}
-	return string(r)
+// Demand is what is asked of a plan, and what is known of earlier ones.
+type Demand struct {
+	Tag         string    `json:"tag"`
+	Criticality string    `json:"criticality"`
+	Scope       Ref       `json:"scope,omitzero"` // zero: everything tagged
+	Host        Ref       `json:"host,omitzero"`  // the host in alarm, where the alarm is a host's
+	Now         time.Time `json:"now,omitzero"`   // zero: the time of the snapshot
+	Reserved    []Ref     `json:"reserved,omitempty"`
+	Self        []string  `json:"self,omitempty"`    // BIOS UUIDs of our own VMs
+	Already     int       `json:"already,omitempty"` // targets this round has committed in an earlier plan
+	// Preempted is how often VMs were preempted in the last 24 hours, by reference as Ref.String writes it.
+	Preempted map[string]int `json:"preempted,omitempty"`
+	// Evictions are those done or under way in this scope, as far back as the longest scope budget looks.
+	Evictions []Eviction `json:"evictions,omitempty"`
+	// Credits are what was freed in the last minute, which vCenter's statistics do not show yet, or is being
+	// freed, by this round too.
+	Credits []Credit `json:"credits,omitempty"`
 }
 
-// Demand is what is asked of a plan.
-type Demand struct {
-	Tag         string   `json:"tag"`
-	Criticality string   `json:"criticality"`
-	Scope       Ref      `json:"scope,omitzero"` // zero: everything tagged
-	Reserved    []Ref    `json:"reserved,omitempty"`
-	Self        []string `json:"self,omitempty"`    // BIOS UUIDs of our own VMs
-	Already     int      `json:"already,omitempty"` // targets this round has committed in an earlier plan
+// Eviction is a VM that was preempted, and when.
+type Eviction struct {
+	VM   Ref       `json:"vm"`
+	Time time.Time `json:"time"`
+}
+
+// Credit is what a VM freed, or is about to free, on a host.
+type Credit struct {
+	Host     Ref   `json:"host"`
+	CPUMHz   int64 `json:"cpuMHz"`
+	MemoryMB int64 `json:"memoryMB"`
 }
 
 // Target is a candidate chosen to go.
@@ -59,6 +46,10 @@ type Target struct {
 	ToolsRunning bool   `json:"toolsRunning"`
 	CPUMHz       int64  `json:"cpuMHz"`
 	MemoryMB     int64  `json:"memoryMB"`
+	Host         Ref    `json:"host,omitzero"`
+	Rank         int    `json:"rank,omitempty"` // from 1
+	Priority     int    `json:"priority,omitempty"`
+	Why          string `json:"why,omitempty"` // why it goes at this rank, in words
 }
 
 // Spared is a candidate that stays, and why.
@@ -66,19 +57,85 @@ type Spared struct {
 	Ref    Ref    `json:"ref"`
 	Name   string `json:"name,omitempty"`
 	Reason Reason `json:"reason"`
+	Detail string `json:"detail,omitempty"` // what about this candidate, in words; empty: the reason says it all
 }
 
 // Plan is who goes, in order, and why every other candidate stays.
 type Plan struct {
 	Targets []Target `json:"targets"`
 	Spared  []Spared `json:"spared"`
+	// Usage is how the contended scope stands, before and after; of a host's alarm the host and its cluster.
+	Usage     []Usage   `json:"usage,omitempty"`
+	Shortfall Resources `json:"shortfall,omitzero"` // what must be freed to reach the policy's target
+	Covered   Resources `json:"covered,omitzero"`   // of it, what the targets free
+	Partial   bool      `json:"partial,omitempty"`  // the shortfall is not covered
 }
 
-// Choose computes the plan. The same inventory, in whatever order, gives the same plan: targets are
-// ordered youngest first (latest boot), then by MoRef. The limit is applied last, so that a candidate
-// which cannot go never takes the place of one that can.
+// candidate is a VM that may go, with what the order looks at.
+type candidate struct {
+	vm        *VM
+	priority  int
+	preempted int  // in the last 24 h
+	frees     load // its live usage
+	groups    []int
+}
+
+// Choose computes the plan. The same inventory, in whatever order, gives the same plan.
+//
+// With a target utilisation the fewest VMs go that cover the shortfall, and none that is not needed; without
+// one, up to maxVMs. Lower priorities go first: a VM goes only if those of lower priority cannot do. Of
+// equally many, those go that were preempted less often in the last 24 hours, fit closest to what is missing,
+// are youngest, and have the smaller MoRef. Limits and budgets come last, so that a candidate which cannot go
+// never takes the place of one that can.
 func Choose(s Snapshot, d Demand, p Policy) Plan {
-	plan := Plan{Targets: []Target{}, Spared: []Spared{}}
+	now := d.at(s)
+	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)), Usage: measured(&s, &d, p.Target)}
+	limits := limitsOf(&s, &d, &p, now)
+	eligible := plan.sift(&s, &d, &p, &limits, now)
+	choice := selection{all: eligible, need: shortfall(plan.Usage), room: max(0, p.MaxVMs-d.Already)}
+	full := Spared{Reason: OverLimit}
+	if limits.room >= 0 && limits.room < choice.room {
+		choice.room, full = limits.room, Spared{Reason: ScopeBudget, Detail: limits.detail}
+	}
+	for _, g := range limits.groups {
+		choice.left = append(choice.left, g.left)
+	}
+	before := choice
+	switch {
+	case limits.blackout != "", p.Target.Set() && len(plan.Usage) == 0:
+	case p.Target.Set():
+		choice = choice.cover()
+	default:
+		choice.inOrder()
+	}
+	short := !choice.covered()
+	if short && p.Target.IfShort == ShortNone {
+		possible := choice.freed
+		choice = before
+		choice.possible = possible
+	}
+	plan.settle(&choice, now, p.Target)
+	why := staying{limits: &limits, choice: &choice, goal: p.Target, measured: len(plan.Usage) > 0, full: full}
+	for i := range eligible {
+		if !choice.has(i) {
+			reason, detail := why.of(&eligible[i])
+			plan.spare(eligible[i].vm, reason, detail)
+		}
+	}
+	slices.SortFunc(plan.Spared, func(a, b Spared) int { return compareRefs(a.Ref, b.Ref) })
+	return plan
+}
+
+// at returns the time that counts.
+func (d *Demand) at(s Snapshot) time.Time {
+	if d.Now.IsZero() {
+		return s.Time
+	}
+	return d.Now
+}
+
+// sift spares what cannot or must not go, and returns the others in order.
+func (plan *Plan) sift(s *Snapshot, d *Demand, p *Policy, l *limits, now time.Time) []candidate {
 	for _, ref := range s.Others {
 		reason := NotAVM
 		if ref.Type == TypeVM {
@@ -86,105 +143,68 @@ func Choose(s Snapshot, d Demand, p Policy) Plan {
 		}
 		plan.Spared = append(plan.Spared, Spared{Ref: ref, Reason: reason})
 	}
-	var eligible []VM
-	for _, vm := range s.VMs {
-		if reason := exclusion(vm, s, d, p); reason != "" {
-			plan.Spared = append(plan.Spared, Spared{Ref: vm.Ref, Name: vm.Name, Reason: reason})
+	reserved := setOf(d.Reserved)
+	eligible := make([]candidate, 0, len(s.VMs))
+	for i := range s.VMs {
+		vm := &s.VMs[i]
+		c := candidate{vm: vm, frees: load{max(0, vm.CPUMHz), max(0, vm.MemoryMB)}}
+		if len(d.Preempted) > 0 {
+			c.preempted = d.Preempted[vm.Ref.String()]
+		}
+		reason, detail := exclusion(vm, s, d, p), ""
+		if reason == "" && reserved[vm.Ref] {
+			reason = BeingEvicted
+		}
+		if reason == "" {
+			reason, detail = protection(vm, c.preempted, now, p)
+		}
+		if reason != "" {
+			plan.spare(vm, reason, detail)
 			continue
 		}
-		eligible = append(eligible, vm)
+		c.priority, _ = priority(vm, p)
+		c.groups = l.groupsOf(vm)
+		eligible = append(eligible, c)
 	}
 	slices.SortFunc(eligible, order)
-	room := max(0, p.MaxVMs-d.Already)
-	for i, vm := range eligible {
-		if i >= room {
-			plan.Spared = append(plan.Spared, Spared{Ref: vm.Ref, Name: vm.Name, Reason: OverLimit})
-			continue
-		}
+	return eligible
+}
+
+func (plan *Plan) spare(vm *VM, reason Reason, detail string) {
+	plan.Spared = append(plan.Spared, Spared{Ref: vm.Ref, Name: vm.Name, Reason: reason, Detail: detail})
+}
+
+// settle writes down who goes and what that brings.
+func (plan *Plan) settle(choice *selection, now time.Time, goal Goal) {
+	for rank, i := range choice.ranked() {
+		c := &choice.all[i]
+		after(plan.Usage, c.vm)
 		plan.Targets = append(plan.Targets, Target{
-			Ref: vm.Ref, Name: vm.Name, InstanceUUID: vm.InstanceUUID, ToolsRunning: vm.ToolsRunning,
-			CPUMHz: vm.CPUMHz, MemoryMB: vm.MemoryMB,
+			Ref: c.vm.Ref, Name: c.vm.Name, InstanceUUID: c.vm.InstanceUUID, ToolsRunning: c.vm.ToolsRunning,
+			CPUMHz: c.vm.CPUMHz, MemoryMB: c.vm.MemoryMB, Host: c.vm.Host,
+			Rank: rank + 1, Priority: c.priority, Why: c.why(rank+1, choice.need, now),
 		})
 	}
-	slices.SortFunc(plan.Spared, func(a, b Spared) int { return compareRefs(a.Ref, b.Ref) })
-	return plan
+	if goal.Set() {
+		missing := choice.missing()
+		plan.Shortfall = choice.need.resources()
+		plan.Covered = choice.need.minus(missing).resources()
+		plan.Partial = missing != load{}
+	}
 }
 
-// exclusion returns why the VM may not go, or "".
-func exclusion(vm VM, s Snapshot, d Demand, p Policy) Reason {
-	switch {
-	case !vm.Tagged:
-		return NotTagged
-	case vm.Template:
-		return Template
-	case !inScope(vm, d.Scope):
-		return OutOfScope
-	case infrastructure(vm, s, d, p):
-		return Infrastructure
-	case vm.PowerState != PoweredOn:
-		return NotPoweredOn
-	case !vm.Connected:
-		return NotConnected
-	case slices.Contains(vm.DisabledMethods, "PowerOffVM_Task"):
-		return PendingOperation
-	case slices.Contains(d.Reserved, vm.Ref):
-		return BeingEvicted
-	}
-	return ""
-}
-
-func inScope(vm VM, scope Ref) bool {
-	return scope.Zero() || vm.Cluster == scope || vm.Host == scope || slices.Contains(vm.Ancestors, scope)
-}
-
-// infrastructure recognises VMs that keep vSphere or ourselves running.
-func infrastructure(vm VM, s Snapshot, d Demand, p Policy) bool {
-	if vm.ManagedBy == "com.vmware.vim.eam" || strings.HasPrefix(vm.Name, "vCLS") {
-		return true
-	}
-	if vm.BIOSUUID != "" && slices.ContainsFunc(d.Self, func(id string) bool { return strings.EqualFold(id, vm.BIOSUUID) }) {
-		return true
-	}
-	for _, addr := range vm.GuestAddrs {
-		if addr != "" && slices.ContainsFunc(s.VCenterAddrs, func(v string) bool { return strings.EqualFold(v, addr) }) {
-			return true
-		}
-	}
-	return slices.ContainsFunc(p.NeverTouch, func(glob string) bool {
-		ok, err := path.Match(glob, vm.Name)
-		return ok || err != nil
-	})
-}
-
-// order puts the youngest first, then the smaller MoRef.
-func order(a, b VM) int {
-	if c := b.BootTime.Compare(a.BootTime); c != 0 {
+// order puts lower priorities first, then those preempted less often, the youngest, the smaller MoRef.
+func order(a, b candidate) int {
+	if c := cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.preempted, b.preempted)); c != 0 {
 		return c
 	}
-	return compareRefs(a.Ref, b.Ref)
+	if c := b.vm.BootTime.Compare(a.vm.BootTime); c != 0 {
+		return c
+	}
+	return compareRefs(a.vm.Ref, b.vm.Ref)
 }
 
 // compareRefs orders references by type, then by value, shorter values first so that vm-9 precedes vm-10.
 func compareRefs(a, b Ref) int {
 	return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(len(a.Value), len(b.Value)), cmp.Compare(a.Value, b.Value))
-}
-
-// Recheck tells why a target may no longer be acted on, from its state just before; "" where it may. The
-// power state is left to the caller, who knows what an unexpected "off" means.
-func Recheck(vm VM, scope Ref) Reason {
-	switch {
-	case vm.Ref.Zero():
-		return Gone
-	case !vm.Tagged:
-		return NotTagged
-	case vm.Template:
-		return Template
-	case !inScope(vm, scope):
-		return OutOfScope
-	case !vm.Connected:
-		return NotConnected
-	case slices.Contains(vm.DisabledMethods, "PowerOffVM_Task"):
-		return PendingOperation
-	}
-	return ""
 }

@@ -4,9 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -53,11 +51,13 @@ const (
 const (
 	ActionPowerOff      = "powerOff"
 	ActionShutdownGuest = "shutdownGuest"
+	ActionSuspend       = "suspend"
 )
 
 // Treatment is what a criticality means: the action, and how long the guest has.
 type Treatment struct {
-	Action      string   `json:"action"`                // powerOff or shutdownGuest
+	Notice      Duration `json:"notice,omitempty"`      // from the warning to the action
+	Action      string   `json:"action"`                // powerOff, shutdownGuest or suspend
 	GracePeriod Duration `json:"gracePeriod,omitempty"` // from guest shutdown to force
 	ThenForce   bool     `json:"thenForce,omitempty"`   // power off at the end of the grace period
 }
@@ -95,6 +95,11 @@ type Policy struct {
 	WithdrawWait    Duration   `json:"withdrawWait"`    // how long a withdrawn round looks what shut-down guests do
 	LateWatch       Duration   `json:"lateWatch"`       // how long a guest that ignored its shutdown is watched on
 	PowerOffTimeout Duration   `json:"powerOffTimeout"` // how long one power-off may take before it counts as failed
+	Target          Goal       `json:"target,omitzero"` // the utilisation to come down to; zero: up to maxVMs go
+	Order           Order      `json:"order,omitzero"`
+	Protect         Protect    `json:"protect,omitzero"`
+	Budgets         []Budget   `json:"budgets,omitempty"`
+	Restore         Restore    `json:"restore,omitzero"`
 }
 
 // Default returns the policy that holds where no file says otherwise: the prototype's documented
@@ -114,42 +119,10 @@ func Default() Policy {
 	}
 }
 
-// Validate tells every impossible value, naming its key and the allowed values.
-func (p Policy) Validate() error {
-	var errs []error
-	oneOf := func(key, got string, want ...string) {
-		for _, w := range want {
-			if got == w {
-				return
-			}
-		}
-		errs = append(errs, fmt.Errorf("%s: %q is not one of %s", key, got, strings.Join(want, ", ")))
-	}
-	oneOf("mode", p.Mode, ModeAct, ModeObserve)
-	oneOf("scope", p.Scope, ScopeCluster, ScopeHost, ScopeAll)
-	if p.MaxVMs < 1 || p.MaxVMs > 1000 {
-		errs = append(errs, fmt.Errorf("maxVMs: %d is not within 1 to 1000", p.MaxVMs))
-	}
-	for key, d := range map[string]Duration{
-		"cooldown": p.Cooldown, "grayTimeout": p.GrayTimeout, "withdrawWait": p.WithdrawWait,
-		"lateWatch": p.LateWatch, "powerOffTimeout": p.PowerOffTimeout,
-	} {
-		if d < 0 || d.D() > 7*24*time.Hour {
-			errs = append(errs, fmt.Errorf("%s: %s is not within 0s to 168h", key, d))
-		}
-	}
-	for name, t := range map[string]Treatment{"HIGH": p.Criticality.High, "MEDIUM": p.Criticality.Medium, "LOW": p.Criticality.Low} {
-		oneOf("criticality."+name+".action", t.Action, ActionPowerOff, ActionShutdownGuest)
-		if t.GracePeriod < 0 || t.GracePeriod.D() > 24*time.Hour {
-			errs = append(errs, fmt.Errorf("criticality.%s.gracePeriod: %s is not within 0s to 24h", name, t.GracePeriod))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// Hash returns a short fingerprint of the effective policy, the same for the same values.
+// Hash returns a short fingerprint of the effective policy, the same for the same values. A setting that is
+// spelled out with its default has the hash of one that is left out.
 func (p Policy) Hash() string {
-	b, err := json.Marshal(p)
+	b, err := json.Marshal(p.terse())
 	if err != nil {
 		return ""
 	}

@@ -1,0 +1,188 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+)
+
+// limits are what the budgets leave for a plan.
+type limits struct {
+	blackout string         // the window in which nobody goes, in words; empty: none
+	room     int            // VMs that the scope budgets still allow; -1: any number
+	detail   string         // of the scope budget that leaves least
+	groups   []groupLimit   // of the groups that have a budget
+	index    map[string]int // into groups, by name
+}
+
+// groupLimit is how many of a group's VMs may still go.
+type groupLimit struct {
+	left   int
+	detail string
+}
+
+// limitsOf computes what the budgets leave. Of several the most restrictive holds.
+func limitsOf(s *Snapshot, d *Demand, p *Policy, now time.Time) limits {
+	l := limits{room: -1, index: map[string]int{}}
+	var groups []group
+	for _, b := range p.Budgets {
+		switch {
+		case b.Group != "":
+			if groups == nil {
+				groups = groupsIn(s, setOf(d.Reserved))
+			}
+			l.group(b, groups)
+		case b.Scope:
+			l.scope(b, s, d, p, now)
+		case b.Window != "" && l.blackout == "":
+			l.blackout = b.blackout(now)
+		}
+	}
+	return l
+}
+
+// group is an application group: how many VMs it has, and how many are up and not already on their way down.
+type group struct {
+	name      string
+	total, up int
+}
+
+// groupsIn counts the groups of the candidates.
+func groupsIn(s *Snapshot, reserved map[Ref]bool) (groups []group) {
+	index := map[string]int{}
+	for i := range s.VMs {
+		vm := &s.VMs[i]
+		for _, name := range vm.Tags[CategoryGroup] {
+			at, ok := index[name]
+			if !ok {
+				at, index[name] = len(groups), len(groups)
+				groups = append(groups, group{name: name})
+			}
+			if g := &groups[at]; !vm.Template {
+				g.total++
+				if vm.PowerState == PoweredOn && !reserved[vm.Ref] {
+					g.up++
+				}
+			}
+		}
+	}
+	for i := range groups { // where all members are known, they count
+		if known, ok := s.Groups[groups[i].name]; ok {
+			groups[i].total, groups[i].up = max(known.Total, len(known.Up)), 0
+			for _, ref := range known.Up {
+				if !reserved[ref] {
+					groups[i].up++
+				}
+			}
+		}
+	}
+	return groups
+}
+
+// group lowers what each group that the budget names may still give.
+func (l *limits) group(b Budget, groups []group) {
+	for _, g := range groups {
+		if _, ok := matching([]string{b.Group}, g.name); !ok {
+			continue
+		}
+		least := b.MinAvailable.atLeast(g.total)
+		limit := groupLimit{
+			left:   max(0, g.up-least),
+			detail: fmt.Sprintf("group %s: %d of %d must stay up, %d are up", g.name, least, g.total, g.up),
+		}
+		if at, ok := l.index[g.name]; !ok {
+			l.index[g.name] = len(l.groups)
+			l.groups = append(l.groups, limit)
+		} else if limit.left < l.groups[at].left {
+			l.groups[at] = limit
+		}
+	}
+}
+
+// scope lowers the room to what the budget leaves. A percentage is of the candidates that are on or went
+// within the budget's time, so that it does not shrink while they go.
+func (l *limits) scope(b Budget, s *Snapshot, d *Demand, p *Policy, now time.Time) {
+	pool, went := map[Ref]bool{}, 0
+	for _, e := range d.Evictions {
+		if now.Sub(e.Time) < b.per().D() {
+			pool[e.VM] = true
+			went++
+		}
+	}
+	of := ""
+	if b.Max.Percent {
+		for i := range s.VMs {
+			vm := &s.VMs[i]
+			if vm.Tagged && !vm.Template && vm.PowerState == PoweredOn && inScope(vm, d.Scope) && !infrastructure(vm, s, d, p) {
+				pool[vm.Ref] = true
+			}
+		}
+		of = fmt.Sprintf(" of %d candidates", len(pool))
+	}
+	if left := max(0, b.Max.atMost(len(pool))-went); l.room < 0 || left < l.room {
+		l.room = left
+		l.detail = fmt.Sprintf("at most %s%s per %s: %d went", b.Max, of, brief(b.per().D()), went)
+	}
+}
+
+// blackout returns the window in words where it lasts at now. One that cannot be read lasts for ever: that
+// protects.
+func (b Budget) blackout(now time.Time) string {
+	c, err := parseCron(b.Window)
+	if err != nil {
+		return fmt.Sprintf("the window %q cannot be read", b.Window)
+	}
+	zone, err := b.location()
+	if err != nil {
+		return fmt.Sprintf("the time zone %q of the window %q is not known here", b.TimeZone, b.Window)
+	}
+	start, ok := c.started(now, b.Duration.D(), zone)
+	if !ok {
+		return ""
+	}
+	end := start.Add(b.Duration.D()).In(zone)
+	return fmt.Sprintf("window %s for %s, until %s", b.Window, brief(b.Duration.D()), end.Format("2006-01-02 15:04 MST"))
+}
+
+func setOf(refs []Ref) map[Ref]bool {
+	set := make(map[Ref]bool, len(refs))
+	for _, ref := range refs {
+		set[ref] = true
+	}
+	return set
+}
+
+// groupsOf returns which of the limited groups the VM is in.
+func (l *limits) groupsOf(vm *VM) (groups []int) {
+	if len(l.groups) == 0 {
+		return nil
+	}
+	for _, name := range vm.Tags[CategoryGroup] {
+		if at, ok := l.index[name]; ok {
+			groups = append(groups, at)
+		}
+	}
+	return groups
+}
+
+// use takes the VM off what the budgets leave, or tells which of them does not allow it.
+func (l *limits) use(vm *VM) (Reason, string) {
+	groups := l.groupsOf(vm)
+	if l.blackout != "" {
+		return Blackout, l.blackout
+	}
+	for _, g := range groups {
+		if l.groups[g].left == 0 {
+			return GroupBudget, l.groups[g].detail
+		}
+	}
+	if l.room == 0 {
+		return ScopeBudget, l.detail
+	}
+	for _, g := range groups {
+		l.groups[g].left--
+	}
+	if l.room > 0 {
+		l.room--
+	}
+	return "", ""
+}

@@ -1,0 +1,132 @@
+package policy
+
+// Resources is an amount of CPU and memory.
+type Resources struct {
+	CPUMHz   int64 `json:"cpuMHz"`
+	MemoryMB int64 `json:"memoryMB"`
+}
+
+// load is the same by index, for what treats both alike.
+type load [2]int64
+
+func (l load) resources() Resources { return Resources{CPUMHz: l[0], MemoryMB: l[1]} }
+
+func (l load) plus(m load) load  { return load{l[0] + m[0], l[1] + m[1]} }
+func (l load) minus(m load) load { return load{l[0] - m[0], l[1] - m[1]} }
+
+// beyond returns how much of l the other leaves, at least nothing.
+func (l load) beyond(m load) load { return load{max(0, l[0]-m[0]), max(0, l[1]-m[1])} }
+
+// Load is how one resource of a scope stands, in MHz or MB.
+type Load struct {
+	Capacity  int64 `json:"capacity"`
+	Used      int64 `json:"used"`               // measured
+	Credited  int64 `json:"credited,omitempty"` // of it, what was freed lately or is about to be
+	After     int64 `json:"after"`              // used, less what is credited and what the targets free
+	Target    int   `json:"target,omitempty"`   // percent to come down to, the margin taken off; 0: none
+	Shortfall int64 `json:"shortfall,omitempty"`
+}
+
+// Percent returns an amount in percent of the capacity.
+func (l Load) Percent(amount int64) float64 {
+	if l.Capacity == 0 {
+		return 0
+	}
+	return float64(amount) * 100 / float64(l.Capacity)
+}
+
+// Usage is how a scope stands, from the hosts that count: those that are connected and not in maintenance.
+type Usage struct {
+	Scope  Ref    `json:"scope,omitzero"` // zero: everything
+	Name   string `json:"name,omitempty"`
+	Hosts  int    `json:"hosts"`            // that count
+	Moving int    `json:"moving,omitempty"` // of them, entering maintenance
+	CPU    Load   `json:"cpu"`              // MHz
+	Memory Load   `json:"memory"`           // MB
+}
+
+// measured returns how the contended scope stands and, where it is a host's alarm, the host and its cluster.
+// A scope of which no host counts is left out.
+func measured(s *Snapshot, d *Demand, goal Goal) []Usage {
+	scopes := []Ref{d.Scope}
+	for _, h := range s.Hosts {
+		switch {
+		case h.Ref == d.Scope && !h.Cluster.Zero():
+			scopes = append(scopes, h.Cluster)
+		case h.Ref == d.Host && h.Ref != d.Scope && (d.Scope.Zero() || h.Cluster == d.Scope):
+			scopes = append(scopes, h.Ref)
+		}
+	}
+	var all []Usage
+	for _, scope := range scopes {
+		if u := usageOf(s, d, scope); u.Hosts > 0 {
+			u.CPU.aim(goal.CPU, goal.Margin)
+			u.Memory.aim(goal.Memory, goal.Margin)
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+func usageOf(s *Snapshot, d *Demand, scope Ref) Usage {
+	u := Usage{Scope: scope}
+	if scope == s.Scope {
+		u.Name = s.ScopeName
+	}
+	for _, h := range s.Hosts {
+		if h.Ref == scope {
+			u.Name = h.Name
+		}
+		if !h.Connected || h.InMaintenance || !scope.Zero() && h.Ref != scope && h.Cluster != scope {
+			continue
+		}
+		u.Hosts++
+		if h.EnteringMaintenance {
+			u.Moving++
+		}
+		var credit load
+		for _, c := range d.Credits {
+			if c.Host == h.Ref {
+				credit = credit.plus(load{c.CPUMHz, c.MemoryMB})
+			}
+		}
+		u.CPU.count(h.CPUMHz, h.CPUUsedMHz, credit[0])
+		u.Memory.count(h.MemoryMB, h.MemoryUsedMB, credit[1])
+	}
+	return u
+}
+
+// count adds one host, to which no more than its usage is credited.
+func (l *Load) count(capacity, used, credit int64) {
+	credit = min(max(0, credit), max(0, used))
+	l.Capacity += capacity
+	l.Used += used
+	l.Credited += credit
+	l.After += used - credit
+}
+
+// aim sets the target and what must be freed to reach it.
+func (l *Load) aim(target, margin int) {
+	if target > 0 {
+		l.Target = target - margin
+		l.Shortfall = max(0, l.After-l.Capacity*int64(l.Target)/100)
+	}
+}
+
+// shortfall is the larger one of the measured scopes, per resource.
+func shortfall(all []Usage) (need load) {
+	for _, u := range all {
+		need = load{max(need[0], u.CPU.Shortfall), max(need[1], u.Memory.Shortfall)}
+	}
+	return need
+}
+
+// after takes what the VM frees off the usage of the scopes it runs in.
+func after(all []Usage, vm *VM) {
+	for i := range all {
+		if u := &all[i]; inScope(vm, u.Scope) {
+			u.CPU.After = max(0, u.CPU.After-vm.CPUMHz)
+			u.Memory.After = max(0, u.Memory.After-vm.MemoryMB)
+		}
+	}
+}

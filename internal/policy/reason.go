@@ -1,0 +1,56 @@
+package policy
+
+// Reason says why a candidate stays.
+type Reason string
+
+// The reasons for which a candidate stays.
+const (
+	NotAVM           Reason = "not_a_vm"            // the tag stands on another kind of object
+	NotTagged        Reason = "not_tagged"          // the tag was taken off meanwhile
+	Gone             Reason = "gone"                // the VM was destroyed; its tag association lives on
+	Template         Reason = "template"            // a template never runs
+	NotPoweredOn     Reason = "not_powered_on"      // already off or suspended
+	OutOfScope       Reason = "out_of_scope"        // not in the contended cluster or host
+	Infrastructure   Reason = "infrastructure"      // vCLS, vCenter, ourselves, or named in neverTouch
+	PendingOperation Reason = "pending_operation"   // vCenter refuses to power it off at this moment
+	NotConnected     Reason = "not_connected"       // its host is away: vCenter cannot act on it
+	BeingEvicted     Reason = "being_evicted"       // another round has reserved it
+	Protected        Reason = "protected"           // a tag of CategoryProtect holds
+	UnreadableTag    Reason = "unreadable_tag"      // a tag of ours cannot be read: that protects
+	MinRuntime       Reason = "min_runtime"         // within protect.minRuntime
+	PreemptedOften   Reason = "preempted_too_often" // protect.maxPreemptionsPerDay is reached
+	ExcludedFolder   Reason = "excluded_folder"     // named in protect.folders
+	ExcludedPool     Reason = "excluded_pool"       // named in protect.resourcePools
+	ExcludedName     Reason = "excluded_name"       // named in protect.names
+	Blackout         Reason = "blackout"            // nobody goes in this window
+	GroupBudget      Reason = "group_budget"        // so many of its group must stay up
+	ScopeBudget      Reason = "scope_budget"        // so many went from this scope lately
+	OverLimit        Reason = "limit"               // the plan already holds maxVMs
+	NotNeeded        Reason = "not_needed"          // the shortfall is covered without it, or it does not help
+	CannotCover      Reason = "cannot_cover"        // ifShort is none, and all together do not cover the shortfall
+	NotMeasured      Reason = "not_measured"        // a target is set, and no host in scope can be measured
+)
+
+var reasonWords = map[Reason]string{
+	NotTagged: "it does not carry the tag (any more)", NotAVM: "the tag stands on an object that is no VM", Gone: "the VM no longer exists",
+	Template: "it is a template", NotPoweredOn: "it is not powered on",
+	OutOfScope:     "it is not in the contended cluster",
+	Infrastructure: "it is an infrastructure VM or named in neverTouch", PendingOperation: "an operation is under way on it",
+	NotConnected: "its host is not connected", BeingEvicted: "another round is evicting it",
+	Protected: "a tag on it protects it", UnreadableTag: "a tag on it cannot be read, which protects it",
+	MinRuntime: "it is within its minimum run time", PreemptedOften: "it was preempted often enough today",
+	ExcludedFolder: "the policy excludes its folder", ExcludedPool: "the policy excludes its resource pool", ExcludedName: "the policy excludes its name",
+	Blackout: "nobody is preempted in this time window", GroupBudget: "its group must keep enough VMs up",
+	ScopeBudget: "enough were preempted here lately",
+	OverLimit:   "the plan already holds as many VMs as the policy allows",
+	NotNeeded:   "enough is freed without it", CannotCover: "all together would not free enough, and the policy then spares everyone",
+	NotMeasured: "the usage of the contended hosts could not be measured",
+}
+
+// Explain returns the reason in words.
+func (r Reason) Explain() string {
+	if w, ok := reasonWords[r]; ok {
+		return w
+	}
+	return string(r)
+}

@@ -1,0 +1,59 @@
+package policy
+
+import "slices"
+
+// Recheck tells why a target may no longer be acted on, from its state just before; "" where it may. The
+// power state is left to the caller, who knows what an unexpected "off" means.
+func Recheck(vm VM, scope Ref) Reason {
+	switch {
+	case vm.Ref.Zero():
+		return Gone
+	case !vm.Tagged:
+		return NotTagged
+	case vm.Template:
+		return Template
+	case !inScope(&vm, scope):
+		return OutOfScope
+	case !vm.Connected:
+		return NotConnected
+	case slices.Contains(vm.DisabledMethods, "PowerOffVM_Task"):
+		return PendingOperation
+	}
+	return ""
+}
+
+// RecheckAll tells which targets may no longer go, just before acting on them, and why, in the order of the
+// targets. The snapshot holds the targets and their groups as they are now; the demand is that of the plan
+// with what has happened since, in which the targets themselves may be reserved but are no evictions yet.
+// Besides what Recheck sees, tags that protect, exclusions, windows and budgets count anew; the shortfall and
+// maxVMs were the plan's. As with Recheck, a target that is off by now is left to the caller.
+func RecheckAll(s Snapshot, d Demand, p Policy, targets []Ref) (spared []Spared) {
+	now := d.at(s)
+	d.Reserved = slices.DeleteFunc(slices.Clone(d.Reserved), func(ref Ref) bool { return slices.Contains(targets, ref) })
+	limits := limitsOf(&s, &d, &p, now)
+	found := make(map[Ref]*VM, len(s.VMs))
+	for i := range s.VMs {
+		found[s.VMs[i].Ref] = &s.VMs[i]
+	}
+	for _, ref := range targets {
+		vm, ok := found[ref]
+		if !ok {
+			spared = append(spared, Spared{Ref: ref, Reason: Gone})
+			continue
+		}
+		reason, detail := Recheck(*vm, d.Scope), ""
+		if reason == "" && infrastructure(vm, &s, &d, &p) {
+			reason = Infrastructure
+		}
+		if reason == "" {
+			reason, detail = protection(vm, d.Preempted[ref.String()], now, &p)
+		}
+		if reason == "" && vm.PowerState == PoweredOn {
+			reason, detail = limits.use(vm)
+		}
+		if reason != "" {
+			spared = append(spared, Spared{Ref: ref, Name: vm.Name, Reason: reason, Detail: detail})
+		}
+	}
+	return spared
+}

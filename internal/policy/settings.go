@@ -1,0 +1,203 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What happens where the shortfall cannot be covered.
+const (
+	ShortPartial = "partial" // do what can be done
+	ShortNone    = "none"    // preempt nobody
+)
+
+// DefaultPriority is the priority of a VM that carries none, where the policy does not say otherwise.
+const DefaultPriority = 100
+
+// maxPriority bounds priorities on both sides of zero.
+const maxPriority = 1_000_000
+
+// Goal is the utilisation to come down to, in percent of the capacity of the contended scope. What must be
+// freed is usage − (target − margin). Zero: no goal, up to maxVMs go.
+type Goal struct {
+	CPU     int    `json:"cpu,omitempty"`     // 1 to 100; 0: CPU does not matter
+	Memory  int    `json:"memory,omitempty"`  // 1 to 100; 0: memory does not matter
+	Margin  int    `json:"margin"`            // how far below the target to come
+	IfShort string `json:"ifShort,omitempty"` // partial (the default) or none
+}
+
+// DefaultGoal returns what holds where a file names a target and is silent about the rest.
+func DefaultGoal() Goal { return Goal{Margin: 5, IfShort: ShortPartial} }
+
+// Set tells whether there is a goal.
+func (g Goal) Set() bool { return g.CPU > 0 || g.Memory > 0 }
+
+func (g Goal) ifShort() string {
+	if g.IfShort == "" {
+		return ShortPartial
+	}
+	return g.IfShort
+}
+
+// Order says how candidates are ordered.
+type Order struct {
+	DefaultPriority *int `json:"defaultPriority,omitempty"` // of VMs without a priority tag; nil: 100
+}
+
+func (o Order) priority() int {
+	if o.DefaultPriority == nil {
+		return DefaultPriority
+	}
+	return *o.DefaultPriority
+}
+
+// Protect says which candidates stay, whatever is asked for.
+type Protect struct {
+	MinRuntime           Duration `json:"minRuntime,omitempty"`           // since power-on
+	MaxPreemptionsPerDay int      `json:"maxPreemptionsPerDay,omitempty"` // of one VM, in 24 h; 0: any number
+	Folders              []string `json:"folders,omitempty"`              // names, globs or inventory paths; subfolders too
+	ResourcePools        []string `json:"resourcePools,omitempty"`        // names, globs or inventory paths; pools below too
+	Names                []string `json:"names,omitempty"`                // name globs
+}
+
+// IsZero tells whether nothing is set; an empty list is as good as none.
+func (p Protect) IsZero() bool {
+	return p.MinRuntime == 0 && p.MaxPreemptionsPerDay == 0 && len(p.Folders)+len(p.ResourcePools)+len(p.Names) == 0
+}
+
+// Budget is one of three: how much of a group stays up, how many a scope gives within a time, or a window
+// in which nobody goes.
+type Budget struct {
+	Group        string   `json:"group,omitempty"`       // glob of group names; each group is counted for itself
+	MinAvailable Amount   `json:"minAvailable,omitzero"` // VMs of the group that stay up; a percentage is rounded up
+	Scope        bool     `json:"scope,omitempty"`
+	Max          Amount   `json:"max,omitzero"`       // VMs of the scope that go; a percentage is rounded down
+	Per          Duration `json:"per,omitempty"`      // within this time; 0: 1h
+	Window       string   `json:"window,omitempty"`   // cron expression of the start: minute hour day month weekday
+	Duration     Duration `json:"duration,omitempty"` // of the window
+	TimeZone     string   `json:"timeZone,omitempty"` // of the window, as the tz database names it; empty: UTC
+}
+
+func (b Budget) per() Duration {
+	if b.Per == 0 {
+		return Duration(time.Hour)
+	}
+	return b.Per
+}
+
+// location returns the window's time zone. "Local" is none: it means something else on every machine.
+func (b Budget) location() (*time.Location, error) {
+	if b.TimeZone == "Local" {
+		return nil, fmt.Errorf("time zone %q differs from machine to machine", b.TimeZone)
+	}
+	return time.LoadLocation(b.TimeZone)
+}
+
+// Amount is a number of VMs, or a percentage. It is written as 3 or "50%".
+type Amount struct {
+	N       int
+	Percent bool
+}
+
+// ParseAmount reads 3 or 50%.
+func ParseAmount(s string) (Amount, error) {
+	digits, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		return Amount{}, fmt.Errorf("%q is neither a number of VMs such as 3 nor a percentage such as 50%%", s)
+	}
+	return Amount{N: n, Percent: percent}, nil
+}
+
+// String returns the amount as it is written.
+func (a Amount) String() string {
+	if a.Percent {
+		return strconv.Itoa(a.N) + "%"
+	}
+	return strconv.Itoa(a.N)
+}
+
+// MarshalJSON writes a number, or a percentage as text.
+func (a Amount) MarshalJSON() ([]byte, error) {
+	if a.Percent {
+		return json.Marshal(a.String())
+	}
+	return json.Marshal(a.N)
+}
+
+// UnmarshalJSON reads a number, or either as text.
+func (a *Amount) UnmarshalJSON(b []byte) (err error) {
+	*a, err = ParseAmount(strings.Trim(string(b), `"`))
+	return err
+}
+
+// atLeast returns the amount of total, a percentage rounded up.
+func (a Amount) atLeast(total int) int {
+	if a.Percent {
+		return (total*a.N + 99) / 100
+	}
+	return a.N
+}
+
+// atMost returns the amount of total, a percentage rounded down.
+func (a Amount) atMost(total int) int {
+	if a.Percent {
+		return total * a.N / 100
+	}
+	return a.N
+}
+
+// Restore says whether and how VMs come back when the pressure has ended.
+type Restore struct {
+	Enabled bool     `json:"enabled"`
+	Settle  Duration `json:"settle"` // how long the pressure must have ended
+	Wave    int      `json:"wave"`   // VMs at a time
+	GiveUp  Duration `json:"giveUp"` // after which a VM is left off
+}
+
+// DefaultRestore returns what holds where a file is silent about it.
+func DefaultRestore() Restore {
+	return Restore{Settle: Duration(10 * time.Minute), Wave: 2, GiveUp: Duration(24 * time.Hour)}
+}
+
+// terse returns the policy without what is spelled out though it is the default.
+func (p Policy) terse() Policy {
+	if p.Order.priority() == DefaultPriority {
+		p.Order = Order{}
+	}
+	if p.Target.IfShort == ShortPartial {
+		p.Target.IfShort = ""
+	}
+	if p.Restore == DefaultRestore() {
+		p.Restore = Restore{}
+	}
+	return p
+}
+
+// Explicit returns the policy with the defaults of what it leaves out spelled out, for people to read.
+func (p Policy) Explicit() Policy {
+	priority := p.Order.priority()
+	p.Order.DefaultPriority = &priority
+	if p.Target.Set() {
+		p.Target.IfShort = p.Target.ifShort()
+	}
+	if p.Restore == (Restore{}) {
+		p.Restore = DefaultRestore()
+	}
+	return p
+}
+
+// brief writes a duration without its empty units: 1h, not 1h0m0s.
+func brief(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
