@@ -1,0 +1,399 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+func up(d time.Duration) func(*policy.VM) {
+	return func(v *policy.VM) { v.BootTime = now.Add(-d) }
+}
+
+func in(folder, pool string) func(*policy.VM) {
+	return func(v *policy.VM) { v.FolderPath, v.PoolPath = folder, pool }
+}
+
+func priority(p string) func(*policy.VM) { return tagged(policy.CategoryPriority, p) }
+func group(g string) func(*policy.VM)    { return tagged(policy.CategoryGroup, g) }
+func named(n string) func(*policy.VM)    { return func(v *policy.VM) { v.Name = n } }
+func off(v *policy.VM)                   { v.PowerState = policy.PoweredOff }
+
+func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
+	refs := func(n ...string) (refs []policy.Ref) {
+		for _, value := range n {
+			refs = append(refs, policy.Ref{Type: policy.TypeVM, Value: value})
+		}
+		return refs
+	}
+	cases := map[string]struct {
+		vm     policy.VM
+		policy func(*policy.Policy)
+		demand policy.Demand
+		groups map[string]policy.Group
+		more   []policy.VM
+		want   policy.Reason // empty: it goes
+		detail string
+	}{
+		"its tag says do-not-preempt": {
+			vm: vm(1, tagged(policy.CategoryProtect, "do-not-preempt")), want: policy.Protected, detail: "tag do-not-preempt",
+		},
+		"its tag protects it for longer than it has run": {
+			vm: vm(1, tagged(policy.CategoryProtect, "4h"), up(90*time.Minute)), want: policy.Protected, detail: "protected for 4h after power-on: 1h30m passed",
+		},
+		"its tag protected it once": {vm: vm(1, tagged(policy.CategoryProtect, "4h"), up(5*time.Hour))},
+		"of two protections the longer one holds": {
+			vm: vm(1, tagged(policy.CategoryProtect, "1h", "4h"), up(2*time.Hour)), want: policy.Protected, detail: "protected for 4h after power-on: 2h passed",
+		},
+		"it is protected after power-on, whose time nobody knows": {
+			vm: vm(1, tagged(policy.CategoryProtect, "4h"), func(v *policy.VM) { v.BootTime = time.Time{} }), want: policy.Protected,
+			detail: "protected after power-on, whose time is unknown",
+		},
+		"its protection cannot be read": {
+			vm: vm(1, tagged(policy.CategoryProtect, "a while")), want: policy.UnreadableTag,
+			detail: `unreadable protection "a while": use do-not-preempt, or a duration such as 4h`,
+		},
+		"its priority cannot be read": {vm: vm(1, priority("ten")), want: policy.UnreadableTag, detail: `unreadable priority "ten": use a whole number`},
+		"its priority is out of all bounds": {
+			vm: vm(1, priority("99999999999")), want: policy.UnreadableTag, detail: `unreadable priority "99999999999": use a whole number`,
+		},
+		"it has two priorities": {
+			vm: vm(1, tagged(policy.CategoryPriority, "1", "2")), want: policy.UnreadableTag,
+			detail: "unreadable priority: 2 tags of preemption-priority, of which one is allowed",
+		},
+		"a negative priority is a priority": {vm: vm(1, priority("-5"))},
+		"it has not run for long enough": {
+			vm: vm(1, up(12*time.Minute+40*time.Second)), policy: func(p *policy.Policy) { p.Protect.MinRuntime = policy.Duration(time.Hour) },
+			want: policy.MinRuntime, detail: "within its minimum run time: 12m of 1h",
+		},
+		"it has just run for long enough": {
+			vm: vm(1, up(time.Hour)), policy: func(p *policy.Policy) { p.Protect.MinRuntime = policy.Duration(time.Hour) },
+		},
+		"nobody knows how long it has run": {
+			vm:     vm(1, func(v *policy.VM) { v.BootTime = time.Time{} }),
+			policy: func(p *policy.Policy) { p.Protect.MinRuntime = policy.Duration(time.Hour) },
+			want:   policy.MinRuntime, detail: "its time of power-on is unknown",
+		},
+		"it was preempted often enough today": {
+			vm: vm(1), policy: func(p *policy.Policy) { p.Protect.MaxPreemptionsPerDay = 2 }, demand: policy.Demand{Preempted: map[string]int{"VirtualMachine:vm-1": 2}},
+			want: policy.PreemptedOften, detail: "preempted twice in the last 24 h, at most 2",
+		},
+		"it may be preempted once more today": {
+			vm: vm(1), policy: func(p *policy.Policy) { p.Protect.MaxPreemptionsPerDay = 3 }, demand: policy.Demand{Preempted: map[string]int{"VirtualMachine:vm-1": 2}},
+		},
+		"its name is excluded": {
+			vm: vm(1, named("db-main")), policy: func(p *policy.Policy) { p.Protect.Names = []string{"web-*", "db-*"} }, want: policy.ExcludedName, detail: "name db-*",
+		},
+		"a folder above it is excluded by name": {
+			vm: vm(1, in("/dc-1/vm/prod/web", "")), policy: func(p *policy.Policy) { p.Protect.Folders = []string{"prod"} }, want: policy.ExcludedFolder, detail: "folder prod",
+		},
+		"its folder is excluded by path": {
+			vm: vm(1, in("/dc-1/vm/prod/web", "")), policy: func(p *policy.Policy) { p.Protect.Folders = []string{"/dc-1/vm/prod/"} },
+			want: policy.ExcludedFolder, detail: "folder /dc-1/vm/prod/",
+		},
+		"a folder of the same name elsewhere is not meant by a path": {
+			vm: vm(1, in("/dc-2/vm/prod/web", "")), policy: func(p *policy.Policy) { p.Protect.Folders = []string{"/dc-1/vm/prod"} },
+		},
+		"its resource pool is excluded by a glob": {
+			vm: vm(1, in("", "/dc-1/host/cluster-a/Resources/gold-1")), policy: func(p *policy.Policy) { p.Protect.ResourcePools = []string{"gold-*"} },
+			want: policy.ExcludedPool, detail: "resource pool gold-*",
+		},
+		"its folder is not known": {vm: vm(1), policy: func(p *policy.Policy) { p.Protect.Folders = []string{"prod"} }},
+		"three of six must stay up, and three are": {
+			vm: vm(1, group("web")), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 50, Percent: true}}}
+			},
+			groups: map[string]policy.Group{"web": {Total: 6, Up: refs("vm-1", "vm-2", "vm-3")}},
+			want:   policy.GroupBudget, detail: "group web: 3 of 6 must stay up, 3 are up",
+		},
+		"a member that another round has is as good as down": {
+			vm: vm(1, group("web")), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Group: "w*", MinAvailable: policy.Amount{N: 3}}}
+			},
+			groups: map[string]policy.Group{"web": {Total: 6, Up: refs("vm-1", "vm-2", "vm-3", "vm-4")}}, demand: policy.Demand{Reserved: refs("vm-4")},
+			want: policy.GroupBudget, detail: "group web: 3 of 6 must stay up, 3 are up",
+		},
+		"one of four may go, and members that are no candidates count": {
+			vm: vm(1, group("web")), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 3}}}
+			},
+			groups: map[string]policy.Group{"web": {Total: 4, Up: refs("vm-1", "vm-2", "vm-3", "vm-4")}},
+		},
+		"half of three is two": {
+			vm: vm(1, group("web")), more: []policy.VM{vm(2, group("web")), vm(3, group("web"), off)}, policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 50, Percent: true}}}
+			},
+			want: policy.GroupBudget, detail: "group web: 2 of 3 must stay up, 2 are up",
+		},
+		"of two budgets the more restrictive one is named": {
+			vm: vm(1, group("web")), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{
+					{Group: "*", MinAvailable: policy.Amount{N: 1}}, {Group: "web", MinAvailable: policy.Amount{N: 100, Percent: true}},
+				}
+			},
+			groups: map[string]policy.Group{"web": {Total: 2, Up: refs("vm-1", "vm-2")}},
+			want:   policy.GroupBudget, detail: "group web: 2 of 2 must stay up, 2 are up",
+		},
+		"a budget of another group is none of its business": {
+			vm: vm(1, group("web")), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Group: "db*", MinAvailable: policy.Amount{N: 9}}}
+			},
+		},
+		"so many went from the scope within the hour": {
+			vm: vm(1), policy: func(p *policy.Policy) { p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 2}}} },
+			demand: policy.Demand{Evictions: []policy.Eviction{{VM: refs("vm-8")[0], Time: now.Add(-time.Minute)}, {VM: refs("vm-9")[0], Time: now.Add(-59 * time.Minute)}}},
+			want:   policy.ScopeBudget, detail: "at most 2 per 1h: 2 went",
+		},
+		"what went longer ago does not count": {
+			vm: vm(1), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1}, Per: policy.Duration(30 * time.Minute)}}
+			},
+			demand: policy.Demand{Evictions: []policy.Eviction{{VM: refs("vm-8")[0], Time: now.Add(-30 * time.Minute)}}},
+		},
+		"a fifth of four is none": {
+			vm: vm(1), more: []policy.VM{vm(2), vm(3)}, policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 20, Percent: true}}}
+			},
+			demand: policy.Demand{Evictions: []policy.Eviction{{VM: refs("vm-9")[0], Time: now.Add(-time.Minute)}}},
+			want:   policy.ScopeBudget, detail: "at most 20% of 4 candidates per 1h: 1 went",
+		},
+		"nobody goes in a blackout window": { // now is Sunday 03:00 UTC, 04:00 in Berlin
+			vm: vm(1), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Window: "30 3 * * SUN", Duration: policy.Duration(time.Hour), TimeZone: "Europe/Berlin"}}
+			},
+			want: policy.Blackout, detail: "window 30 3 * * SUN for 1h, until 2026-11-22 04:30 CET",
+		},
+		"the window is over": {
+			vm: vm(1), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Window: "0 3 * * *", Duration: policy.Duration(time.Hour), TimeZone: "Europe/Berlin"}}
+			},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			p := policy.Default()
+			if tc.policy != nil {
+				tc.policy(&p)
+			}
+			if err := p.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			s := policy.Snapshot{Time: now, VMs: append([]policy.VM{tc.vm}, tc.more...), Groups: tc.groups}
+			check := func(when string, spared []policy.Spared) {
+				var got policy.Spared
+				for _, sp := range spared {
+					if sp.Ref == tc.vm.Ref {
+						got = sp
+					}
+				}
+				if got.Reason != tc.want || got.Detail != tc.detail {
+					t.Errorf("%s: got %q %q, want %q %q", when, got.Reason, got.Detail, tc.want, tc.detail)
+				}
+			}
+			check("choosing", policy.Choose(s, tc.demand, p).Spared)
+			check("just before acting", policy.RecheckAll(s, tc.demand, p, []policy.Ref{tc.vm.Ref}))
+		})
+	}
+}
+
+func TestRecheckAllCountsTheTargetsAgainstEachOther(t *testing.T) {
+	p := policy.Default()
+	p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 1}}, {Scope: true, Max: policy.Amount{N: 2}}}
+	s := policy.Snapshot{Time: now, VMs: []policy.VM{
+		vm(1, group("web")), vm(2, group("web")), vm(3), vm(4), vm(5, off), vm(6, func(v *policy.VM) { v.Tagged = false }),
+		vm(7, named("vCLS-1")),
+	}}
+	var targets []policy.Ref
+	for _, v := range s.VMs {
+		targets = append(targets, v.Ref)
+	}
+	targets = append(targets, policy.Ref{Type: policy.TypeVM, Value: "vm-99"})
+	got := map[string]policy.Reason{}
+	for _, sp := range policy.RecheckAll(s, policy.Demand{Reserved: targets}, p, targets) {
+		got[sp.Ref.Value] = sp.Reason
+	}
+	want := map[string]policy.Reason{
+		"vm-2": policy.GroupBudget, "vm-4": policy.ScopeBudget, "vm-6": policy.NotTagged, "vm-7": policy.Infrastructure, "vm-99": policy.Gone,
+	}
+	if len(got) != len(want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for ref, reason := range want {
+		if got[ref] != reason {
+			t.Errorf("%s: %q, want %q", ref, got[ref], reason)
+		}
+	}
+}
+
+func TestEveryNewReasonHasWords(t *testing.T) {
+	for _, r := range []policy.Reason{
+		policy.Protected, policy.UnreadableTag, policy.MinRuntime, policy.PreemptedOften, policy.ExcludedFolder, policy.ExcludedPool,
+		policy.ExcludedName, policy.Blackout, policy.GroupBudget, policy.ScopeBudget, policy.NotNeeded, policy.CannotCover, policy.NotMeasured,
+	} {
+		if r.Explain() == string(r) {
+			t.Errorf("%s has no words", r)
+		}
+	}
+}
+
+func TestValidateNamesTheImpossibleSetting(t *testing.T) {
+	budget := func(b policy.Budget) func(*policy.Policy) {
+		return func(p *policy.Policy) {
+			p.Budgets = []policy.Budget{{Group: "a", MinAvailable: policy.Amount{N: 1}}, b}
+		}
+	}
+	minute := policy.Duration(time.Minute)
+	cases := map[string]struct {
+		spoil func(*policy.Policy)
+		want  string
+	}{
+		"a target of nothing":              {func(p *policy.Policy) { p.Target = policy.DefaultGoal() }, "target: names neither cpu nor memory"},
+		"a target above all":               {func(p *policy.Policy) { p.Target = policy.Goal{CPU: 101} }, "target.cpu: 101 is not within 1 to 100"},
+		"a negative target":                {func(p *policy.Policy) { p.Target = policy.Goal{CPU: 50, Memory: -1} }, "target.memory: -1 is not within 1 to 100"},
+		"a margin that leaves nothing":     {func(p *policy.Policy) { p.Target = policy.Goal{Memory: 10, Margin: 10} }, "target.margin: 10 leaves nothing of the 10 percent of memory"},
+		"a negative margin":                {func(p *policy.Policy) { p.Target = policy.Goal{CPU: 50, Margin: -1} }, "target.margin: -1 is not within 0 to 99"},
+		"another way of being short":       {func(p *policy.Policy) { p.Target = policy.Goal{CPU: 50, IfShort: "all"} }, `target.ifShort: "all" is not one of partial, none`},
+		"a priority out of bounds":         {func(p *policy.Policy) { n := 2_000_000; p.Order.DefaultPriority = &n }, "order.defaultPriority: 2000000 is not within -1000000 to 1000000"},
+		"a negative run time":              {func(p *policy.Policy) { p.Protect.MinRuntime = -1 }, "protect.minRuntime: -1ns is not within 0s to 8760h"},
+		"a negative number of preemptions": {func(p *policy.Policy) { p.Protect.MaxPreemptionsPerDay = -1 }, "protect.maxPreemptionsPerDay: -1 is not within 0 to 1000"},
+		"a broken glob":                    {func(p *policy.Policy) { p.Protect.Folders = []string{"a["} }, `protect.folders: "a[" is no name pattern`},
+		"a notice of a week":               {func(p *policy.Policy) { p.Criticality.Low.Notice = policy.Duration(168 * time.Hour) }, "criticality.LOW.notice: 168h0m0s is not within 0s to 24h"},
+		"a wave of none":                   {func(p *policy.Policy) { p.Restore = policy.Restore{Enabled: true, GiveUp: minute} }, "restore.wave: 0 is not within 1 to 100"},
+		"a budget of no kind":              {budget(policy.Budget{}), "budgets[1]: is not of one kind; write {group, minAvailable}, {scope: true, max, per} or {window, duration, timeZone}"},
+		"a budget of two kinds":            {budget(policy.Budget{Group: "a", Scope: true}), "budgets[1]: is not of one kind"},
+		"a group without minimum":          {budget(policy.Budget{Group: "a"}), "budgets[1].minAvailable: 0 is not within 1 to 10000 or 1% to 100%"},
+		"more than all":                    {budget(policy.Budget{Group: "a", MinAvailable: policy.Amount{N: 101, Percent: true}}), "budgets[1].minAvailable: 101% is not within"},
+		"a group with a window's keys":     {budget(policy.Budget{Group: "a", MinAvailable: policy.Amount{N: 1}, Duration: minute}), "budgets[1]: has duration and timeZone, which a group budget does not take"},
+		"a scope without maximum":          {budget(policy.Budget{Scope: true}), "budgets[1].max: 0 is not within 1 to 10000"},
+		"a scope per second":               {budget(policy.Budget{Scope: true, Max: policy.Amount{N: 1}, Per: 1}), "budgets[1].per: 1ns is not within 1m to 24h"},
+		"a scope with a group's keys":      {budget(policy.Budget{Scope: true, Max: policy.Amount{N: 1}, MinAvailable: policy.Amount{N: 1}}), "budgets[1]: has minAvailable, which a scope budget"},
+		"a window without end":             {budget(policy.Budget{Window: "0 8 * * *"}), "budgets[1].duration: 0s is not within 1m to 168h"},
+		"a window that never begins":       {budget(policy.Budget{Window: "0 25 * * *", Duration: minute}), `budgets[1].window: "0 25 * * *": "25" is no hour; it is 0 to 23`},
+		"an unknown time zone":             {budget(policy.Budget{Window: "0 8 * * *", Duration: minute, TimeZone: "Middle/Earth"}), `budgets[1].timeZone: "Middle/Earth" is no time zone`},
+		"the machine's own time zone":      {budget(policy.Budget{Window: "0 8 * * *", Duration: minute, TimeZone: "Local"}), `budgets[1].timeZone: "Local" is no time zone`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			p := policy.Default()
+			tc.spoil(&p)
+			if err := p.Validate(); err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+				t.Errorf("got %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestTheHashOfAPolicyWithoutNewSettingsStays(t *testing.T) {
+	const recorded = "106feece6b48" // of the defaults before there were targets, protection and budgets
+	spelled := policy.Default().Explicit()
+	spelled.Protect.Names = []string{}
+	for name, p := range map[string]policy.Policy{"the defaults": policy.Default(), "the defaults spelled out": spelled} {
+		if got := p.Hash(); got != recorded {
+			t.Errorf("%s have the hash %s, want %s", name, got, recorded)
+		}
+	}
+	hashes := map[string]string{recorded: "the defaults"}
+	for name, change := range map[string]func(*policy.Policy){
+		"a target":      func(p *policy.Policy) { p.Target = policy.Goal{CPU: 75} },
+		"none if short": func(p *policy.Policy) { p.Target = policy.Goal{CPU: 75, IfShort: policy.ShortNone} },
+		"an order":      func(p *policy.Policy) { n := 0; p.Order.DefaultPriority = &n },
+		"protection":    func(p *policy.Policy) { p.Protect.Names = []string{"a"} },
+		"a budget":      func(p *policy.Policy) { p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1}}} },
+		"a percentage": func(p *policy.Policy) {
+			p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1, Percent: true}}}
+		},
+		"a restore": func(p *policy.Policy) { p.Restore = policy.DefaultRestore(); p.Restore.Enabled = true },
+		"a notice":  func(p *policy.Policy) { p.Criticality.High.Notice = policy.Duration(time.Minute) },
+	} {
+		p := policy.Default()
+		change(&p)
+		if other, ok := hashes[p.Hash()]; ok {
+			t.Errorf("%s and %s have the same hash", name, other)
+		}
+		hashes[p.Hash()] = name
+	}
+}
+
+func TestWhatWasRecordedBeforeDecodesToTheSame(t *testing.T) {
+	var p policy.Policy
+	recorded := `{"mode":"act","scope":"cluster","maxVMs":10,"cooldown":"1m0s","grayTimeout":"5m0s","repeatWhileRed":true,"criticality":{"HIGH":{"action":"powerOff"},` +
+		`"MEDIUM":{"action":"shutdownGuest","gracePeriod":"5m0s","thenForce":true},"LOW":{"action":"shutdownGuest","gracePeriod":"5m0s"}},` +
+		`"neverTouch":null,"withdrawWait":"1m0s","lateWatch":"1h0m0s","powerOffTimeout":"10m0s"}`
+	if err := json.Unmarshal([]byte(recorded), &p); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Validate(); err != nil {
+		t.Error(err)
+	}
+	if b, err := json.Marshal(policy.Default()); err != nil || string(b) != recorded {
+		t.Errorf("the defaults are written %s, %v", b, err)
+	}
+	var plan policy.Plan
+	if err := json.Unmarshal([]byte(`{"targets":[{"ref":{"Type":"VirtualMachine","Value":"vm-1"},"name":"a","toolsRunning":true,"cpuMHz":1,"memoryMB":2}],"spared":[]}`), &plan); err != nil {
+		t.Error(err)
+	}
+	everything := policy.Default().Explicit()
+	everything.Target = policy.Goal{CPU: 75, Memory: 80, Margin: 5, IfShort: policy.ShortNone}
+	everything.Protect = policy.Protect{MinRuntime: policy.Duration(time.Hour), Names: []string{"a"}}
+	everything.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 50, Percent: true}}, {Scope: true, Max: policy.Amount{N: 3}}}
+	b, err := json.Marshal(everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back policy.Policy
+	if err := json.Unmarshal(b, &back); err != nil || back.Hash() != everything.Hash() {
+		t.Errorf("%s reads as %+v, %v", b, back, err)
+	}
+}
+
+func TestAnAmountIsANumberOrAPercentage(t *testing.T) {
+	for text, want := range map[string]policy.Amount{`3`: {N: 3}, `"3"`: {N: 3}, `"50%"`: {N: 50, Percent: true}} {
+		var a policy.Amount
+		if err := json.Unmarshal([]byte(text), &a); err != nil || a != want {
+			t.Errorf("%s reads as %v, %v", text, a, err)
+		}
+	}
+	for _, bad := range []string{`"half"`, `0.5`, `"50 %"`, `"%"`, `""`, `null`} {
+		var a policy.Amount
+		if err := json.Unmarshal([]byte(bad), &a); err == nil {
+			t.Errorf("%s reads as %v", bad, a)
+		}
+	}
+}
+
+// FuzzRules takes any policy that is possible, and chooses by it.
+func FuzzRules(f *testing.F) {
+	for _, seed := range []string{
+		`{"maxVMs":3,"target":{"cpu":75,"memory":80,"margin":5,"ifShort":"none"},"order":{"defaultPriority":-3}}`,
+		`{"maxVMs":9,"protect":{"minRuntime":"1h","maxPreemptionsPerDay":1,"folders":["/dc/*"],"names":["db-*"]}}`,
+		`{"maxVMs":1000,"budgets":[{"group":"*","minAvailable":"50%"},{"scope":true,"max":3,"per":"2h"},{"window":"*/5 1-3,5 1 JAN MON-FRI/2","duration":"10h","timeZone":"Europe/Berlin"}]}`,
+	} {
+		f.Add([]byte(seed), int64(5000), int64(20_000))
+	}
+	f.Fuzz(func(t *testing.T, rules []byte, cpu, memory int64) {
+		p := policy.Default()
+		if json.Unmarshal(rules, &p) != nil || p.Validate() != nil {
+			return
+		}
+		s := short(cpu%100_000, memory%1_000_000)
+		for i := range 12 {
+			s.VMs = append(s.VMs, vm(i, uses(int64(i%5)*1000, int64(i%7)*2000), group([]string{"web", "db"}[i%2]), priority([]string{"1", "2", "x"}[i%3]),
+				in("/dc/vm/a", "/dc/host/c/Resources")))
+		}
+		plan := policy.Choose(s, policy.Demand{Scope: clusterA, Now: now}, p)
+		if len(plan.Targets)+len(plan.Spared) != len(s.VMs) || len(plan.Targets) > p.MaxVMs {
+			t.Fatalf("%d go and %d stay of %d, at most %d may go", len(plan.Targets), len(plan.Spared), len(s.VMs), p.MaxVMs)
+		}
+		if spared := policy.RecheckAll(s, policy.Demand{Scope: clusterA, Now: now}, p, refsOf(plan)); len(spared) > 0 {
+			t.Fatalf("just chosen, and already %+v", spared)
+		}
+		for _, sp := range plan.Spared {
+			if sp.Reason.Explain() == string(sp.Reason) {
+				t.Fatalf("%q has no words", sp.Reason)
+			}
+		}
+	})
+}
