@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -139,67 +138,6 @@ func (d *decoder) criticality(key string, n *yaml.Node, to *preemption.Criticali
 		return
 	}
 	*to = c
-}
-
-// policies reads the named policies. Each starts from the defaults and gets neverTouch.
-func (d *decoder) policies(at string, n *yaml.Node, neverTouch []string) map[string]policy.Policy {
-	fresh := func() policy.Policy {
-		p := policy.Default()
-		p.NeverTouch = slices.Clone(neverTouch)
-		return p
-	}
-	all := map[string]policy.Policy{DefaultPolicy: fresh()}
-	named := 0
-	d.entries(at, n, func(name string, key, value *yaml.Node) {
-		if named++; named > maxPolicies {
-			if named == maxPolicies+1 {
-				d.add(key.Line, at, "more than %d policies", maxPolicies)
-			}
-			return
-		}
-		if name == "" || len(name) > 64 {
-			d.add(key.Line, at, "the name of a policy has 1 to 64 characters")
-			return
-		}
-		p := fresh()
-		d.policy(at+"."+name, key.Line, value, &p)
-		all[name] = p
-	})
-	return all
-}
-
-// policy reads one policy. policy.Validate knows which values are possible; lines are added here.
-func (d *decoder) policy(at string, line int, n *yaml.Node, p *policy.Policy) {
-	d.mapping(at, n, fields{
-		"mode":            func(key string, n *yaml.Node) { d.text(key, n, &p.Mode) },
-		"scope":           func(key string, n *yaml.Node) { d.text(key, n, &p.Scope) },
-		"maxVMs":          func(key string, n *yaml.Node) { d.integer(key, n, &p.MaxVMs) },
-		"cooldown":        func(key string, n *yaml.Node) { d.duration(key, n, &p.Cooldown) },
-		"grayTimeout":     func(key string, n *yaml.Node) { d.duration(key, n, &p.GrayTimeout) },
-		"repeatWhileRed":  func(key string, n *yaml.Node) { d.boolean(key, n, &p.RepeatWhileRed) },
-		"withdrawWait":    func(key string, n *yaml.Node) { d.duration(key, n, &p.WithdrawWait) },
-		"lateWatch":       func(key string, n *yaml.Node) { d.duration(key, n, &p.LateWatch) },
-		"powerOffTimeout": func(key string, n *yaml.Node) { d.duration(key, n, &p.PowerOffTimeout) },
-		"criticality": func(key string, n *yaml.Node) {
-			d.mapping(key, n, fields{
-				"HIGH":   func(key string, n *yaml.Node) { d.treatment(key, n, &p.Criticality.High) },
-				"MEDIUM": func(key string, n *yaml.Node) { d.treatment(key, n, &p.Criticality.Medium) },
-				"LOW":    func(key string, n *yaml.Node) { d.treatment(key, n, &p.Criticality.Low) },
-			})
-		},
-	}, "target", "order", "protect", "budgets", "restore")
-	d.lines[at] = line
-	for _, err := range split(p.Validate()) {
-		d.impossible(at, err)
-	}
-}
-
-func (d *decoder) treatment(at string, n *yaml.Node, t *policy.Treatment) {
-	d.mapping(at, n, fields{
-		"action":      func(key string, n *yaml.Node) { d.text(key, n, &t.Action) },
-		"gracePeriod": func(key string, n *yaml.Node) { d.duration(key, n, &t.GracePeriod) },
-		"thenForce":   func(key string, n *yaml.Node) { d.boolean(key, n, &t.ThenForce) },
-	}, "notice")
 }
 
 func checkGlob(s string) error {

@@ -121,17 +121,17 @@ func TestParseFileNamesLineAndKey(t *testing.T) {
 	}{
 		"an unknown top-level key":  {"limit: {}\n", []string{"p.yaml:1: limit: unknown key; allowed are limits, policies"}},
 		"an unknown limit":          {"limits:\n  vcentercalls: 3\n", []string{"p.yaml:2: limits.vcentercalls: unknown key; allowed are allowedTags, maxCriticality, neverTouch, outage, replyAllow, vcenterCalls"}},
-		"an unknown policy key":     {"policies:\n  default:\n    maxVM: 3\n", []string{"p.yaml:3: policies.default.maxVM: unknown key; allowed are cooldown, criticality, grayTimeout, lateWatch, maxVMs, mode, powerOffTimeout, repeatWhileRed, scope, withdrawWait"}},
+		"an unknown policy key":     {"policies:\n  default:\n    maxVM: 3\n", []string{"p.yaml:3: policies.default.maxVM: unknown key; allowed are budgets, cooldown, criticality, grayTimeout, lateWatch, maxVMs, mode, order, powerOffTimeout, protect, repeatWhileRed, restore, scope, target, withdrawWait"}},
 		"an unknown criticality":    {"policies: {default: {criticality: {\n  high: {}}}}\n", []string{"p.yaml:2: policies.default.criticality.high: unknown key; allowed are HIGH, LOW, MEDIUM"}},
-		"an unknown treatment key":  {"policies: {default: {criticality: {HIGH: {\n force: true}}}}\n", []string{"p.yaml:2: policies.default.criticality.HIGH.force: unknown key; allowed are action, gracePeriod, thenForce"}},
+		"an unknown treatment key":  {"policies: {default: {criticality: {HIGH: {\n force: true}}}}\n", []string{"p.yaml:2: policies.default.criticality.HIGH.force: unknown key; allowed are action, gracePeriod, notice, thenForce"}},
 		"a merge key":               {"policies:\n  a: &a {maxVMs: 1}\n  b:\n    <<: *a\n", []string{"p.yaml:4: policies.b.<<: unknown key"}},
 		"a key with odd characters": {"\"a\\nb\": 1\n", []string{`p.yaml:1: "a\nb": unknown key`}},
 		"rules that are no list":    {"\nrules: {}\n", []string{"p.yaml:2: rules: wants a list of rules, not keys with values"}},
-		"all that is for later": {
-			"policies:\n  default:\n    target: {cpu: 75}\n    order: {}\n    protect: {}\n    budgets: []\n    restore: {enabled: false}\n    criticality:\n      HIGH: {notice: 0s, action: powerOff}\n",
+		"what is wrong in two sections": {
+			"policies:\n  default:\n    target: {cpu: 175}\n    budgets: [{}]\nrules: {}\n",
 			[]string{
-				"p.yaml:3: policies.default.target: not supported by this version", "p.yaml:4: policies.default.order: not supported", "p.yaml:5: policies.default.protect: not supported",
-				"p.yaml:6: policies.default.budgets: not supported", "p.yaml:7: policies.default.restore: not supported", "p.yaml:9: policies.default.criticality.HIGH.notice: not supported",
+				"p.yaml:3: policies.default.target.cpu: 175 is not within 1 to 100", "p.yaml:4: policies.default.budgets[0]: is not of one kind",
+				"p.yaml:5: rules: wants a list of rules",
 			},
 		},
 		"too many calls":        {"limits: {vcenterCalls: 51}", []string{"p.yaml:1: limits.vcenterCalls: 51 is not within 1 to 50"}},
