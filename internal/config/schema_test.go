@@ -1,0 +1,347 @@
+package config
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+var update = flag.Bool("update", false, "write docs/configuration.md anew")
+
+const (
+	schemaFile    = "../../docs/config.schema.json"
+	referenceFile = "../../docs/configuration.md"
+)
+
+// schema is what these tests read of the JSON schema.
+type schema struct {
+	Description string             `json:"description"`
+	Properties  map[string]*schema `json:"properties"`
+	Additional  json.RawMessage    `json:"additionalProperties"`
+	Items       *schema            `json:"items"`
+	Enum        []string           `json:"enum"`
+	Minimum     *int               `json:"minimum"`
+	Maximum     *int               `json:"maximum"`
+	Default     any                `json:"default"`
+	Examples    []any              `json:"examples"`
+	Unit        string             `json:"x-unit"`
+	Range       string             `json:"x-range"`
+	Defs        map[string]*schema `json:"$defs"`
+}
+
+func readSchema(t *testing.T) *schema {
+	t.Helper()
+	b, err := os.ReadFile(schemaFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s schema
+	if err := json.Unmarshal(b, &s); err != nil {
+		t.Fatal(err)
+	}
+	s.Properties["policies"].Properties = map[string]*schema{"NAME": s.Defs["policy"]}
+	delete(s.Properties, "rules") // open, until the schema describes them
+	return &s
+}
+
+// leaves calls f for every key that holds a value, in the order of their paths; lists of objects are leaves
+// too, and [] stands for an entry of one.
+func (s *schema) leaves(at string, f func(path string, leaf *schema)) {
+	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+		p, path := s.Properties[name], join(at, name)
+		if p.Properties == nil {
+			f(path, p)
+		}
+		p.leaves(path, f)
+		if p.Items != nil {
+			p.Items.leaves(path+"[]", f)
+		}
+	}
+}
+
+// document is a file in which one key has a value.
+func document(path string, value any) string {
+	keys := strings.Split(strings.Replace(path, "NAME", "default", 1), ".")
+	for _, key := range slices.Backward(keys) {
+		if name, ok := strings.CutSuffix(key, "[]"); ok {
+			value, key = []any{value}, name
+		}
+		value = map[string]any{key: value}
+	}
+	b, _ := json.Marshal(value)
+	return string(b)
+}
+
+// known asks the decoder which keys it takes at a path; none where a value belongs there.
+func known(path string) (keys []string) {
+	const probe = "no such key"
+	text := `{"` + probe + `": 1}`
+	if path != "" {
+		text = document(path, map[string]any{probe: 1})
+	}
+	_, err := ParseFile("p.yaml", []byte(text))
+	for _, p := range Problems(err) {
+		if _, list, ok := strings.Cut(p.Error(), probe+`": unknown key; allowed are `); ok {
+			keys = strings.Split(list, ", ")
+		}
+	}
+	return keys
+}
+
+func decoded(at string) (paths []string) {
+	for _, key := range known(at) {
+		path := join(at, key)
+		if path == "policies" {
+			path = "policies.NAME"
+		}
+		below := decoded(path)
+		if len(below) == 0 {
+			paths = append(paths, path)
+			below = decoded(path + "[]")
+		}
+		paths = append(paths, below...)
+	}
+	return paths
+}
+
+func TestTheSchemaHasTheKeysOfTheDecoder(t *testing.T) {
+	var described []string
+	readSchema(t).leaves("", func(path string, _ *schema) { described = append(described, path) })
+	read := decoded("")
+	if len(read) < 50 {
+		t.Fatalf("only %d keys were found", len(read))
+	}
+	for _, path := range read {
+		if !slices.Contains(described, path) {
+			t.Errorf("%s does not describe %s", schemaFile, path)
+		}
+	}
+	for _, path := range described {
+		if !slices.Contains(read, path) {
+			t.Errorf("%s describes %s, which nothing reads", schemaFile, path)
+		}
+	}
+}
+
+// accepted tells whether the decoder takes a value, beside what the key needs.
+func accepted(path string, value any) error {
+	text := document(path, value)
+	if strings.Contains(path, ".target.") && !strings.HasSuffix(path, ".cpu") {
+		text = strings.Replace(text, `"target":{`, `"target":{"cpu":100,`, 1)
+	}
+	_, err := ParseFile("p.yaml", []byte(text))
+	return err
+}
+
+func TestTheSchemaSaysWhatTheDecoderTakes(t *testing.T) {
+	readSchema(t).leaves("", func(path string, leaf *schema) {
+		if leaf.Description == "" || leaf.Unit == "" && leaf.Items == nil || len(leaf.Examples) != 1 {
+			t.Errorf("%s lacks its description, unit or example", path)
+			return
+		}
+		if strings.Contains(path, "[]") { // its keys need each other; the example of the list has them all
+			return
+		}
+		takes := []any{leaf.Examples[0]}
+		if leaf.Default != nil {
+			takes = append(takes, leaf.Default)
+		}
+		refuses := []any{map[string]any{"a": 1}}
+		for _, word := range leaf.Enum {
+			takes = append(takes, word)
+		}
+		if len(leaf.Enum) > 0 {
+			refuses = append(refuses, "nonsense")
+		}
+		if leaf.Minimum != nil {
+			takes, refuses = append(takes, *leaf.Minimum, *leaf.Maximum), append(refuses, *leaf.Minimum-1, *leaf.Maximum+1)
+		}
+		if low, high, ok := strings.Cut(leaf.Range, " to "); ok && leaf.Unit == "duration" {
+			takes, refuses = append(takes, low, high), append(refuses, "-1ns", high+"1ns")
+		}
+		if strings.HasSuffix(path, "target.cpu") || strings.HasSuffix(path, "target.memory") { // less leaves nothing of it below the margin
+			takes = slices.DeleteFunc(takes, func(v any) bool { return v == 1 })
+		}
+		for _, v := range takes {
+			if err := accepted(path, v); err != nil {
+				t.Errorf("%s does not take %v: %v", path, v, err)
+			}
+		}
+		for _, v := range refuses {
+			if accepted(path, v) == nil {
+				t.Errorf("%s takes %v", path, v)
+			}
+		}
+	})
+}
+
+func TestTheSchemasDefaultsAreTheDecoders(t *testing.T) {
+	var fill func(s *schema) map[string]any
+	fill = func(s *schema) map[string]any {
+		m := map[string]any{}
+		for name, p := range s.Properties {
+			switch {
+			case name == "target", name == "neverTouch": // absent; an empty neverTouch has another hash than none
+			case p.Properties != nil:
+				m[strings.Replace(name, "NAME", "default", 1)] = fill(p)
+			case p.Default != nil:
+				m[name] = p.Default
+			}
+		}
+		return m
+	}
+	text, err := json.Marshal(fill(readSchema(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := ParseFile("p.yaml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Limits.AllowedTags, f.Limits.ReplyAllow, f.Limits.NeverTouch = nil, nil, nil
+	if want := DefaultFile(); !reflect.DeepEqual(f.Limits, want.Limits) || f.Policies["default"].Hash() != want.Policies["default"].Hash() {
+		t.Errorf("the schema's defaults make\n%+v, not\n%+v", f, want)
+	}
+	goal := readSchema(t).Defs["policy"].Properties["target"].Properties
+	if d := policy.DefaultGoal(); fmt.Sprint(goal["margin"].Default) != fmt.Sprint(d.Margin) || goal["ifShort"].Default != d.IfShort {
+		t.Errorf("the schema's target has margin %v and ifShort %v, not %+v", goal["margin"].Default, goal["ifShort"].Default, d)
+	}
+}
+
+// The reference is made of the schema, so that it cannot say anything else. Write it anew with
+// go test ./internal/config -run TestTheReference -update.
+func TestTheReferenceHasEveryKey(t *testing.T) {
+	s := readSchema(t)
+	want := reference(s)
+	if *update {
+		if err := os.WriteFile(referenceFile, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(referenceFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what the schema says: go test ./internal/config -run TestTheReference -update", referenceFile)
+	}
+	for _, path := range decoded("") {
+		if !strings.Contains(string(got), "| `"+path+"` |") {
+			t.Errorf("%s lacks %s", referenceFile, path)
+		}
+	}
+}
+
+func reference(s *schema) string {
+	var b strings.Builder
+	b.WriteString("# The configuration file\n\n<!-- Generated from config.schema.json: go test ./internal/config -run TestTheReference -update -->\n\n" + about)
+	for _, section := range []string{"limits", "policies"} {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| key | meaning | unit | default | range | example |\n| --- | --- | --- | --- | --- | --- |\n",
+			section, s.Properties[section].Description)
+		s.Properties[section].leaves(section, func(path string, leaf *schema) {
+			def := "none"
+			if leaf.Default != nil {
+				def = code(leaf.Default)
+			}
+			unit := leaf.Unit
+			if unit == "" {
+				unit = "list of budgets"
+			}
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", path, leaf.Description, unit, def, span(leaf), code(leaf.Examples[0]))
+		})
+	}
+	b.WriteString(tags)
+	return b.String()
+}
+
+// span says which values are possible.
+func span(leaf *schema) string {
+	switch {
+	case len(leaf.Enum) > 0:
+		return "`" + strings.Join(leaf.Enum, "`, `") + "`"
+	case leaf.Minimum != nil:
+		return fmt.Sprintf("%d to %d", *leaf.Minimum, *leaf.Maximum)
+	case leaf.Range != "":
+		return leaf.Range
+	case leaf.Items != nil:
+		return "up to 100 entries"
+	}
+	return "`true`, `false`"
+}
+
+// code writes a value as YAML's flow style has it.
+func code(v any) string { return "`" + flow(v) + "`" }
+
+func flow(v any) string {
+	var parts []string
+	switch v := v.(type) {
+	case []any:
+		for _, entry := range v {
+			parts = append(parts, flow(entry))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			parts = append(parts, key+": "+flow(v[key]))
+		}
+		return "{" + strings.Join(parts, ", ") + "}"
+	case string:
+		if strings.ContainsAny(v, "*:,[]{}") {
+			return `"` + v + `"`
+		}
+	case float64:
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprint(v)
+}
+
+const about = `Behaviour is set in one YAML file, which ` + "`PREEMPTION_CONFIG`" + ` or ` + "`--config`" + ` names. Without it the defaults below hold. It is strict:
+an unknown key or an impossible value names line, key and what is allowed, and nothing starts. Durations are written with their
+unit: ` + "`90s`, `5m`, `1h30m`" + `. Globs know ` + "`*`, `?` and `[a-z]`" + `.
+
+    preemptctl policy check FILE          # is it valid?
+    preemptctl policy show FILE [NAME]    # the effective policy, and its hash, which stands in every plan and result
+
+An editor that knows JSON schemas checks and completes the file with this line at its top:
+
+    # yaml-language-server: $schema=https://raw.githubusercontent.com/vsphere-preemption/vsphere-preemption/main/docs/config.schema.json
+`
+
+const tags = `
+## Tags on VMs
+
+The owners of VMs have a say through vSphere tags of these categories, whatever the file says.
+
+| category | tag | meaning |
+| --- | --- | --- |
+| ` + "`preemption-priority`" + ` | a whole number such as ` + "`10`" + ` | lower goes first; without one ` + "`order.defaultPriority`" + ` holds |
+| ` + "`preemption-group`" + ` | any name | the VM's application group, for budgets; several are possible, and the budget of each holds |
+| ` + "`preemption-protect`" + ` | ` + "`do-not-preempt`" + ` | the VM stays |
+| ` + "`preemption-protect`" + ` | a duration such as ` + "`4h`" + ` | the VM stays that long after its power-on |
+
+A tag of these categories that cannot be read protects its VM, and is reported as ` + "`unreadable_tag`" + `.
+
+## Who goes
+
+With a target the fewest VMs go that cover the shortfall, and none that is not needed:
+
+1. Lower priorities first: a VM goes only if those of lower priority cannot do within the limits.
+2. Nobody whose group or scope budget does not allow it; of several budgets the most restrictive holds, and is named.
+3. As few as possible. Of equally many: fewer preemptions in the last 24 hours, then closest fit to what is missing, then youngest,
+   then smaller MoRef.
+4. What turns out not to be needed is given back, higher priorities first.
+
+The usage is that of the scope's hosts that are connected and not in maintenance: cores × MHz, memory, live usage. What was freed in
+the last minute or is being freed is credited. A host that is entering maintenance counts until it is in it. For a host's alarm the
+larger of the host's and its cluster's shortfall counts. Where nothing can be measured, nobody goes.
+
+Without a target up to ` + "`maxVMs`" + ` go, by priority, fewer preemptions, youngest, MoRef.
+`
