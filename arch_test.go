@@ -35,7 +35,7 @@ var arrows = map[string][]string{
 		"", "internal/alarm", "internal/policy", "internal/vcenter", "internal/notify", "internal/ledger", "internal/preempt/contract",
 	},
 	"internal/preempt/contract": {"", "internal/policy"},
-	"internal/cli":              {"", "internal/policy", "internal/preempt/contract", "internal/watch/contract"},
+	"internal/cli":              {"", "internal/config", "internal/policy", "internal/preempt/contract", "internal/watch/contract"},
 	"internal/e2e":              {},
 	"cmd/preemptctl":            {"internal/cli"},
 	"cmd/kn-go-preemption":      {"internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // policies name time zones, and the machine may know none
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
 )

@@ -1,6 +1,6 @@
 // Package cli is the command line of preemptctl: one command per file, over Temporal alone. It asks, looks
 // and prints; it decides nothing and needs no vCenter password. It imports of ours the root contract, the
-// policy's words and the contracts of preempt; never vcenter, the ledger, the embedded server or the
+// policy's words, the configuration file's reader and the contracts of preempt; never vcenter, the ledger, the embedded server or the
 // simulator.
 package cli
 
@@ -114,7 +114,7 @@ func (a *app) root() *cobra.Command {
 	root.SetErr(a.Stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	a.flags.register(root)
-	group(root, a.workflowCommand(), a.scheduleCommand(), a.watchCommand(), completionCommand())
+	group(root, a.workflowCommand(), a.scheduleCommand(), a.watchCommand(), a.policyCommand(), completionCommand())
 	root.SetHelpCommand(helpCommand())
 	version := fmt.Sprintf("preemptctl %s (commit %s, built %s)\n", a.Build.Version, a.Build.Commit, a.Build.Date)
 	a.versionEverywhere(root, version)

@@ -61,6 +61,9 @@ func commands() [][]string {
 		{"watch", "status"},
 		{"watch", "start"},
 		{"watch", "stop"},
+		{"policy"},
+		{"policy", "check"},
+		{"policy", "show"},
 		{"completion"},
 		{"completion", "bash"},
 		{"completion", "zsh"},
@@ -120,7 +123,7 @@ With ` + "`--json`" + ` alone the lines that scripts know are kept: ` + "`run`" 
 | 0 | done |
 | 1 | failed, also when any VM failed, no worker polls the task queue, or nobody follows vCenter's events |
 | 2 | wrong usage |
-| 3 | not found: no such workflow, schedule or watch, nothing to cancel |
+| 3 | not found: no such workflow, schedule, watch, file or policy, nothing to cancel |
 | 4 | refused: cooldown, a round under way, nothing eligible with ` + "`--fail-empty`" + `, a schedule of that name |
 | 130 | interrupted |
 `

@@ -90,7 +90,7 @@ func sparedTable(t *table, r contract.RoundResult) {
 	if len(r.Spared) > 0 {
 		t.section("SPARED", "MOREF", "WHY")
 		for _, s := range r.Spared {
-			t.row(orDash(s.Name), s.Ref.Value, s.Reason.Explain())
+			t.row(orDash(s.Name), s.Ref.Value, sparedWords(s))
 		}
 	}
 	if sparedTotal(r) > len(r.Spared) {

@@ -15,6 +15,8 @@ func outcomeWords(t contract.VMOutcome) string {
 		return "power off"
 	case "would_" + policy.ActionShutdownGuest:
 		return "shut down guest"
+	case "would_" + policy.ActionSuspend:
+		return "suspend"
 	}
 	return strings.ReplaceAll(t.Outcome, "_", " ")
 }
@@ -34,6 +36,14 @@ func reasonWords(reason string) string {
 		return "still on when the preemption was withdrawn"
 	}
 	return policy.Reason(reason).Explain()
+}
+
+// sparedWords says why a candidate stays.
+func sparedWords(s policy.Spared) string {
+	if s.Detail == "" {
+		return s.Reason.Explain()
+	}
+	return s.Reason.Explain() + " (" + s.Detail + ")"
 }
 
 // vmName names a VM by name and MoRef.

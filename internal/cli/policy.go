@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+)
+
+// policyCommand groups the commands about the configuration file. They read it here, and speak to nobody.
+func (a *app) policyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "policy",
+		Short:   "Check and show policies",
+		Long:    "Check a configuration file, and show the effective policies in it. Nothing is asked of Temporal or vCenter.\n\n" + exitStatus("", ""),
+		Example: "  preemptctl policy check preemption.yaml\n  preemptctl policy show preemption.yaml",
+	}
+	return group(cmd, a.policyCheckCommand(), a.policyShowCommand())
+}
+
+// arguments takes between low and high positional arguments; what names them in the error.
+func arguments(low, high int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) < low || len(args) > high {
+			return usagef("%s takes %s, got %d arguments", c.CommandPath(), what, len(args))
+		}
+		return nil
+	}
+}
+
+// readConfig reads a configuration file. What is wrong with its text comes as problems, one by one; err says
+// that it could not be read at all.
+func readConfig(name string) (f config.File, problems []string, err error) {
+	f, err = config.ReadFile(name)
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return f, nil, notFoundf("no such file: %s", name)
+	case errors.As(err, &path):
+		return f, nil, failedf("read %s: %w", name, path.Err)
+	}
+	for _, p := range config.Problems(err) {
+		problems = append(problems, p.Error())
+	}
+	return f, problems, nil
+}
+
+// invalid says how many problems a file has.
+func invalid(name string, problems []string) error {
+	if len(problems) == 1 {
+		return failedf("%s has a problem", name)
+	}
+	return failedf("%s has %s", name, fmt.Sprintf("%d problems", len(problems)))
+}
