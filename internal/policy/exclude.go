@@ -128,20 +128,27 @@ func uptime(vm *VM, now time.Time) (ran time.Duration, ok bool) {
 	return max(0, now.Sub(vm.BootTime)), !vm.BootTime.IsZero()
 }
 
-// matching returns the first glob that matches the name. One that cannot be read matches: that protects.
+// matching returns the first glob that matches the name, in which a slash is a letter like any other. A glob
+// that cannot be read matches: that protects.
 func matching(globs []string, name string) (string, bool) {
-	i := slices.IndexFunc(globs, func(glob string) bool {
-		ok, err := path.Match(glob, name)
-		return ok || err != nil
-	})
-	if i < 0 {
-		return "", false
+	slashed := strings.Contains(name, "/")
+	if slashed {
+		name = strings.ReplaceAll(name, "/", "\x00")
 	}
-	return globs[i], true
+	for _, glob := range globs {
+		pattern := glob
+		if slashed {
+			pattern = strings.ReplaceAll(glob, "/", "\x00")
+		}
+		if ok, err := path.Match(pattern, name); ok || err != nil {
+			return glob, true
+		}
+	}
+	return "", false
 }
 
-// below returns the first glob that matches something on the inventory path: a glob with a slash matches
-// paths, one without names.
+// below returns the first glob that matches something on the inventory path: a glob that begins with a slash
+// matches paths, another one names.
 func below(globs []string, at string) (string, bool) {
 	if len(globs) == 0 || at == "" {
 		return "", false
@@ -149,9 +156,8 @@ func below(globs []string, at string) (string, bool) {
 	for ; at != "/" && at != "." && at != ""; at = path.Dir(at) {
 		for i, glob := range globs {
 			what := path.Base(at)
-			if strings.Contains(glob, "/") {
-				what = at
-				glob = strings.TrimSuffix(glob, "/")
+			if strings.HasPrefix(glob, "/") {
+				what, glob = at, strings.TrimSuffix(glob, "/")
 			}
 			if ok, err := path.Match(glob, what); ok || err != nil {
 				return globs[i], true

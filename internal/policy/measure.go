@@ -27,14 +27,6 @@ type Load struct {
 	Shortfall int64 `json:"shortfall,omitempty"`
 }
 
-// Percent returns an amount in percent of the capacity.
-func (l Load) Percent(amount int64) float64 {
-	if l.Capacity == 0 {
-		return 0
-	}
-	return float64(amount) * 100 / float64(l.Capacity)
-}
-
 // Usage is how a scope stands, from the hosts that count: those that are connected and not in maintenance.
 type Usage struct {
 	Scope  Ref    `json:"scope,omitzero"` // zero: everything

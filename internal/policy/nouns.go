@@ -78,7 +78,7 @@ type VM struct {
 	// Tags are the names of the tags it carries, by category, of the categories below; others may be left out.
 	Tags map[string][]string `json:"tags,omitempty"`
 	// FolderPath and PoolPath are the inventory paths of its folder and of its resource pool or vApp, such as
-	// /dc-1/vm/prod/web and /dc-1/host/cluster-a/Resources/batch.
+	// /dc-1/vm/prod/web and /dc-1/host/cluster-a/Resources/batch; a slash in a name is written %2f, as vSphere does.
 	FolderPath string `json:"folderPath,omitempty"`
 	PoolPath   string `json:"poolPath,omitempty"`
 }

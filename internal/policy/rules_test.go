@@ -101,6 +101,15 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 			vm: vm(1, in("", "/dc-1/host/cluster-a/Resources/gold-1")), policy: func(p *policy.Policy) { p.Protect.ResourcePools = []string{"gold-*"} },
 			want: policy.ExcludedPool, detail: "resource pool gold-*",
 		},
+		"a slash in its name is a letter like any other": {
+			vm: vm(1, named("db-a/b")), policy: func(p *policy.Policy) { p.Protect.Names = []string{"web", "db-?/b"} }, want: policy.ExcludedName, detail: "name db-?/b",
+		},
+		"a group with a slash in its name is one of all groups": {
+			vm: vm(1, group("shop/web")), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 1}}}
+			},
+			want: policy.GroupBudget, detail: "group shop/web: 1 of 1 must stay up, 1 are up",
+		},
 		"its folder is not known": {vm: vm(1), policy: func(p *policy.Policy) { p.Protect.Folders = []string{"prod"} }},
 		"three of six must stay up, and three are": {
 			vm: vm(1, group("web")), policy: func(p *policy.Policy) {
@@ -260,6 +269,7 @@ func TestValidateNamesTheImpossibleSetting(t *testing.T) {
 		"a negative run time":              {func(p *policy.Policy) { p.Protect.MinRuntime = -1 }, "protect.minRuntime: -1ns is not within 0s to 8760h"},
 		"a negative number of preemptions": {func(p *policy.Policy) { p.Protect.MaxPreemptionsPerDay = -1 }, "protect.maxPreemptionsPerDay: -1 is not within 0 to 1000"},
 		"a broken glob":                    {func(p *policy.Policy) { p.Protect.Folders = []string{"a["} }, `protect.folders: "a[" is no name pattern`},
+		"a path that begins nowhere":       {func(p *policy.Policy) { p.Protect.Folders = []string{"prod/web"} }, `protect.folders: "prod/web" is neither a name nor an inventory path; begin a path with /`},
 		"a notice of a week":               {func(p *policy.Policy) { p.Criticality.Low.Notice = policy.Duration(168 * time.Hour) }, "criticality.LOW.notice: 168h0m0s is not within 0s to 24h"},
 		"a wave of none":                   {func(p *policy.Policy) { p.Restore = policy.Restore{Enabled: true, GiveUp: minute} }, "restore.wave: 0 is not within 1 to 100"},
 		"a budget of no kind":              {budget(policy.Budget{}), "budgets[1]: is not of one kind; write {group, minAvailable}, {scope: true, max, per} or {window, duration, timeZone}"},

@@ -92,8 +92,8 @@ func (c *check) goal(g Goal) {
 func (c *check) protect(p Protect) {
 	c.lasts("protect.minRuntime", p.MinRuntime, 0, 365*24*time.Hour)
 	c.within("protect.maxPreemptionsPerDay", p.MaxPreemptionsPerDay, 0, 1000)
-	c.globs("protect.folders", p.Folders)
-	c.globs("protect.resourcePools", p.ResourcePools)
+	c.paths("protect.folders", p.Folders)
+	c.paths("protect.resourcePools", p.ResourcePools)
 	c.globs("protect.names", p.Names)
 }
 
@@ -101,6 +101,16 @@ func (c *check) globs(key string, globs []string) {
 	for _, glob := range globs {
 		if _, err := path.Match(glob, ""); err != nil || glob == "" {
 			c.add(key, "%q is no name pattern; use * ? and [a-z], with \\ before a literal one", glob)
+		}
+	}
+}
+
+// paths checks names and inventory paths.
+func (c *check) paths(key string, globs []string) {
+	c.globs(key, globs)
+	for _, glob := range globs {
+		if strings.Contains(glob, "/") && !strings.HasPrefix(glob, "/") {
+			c.add(key, "%q is neither a name nor an inventory path; begin a path with /, such as /dc-1/vm/prod", glob)
 		}
 	}
 }
