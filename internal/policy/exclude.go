@@ -150,12 +150,10 @@ func matching(globs []string, name string) (string, bool) {
 // below returns the first glob that matches something on the inventory path: a glob that begins with a slash
 // matches paths, another one names.
 func below(globs []string, at string) (string, bool) {
-	if len(globs) == 0 || at == "" {
-		return "", false
-	}
-	for ; at != "/" && at != "." && at != ""; at = path.Dir(at) {
+	for at != "" && len(globs) > 0 {
+		slash := strings.LastIndexByte(at, '/')
 		for i, glob := range globs {
-			what := path.Base(at)
+			what := at[slash+1:]
 			if strings.HasPrefix(glob, "/") {
 				what, glob = at, strings.TrimSuffix(glob, "/")
 			}
@@ -163,6 +161,7 @@ func below(globs []string, at string) (string, bool) {
 				return globs[i], true
 			}
 		}
+		at = at[:max(0, slash)]
 	}
 	return "", false
 }

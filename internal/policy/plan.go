@@ -195,8 +195,11 @@ func (plan *Plan) settle(choice *selection, now time.Time, goal Goal) {
 
 // order puts lower priorities first, then those preempted less often, the youngest, the smaller MoRef.
 func order(a, b candidate) int {
-	if c := cmp.Or(cmp.Compare(a.priority, b.priority), cmp.Compare(a.preempted, b.preempted)); c != 0 {
-		return c
+	if a.priority != b.priority {
+		return cmp.Compare(a.priority, b.priority)
+	}
+	if a.preempted != b.preempted {
+		return cmp.Compare(a.preempted, b.preempted)
 	}
 	if c := b.vm.BootTime.Compare(a.vm.BootTime); c != 0 {
 		return c
@@ -206,5 +209,11 @@ func order(a, b candidate) int {
 
 // compareRefs orders references by type, then by value, shorter values first so that vm-9 precedes vm-10.
 func compareRefs(a, b Ref) int {
-	return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(len(a.Value), len(b.Value)), cmp.Compare(a.Value, b.Value))
+	if a.Type != b.Type {
+		return cmp.Compare(a.Type, b.Type)
+	}
+	if len(a.Value) != len(b.Value) {
+		return cmp.Compare(len(a.Value), len(b.Value))
+	}
+	return cmp.Compare(a.Value, b.Value)
 }
