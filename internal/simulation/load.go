@@ -161,6 +161,20 @@ func (l *load) now(inventory Inventory) map[types.ManagedObjectReference]usage {
 	return out
 }
 
+// room is the VM's host, what is free on each host, and what the VM asks for when it is on.
+func (l *load) room(vm types.ManagedObjectReference, inventory Inventory) (host types.ManagedObjectReference, free map[types.ManagedObjectReference]usage, need usage) {
+	used := l.now(inventory)
+	free = map[types.ManagedObjectReference]usage{}
+	for _, c := range inventory.Clusters {
+		for _, h := range c.Hosts {
+			free[h.Ref] = usage{hostTotalMHz - used[h.Ref].mhz, hostMemoryMB - used[h.Ref].mb}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.place[vm], free, l.demand[vm].rounded()
+}
+
 // tell writes the statistics that changed since the last time into the model.
 func (v *VCenter) tell() {
 	l := &v.load

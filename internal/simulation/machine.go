@@ -28,6 +28,7 @@ type behaviour struct {
 	disabled        []string
 	faults          []*callRule
 	boots           int
+	reply           func(notice string) (answer string, after time.Duration)
 }
 
 func (m *machines) init() {

@@ -128,3 +128,10 @@ func setTools(ctx *simulator.Context, vm *simulator.VirtualMachine, running bool
 		{Name: "summary.guest.toolsStatus", Val: status},
 	})
 }
+
+// Rename gives the VM another name, as vCenter keeps it: a slash is written %2f.
+func (v *VCenter) Rename(ref types.ManagedObjectReference, name string) error {
+	return v.mustVM(ref, "rename", func(ctx *simulator.Context, vm *simulator.VirtualMachine) {
+		ctx.Update(vm, []types.PropertyChange{{Name: "name", Val: name}, {Name: "config.name", Val: name}, {Name: "summary.config.name", Val: name}})
+	})
+}

@@ -27,7 +27,8 @@ func (m *machine) SuspendVMTask(ctx *simulator.Context, _ *types.SuspendVM_Task)
 	return &methods.SuspendVM_TaskBody{Res: &types.SuspendVM_TaskResponse{Returnval: m.powerTask(ctx, "suspend", suspended)}}
 }
 
-// PowerOnVMTask serves PowerOnVM_Task; it also sets runtime.bootTime, which the simulator forgets.
+// PowerOnVMTask serves PowerOnVM_Task; it also sets runtime.bootTime, which the simulator forgets. A host that is
+// in maintenance, is not connected or has not the memory that the VM will use ends the task in a fault.
 func (m *machine) PowerOnVMTask(ctx *simulator.Context, _ *types.PowerOnVM_Task) soap.HasFault {
 	if m.vm.Config.Template {
 		return &methods.PowerOnVM_TaskBody{Fault_: simulator.Fault("a template cannot be powered on", &types.NotSupported{})}
@@ -59,10 +60,17 @@ type powerOnMany struct {
 // Reference makes it a managed object: the datacenter's.
 func (p *powerOnMany) Reference() types.ManagedObjectReference { return p.Self }
 
-// PowerOnMultiVMTask serves PowerOnMultiVM_Task with one task per VM, as PowerOnVM_Task makes it.
+// PowerOnMultiVMTask serves PowerOnMultiVM_Task with one task per VM, as PowerOnVM_Task makes it, on another host of
+// its cluster where its own cannot take it. A VM that no host can take is not attempted.
 func (p *powerOnMany) PowerOnMultiVMTask(ctx *simulator.Context, req *types.PowerOnMultiVM_Task) soap.HasFault {
 	result := types.ClusterPowerOnVmResult{}
 	for _, ref := range req.Vm {
+		if fault := p.vcenter.placeVM(ref); fault != nil {
+			result.NotAttempted = append(result.NotAttempted, types.ClusterNotAttemptedVmInfo{
+				Vm: ref, Fault: types.LocalizedMethodFault{Fault: fault, LocalizedMessage: "No host is compatible with the virtual machine."},
+			})
+			continue
+		}
 		result.Attempted = append(result.Attempted, p.vcenter.powerOnOne(ref, ctx.Session.UserName))
 	}
 	var task types.ManagedObjectReference
@@ -93,6 +101,11 @@ func (v *VCenter) changePower(ref types.ManagedObjectReference, state types.Virt
 	vm, ok := ctx.Map.Get(ref).(*simulator.VirtualMachine)
 	if !ok {
 		return &types.ManagedObjectNotFound{Obj: ref}
+	}
+	if state == on && v.PowerState(ref) != on {
+		if fault := v.refusePowerOn(ref); fault != nil {
+			return fault
+		}
 	}
 	ctx.WithLock(vm, func() {
 		current := vm.Runtime.PowerState

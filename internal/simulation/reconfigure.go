@@ -12,7 +12,10 @@ import (
 func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_Task) soap.HasFault {
 	fault := m.refusal(&req.Spec)
 	if fault == nil {
-		return m.vm.ReconfigVMTask(ctx, req)
+		req.Spec.ExtraConfig = m.knownKeys(req.Spec.ExtraConfig)
+		res := m.vm.ReconfigVMTask(ctx, req)
+		m.noticed(&req.Spec)
+		return res
 	}
 	task := m.vcenter.runTask(ctx, m.vm.Entity(), "reconfigVm", 0, func() (types.AnyType, types.BaseMethodFault) { return nil, fault })
 	return &methods.ReconfigVM_TaskBody{Res: &types.ReconfigVM_TaskResponse{Returnval: task}}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/vmware/govmomi/vapi/rest"
@@ -65,6 +66,45 @@ func (v *VCenter) DetachTag(category, tag string, ref types.ManagedObjectReferen
 		return err
 	}
 	return v.withTags(func(s tagStore) error { return faultError("detach tag "+tag+" from "+ref.Value, s.DetachTag(ref, id)) })
+}
+
+// SetTags lets the VM carry these tags of the category and no others of it; what is missing is made.
+func (v *VCenter) SetTags(ref types.ManagedObjectReference, category string, names ...string) error {
+	for _, name := range names {
+		if err := v.CreateTag(category, name); err != nil {
+			return err
+		}
+	}
+	for _, name := range v.tagNames(category) {
+		change := v.DetachTag
+		if slices.Contains(names, name) {
+			change = v.AttachTag
+		}
+		if err := change(category, name, ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tagNames are the tags of a category; none if there is no such category.
+func (v *VCenter) tagNames(category string) (names []string) {
+	var id string
+	_ = v.withField("Category", func(field any) {
+		for _, c := range field.(map[string]*tags.Category) {
+			if c.Name == category {
+				id = c.ID
+			}
+		}
+	})
+	_ = v.withField("Tag", func(field any) {
+		for _, t := range field.(map[string]*tags.Tag) {
+			if t.CategoryID == id {
+				names = append(names, t.Name)
+			}
+		}
+	})
+	return names
 }
 
 // tagged are the objects that carry the tag.

@@ -36,6 +36,7 @@ type VCenter struct {
 	datacenter types.ManagedObjectReference
 	clusters   []Cluster
 	alarms     map[string]types.ManagedObjectReference
+	entering   map[types.ManagedObjectReference]*simulator.Task // hosts into maintenance
 	closed     bool
 
 	work    sync.WaitGroup // requests, shutdowns, tasks, the load model; see begin

@@ -162,14 +162,22 @@ func (g *Gateway) Annotations(ctx context.Context, refs []policy.Ref, name strin
 	}
 	g.fields.put(name, key)
 	for _, o := range objects {
-		list, _ := o.props["customValue"].(types.ArrayOfCustomFieldValue)
-		for _, v := range list.CustomFieldValue {
-			if s, ok := v.(*types.CustomFieldStringValue); ok && s.Key == key {
-				values[o.ref] = s.Value
-			}
+		if value, ok := o.field(key); ok {
+			values[o.ref] = value
 		}
 	}
 	return values, nil
+}
+
+// field is the value of the custom attribute of that key.
+func (o object) field(key int32) (value string, ok bool) {
+	list, _ := o.props["customValue"].(types.ArrayOfCustomFieldValue)
+	for _, v := range list.CustomFieldValue {
+		if s, is := v.(*types.CustomFieldStringValue); is && s.Key == key {
+			value, ok = s.Value, true
+		}
+	}
+	return value, ok
 }
 
 // fieldManager is where vCenter keeps custom attributes; a lone ESX host has none.

@@ -35,7 +35,10 @@ const (
 	ToolsUnavailable Kind = "ToolsUnavailable"
 	TaskFailed       Kind = "TaskFailed"
 	Conflict         Kind = "Conflict"
-	Busy             Kind = "Busy" // another operation is under way on the object
+	Busy             Kind = "Busy"      // another operation is under way on the object
+	NoRoom           Kind = "NoRoom"    // no host has the resources, or admission control keeps them
+	Ambiguous        Kind = "Ambiguous" // several objects have the name
+	Invalid          Kind = "Invalid"   // the request cannot be made of any vCenter
 	Unknown          Kind = "Unknown"
 )
 
@@ -51,7 +54,7 @@ func (k Kind) Outage() bool {
 // Retryable tells whether the same call may succeed later.
 func (k Kind) Retryable() bool {
 	switch k {
-	case Busy, TaskFailed, Conflict, Unknown:
+	case Busy, TaskFailed, Conflict, NoRoom, Unknown:
 		return true
 	}
 	return k.Outage()
@@ -179,8 +182,17 @@ func faultKind(err error) Kind {
 		return InvalidState
 	case holds[*types.ConcurrentAccess](err), holds[*types.DuplicateName](err):
 		return Conflict
+	case noRoom(err):
+		return NoRoom
 	}
 	return Unknown
+}
+
+// noRoom tells whether the resources, which have many faults made from one, do not suffice.
+func noRoom(err error) bool {
+	var f types.BaseInsufficientResourcesFault
+	_, insufficient := fault.As(err, &f)
+	return insufficient || holds[*types.NoCompatibleHost](err) || holds[*types.NoCompatibleHostWithAccessToDevice](err)
 }
 
 func holds[F types.BaseMethodFault](err error) bool {

@@ -41,14 +41,11 @@ func (g *Gateway) PowerOffEvidence(ctx context.Context, refs []policy.Ref, since
 	if len(refs) == 0 {
 		return map[policy.Ref]Evidence{}, nil
 	}
-	events, err := g.powerEvents(ctx, since.Add(-clockSkew))
+	events, err := g.readEvents(ctx, "power events", evidenceEvents, since.Add(-clockSkew))
 	if err != nil {
 		return nil, err
 	}
-	wanted := make(map[policy.Ref]bool, len(refs))
-	for _, ref := range refs {
-		wanted[ref] = true
-	}
+	wanted := setOf(refs)
 	trails := make(map[policy.Ref]*trail)
 	for _, event := range events {
 		e := event.GetEvent()
@@ -107,9 +104,9 @@ func account(user string) string {
 
 func className(event types.BaseEvent) string { return reflect.TypeOf(event).Elem().Name() }
 
-// powerEvents reads the power events of the whole vCenter since then, oldest first.
-func (g *Gateway) powerEvents(ctx context.Context, since time.Time) ([]types.BaseEvent, error) {
-	h, err := g.openHistory(ctx, call{op: "read", object: "power events"}, evidenceEvents, since)
+// readEvents reads the events of these classes of the whole vCenter since then, oldest first.
+func (g *Gateway) readEvents(ctx context.Context, what string, classes []string, since time.Time) ([]types.BaseEvent, error) {
+	h, err := g.openHistory(ctx, call{op: "read", object: what}, classes, since)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,6 @@
 // Package vcenter is the one gateway to vCenter: it keeps a SOAP and a REST session, reads candidates
-// and their state, powers VMs off, waits for them, writes the custom attribute, looks up who turned a VM
-// off, and follows events and alarms. vim25 types stop here: what goes in and out are the nouns of
+// and their state, powers VMs off and on, waits for them, writes attributes and guest keys, looks up who
+// did what to a VM, and follows events and alarms. vim25 types stop here: what goes in and out are the nouns of
 // package policy and the types below. It must import neither Temporal nor CloudEvents nor any of our
 // workflow packages; retrying over minutes, planning and reporting are theirs.
 package vcenter

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +17,9 @@ import (
 type Scope struct {
 	Ref  policy.Ref
 	Name string // must match too, unless empty
+	// Detail asks for what most policies do not need: the tags of the three owners' categories, the paths,
+	// the groups of the candidates, and the hosts (of a host's cluster; all without a Ref).
+	Detail bool
 }
 
 // vmProperties are what a policy.VM is made of. Each costs time with thousands of VMs.
@@ -31,16 +33,18 @@ var vmProperties = []string{
 
 // Candidates takes a snapshot of everything that carries the tag: one REST call for the objects, one
 // SOAP call for their state, their ancestors and the existence of the scope. The snapshot is not
-// narrowed to the scope; a scope this vCenter does not have is refused with kind ScopeNotFound.
+// narrowed to the scope; a scope this vCenter does not have is refused with kind ScopeNotFound. Details
+// cost two REST calls more, the first beside that for the objects, and one more per 1000 owners' tags.
 func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (policy.Snapshot, error) {
 	const op = "list candidates with"
-	refs, err := g.tagged(ctx, op, tag)
+	refs, details, err := g.candidates(ctx, op, tag, scope.Detail)
 	if err != nil {
 		return policy.Snapshot{}, err
 	}
 	c := call{op: op, object: fmt.Sprintf("tag %q", tag)}
 	vms, others := split(refs)
-	inventory, err := g.inventory(ctx, c, vms, scope.Ref)
+	want := wanted{vms: vms, members: details.membersFor(vms), scope: scope.Ref, hosts: scope.Detail}
+	inventory, err := g.inventory(ctx, c, want)
 	if err != nil {
 		return policy.Snapshot{}, err
 	}
@@ -61,13 +65,35 @@ func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (poli
 		vm.Tagged = true
 		snapshot.VMs = append(snapshot.VMs, vm)
 	}
+	if scope.Detail {
+		details.fill(&snapshot, inventory)
+		snapshot.Hosts = inventory.hostsOf(scope.Ref)
+	}
 	return snapshot, nil
+}
+
+// candidates lists what carries the tag, with the tags of owners where they are asked for.
+func (g *Gateway) candidates(ctx context.Context, op, tag string, detail bool) ([]policy.Ref, details, error) {
+	if detail {
+		return g.tagDetails(ctx, op, tag)
+	}
+	refs, err := g.tagged(ctx, op, tag)
+	return refs, nil, err
 }
 
 // Recheck reads tag membership and state of some VMs anew, just before acting on them: one REST and one
 // SOAP call, side by side. A VM absent from the result no longer exists.
 func (g *Gateway) Recheck(ctx context.Context, tag string, refs []policy.Ref) (map[policy.Ref]policy.VM, error) {
-	const op = "check again"
+	return g.state(ctx, "check again", tag, refs)
+}
+
+// State reads the state of some VMs: one SOAP call, and, unless the tag is empty, one REST call beside it
+// that tells which VMs carry it. A VM absent from the result does not exist.
+func (g *Gateway) State(ctx context.Context, tag string, refs []policy.Ref) (map[policy.Ref]policy.VM, error) {
+	return g.state(ctx, "read the state of", tag, refs)
+}
+
+func (g *Gateway) state(ctx context.Context, op, tag string, refs []policy.Ref) (map[policy.Ref]policy.VM, error) {
 	if len(refs) == 0 {
 		return map[policy.Ref]policy.VM{}, nil
 	}
@@ -79,10 +105,13 @@ func (g *Gateway) Recheck(ctx context.Context, tag string, refs []policy.Ref) (m
 	}
 	membership := make(chan answer, 1)
 	go func() {
-		refs, err := g.tagged(ctx, op, tag)
-		membership <- answer{refs, err}
+		var a answer
+		if tag != "" {
+			a.refs, a.err = g.tagged(ctx, op, tag)
+		}
+		membership <- a
 	}()
-	inventory, err := g.inventory(ctx, call{op: op, object: g.describeAll(refs)}, refs, policy.Ref{})
+	inventory, err := g.inventory(ctx, call{op: op, object: g.describeAll(refs)}, wanted{vms: refs})
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +120,10 @@ func (g *Gateway) Recheck(ctx context.Context, tag string, refs []policy.Ref) (m
 		return nil, carrying.err
 	}
 	vms := make(map[policy.Ref]policy.VM, len(refs))
+	tagged := setOf(carrying.refs)
 	for _, ref := range refs {
 		if vm, ok := inventory.vm(ref); ok {
-			vm.Tagged = slices.Contains(carrying.refs, ref)
+			vm.Tagged = tagged[ref]
 			vms[ref] = vm
 		}
 	}
@@ -127,22 +157,22 @@ func (g *Gateway) describeAll(refs []policy.Ref) string {
 // inventory is the result of one retrieval: VMs, what lies above them, and the scope.
 type inventory map[policy.Ref]object
 
+// wanted is what an inventory is to hold.
+type wanted struct {
+	vms     []policy.Ref
+	members []policy.Ref // other VMs, of which only the power state and whether they are templates
+	scope   policy.Ref
+	hosts   bool // those of the scope
+}
+
 // inventory retrieves the VMs and their ancestors, and the scope if there is one, in one call.
-func (g *Gateway) inventory(ctx context.Context, c call, vms []policy.Ref, scope policy.Ref) (inventory, error) {
-	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
-		{Type: policy.TypeVM, PathSet: vmProperties},
-		{Type: "ManagedEntity", PathSet: []string{"name", "parent"}},
-	}}
-	for _, ref := range vms {
-		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref), SelectSet: upwards()})
-	}
-	if !scope.Zero() {
-		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(scope)})
-	}
-	if len(spec.ObjectSet) == 0 {
+func (g *Gateway) inventory(ctx context.Context, c call, want wanted) (inventory, error) {
+	if len(want.vms) == 0 && len(want.members) == 0 && want.scope.Zero() && !want.hosts {
 		return nil, nil
 	}
-	objects, err := g.retrieve(ctx, c, spec)
+	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
+		return want.specs(s.client.ServiceContent.RootFolder), nil
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +184,44 @@ func (g *Gateway) inventory(ctx context.Context, c call, vms []policy.Ref, scope
 		}
 	}
 	return found, nil
+}
+
+func (w wanted) specs(root types.ManagedObjectReference) []types.PropertyFilterSpec {
+	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
+		{Type: policy.TypeVM, PathSet: vmProperties},
+		{Type: "ManagedEntity", PathSet: []string{"name", "parent"}},
+		{Type: "VirtualApp", PathSet: []string{"name", "parent", "parentFolder"}},
+	}}
+	for _, ref := range w.vms {
+		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref), SelectSet: upwards()})
+	}
+	var below []types.BaseSelectionSpec
+	if w.hosts {
+		spec.PropSet = append(spec.PropSet,
+			types.PropertySpec{Type: policy.TypeHost, PathSet: append([]string{"recentTask"}, hostProperties...)},
+			types.PropertySpec{Type: "Task", PathSet: []string{"info.state", "info.descriptionId"}})
+		below = hosts()
+	}
+	switch {
+	case !w.scope.Zero():
+		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(w.scope), SelectSet: below})
+	case w.hosts:
+		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: root, SelectSet: below})
+	}
+	specs := []types.PropertyFilterSpec{spec}
+	if len(w.members) > 0 {
+		members := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
+			{Type: policy.TypeVM, PathSet: []string{"runtime.powerState", "config.template"}},
+		}}
+		for _, ref := range w.members {
+			members.ObjectSet = append(members.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref)})
+		}
+		specs = append(specs, members)
+	}
+	if len(spec.ObjectSet) == 0 {
+		return specs[1:]
+	}
+	return specs
 }
 
 // upwards traverses from a VM to its folders and data centre, its host and cluster, its pools and vApp.
@@ -173,7 +241,7 @@ func upwards() []types.BaseSelectionSpec {
 
 // check returns the name of the scope, or an error when it is not in this vCenter.
 func (inv inventory) check(scope Scope) (name string, err error) {
-	if scope == (Scope{}) {
+	if scope.Ref.Zero() && scope.Name == "" {
 		return "", nil
 	}
 	fail := func(format string, args ...any) (string, error) {
@@ -208,7 +276,7 @@ func unescape(name string) string {
 // vm makes a policy.VM of what was retrieved; ok is false when the VM does not exist.
 func (inv inventory) vm(ref policy.Ref) (vm policy.VM, ok bool) {
 	o, ok := inv[ref]
-	if !ok {
+	if !ok || ref.Type != policy.TypeVM {
 		return policy.VM{}, false
 	}
 	vm = policy.VM{

@@ -22,6 +22,32 @@ func (g *Gateway) PowerOff(ctx context.Context, ref policy.Ref) (task policy.Ref
 	return task, err
 }
 
+// Suspend writes the VM's memory to disk and stops it; it returns the task, as PowerOff does. One call.
+func (g *Gateway) Suspend(ctx context.Context, ref policy.Ref) (task policy.Ref, err error) {
+	err = g.onVM(ctx, "suspend", ref, func(ctx context.Context, s *soapSession) error {
+		res, err := methods.SuspendVM_Task(ctx, s.client, &types.SuspendVM_Task{This: toMoRef(ref)})
+		if err == nil {
+			task = fromMoRef(res.Returnval)
+		}
+		return err
+	})
+	return task, err
+}
+
+// PowerOn turns a VM on, or resumes it, on the host where it is registered, and returns the task without
+// waiting for it. A VM that is already on shows as a failed task (kind InvalidState), one for which there
+// is no room as one of kind NoRoom. One call.
+func (g *Gateway) PowerOn(ctx context.Context, ref policy.Ref) (task policy.Ref, err error) {
+	err = g.onVM(ctx, "power on", ref, func(ctx context.Context, s *soapSession) error {
+		res, err := methods.PowerOnVM_Task(ctx, s.client, &types.PowerOnVM_Task{This: toMoRef(ref)})
+		if err == nil {
+			task = fromMoRef(res.Returnval)
+		}
+		return err
+	})
+	return task, err
+}
+
 // ShutdownGuest asks the guest to shut down; whether and when it does is for AwaitOff to see. Kind
 // ToolsUnavailable: the guest has no running VMware Tools. One call.
 func (g *Gateway) ShutdownGuest(ctx context.Context, ref policy.Ref) error {

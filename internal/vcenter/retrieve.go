@@ -119,6 +119,10 @@ func (o object) text(path string) string {
 		return string(v)
 	case types.VirtualMachineConnectionState:
 		return string(v)
+	case types.HostSystemConnectionState:
+		return string(v)
+	case types.TaskInfoState:
+		return string(v)
 	}
 	return ""
 }
@@ -130,6 +134,8 @@ func (o object) flag(path string) bool {
 
 func (o object) number(path string) int64 {
 	switch v := o.props[path].(type) {
+	case int16:
+		return int64(v)
 	case int32:
 		return int64(v)
 	case int64:
@@ -143,6 +149,14 @@ func (o object) refTo(path string) policy.Ref {
 		return fromMoRef(v)
 	}
 	return policy.Ref{}
+}
+
+func (o object) refs(path string) (list []policy.Ref) {
+	v, _ := o.props[path].(types.ArrayOfManagedObjectReference)
+	for _, ref := range v.ManagedObjectReference {
+		list = append(list, fromMoRef(ref))
+	}
+	return list
 }
 
 func (o object) texts(path string) []string {

@@ -83,7 +83,7 @@ func TestRetrievalDoesNotTakeAnExpiredSessionForAnEmptyInventory(t *testing.T) {
 	v, g := warm(t, small())
 	refs := taggedRefs(v)
 	check(t, v.TerminateSessions())
-	values, err := g.inventory(t.Context(), call{op: "read"}, refs, fromMoRef(v.Inventory().Clusters[0].Ref))
+	values, err := g.inventory(t.Context(), call{op: "read"}, wanted{vms: refs, scope: fromMoRef(v.Inventory().Clusters[0].Ref)})
 	check(t, err)
 	if vm, ok := values.vm(refs[0]); !ok || vm.PowerState == "" || vm.Cluster.Zero() {
 		t.Errorf("read %+v", vm)

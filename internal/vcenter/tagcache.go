@@ -1,6 +1,8 @@
 package vcenter
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -95,6 +97,43 @@ func (t *tagCache) learnCategory(id, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.categories[id] = name
+}
+
+func (t *tagCache) forgetCategory(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.categories, id)
+}
+
+// namedCategories are the categories whose names are known, unnamedCategories the others that tags are in.
+func (t *tagCache) namedCategories() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Keys(t.categories))
+}
+
+func (t *tagCache) unnamedCategories() (ids []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, info := range t.tags {
+		if t.categories[info.category] == "" {
+			ids = append(ids, info.category)
+		}
+	}
+	return unique(ids)
+}
+
+// inCategories lists the tags in categories of these names.
+func (t *tagCache) inCategories(names []string) (ids []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, info := range t.tags {
+		if slices.Contains(names, t.categories[info.category]) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 func (t *tagCache) use(id string) {

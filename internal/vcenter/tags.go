@@ -121,13 +121,7 @@ func (g *Gateway) category(ctx context.Context, tagID string) (string, error) {
 	if name != "" {
 		return name, nil
 	}
-	err := g.rest(ctx, call{op: "read tag category", object: id}, func(ctx context.Context, c *rest.Client) error {
-		category, err := tags.NewManager(c).GetCategory(ctx, id)
-		if err == nil {
-			name = category.Name
-		}
-		return err
-	})
+	name, err := g.readCategory(ctx, id)
 	if err == nil {
 		g.tags.learnCategory(id, name)
 	}
@@ -171,13 +165,16 @@ func (g *Gateway) refreshStale(ctx context.Context) error {
 	return g.refresh(ctx, func(string) bool { return true })
 }
 
-// revalidateTags reads new tags and those in use: the cheap way to keep the cache true.
+// revalidateTags reads new tags, those in use and the categories: the cheap way to keep the cache true.
 func (g *Gateway) revalidateTags(ctx context.Context) error {
 	if err := enter(ctx, g.tags.turn); err != nil {
 		return interrupted(call{op: "read", object: "tags"}, err)
 	}
 	defer func() { <-g.tags.turn }()
-	return g.refresh(ctx, func(id string) bool { return !g.tags.knows(id) || g.tags.inUse(id) })
+	if err := g.refresh(ctx, func(id string) bool { return !g.tags.knows(id) || g.tags.inUse(id) }); err != nil {
+		return err
+	}
+	return g.readCategories(ctx, g.tags.namedCategories())
 }
 
 // refresh lists the ids and reads those that want says, some at a time. The caller holds the turn.
@@ -204,26 +201,35 @@ func (g *Gateway) refresh(ctx context.Context, want func(id string) bool) error 
 	return nil
 }
 
-// readTags gets each tag, with half of the permits at most. Tags deleted meanwhile are left out.
+// readTags gets each tag. Tags deleted meanwhile are left out.
 func (g *Gateway) readTags(ctx context.Context, ids []string) (map[string]tagInfo, error) {
+	var mu sync.Mutex
+	found := make(map[string]tagInfo, len(ids))
+	err := g.forEach(ctx, ids, func(ctx context.Context, id string) error {
+		info, err := g.readTag(ctx, id)
+		switch {
+		case err == nil:
+			mu.Lock()
+			defer mu.Unlock()
+			found[id] = info
+		case KindOf(err) == NotFound:
+			return nil
+		}
+		return err
+	})
+	return found, err
+}
+
+// forEach calls f for each id, with half of the permits at most, until one fails.
+func (g *Gateway) forEach(ctx context.Context, ids []string, f func(ctx context.Context, id string) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var (
-		group sync.WaitGroup
-		mu    sync.Mutex
-		found = make(map[string]tagInfo, len(ids))
-		queue = make(chan string)
-	)
+	var group sync.WaitGroup
+	queue := make(chan string)
 	for range min(len(ids), max(1, g.cfg.MaxConcurrentCalls/2)) {
 		group.Go(func() {
 			for id := range queue {
-				info, err := g.readTag(ctx, id)
-				switch {
-				case err == nil:
-					mu.Lock()
-					found[id] = info
-					mu.Unlock()
-				case KindOf(err) != NotFound:
+				if err := f(ctx, id); err != nil {
 					cancel(err)
 				}
 			}
@@ -239,7 +245,7 @@ func (g *Gateway) readTags(ctx context.Context, ids []string) (map[string]tagInf
 	}
 	close(queue)
 	group.Wait()
-	return found, context.Cause(ctx)
+	return context.Cause(ctx)
 }
 
 func (g *Gateway) readTag(ctx context.Context, id string) (info tagInfo, err error) {

@@ -23,13 +23,43 @@ const (
 	patience       = 3                      // failures in a row that are no outage
 )
 
-// AwaitOff waits until each VM is off, its task has failed or it is gone, and reports each VM once, as
+// AwaitOff waits until each VM is off or suspended, its task has failed or it is gone, and reports each VM once, as
 // soon as vCenter says so; report is called from one goroutine and should return quickly. All VMs are
 // followed by one collector: a call to start, one per burst of news, one per idle second. A lost
 // session or a restarted vCenter is waited out. It returns nil when all are reported, else the
 // context's error, or vCenter's when it refuses to be asked.
 func (g *Gateway) AwaitOff(ctx context.Context, waits []Wait, report func(ref policy.Ref, r WaitResult)) error {
+	return g.await(ctx, newWatch(waits, g.names.describe, report))
+}
+
+// AwaitOn is AwaitOff for VMs that are being powered on: it waits until each is on, its task has failed or
+// it is gone. A VM without a task that stays off is waited for until the context ends.
+func (g *Gateway) AwaitOn(ctx context.Context, waits []Wait, report func(ref policy.Ref, r WaitResult)) error {
 	w := newWatch(waits, g.names.describe, report)
+	w.goal, w.op = goalOn, "power on"
+	return g.await(ctx, w)
+}
+
+// awaitTasks waits until each task has ended, and returns those that failed and why, by the VM or other
+// object that Wait names. A task that vCenter no longer knows, as after a restart, failed.
+func (g *Gateway) awaitTasks(ctx context.Context, op string, waits []Wait) (map[policy.Ref]error, error) {
+	failed := make(map[policy.Ref]error)
+	w := newWatch(waits, g.names.describe, func(ref policy.Ref, r WaitResult) {
+		if r.Err == nil && !r.ByTask {
+			r.Err = &Error{Op: op, Object: g.names.describe(ref), Kind: TaskFailed, Err: errTaskLost}
+		}
+		if r.Err != nil {
+			failed[ref] = r.Err
+		}
+	})
+	w.goal, w.op = goalTask, op
+	err := g.await(ctx, w)
+	return failed, err
+}
+
+var errTaskLost = errors.New("vCenter no longer knows the task")
+
+func (g *Gateway) await(ctx context.Context, w *watch) error {
 	backoff, failures := firstBackoff, 0
 	for w.open > 0 {
 		before := w.rounds
@@ -38,7 +68,7 @@ func (g *Gateway) AwaitOff(ctx context.Context, waits []Wait, report func(ref po
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
-			return fmt.Errorf("wait until %d VMs are off: %w", w.open, ctx.Err())
+			return fmt.Errorf("wait until %d VMs are %v: %w", w.open, w.goal, ctx.Err())
 		case w.rounds > before: // it had worked for a while
 			backoff, failures = firstBackoff, 0
 		}
@@ -49,7 +79,7 @@ func (g *Gateway) AwaitOff(ctx context.Context, waits []Wait, report func(ref po
 		}
 		g.log.Debug("starting over to wait for VMs", "open", w.open, "reason", err)
 		if !pause(ctx, backoff) {
-			return fmt.Errorf("wait until %d VMs are off: %w", w.open, ctx.Err())
+			return fmt.Errorf("wait until %d VMs are %v: %w", w.open, w.goal, ctx.Err())
 		}
 		backoff = min(2*backoff, longestBackoff)
 	}

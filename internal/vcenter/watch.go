@@ -9,22 +9,49 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
-// Wait is a VM to wait for, and the task that turns it off if there is one.
+// Wait is a VM to wait for, and the task that turns it off or on if there is one.
 type Wait struct {
-	VM   policy.Ref
-	Task policy.Ref // zero: none, as after ShutdownGuest
+	VM      policy.Ref
+	Task    policy.Ref // zero: none, as after ShutdownGuest
+	Suspend bool       // the task is Suspend's: what an error speaks of
 }
 
-// WaitResult is what became of a VM: exactly one of Off, Gone and Err is set.
+// WaitResult is what became of a VM: exactly one of Off, On, Gone and Err is set.
 type WaitResult struct {
-	Off    bool  // vCenter says it is powered off or suspended
-	ByTask bool  // with Off: its task succeeded, so that nobody else turned it off
-	Gone   bool  // the VM no longer exists
-	Err    error // its task failed and it is still on
+	Off       bool  // vCenter says it is powered off or suspended
+	Suspended bool  // with Off: which of the two
+	On        bool  // vCenter says it is powered on, for AwaitOn only
+	ByTask    bool  // with Off and On: its task succeeded, so that nobody else turned it off or on
+	Gone      bool  // the VM no longer exists
+	Err       error // its task failed and it is as it was
 }
 
-// watch holds what is known of the VMs that AwaitOff waits for.
+// goal is what a watch waits for.
+type goal int
+
+const (
+	goalOff  goal = iota // powered off or suspended
+	goalOn               // powered on
+	goalTask             // the end of the task, whatever it does and to what
+)
+
+func (g goal) String() string { return [...]string{"off", "on", "reconfigured"}[g] }
+
+// reached tells whether a power state is the goal.
+func (g goal) reached(state string) bool {
+	switch g {
+	case goalOff:
+		return state == policy.PoweredOff || state == policy.Suspended
+	case goalOn:
+		return state == policy.PoweredOn
+	}
+	return false
+}
+
+// watch holds what is known of the VMs that are waited for.
 type watch struct {
+	goal     goal
+	op       string // of an error
 	vms      map[policy.Ref]*awaited
 	tasks    map[policy.Ref]*awaited
 	order    []*awaited
@@ -37,12 +64,13 @@ type watch struct {
 // awaited is one VM, its task, and vCenter's last word on them.
 type awaited struct {
 	vm, task policy.Ref
+	suspend  bool
 	done     bool
 
 	seen, gone bool
 	denied     error // vCenter does not let us see the VM
 	power      string
-	offSince   time.Time // when it was first seen off
+	since      time.Time // when it was first seen as wanted
 	taskSeen   bool
 	taskLost   bool // vCenter no longer has it, as after a restart
 	taskState  types.TaskInfoState
@@ -53,7 +81,7 @@ type awaited struct {
 func newWatch(waits []Wait, describe func(policy.Ref) string, report func(policy.Ref, WaitResult)) *watch {
 	w := &watch{
 		vms: make(map[policy.Ref]*awaited), tasks: make(map[policy.Ref]*awaited),
-		describe: describe, report: report,
+		op: "power off", describe: describe, report: report,
 	}
 	for _, wait := range waits {
 		a := w.vms[wait.VM]
@@ -64,7 +92,7 @@ func newWatch(waits []Wait, describe func(policy.Ref) string, report func(policy
 			w.open++
 		}
 		if !wait.Task.Zero() {
-			a.task = wait.Task
+			a.task, a.suspend = wait.Task, wait.Suspend
 			w.tasks[wait.Task] = a
 		}
 	}
@@ -74,7 +102,7 @@ func newWatch(waits []Wait, describe func(policy.Ref) string, report func(policy
 // restart forgets what a lost collector said of the open VMs.
 func (w *watch) restart() {
 	for _, a := range w.order {
-		*a = awaited{vm: a.vm, task: a.task, done: a.done, offSince: a.offSince}
+		*a = awaited{vm: a.vm, task: a.task, suspend: a.suspend, done: a.done, since: a.since}
 	}
 }
 
@@ -91,7 +119,9 @@ func (w *watch) spec() types.PropertyFilterSpec {
 		if a.done {
 			continue
 		}
-		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(a.vm)})
+		if w.goal != goalTask {
+			spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(a.vm)})
+		}
 		if !a.task.Zero() {
 			spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(a.task)})
 		}
@@ -164,7 +194,7 @@ func (w *watch) missing(m types.MissingObject) {
 func (w *watch) absent() {
 	for _, a := range w.order {
 		a.taskLost = a.taskLost || !a.taskSeen
-		if !a.seen && a.denied == nil {
+		if !a.seen && a.denied == nil && w.goal != goalTask {
 			a.gone = true
 		}
 	}
@@ -187,39 +217,51 @@ func (w *watch) settle() (reported int) {
 }
 
 func (w *watch) result(a *awaited) (WaitResult, bool) {
+	succeeded := a.taskState == types.TaskInfoStateSuccess
 	switch {
 	case a.gone:
 		return WaitResult{Gone: true}, true
-	case a.power == policy.PoweredOff, a.power == policy.Suspended:
-		return WaitResult{Off: true, ByTask: a.taskState == types.TaskInfoStateSuccess}, a.taskOver()
+	case w.goal == goalTask && (succeeded || a.taskLost && a.taskState != types.TaskInfoStateError):
+		return WaitResult{ByTask: succeeded}, true
+	case w.goal == goalOff && w.goal.reached(a.power):
+		return WaitResult{Off: true, Suspended: a.power == policy.Suspended, ByTask: succeeded}, a.taskOver()
+	case w.goal == goalOn && w.goal.reached(a.power):
+		return WaitResult{On: true, ByTask: succeeded}, a.taskOver()
 	case a.denied != nil:
 		return w.failed(a, "watch", a.denied, classify(a.denied)), true
-	case a.taskState == types.TaskInfoStateError && a.taskEntity == a.vm && !a.foundOff():
+	case a.taskState == types.TaskInfoStateError && a.taskEntity == a.vm && !a.found(w.goal):
 		kind, err := a.taskError()
-		return w.failed(a, "power off", err, kind), true
+		return w.failed(a, w.opOf(a), err, kind), true
 	}
 	return WaitResult{}, false
 }
 
-// taskPatience is how long the task of a VM that is off may take to end. It tells who turned it off.
-const taskPatience = time.Second
-
-// taskOver tells whether nothing more is to be learned from the task of a VM that is off.
-func (a *awaited) taskOver() bool {
-	if a.offSince.IsZero() {
-		a.offSince = time.Now()
+func (w *watch) opOf(a *awaited) string {
+	if a.suspend {
+		return "suspend"
 	}
-	return time.Since(a.offSince) > taskPatience || a.task.Zero() || a.taskLost || a.taskState == types.TaskInfoStateSuccess || a.taskState == types.TaskInfoStateError
+	return w.op
 }
 
-// foundOff tells whether the task failed because the VM was off already: then its power state, which
+// taskPatience is how long the task of a VM that is off or on may take to end. It tells whose doing it was.
+const taskPatience = time.Second
+
+// taskOver tells whether nothing more is to be learned from the task of a VM that is as wanted.
+func (a *awaited) taskOver() bool {
+	if a.since.IsZero() {
+		a.since = time.Now()
+	}
+	return time.Since(a.since) > taskPatience || a.task.Zero() || a.taskLost || a.taskState == types.TaskInfoStateSuccess || a.taskState == types.TaskInfoStateError
+}
+
+// found tells whether the task failed because the VM was as wanted already: then its power state, which
 // may arrive a moment later, decides.
-func (a *awaited) foundOff() bool {
+func (a *awaited) found(want goal) bool {
 	if a.taskFault == nil {
 		return false
 	}
 	f, ok := a.taskFault.Fault.(*types.InvalidPowerState)
-	return ok && f.ExistingState != types.VirtualMachinePowerStatePoweredOn
+	return ok && want.reached(string(f.ExistingState))
 }
 
 func (a *awaited) taskError() (Kind, error) {

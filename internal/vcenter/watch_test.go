@@ -145,7 +145,7 @@ func TestATaskThatDoesNotEndHoldsNoVMThatIsOff(t *testing.T) {
 	if w.open != 1 {
 		t.Fatal("reported before its task told who turned it off")
 	}
-	w.vms[vm1].offSince = time.Now().Add(-2 * taskPatience)
+	w.vms[vm1].since = time.Now().Add(-2 * taskPatience)
 	if w.settle(); w.open != 0 || w.results[vm1].ByTask {
 		t.Errorf("reported %+v, want off by somebody", w.results)
 	}
