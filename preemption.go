@@ -38,6 +38,10 @@ const (
 	AttributeKey = "com.vmware.workflows.vsphere.preemption"
 	// PreemptedEventType is the type of the CloudEvent sent to a request's reply address.
 	PreemptedEventType = "com.vmware.workflows.vsphere.VmPreemptedEvent.v0"
+	// NoticeEventType is the type of the CloudEvent sent to a request's reply address before VMs go.
+	NoticeEventType = "com.vmware.workflows.vsphere.VmPreemptionNotice.v0"
+	// RestoredEventType is the type of the CloudEvent sent when VMs were powered on again.
+	RestoredEventType = "com.vmware.workflows.vsphere.VmRestoredEvent.v0"
 	// RunEventType is the type of the event that preemptctl makes up when none is given.
 	RunEventType = "PreempctlRunEvent"
 )
@@ -74,6 +78,9 @@ func (c Criticality) Rank() int {
 	return 0
 }
 
+// ModeObserve is the mode in which everything is decided and nothing is touched.
+const ModeObserve = "observe"
+
 // OriginPerson is the origin of a request whose sender is told when it is refused; an alarm's is deferred instead.
 const OriginPerson = "person"
 
@@ -87,6 +94,11 @@ type WorkflowRequest struct {
 	ID     string `json:"id,omitempty"`     // names this request: a repeated one acts once; empty: taken from the event
 	Origin string `json:"origin,omitempty"` // OriginPerson where a person asks and wants to be told
 	Policy string `json:"policy,omitempty"` // name of the policy; empty: default
+	Mode   string `json:"mode,omitempty"`   // ModeObserve: everything but touching VMs; empty: the policy's
+	// VM names one VM to evict, whatever else carries the tag: its name, inventory path or MoRef.
+	VM         string `json:"vm,omitempty"`
+	NoticeOnly bool   `json:"noticeOnly,omitempty"` // give the VM its notice and take it back: a rehearsal
+	Notice     string `json:"notice,omitempty"`     // of a rehearsal, such as "30s", where the policy gives none
 	// TaskQueue names the task queue, and so the vCenter, that the request is meant for. A workflow of the
 	// same id on another queue rejects it, rather than act on another vCenter's VMs. Empty: whoever gets it.
 	TaskQueue string `json:"taskQueue,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // a bare image has no time zones
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/standalone"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -173,6 +174,7 @@ func settings(cfg config.Worker) preempt.Settings {
 	s.Policies = cfg.File.Policies
 	s.AllowedTags = cfg.File.Limits.AllowedTags
 	s.MaxCriticality = cfg.File.Limits.MaxCriticality
+	s.Observe = cfg.File.Mode == policy.ModeObserve
 	s.Timing.Outage = cfg.File.Limits.Outage
 	s.Self = config.SelfUUIDs(os.DirFS(config.DMI))
 	s.EventSource = notify.Source(cfg.Temporal.Options.HostPort, cfg.Temporal.Options.Namespace)

@@ -38,6 +38,7 @@ type Limits struct {
 
 // File is what the YAML file says, with the defaults where it is silent.
 type File struct {
+	Mode     string // act, or observe: touch no VM, whatever the policies say
 	Limits   Limits
 	Policies map[string]policy.Policy // holds at least the policy named default
 	Rules    []trigger.Rule
@@ -46,6 +47,7 @@ type File struct {
 // DefaultFile returns what holds without a file.
 func DefaultFile() File {
 	return File{
+		Mode:     policy.ModeAct,
 		Limits:   Limits{VCenterCalls: 5, Outage: 24 * time.Hour, MaxCriticality: preemption.CriticalityHigh},
 		Policies: map[string]policy.Policy{DefaultPolicy: policy.Default()},
 	}
@@ -76,6 +78,7 @@ func ParseFile(name string, data []byte) (File, error) {
 	var policies, rules *yaml.Node
 	d.mapping("", root, fields{
 		"limits":   func(key string, n *yaml.Node) { d.limits(key, n, &f.Limits) },
+		"mode":     func(key string, n *yaml.Node) { d.mode(key, n, &f.Mode) },
 		"policies": func(_ string, n *yaml.Node) { policies = n },
 		"rules":    func(_ string, n *yaml.Node) { rules = n },
 	})

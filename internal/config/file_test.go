@@ -119,7 +119,7 @@ func TestParseFileNamesLineAndKey(t *testing.T) {
 		text string
 		want []string
 	}{
-		"an unknown top-level key":  {"limit: {}\n", []string{"p.yaml:1: limit: unknown key; allowed are limits, policies"}},
+		"an unknown top-level key":  {"limit: {}\n", []string{"p.yaml:1: limit: unknown key; allowed are limits, mode, policies"}},
 		"an unknown limit":          {"limits:\n  vcentercalls: 3\n", []string{"p.yaml:2: limits.vcentercalls: unknown key; allowed are allowedTags, maxCriticality, neverTouch, outage, replyAllow, vcenterCalls"}},
 		"an unknown policy key":     {"policies:\n  default:\n    maxVM: 3\n", []string{"p.yaml:3: policies.default.maxVM: unknown key; allowed are budgets, cooldown, criticality, grayTimeout, lateWatch, maxVMs, mode, order, powerOffTimeout, protect, repeatWhileRed, restore, scope, target, withdrawWait"}},
 		"an unknown criticality":    {"policies: {default: {criticality: {\n  high: {}}}}\n", []string{"p.yaml:2: policies.default.criticality.high: unknown key; allowed are HIGH, LOW, MEDIUM"}},

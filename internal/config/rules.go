@@ -104,6 +104,7 @@ func (d *decoder) preempt(at string, n *yaml.Node, policies map[string]policy.Po
 				d.add(n.Line, key, "%q is not one of %s, %s", p.OnFall, trigger.OnFallCancel, trigger.OnFallSoften)
 			}
 		},
+		"mode": func(key string, n *yaml.Node) { d.mode(key, n, &p.Mode) },
 		"criticality": func(key string, n *yaml.Node) {
 			d.mapping(key, n, fields{
 				"yellow": func(key string, n *yaml.Node) { d.colour(key, n, &p.Yellow) },
@@ -116,6 +117,12 @@ func (d *decoder) preempt(at string, n *yaml.Node, policies map[string]policy.Po
 	})
 	p.Scope = policies[p.Policy].Scope
 	return p
+}
+
+func (d *decoder) mode(key string, n *yaml.Node, to *string) {
+	if d.text(key, n, to) && !slices.Contains([]string{policy.ModeAct, policy.ModeObserve}, *to) {
+		d.add(n.Line, key, "%q is not one of %s, %s", *to, policy.ModeAct, policy.ModeObserve)
+	}
 }
 
 // colour reads what a colour means: a criticality, or none.

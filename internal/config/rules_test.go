@@ -105,7 +105,7 @@ func TestRulesNameLineAndKey(t *testing.T) {
 		"a broken glob":               {"rules:\n- alarm: 'cpu [prod'\n  preempt: {}\n", []string{`p.yaml:2: rules[0].alarm: "cpu [prod" is no name pattern; use * ? and [a-z], with \ before a literal one`}},
 		"a name that is too long":     {"rules:\n- alarm: " + strings.Repeat("x", 256) + "\n  preempt: {}\n", []string{"p.yaml:2: rules[0].alarm: it is 256 bytes long: at most 255 are taken"}},
 		"preempt is text":             {"rules:\n- alarm: a\n  preempt: yes\n", []string{`p.yaml:3: rules[0].preempt: wants keys with values, not "yes"`}},
-		"an unknown key of preempt":   {"rules:\n- alarm: a\n  preempt:\n    tags: x\n", []string{"p.yaml:4: rules[0].preempt.tags: unknown key; allowed are criticality, onFall, policy, replyTo, tag"}},
+		"an unknown key of preempt":   {"rules:\n- alarm: a\n  preempt:\n    tags: x\n", []string{"p.yaml:4: rules[0].preempt.tags: unknown key; allowed are criticality, mode, onFall, policy, replyTo, tag"}},
 		"an empty tag":                {"rules:\n- alarm: a\n  preempt:\n    tag: ' '\n", []string{"p.yaml:4: rules[0].preempt.tag: is empty: name the tag that marks preemptible VMs"}},
 		"a list of tags":              {"rules:\n- alarm: a\n  preempt: {tag: [x]}\n", []string{"p.yaml:3: rules[0].preempt.tag: wants text, not a list"}},
 		"a policy that is not there":  {"rules:\n- alarm: a\n  preempt: {policy: nope}\n", []string{`p.yaml:3: rules[0].preempt.policy: the file has no policy "nope"`}},

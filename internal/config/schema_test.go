@@ -242,11 +242,11 @@ func TestTheReferenceHasEveryKey(t *testing.T) {
 func reference(s *schema) string {
 	var b strings.Builder
 	b.WriteString("# The configuration file\n\n<!-- Generated from config.schema.json: go test ./internal/config -run TestTheReference -update -->\n\n" + about)
-	for _, section := range []string{"limits", "policies", "rules"} {
+	for _, section := range []string{"mode", "limits", "policies", "rules"} {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| key | meaning | unit | default | range | example |\n| --- | --- | --- | --- | --- | --- |\n",
 			section, s.Properties[section].Description)
 		list := s.Properties[section]
-		if list.Items != nil {
+		if list.Items != nil || list.Properties == nil {
 			list = &schema{Properties: map[string]*schema{section: list}}
 			section = ""
 		}

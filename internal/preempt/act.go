@@ -3,11 +3,13 @@ package preempt
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
@@ -29,6 +31,9 @@ type ActInput struct {
 	Attribute  Attribute     `json:"attribute"`
 	Policy     policy.Policy `json:"policy"`
 	PlannedAt  time.Time     `json:"plannedAt,omitzero"` // zero: the plan may be of any age
+	// Detail checks tags of owners, protection, windows and budgets again too: where time has passed since the
+	// plan, or others may have used up a budget.
+	Detail bool `json:"detail,omitempty"`
 	// Settle sends nothing: it only tells what became of the targets, when an earlier call was cancelled
 	// before it could say so. StillOn is the reason given for those that are on.
 	Settle  bool   `json:"settle,omitempty"`
@@ -170,11 +175,7 @@ func (e *eviction) fresh(ready []ActTarget) (fresh []ActTarget) {
 // check reads tags and state of all targets afresh, settles those that need no action (any more), and
 // returns the others.
 func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
-	var now map[policy.Ref]policy.VM
-	err = e.attempt(e.ctx, func() (err error) {
-		now, err = e.VCenter.Recheck(e.ctx, e.in.Tag, refs(todo))
-		return err
-	})
+	now, held, err := e.stateOf(todo)
 	if err != nil {
 		return nil, err
 	}
@@ -193,12 +194,70 @@ func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
 			ready = append(ready, t)
 		case reason != "":
 			e.settle([]ActTarget{t}, OutcomeSpared, string(reason))
+		case held[t.Ref].Reason != "":
+			e.settle([]ActTarget{t}, OutcomeSpared, strings.TrimSuffix(string(held[t.Ref].Reason)+": "+held[t.Ref].Detail, ": "))
 		default:
 			t.ToolsRunning = vm.ToolsRunning
 			ready = append(ready, t)
 		}
 	}
 	return ready, e.attributeOff(off)
+}
+
+// stateOf reads how the targets stand, and where details are asked for also who is held back by now.
+func (e *eviction) stateOf(todo []ActTarget) (now map[policy.Ref]policy.VM, held map[policy.Ref]policy.Spared, err error) {
+	if !e.in.Detail {
+		err = e.attempt(e.ctx, func() (err error) {
+			now, err = e.VCenter.Recheck(e.ctx, e.in.Tag, refs(todo))
+			return err
+		})
+		return now, nil, err
+	}
+	var snap policy.Snapshot
+	err = e.attempt(e.ctx, func() (err error) {
+		snap, err = e.VCenter.RecheckDetail(e.ctx, e.in.Tag, refs(todo), vcenter.Scope{})
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	now = make(map[policy.Ref]policy.VM, len(snap.VMs))
+	for _, vm := range snap.VMs {
+		now[vm.Ref] = vm
+	}
+	held, err = e.heldBack(snap, todo)
+	return now, held, err
+}
+
+// heldBack tells which targets protection, windows and budgets hold back by now. What was committed is not
+// asked about again.
+func (e *eviction) heldBack(snap policy.Snapshot, todo []ActTarget) (map[policy.Ref]policy.Spared, error) {
+	held := map[policy.Ref]policy.Spared{}
+	if e.touched || e.repeated || e.in.Settle {
+		return held, nil
+	}
+	var fresh []policy.Ref
+	for _, t := range todo {
+		if t.SentAt.IsZero() {
+			fresh = append(fresh, t.Ref)
+		}
+	}
+	if len(fresh) == 0 {
+		return held, nil
+	}
+	d := policy.Demand{Tag: e.in.Tag, Scope: e.in.Scope, Self: e.Settings.Self}
+	if len(e.in.Policy.Budgets) > 0 || e.in.Policy.Protect.MaxPreemptionsPerDay > 0 {
+		facts, err := e.ledger().Facts(e.ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String()})
+		if err != nil {
+			return nil, &vcenter.Error{Op: "check the budgets of", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: err}
+		}
+		d.Preempted = facts.Preempted
+		d = withFacts(d, facts)
+	}
+	for _, s := range policy.RecheckAll(snap, d, e.in.Policy, fresh) {
+		held[s.Ref] = s
+	}
+	return held, nil
 }
 
 // send calls f for every target at once, within the gateway's limit, until the round is withdrawn. It
@@ -325,7 +384,7 @@ func (e *eviction) decide(o VMOutcome) {
 }
 
 func outcome(t ActTarget, what string) VMOutcome {
-	return VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: what, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB}
+	return VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: what, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, Why: t.Why}
 }
 
 func refs(targets []ActTarget) []policy.Ref {

@@ -13,10 +13,14 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
-// powerOff cuts the power of all, five calls at a time, waits for them together, and annotates each when
+// powerOff cuts the power of all, or suspends them where that is the action, five calls at a time, waits for them together, and annotates each when
 // it is off by its task. What went off otherwise, or did not go off in time, is left to the next check.
 func (e *eviction) powerOff(ready []ActTarget, reason string) (left []ActTarget, err error) {
-	waits, left, err := e.send(ready, func(t ActTarget) (policy.Ref, error) { return e.VCenter.PowerOff(e.ctx, t.Ref) })
+	off := e.VCenter.PowerOff
+	if e.in.Action == policy.ActionSuspend {
+		off = e.VCenter.Suspend
+	}
+	waits, left, err := e.send(ready, func(t ActTarget) (policy.Ref, error) { return off(e.ctx, t.Ref) })
 	if len(waits) == 0 {
 		return left, err
 	}
@@ -67,6 +71,9 @@ func (e *eviction) offOrAgain(t ActTarget, r vcenter.WaitResult, reason string) 
 			o.Outcome = OutcomeForced
 		}
 		o.Reason, o.Forced, o.OffAt = reason, true, time.Now().UTC()
+		if e.in.Action == policy.ActionSuspend {
+			o.Outcome, o.Forced = OutcomeSuspended, false
+		}
 		e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute)) })
 	default:
 		return e.failed(t, r.Err)
@@ -147,6 +154,8 @@ func (e *eviction) claim(t ActTarget, cut bool, at time.Time) {
 	o := outcome(t, OutcomeShutDown)
 	o.OffAt, o.Forced = at.UTC(), cut
 	switch {
+	case cut && e.in.Action == policy.ActionSuspend:
+		o.Outcome, o.Forced = OutcomeSuspended, false
 	case cut && e.in.Action == policy.ActionShutdownGuest:
 		o.Outcome, o.Reason = OutcomeForced, ReasonForcedNoTools
 	case cut && !t.SentAt.IsZero():

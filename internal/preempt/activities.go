@@ -25,6 +25,7 @@ type Settings struct {
 	AllowedTags    []string               // empty: any
 	MaxCriticality preemption.Criticality // empty: HIGH
 	Self           []string               // BIOS UUIDs of our own VMs
+	Observe        bool                   // touch no VM, whatever the policies say
 	Timing         Timing
 	EventSource    string // source of the CloudEvents we send: Temporal's address and namespace
 }

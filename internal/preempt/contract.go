@@ -39,6 +39,9 @@ type Timing struct {
 	Sweep      time.Duration `json:"sweep"`      // how often rounds are looked for that ended without a word
 }
 
+// replyPoll is how often guests are looked at for an answer to their notice.
+func (t Timing) replyPoll() time.Duration { return max(t.Retry, 100*time.Millisecond) }
+
 // DefaultTiming returns the timing of production.
 func DefaultTiming() Timing {
 	return Timing{

@@ -28,7 +28,7 @@ func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admi
 	d := in.Round.Demand
 	id := roundID(in.Round.IntakeID, d.RequestID, in.Sequence)
 	got, err := a.ledger().Admit(ctx, ledger.AdmitRequest{
-		RequestID: fmt.Sprintf("%s#%d", d.RequestID, in.Sequence), Scope: d.Scope.String(), Owner: id, Rank: d.Criticality.Rank(),
+		RequestID: fmt.Sprintf("%s#%d", d.RequestID, in.Sequence), Scope: d.Key(), Owner: id, Rank: d.Criticality.Rank(),
 	})
 	if err != nil || got.Verdict != ledger.Granted {
 		return got, err

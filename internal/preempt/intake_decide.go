@@ -65,7 +65,7 @@ func (it *intake) named(d Demand) Demand {
 
 // demand decides about one demand: joins the round under way, waits, or starts a round.
 func (it *intake) demand(d Demand, sequence int) Decision {
-	scope, rank := d.Scope.String(), d.Criticality.Rank()
+	scope, rank := d.Key(), d.Criticality.Rank()
 	if it.state.LastDemand == nil {
 		it.state.LastDemand = &d
 	}
@@ -156,7 +156,7 @@ func (it *intake) soften(d Demand, scope string) Decision {
 func (it *intake) start(d Demand, sequence int) Decision {
 	var a *Activities
 	var got ledger.Admission
-	scope := d.Scope.String()
+	scope := d.Key()
 	in := StartInput{Sequence: sequence, Round: RoundInput{
 		Demand: d, IntakeID: it.info.WorkflowExecution.ID, IntakeRun: it.state.Started,
 		Timing: it.state.Timing, Sequence: sequence, Attrs: it.state.Attrs,
@@ -212,7 +212,7 @@ func (it *intake) later(d Demand, sequence int, until time.Time, reason string) 
 	if d.Person {
 		return Decision{Verdict: Refused, Until: until, Reason: reason}
 	}
-	it.state.postpone(Deferral{Scope: d.Scope.String(), Until: until, Reason: reason, Demand: d, Sequence: sequence})
+	it.state.postpone(Deferral{Scope: d.Key(), Until: until, Reason: reason, Demand: d, Sequence: sequence})
 	return Decision{Verdict: Deferred, Until: until, Reason: reason}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -23,6 +25,8 @@ type PlanInput struct {
 	// are not chosen again. Already of them count towards the limit.
 	Held    []policy.Ref `json:"held,omitempty"`
 	Already int          `json:"already,omitempty"`
+	// Going are those of them that this round has turned off or asked to shut down.
+	Going []policy.Target `json:"going,omitempty"`
 }
 
 // PlanResult is who goes and why the others stay.
@@ -33,10 +37,21 @@ type PlanResult struct {
 	ScopeName   string                `json:"scopeName,omitempty"`
 	PlannedAt   time.Time             `json:"plannedAt"`      // by the worker's clock
 	Over        string                `json:"over,omitempty"` // why there is no plan: the alarm has fallen
+
+	Usage     []policy.Usage   `json:"usage,omitempty"`
+	Shortfall policy.Resources `json:"shortfall,omitzero"`
+	Covered   policy.Resources `json:"covered,omitzero"`
+	Partial   bool             `json:"partial,omitempty"`
+	// Basis is what the plan was made from, so that another policy can be tried on it later; nil where there
+	// were too many candidates to keep.
+	Basis *contract.Basis `json:"basis,omitempty"`
 }
 
-// maxReplans bounds how often a plan is made anew because others reserved its targets.
-const maxReplans = 5
+// Bounds of planning.
+const (
+	maxReplans = 5   // how often a plan is made anew because others changed what it rests on
+	maxBasis   = 300 // candidates kept with a plan
+)
 
 // PlanRound takes a snapshot of the candidates, chooses, and reserves the targets in the ledger. It acts
 // on nothing, and may be repeated.
@@ -55,59 +70,178 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	if over != "" {
 		return PlanResult{Targets: []policy.Target{}, Spared: []policy.Spared{}, Over: over}, nil
 	}
-	var snap policy.Snapshot
-	err = a.attempt(ctx, func() (err error) {
-		snap, err = a.VCenter.Candidates(ctx, d.Tag, vcenter.Scope{Ref: d.Scope, Name: d.ScopeName})
-		return err
-	})
-	if err != nil {
-		return PlanResult{}, ending(ctx, typed(err))
+	p := &planning{Activities: a, in: in}
+	if err := p.look(ctx); err != nil {
+		return PlanResult{}, ending(ctx, err)
 	}
-	demand := policy.Demand{
-		Tag: d.Tag, Criticality: string(d.Criticality), Scope: d.Scope, Self: a.Settings.Self,
-		Already: in.Already, Reserved: slices.Clone(in.Held),
-	}
-	plan, err := a.reserve(ctx, in, snap, demand)
+	plan, err := p.reserve(ctx)
 	if err != nil {
 		return PlanResult{}, ending(ctx, err)
 	}
 	plan.Spared = slices.DeleteFunc(plan.Spared, func(s policy.Spared) bool { return slices.Contains(in.Held, s.Ref) })
-	out := PlanResult{Targets: plan.Targets, ScopeName: snap.ScopeName, PlannedAt: snap.Time}
+	out := PlanResult{
+		Targets: plan.Targets, ScopeName: p.snap.ScopeName, PlannedAt: p.snap.Time,
+		Usage: plan.Usage, Shortfall: plan.Shortfall, Covered: plan.Covered, Partial: plan.Partial,
+	}
 	out.Spared, out.SparedCount = bounded(plan.Spared)
+	if len(p.snap.VMs) <= maxBasis {
+		out.Basis = &contract.Basis{Snapshot: p.snap, Demand: p.demand()}
+	}
 	a.logger(ctx).Info("planned", "alarm", d.Alarm(), "cluster", d.Scope.String(), "targets", len(plan.Targets),
 		"spared", len(plan.Spared), "attempt", activity.GetInfo(ctx).Attempt)
 	return out, nil
 }
 
-// reserve chooses, and chooses again without what others hold, until the ledger grants the targets.
-func (a *Activities) reserve(ctx context.Context, in PlanInput, snap policy.Snapshot, demand policy.Demand) (policy.Plan, error) {
+// planning is one plan in the making.
+type planning struct {
+	*Activities
+	in        PlanInput
+	snap      policy.Snapshot
+	facts     ledger.Facts
+	conflicts []policy.Ref
+	only      policy.Ref // the one VM to evict; zero: any
+}
+
+// look reads vCenter and the ledger, side by side.
+func (p *planning) look(ctx context.Context) error {
+	d := p.in.Demand
+	var facts error
+	var wg sync.WaitGroup
+	wg.Go(func() { facts = p.ask(ctx) })
+	err := p.attempt(ctx, func() (err error) {
+		p.snap, err = p.VCenter.Candidates(ctx, d.Tag, vcenter.Scope{Ref: d.Scope, Name: d.ScopeName, Detail: true})
+		return err
+	})
+	wg.Wait()
+	switch {
+	case err != nil:
+		return typed(err)
+	case facts != nil:
+		return facts
+	case d.VM != "":
+		return p.single(ctx)
+	}
+	return nil
+}
+
+// ask reads what the ledger knows of other rounds and of earlier ones.
+func (p *planning) ask(ctx context.Context) (err error) {
+	req := ledger.FactsRequest{Owner: p.in.RoundID, Scope: p.in.Demand.Key()}
+	for _, t := range p.in.Going {
+		req.UnderWay = append(req.UnderWay, t.Ref.String())
+	}
+	if p.facts, err = p.ledger().Facts(ctx, req); err != nil {
+		return fmt.Errorf("ask the ledger for a plan of %s: %w", p.in.RoundID, err)
+	}
+	return nil
+}
+
+// single narrows the snapshot down to the one VM that the demand names.
+func (p *planning) single(ctx context.Context) error {
+	d := p.in.Demand
+	var ref policy.Ref
+	err := p.attempt(ctx, func() (err error) {
+		ref, err = p.VCenter.FindVM(ctx, d.VM)
+		return err
+	})
+	if err != nil {
+		return typed(err)
+	}
+	p.only = ref
+	p.snap.Others = nil
+	p.snap.VMs = slices.DeleteFunc(p.snap.VMs, func(vm policy.VM) bool { return vm.Ref != ref })
+	if len(p.snap.VMs) == 0 {
+		return temporal.NewNonRetryableApplicationError(
+			fmt.Sprintf("VM %q does not carry the tag %q: only VMs whose owners tagged them may go", clip(d.VM), d.Tag), contract.NotTagged, nil)
+	}
+	return nil
+}
+
+// demand is what the policy is asked.
+func (p *planning) demand() policy.Demand {
+	d := p.in.Demand
+	out := policy.Demand{
+		Tag: d.Tag, Criticality: string(d.Criticality), Scope: d.Scope, Self: p.Settings.Self,
+		Already: p.in.Already, Reserved: append(slices.Clone(p.in.Held), p.conflicts...), Preempted: p.facts.Preempted,
+	}
+	if d.Change != nil {
+		if ref, ok := policy.ParseRef(d.Change.Entity); ok && ref.Type == policy.TypeHost {
+			out.Host = ref
+		}
+	}
+	return withFacts(out, p.facts)
+}
+
+// withFacts adds what the ledger knows to what the policy is asked.
+func withFacts(d policy.Demand, f ledger.Facts) policy.Demand {
+	for _, vm := range f.Reserved {
+		if ref, ok := policy.ParseRef(vm); ok {
+			d.Reserved = append(d.Reserved, ref)
+		}
+	}
+	for _, e := range f.Evictions {
+		if ref, ok := policy.ParseRef(e.VM); ok {
+			d.Evictions = append(d.Evictions, policy.Eviction{VM: ref, Time: e.Time})
+		}
+	}
+	for _, c := range f.Credits {
+		if ref, ok := policy.ParseRef(c.Host); ok {
+			d.Credits = append(d.Credits, policy.Credit{Host: ref, CPUMHz: c.CPUMHz, MemoryMB: c.MemoryMB})
+		}
+	}
+	return d
+}
+
+// policy is the demand's, but that one VM which was named goes whatever the shortfall.
+func (p *planning) policy() policy.Policy {
+	pol := p.in.Demand.Policy
+	if !p.only.Zero() {
+		pol.Target = policy.Goal{}
+	}
+	return pol
+}
+
+// reserve chooses, and chooses again where others have changed what the plan rests on, until the ledger
+// grants the targets.
+func (p *planning) reserve(ctx context.Context) (policy.Plan, error) {
 	for range maxReplans {
-		plan := policy.Choose(snap, demand, in.Demand.Policy)
-		if !in.Reserve {
+		plan := policy.Choose(p.snap, p.demand(), p.policy())
+		if !p.in.Reserve {
 			return plan, nil
 		}
-		req := ledger.ReserveRequest{Owner: in.RoundID}
-		for _, ref := range in.Held {
+		req := ledger.ReserveRequest{Owner: p.in.RoundID, Loads: map[string]ledger.Load{}, Seen: p.facts.Version, Scope: p.in.Demand.Key()}
+		if len(p.in.Demand.Policy.Budgets) > 0 {
+			req.Scope = "" // groups span scopes
+		}
+		for _, ref := range p.in.Held {
 			req.VMs = append(req.VMs, ref.String())
 		}
-		for _, t := range plan.Targets {
+		for _, t := range slices.Concat(p.in.Going, plan.Targets) {
 			req.VMs = append(req.VMs, t.Ref.String())
+			req.Loads[t.Ref.String()] = ledger.Load{Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB}
 		}
-		got, err := a.ledger().Reserve(ctx, req)
+		slices.Sort(req.VMs)
+		req.VMs = slices.Compact(req.VMs)
+		got, err := p.ledger().Reserve(ctx, req)
 		if err != nil {
-			return plan, fmt.Errorf("reserve %d VMs for %s: %w", len(req.VMs), in.RoundID, err)
+			return plan, fmt.Errorf("reserve %d VMs for %s: %w", len(req.VMs), p.in.RoundID, err)
 		}
 		if got.Granted {
 			return plan, nil
 		}
 		for _, c := range got.Conflicts {
 			if ref, ok := policy.ParseRef(c); ok {
-				demand.Reserved = append(demand.Reserved, ref)
+				p.conflicts = append(p.conflicts, ref)
+			}
+		}
+		if got.Stale {
+			if err := p.ask(ctx); err != nil {
+				return plan, err
 			}
 		}
 	}
 	return policy.Plan{}, temporal.NewApplicationError(
-		fmt.Sprintf("other rounds reserved the targets of %s %d times over; planning again", in.RoundID, maxReplans), errReserve)
+		fmt.Sprintf("other rounds changed what the plan of %s rests on %d times over; planning again", p.in.RoundID, maxReplans), errReserve)
 }
 
 // ending returns what a step that has nothing at stake answers when it failed because its context ended:

@@ -1,6 +1,7 @@
 package preempt
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,12 +23,17 @@ type ReplyInput struct {
 	Time      time.Time    `json:"time"`
 	Attribute Attribute    `json:"attribute"`
 	VMs       []policy.Ref `json:"virtualMachines"`
+	Type      string       `json:"type,omitempty"`    // empty: the documented one, of VMs that were preempted
+	Deadline  time.Time    `json:"deadline,omitzero"` // of a notice
+	Action    string       `json:"action,omitempty"`  // of a notice
 }
 
 // replyData is the data of the documented event: the attribute's fields and the VMs.
 type replyData struct {
 	Attribute
 	VirtualMachines []policy.Ref `json:"virtualMachines"`
+	Deadline        time.Time    `json:"deadline,omitzero"`
+	Action          string       `json:"action,omitempty"`
 }
 
 // SendPreemptedEvent sends the documented CloudEvent to a reply address.
@@ -35,9 +41,9 @@ func (a *Activities) SendPreemptedEvent(ctx context.Context, in ReplyInput) erro
 	e := event.New()
 	e.SetID(in.ID)
 	e.SetSource(a.Settings.EventSource)
-	e.SetType(preemption.PreemptedEventType)
+	e.SetType(cmp.Or(in.Type, preemption.PreemptedEventType))
 	e.SetTime(in.Time.UTC())
-	if err := e.SetData(event.ApplicationJSON, replyData{Attribute: in.Attribute, VirtualMachines: in.VMs}); err != nil {
+	if err := e.SetData(event.ApplicationJSON, replyData{Attribute: in.Attribute, VirtualMachines: in.VMs, Deadline: in.Deadline, Action: in.Action}); err != nil {
 		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("build the reply %s: %v", in.ID, err), "Reply", nil)
 	}
 	raw, err := json.Marshal(e)

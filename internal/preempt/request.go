@@ -50,6 +50,10 @@ type wireRequest struct {
 	Origin      string          `json:"origin"`
 	Policy      string          `json:"policy"`
 	TaskQueue   string          `json:"taskQueue"`
+	Mode        string          `json:"mode"`
+	VM          string          `json:"vm"`
+	NoticeOnly  bool            `json:"noticeOnly"`
+	Notice      string          `json:"notice"`
 }
 
 // Bounds of a request's texts.
@@ -57,6 +61,10 @@ const (
 	maxTag   = 512
 	maxID    = 512
 	maxReply = 2048
+	maxVM    = 1024
+
+	defaultRehearsal = 30 * time.Second
+	maxRehearsal     = time.Hour
 )
 
 // DecodeMessages validates what reached the intake. It reads nothing but its argument and the worker's
@@ -135,10 +143,39 @@ func (a *Activities) demand(w wireRequest) (Demand, error) {
 	if !ok {
 		errs = append(errs, fmt.Errorf("unknown policy %q: the worker's file has no such policy", clip(name)))
 	}
+	notice, err := rehearsal(w)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	switch {
+	case w.Mode == preemption.ModeObserve, a.Settings.Observe:
+		p.Mode = policy.ModeObserve
+	case w.Mode != "" && w.Mode != policy.ModeAct:
+		errs = append(errs, fmt.Errorf("unknown mode %q: use observe, or leave it out", clip(w.Mode)))
+	}
 	return Demand{
 		Tag: tag, Criticality: crit, ReplyTo: w.ReplyTo, Event: w.Event, Policy: p, PolicyName: name, PolicyHash: p.Hash(),
-		Person: w.Origin == preemption.OriginPerson,
+		Person: w.Origin == preemption.OriginPerson, VM: strings.TrimSpace(w.VM), NoticeOnly: w.NoticeOnly, Notice: notice,
 	}, errors.Join(errs...)
+}
+
+// rehearsal checks what a request says of one VM and its notice.
+func rehearsal(w wireRequest) (policy.Duration, error) {
+	switch {
+	case len(w.VM) > maxVM:
+		return 0, fmt.Errorf("vm is %d bytes long: at most %d are taken", len(w.VM), maxVM)
+	case w.NoticeOnly && w.VM == "":
+		return 0, errors.New("noticeOnly rehearses the notice of one VM: name it in vm")
+	case !w.NoticeOnly:
+		return 0, nil
+	case w.Notice == "":
+		return policy.Duration(defaultRehearsal), nil
+	}
+	d, err := time.ParseDuration(w.Notice)
+	if err != nil || d <= 0 || d > maxRehearsal {
+		return 0, fmt.Errorf("notice %q is no duration of up to %s, such as 30s", clip(w.Notice), maxRehearsal)
+	}
+	return policy.Duration(d), nil
 }
 
 func (a *Activities) otherQueue(queue string) error {

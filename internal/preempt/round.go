@@ -44,6 +44,9 @@ type round struct {
 	unsure      bool                // the last look at the pending VMs was lost
 	late        []ActTarget         // ignored their shutdown
 	replanError string              // a new plan was due and could not be made
+	noticed     []*warned           // have a notice that is to be cleared
+	recorded    int                 // evictions that the ledger knows of
+	replaced    int                 // plans made to replace targets that could not go
 }
 
 func newRound(ctx workflow.Context, in RoundInput) *round {
@@ -103,7 +106,7 @@ func (r *round) raise(c RoundChange) {
 	r.result.Criticality = c.Criticality
 	r.note(fmt.Sprintf("raised to %s: %s", c.Criticality, c.Reason))
 	// An eviction under way is not cut short by a raise; only the wait for guests is.
-	if r.result.State == RoundWaiting {
+	if r.result.State == RoundWaiting || r.result.State == RoundNotified {
 		r.cutShort()
 	}
 }
@@ -155,14 +158,43 @@ func (r *round) carryOut() error {
 		if err != nil || r.looksOnly(plan) {
 			return err
 		}
-		if r.withdrawn {
+		before := len(r.result.Targets)
+		switch stale = false; {
+		case r.withdrawn:
 			r.settleAll(plan.Targets, ReasonWithdrawn)
-		} else if stale = r.act(plan); stale {
+		case r.warn(plan):
+			stale = true
 			r.note("vCenter was away: planning again")
+		default:
+			stale = r.replace(before)
 		}
 	}
 	r.awaitGuests()
+	r.clearNotices()
 	return nil
+}
+
+// maxReplacements bounds how often a round plans again for targets that could not go.
+const maxReplacements = 3
+
+// replace tells whether others are to go for the targets decided since that could not: only where the policy
+// has a target utilisation, for the shortfall that is left.
+func (r *round) replace(since int) bool {
+	if !r.in.Demand.Policy.Target.Set() || r.withdrawn || r.in.Demand.VM != "" || r.replaced == maxReplacements {
+		return false
+	}
+	n := 0
+	for _, t := range r.result.Targets[since:] {
+		if t.Outcome == OutcomeFailed || t.Outcome == OutcomeSpared {
+			n++
+		}
+	}
+	if n == 0 {
+		return false
+	}
+	r.replaced++
+	r.note(fmt.Sprintf("%d targets could not go: planning for what is still missing", n))
+	return true
 }
 
 // held are the targets that this round has decided about or acted on.
@@ -174,6 +206,19 @@ func (r *round) held() (refs []policy.Ref) {
 		refs = append(refs, t.Ref)
 	}
 	return refs
+}
+
+// going are the targets that this round has turned off or asked to shut down, with what they free.
+func (r *round) going() (targets []policy.Target) {
+	for _, t := range r.pending {
+		targets = append(targets, t.Target)
+	}
+	for _, t := range r.result.Targets {
+		if t.Ours() {
+			targets = append(targets, policy.Target{Ref: t.Ref, Name: t.Name, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host})
+		}
+	}
+	return targets
 }
 
 // committed counts the targets that this round has acted on, or tried to.
@@ -194,7 +239,10 @@ func (r *round) plan() (PlanResult, error) {
 	d := r.in.Demand
 	var plan PlanResult
 	var a *Activities
-	in := PlanInput{Demand: d, RoundID: r.result.RoundID, Held: r.held(), Already: r.committed(), Reserve: !d.DryRun && d.Policy.Mode == policy.ModeAct}
+	in := PlanInput{
+		Demand: d, RoundID: r.result.RoundID, Held: r.held(), Already: r.committed(), Reserve: !d.DryRun && d.Policy.Mode == policy.ModeAct,
+		Going: r.going(),
+	}
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
 	ctx = r.options(ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)
@@ -212,6 +260,9 @@ func (r *round) plan() (PlanResult, error) {
 		return plan, nil
 	}
 	r.result.Spared, r.result.SparedCount = plan.Spared, plan.SparedCount
+	if r.result.Usage == nil {
+		r.result.Usage, r.result.Shortfall, r.result.Covered, r.result.Partial = plan.Usage, plan.Shortfall, plan.Covered, plan.Partial
+	}
 	if plan.ScopeName != "" {
 		r.result.ScopeName = plan.ScopeName
 	}
@@ -233,7 +284,7 @@ func (r *round) looksOnly(plan PlanResult) bool {
 		return false
 	}
 	for _, t := range plan.Targets {
-		r.add(VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: "would_" + r.treatment().Action, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB})
+		r.add(VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: "would_" + r.treatment().Action, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, Why: t.Why})
 	}
 	return true
 }
@@ -251,6 +302,7 @@ func (r *round) act(plan PlanResult) (stale bool) {
 	}
 	in := r.actInput(targets)
 	in.Action, in.ForceTools, in.PlannedAt = t.Action, t.ThenForce, plan.PlannedAt
+	in.Detail = len(r.noticed)+len(in.Policy.Budgets) > 0 || r.result.State == RoundNotified || !r.result.Deadline.IsZero()
 	res := r.evict(in, fmt.Sprintf("%s: %d VMs", t.Action, len(targets)))
 	r.pending = append(r.pending, res.Pending...)
 	for _, again := range res.Replan {
@@ -327,6 +379,7 @@ func (r *round) evict(in ActInput, summary string) ActResult {
 	for _, o := range res.Outcomes {
 		r.add(o)
 	}
+	r.record()
 	return res
 }
 

@@ -82,6 +82,8 @@ func (r *round) verdict() string {
 			return RoundFailed
 		}
 		return RoundPartial
+	case r.in.Demand.NoticeOnly && len(r.result.Targets) > 0:
+		return RoundRehearsed
 	case r.withdrawn:
 		r.result.Reason = "withdrawn before its end"
 		return RoundWithdrawn
@@ -110,6 +112,43 @@ func (a *Activities) CompleteRound(ctx context.Context, req ledger.CompleteReque
 	return a.ledger().Complete(ctx, req)
 }
 
+// evicted lists what this round turned off, for the ledger.
+func (r *round) evicted() (all []ledger.Evicted) {
+	for _, t := range r.result.Targets {
+		if t.Ours() {
+			all = append(all, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt})
+		}
+	}
+	return all
+}
+
+// record tells the ledger of what was turned off so far, so that budgets hold beside a round that goes on for
+// long. Where a policy has none of that, its end is soon enough.
+func (r *round) record() {
+	p := r.in.Demand.Policy
+	if len(p.Budgets) == 0 && !p.Target.Set() && p.Protect.MaxPreemptionsPerDay == 0 {
+		return
+	}
+	all := r.evicted()
+	if len(all) == r.recorded {
+		return
+	}
+	r.recorded = len(all)
+	var a *Activities
+	ctx := workflow.WithLocalActivityOptions(r.ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout: 10 * time.Second, ScheduleToCloseTimeout: time.Minute,
+	})
+	req := ledger.EvictedRequest{Owner: r.result.RoundID, Scope: r.in.Demand.Key(), Evicted: all}
+	if err := workflow.ExecuteLocalActivity(ctx, a.RecordEvictions, req).Get(ctx, nil); err != nil {
+		workflow.GetLogger(r.ctx).Warn("the ledger was not told of evictions; it is told at the round's end", "error", err)
+	}
+}
+
+// RecordEvictions tells the ledger what a round has evicted so far.
+func (a *Activities) RecordEvictions(ctx context.Context, req ledger.EvictedRequest) error {
+	return a.ledger().Evicted(ctx, req)
+}
+
 // release frees scope and VMs in the ledger. A round that looked on only holds nothing.
 func (r *round) release() {
 	if r.in.Demand.DryRun {
@@ -121,8 +160,8 @@ func (r *round) release() {
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second},
 	})
 	req := ledger.CompleteRequest{
-		Owner: r.result.RoundID, Scope: r.in.Demand.Scope.String(), Preempted: len(r.result.Preempted()),
-		Rank: r.criticality.Rank(), Cooldown: r.in.Demand.Policy.Cooldown.D(),
+		Owner: r.result.RoundID, Scope: r.in.Demand.Key(), Preempted: len(r.result.Preempted()),
+		Rank: r.criticality.Rank(), Cooldown: r.in.Demand.Policy.Cooldown.D(), Evicted: r.evicted(),
 	}
 	if err := workflow.ExecuteLocalActivity(ctx, a.CompleteRound, req).Get(ctx, nil); err != nil {
 		workflow.GetLogger(r.ctx).Error("the ledger could not be told that the round ended; it will find out by itself", "error", err)

@@ -33,7 +33,7 @@ func (r *round) awaitGuests() {
 // soon after a withdrawal.
 func (r *round) deadline() time.Time {
 	t := r.treatment()
-	if t.Action == policy.ActionPowerOff && !r.withdrawn {
+	if t.Action != policy.ActionShutdownGuest && !r.withdrawn {
 		return time.Time{} // raised: no more waiting
 	}
 	end := r.pending[0].SentAt.Add(t.GracePeriod.D())
@@ -84,7 +84,7 @@ func (r *round) watch(ctx workflow.Context, in AwaitInput, d time.Duration, summ
 // afterGrace deals with the VMs that are still on: forced where the policy says so, otherwise spared.
 func (r *round) afterGrace() {
 	t := r.treatment()
-	force := !r.withdrawn && (t.ThenForce || t.Action == policy.ActionPowerOff)
+	force := !r.withdrawn && (t.ThenForce || t.Action != policy.ActionShutdownGuest)
 	in := r.actInput(r.pending)
 	in.Action = policy.ActionPowerOff
 	r.pending = nil

@@ -30,6 +30,10 @@ const (
 	RoundPlanning       = contract.RoundPlanning
 	RoundActing         = contract.RoundActing
 	RoundWaiting        = contract.RoundWaiting
+	RoundNotified       = contract.RoundNotified
+	RoundRehearsed      = contract.RoundRehearsed
+	OutcomeSuspended    = contract.OutcomeSuspended
+	ReasonRehearsed     = contract.ReasonRehearsed
 	RoundReporting      = contract.RoundReporting
 	RoundWatching       = contract.RoundWatching
 	RoundCompleted      = contract.RoundCompleted

@@ -169,6 +169,7 @@ func (s *stack) activities(ctx context.Context, gateway *vcenter.Gateway) (*pree
 	}
 	set := preempt.DefaultSettings()
 	set.Policies, set.AllowedTags, set.MaxCriticality = s.policies(), limits.AllowedTags, limits.MaxCriticality
+	set.Observe = s.set.File.Mode == policy.ModeObserve
 	set.Timing.Outage, set.Self = limits.Outage, config.SelfUUIDs(os.DirFS(config.DMI))
 	set.EventSource = notify.Source(s.temporal.HostPort(), s.temporal.Namespace())
 	a := &preempt.Activities{

@@ -143,6 +143,7 @@ type Preempt struct {
 	Tag     string
 	Policy  string                 // name; "" for the default
 	Scope   string                 // of the policy: cluster, host or all; "" is cluster
+	Mode    string                 // preemption.ModeObserve: touch no VM; "" or act: as the policy says
 	ReplyTo string                 // URL for the CloudEvent reply; "" for none
 	OnFall  string                 // OnFallCancel or OnFallSoften; "" is cancel
 	Yellow  preemption.Criticality // "" is MEDIUM
@@ -258,7 +259,7 @@ func (p Preempt) request(in Incoming, crit preemption.Criticality) (json.RawMess
 	}
 	return json.Marshal(preemption.WorkflowRequest{
 		Tag: p.Tag, Criticality: crit, Event: e, ReplyTo: p.ReplyTo, Policy: p.Policy,
-		TaskQueue: in.TaskQueue,
+		TaskQueue: in.TaskQueue, Mode: p.Mode,
 	})
 }
 

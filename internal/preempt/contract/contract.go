@@ -34,6 +34,9 @@ func ScheduledInput(r preemption.WorkflowRequest) (json.RawMessage, error) {
 	}{[]message{{r}}, true})
 }
 
+// NotTagged is the type of the error of a round that was to evict one VM which does not carry the tag.
+const NotTagged = "NotTagged"
+
 // Demand is a validated request: what the intake acts on.
 type Demand struct {
 	RequestID   string                 `json:"requestID"`
@@ -50,6 +53,19 @@ type Demand struct {
 	PolicyName  string                 `json:"policyName"`
 	PolicyHash  string                 `json:"policyHash"`
 	DryRun      bool                   `json:"dryRun,omitempty"`
+	VM          string                 `json:"vm,omitempty"` // evict this one VM: its name, inventory path or MoRef
+	// NoticeOnly gives the notice, takes it back at its end, and acts on nothing.
+	NoticeOnly bool            `json:"noticeOnly,omitempty"`
+	Notice     policy.Duration `json:"notice,omitempty"` // of NoticeOnly, where the policy has none
+}
+
+// Key is what the demand contends for, as the ledger and the intake tell demands apart: the scope, or the one
+// VM that it names; "" for everything tagged.
+func (d Demand) Key() string {
+	if d.VM != "" {
+		return policy.TypeVM + ":" + d.VM
+	}
+	return d.Scope.String()
 }
 
 // Alarm returns the alarm's name, or "" where a person or another event asked.
@@ -126,6 +142,7 @@ type Response struct {
 const (
 	RoundPlanning  = "planning"
 	RoundActing    = "acting"
+	RoundNotified  = "notified"  // guests have their notice and its time runs
 	RoundWaiting   = "waiting"   // for guests to shut down
 	RoundReporting = "reporting" // everything acted on, replies under way
 	RoundWatching  = "watching"  // looks on for guests that ignored their shutdown
@@ -134,8 +151,9 @@ const (
 	RoundFailed    = "failed"  // nothing could be planned, or every VM failed
 	RoundEmpty     = "empty"   // nothing was eligible
 	RoundWithdrawn = "withdrawn"
-	RoundObserved  = "observed" // the policy only observes
-	RoundPlanned   = "planned"  // a dry run
+	RoundObserved  = "observed"  // the policy only observes
+	RoundPlanned   = "planned"   // a dry run
+	RoundRehearsed = "rehearsed" // a notice was given and taken back, nothing else
 )
 
 // Outcomes of a target.
@@ -143,6 +161,7 @@ const (
 	OutcomePoweredOff   = "powered_off"
 	OutcomeShutDown     = "shut_down"
 	OutcomeForced       = "forced"
+	OutcomeSuspended    = "suspended"
 	OutcomeAlreadyOff   = "already_off"
 	OutcomeSpared       = "spared"
 	OutcomeFailed       = "failed"
@@ -156,6 +175,7 @@ const (
 	ReasonNoTools       = "no_running_tools"
 	ReasonForcedNoTools = "no_running_tools_forced"
 	ReasonShutWithdrawn = "still_on_when_withdrawn"
+	ReasonRehearsed     = "rehearsal"
 )
 
 // VMOutcome is what became of one target.
@@ -170,11 +190,18 @@ type VMOutcome struct {
 	AnnotationError string     `json:"annotationError,omitempty"`
 	CPUMHz          int64      `json:"cpuMHz,omitempty"`
 	MemoryMB        int64      `json:"memoryMB,omitempty"`
+	Host            policy.Ref `json:"host,omitzero"`
+	Why             string     `json:"why,omitempty"`    // why it was chosen, in words
+	Notice          string     `json:"notice,omitempty"` // what became of its notice: given, acknowledged, extended, withdrawn, or why none
 }
 
 // Ours tells whether this round turned the VM off.
 func (o VMOutcome) Ours() bool {
-	return o.Outcome == OutcomePoweredOff || o.Outcome == OutcomeShutDown || o.Outcome == OutcomeForced
+	switch o.Outcome {
+	case OutcomePoweredOff, OutcomeShutDown, OutcomeForced, OutcomeSuspended:
+		return true
+	}
+	return false
 }
 
 // RoundResult is what a round did, and why.
@@ -200,9 +227,15 @@ type RoundResult struct {
 	FreedMemMB  int64                  `json:"freedMemoryMB"`
 	ReplySent   bool                   `json:"replySent,omitempty"`
 	ReplyError  string                 `json:"replyError,omitempty"`
-	Changes     []string               `json:"changes,omitempty"`   // raises and withdrawals, in words
-	Waiting     []policy.Ref           `json:"waiting,omitempty"`   // targets not yet decided
-	AlarmOver   bool                   `json:"alarmOver,omitempty"` // vCenter says that the alarm has fallen, of which nobody told
+	Changes     []string               `json:"changes,omitempty"` // raises and withdrawals, in words
+	Waiting     []policy.Ref           `json:"waiting,omitempty"` // targets not yet decided
+	// Usage is how the contended scope stood, and what the first plan was to make of it.
+	Usage     []policy.Usage   `json:"usage,omitempty"`
+	Shortfall policy.Resources `json:"shortfall,omitzero"`  // what was to be freed
+	Covered   policy.Resources `json:"covered,omitzero"`    // of it, what the plan covers
+	Partial   bool             `json:"partial,omitempty"`   // the plan could not cover all
+	Deadline  time.Time        `json:"deadline,omitzero"`   // of the notices under way: the last one
+	AlarmOver bool             `json:"alarmOver,omitempty"` // vCenter says that the alarm has fallen, of which nobody told
 }
 
 // Preempted returns the VMs that this round turned off, in plan order.
@@ -224,6 +257,12 @@ func (r RoundResult) Count(outcome string) (n int) {
 		}
 	}
 	return n
+}
+
+// Basis is what a plan was made from.
+type Basis struct {
+	Snapshot policy.Snapshot `json:"snapshot"`
+	Demand   policy.Demand   `json:"demand"`
 }
 
 // Level is the colour of one alarm on one entity, and how hard it asks to act.

@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// TestAfterKillMinusNineAtAnyInstantOfItsLifeEveryVMIsAccountedFor kills the worker at fifty instants over the
+// eviction's life, at least eight in each phase, and lets another go on.
+func TestAfterKillMinusNineAtAnyInstantOfItsLifeEveryVMIsAccountedFor(t *testing.T) {
+	t.Parallel()
+	random := seeded(t)
+	phases := []string{"notice", "wait", "act", "verify", "annotate", "report"}
+	instants := 50
+	if raceDetector { // slower, and these wait more than they compute
+		instants = 12
+	}
+	for i := range instants {
+		phase, nth, delay := phases[i%len(phases)], int64(1+random.IntN(4)), time.Duration(random.IntN(500))*time.Millisecond
+		t.Run(fmt.Sprintf("%s %d", phase, i/len(phases)+1), func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t)
+			p := l.process()
+			var gone sync.WaitGroup
+			gone.Add(1)
+			killed := sync.OnceFunc(func() {
+				go func() {
+					defer gone.Done()
+					p.kill()
+				}()
+				time.Sleep(30 * time.Millisecond) // what comes next is served when its sender is no more
+			})
+			onCall := func(method string) { l.onCall(method, nth, func(types.ManagedObjectReference) { killed() }) }
+			switch phase {
+			case "notice":
+				onCall("ReconfigVM_Task")
+			case "act":
+				onCall("ShutdownGuest")
+			case "annotate":
+				onCall("SetField")
+			case "report":
+				l.received = killed
+			}
+			req := l.alarmRequest("cluster-a", preemption.CriticalityMedium)
+			req.ReplyTo = l.sink.URL
+			l.signal("alarm", req)
+			switch id := l.started("alarm"); phase {
+			case "wait":
+				l.eventually("the notice runs", func() bool { return l.under(id).State == preempt.RoundNotified })
+				time.Sleep(delay)
+				killed()
+			case "verify":
+				l.eventually("guests are asked", func() bool { return l.calls("ShutdownGuest") == lifeVMs })
+				time.Sleep(delay)
+				killed()
+			}
+			gone.Wait()
+			l.worker()
+			r := l.round(l.started("alarm"))
+			wantState(t, r, preempt.RoundCompleted, lifeVMs)
+			l.wantOursExactly(r)
+			for _, vm := range l.vc.TaggedVMs("") {
+				if text := l.guest(vm); text != "" {
+					t.Errorf("%s keeps its notice: %s", vm.Name, text)
+				}
+			}
+			if !r.ReplySent {
+				t.Errorf("no reply: %s", r.ReplyError)
+			}
+		})
+	}
+}
+
+const lifeVMs = 4
+
+// life is a site whose rounds go through notice, guest shutdown, force and report in a few seconds.
+type life struct {
+	*site
+	sink     *httptest.Server
+	received func() // when the report arrives; nil: nothing more
+}
+
+func newLife(t *testing.T) *life {
+	t.Helper()
+	l := &life{site: newSite(t, oneCluster(lifeVMs), impatient, withPolicy(func(p *policy.Policy) {
+		p.Criticality.Medium = policy.Treatment{
+			Action: policy.ActionShutdownGuest, Notice: policy.Duration(800 * time.Millisecond),
+			GracePeriod: policy.Duration(1500 * time.Millisecond), ThenForce: true,
+		}
+	}))}
+	l.vc.SetLatency(5 * time.Millisecond)
+	l.vc.SetShutdownDelay(500 * time.Millisecond)
+	l.vc.IgnoreShutdown(l.vc.TaggedVMs("")[0].Ref)
+	l.sink = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Ce-Type") == preemption.PreemptedEventType && l.received != nil {
+			l.received()
+		}
+		w.WriteHeader(http.StatusOK)
+	}))
+	t.Cleanup(l.sink.Close)
+	return l
+}

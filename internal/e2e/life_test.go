@@ -1,0 +1,356 @@
+package e2e
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+	"go.temporal.io/sdk/client"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+)
+
+// notice gives every criticality a notice before it acts.
+func notice(d time.Duration) siteOption {
+	return withPolicy(func(p *policy.Policy) {
+		p.Criticality.High.Notice, p.Criticality.Medium.Notice, p.Criticality.Low.Notice = policy.Duration(d), policy.Duration(d), policy.Duration(d)
+	})
+}
+
+// target is a utilisation to come down to.
+func target(cpu int) siteOption {
+	return withPolicy(func(p *policy.Policy) { p.Target = policy.Goal{CPU: cpu, Margin: 1, IfShort: policy.ShortPartial} })
+}
+
+func wantNotice(t testing.TB, r preempt.RoundResult, vm, want string) {
+	t.Helper()
+	for _, o := range r.Targets {
+		if o.Name == vm {
+			if !strings.Contains(o.Notice, want) {
+				t.Errorf("the notice of %s: %q, want %q", vm, o.Notice, want)
+			}
+			return
+		}
+	}
+	t.Errorf("%s is no target", vm)
+}
+
+// guest is what the guest of a VM reads of its notice.
+func (s *site) guest(vm simulation.VM) string { return s.vc.GuestInfo(vm.Ref, "guestinfo.preemption") }
+
+func TestTheFewestVMsGoThatBringTheClusterBelowItsTarget(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, target(75))
+	s.must(s.vc.SetClusterUsage("cluster-a", 92, 50))
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.done("alarm")
+	s.agree(r)
+	cpu, _ := s.vc.Usage("cluster-a")
+	n := len(r.Preempted())
+	if cpu >= 75 || n == 0 || n == 6 {
+		t.Errorf("%d VMs went, and the cluster is at %.1f %%", n, cpu)
+	}
+	if len(r.Usage) == 0 || r.Usage[0].CPU.Used == 0 || r.Shortfall.CPUMHz == 0 || r.Partial {
+		t.Errorf("usage %+v, shortfall %+v, partial %v", r.Usage, r.Shortfall, r.Partial)
+	}
+	spared := 0
+	for _, sp := range r.Spared {
+		if sp.Reason == policy.NotNeeded {
+			spared++
+		}
+	}
+	if spared != 6-n {
+		t.Errorf("%d candidates are not needed, want %d: %s", spared, 6-n, pretty(r))
+	}
+}
+
+func TestAProtectedVMStaysAndAGroupKeepsItsMinimum(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withPolicy(func(p *policy.Policy) {
+		half, err := policy.ParseAmount("50%")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Budgets = []policy.Budget{{Group: "*", MinAvailable: half}}
+	}))
+	vms := s.vc.TaggedVMs("cluster-a")
+	s.must(s.vc.SetTags(vms[0].Ref, policy.CategoryProtect, policy.TagDoNotPreempt))
+	s.must(s.vc.SetTags(vms[1].Ref, policy.CategoryProtect, "perhaps"))
+	for _, vm := range vms[2:6] {
+		s.must(s.vc.SetTags(vm.Ref, policy.CategoryGroup, "web"))
+	}
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.done("alarm")
+	wantState(t, r, preempt.RoundCompleted, 2)
+	s.agree(r)
+	reasons := map[string]policy.Reason{}
+	for _, sp := range r.Spared {
+		reasons[sp.Name] = sp.Reason
+	}
+	if reasons[vms[0].Name] != policy.Protected || reasons[vms[1].Name] != policy.UnreadableTag {
+		t.Errorf("spared: %v", reasons)
+	}
+	held := 0
+	for _, vm := range vms[2:6] {
+		if reasons[vm.Name] == policy.GroupBudget {
+			held++
+		}
+	}
+	if held != 2 {
+		t.Errorf("%d of the group are held back, want 2: %v", held, reasons)
+	}
+}
+
+func TestATagThatProtectsCountsUntilTheLastMoment(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, notice(1500*time.Millisecond))
+	s.worker()
+	vm := s.vc.TaggedVMs("cluster-a")[0]
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	id := s.started("alarm")
+	s.eventually("the notice runs", func() bool { return s.under(id).State == preempt.RoundNotified && s.guest(vm) != "" })
+	s.must(s.vc.SetTags(vm.Ref, policy.CategoryProtect, policy.TagDoNotPreempt))
+	r := s.round(id)
+	wantState(t, r, preempt.RoundCompleted, 5)
+	s.agree(r)
+	wantNotice(t, r, vm.Name, "withdrawn")
+}
+
+func TestGuestsAreToldBeforeTheyGoAndTheNoticeIsClearedAfterwards(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, notice(time.Second))
+	s.worker()
+	vm := s.vc.TaggedVMs("cluster-a")[0]
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	id := s.started("alarm")
+	var text string
+	s.eventually("the guest is told", func() bool { text = s.guest(vm); return text != "" })
+	for _, want := range []string{`"state":"pending"`, `"action":"powerOff"`, `"deadline":"`, `"decision":"` + id, "cluster-cpu-above-80"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the notice lacks %s: %s", want, text)
+		}
+	}
+	if s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
+		t.Error("it went before its time")
+	}
+	r := s.round(id)
+	wantState(t, r, preempt.RoundCompleted, 6)
+	s.agree(r)
+	wantNotice(t, r, vm.Name, "given")
+	s.eventually("the notice is cleared", func() bool { return s.guest(vm) == "" })
+}
+
+func TestAFallDuringTheNoticeSparesEveryoneAndTellsTheGuests(t *testing.T) {
+	t.Parallel()
+	s := watched(t, notice(time.Minute))
+	s.worker()
+	s.watch(quickWatch)
+	vm := s.vc.TaggedVMs("cluster-a")[0]
+	s.alarm("cluster-a", 0, "green", "red")
+	id := s.exists(s.intake("cpu", "cluster-a"))
+	s.eventually("the guest is told", func() bool { return s.guest(vm) != "" })
+	s.alarm("cluster-a", 0, "red", "green")
+	r := s.done(id)
+	wantState(t, r, preempt.RoundWithdrawn, 0)
+	s.agree(r)
+	wantNotice(t, r, vm.Name, "withdrawn")
+	if text := s.guest(vm); !strings.Contains(text, `"state":"withdrawn"`) {
+		t.Errorf("the guest reads %s", text)
+	}
+}
+
+func TestARiseShortensTheNotice(t *testing.T) {
+	t.Parallel()
+	s := watched(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.Notice = policy.Duration(10 * time.Minute) }))
+	s.worker()
+	s.watch(quickWatch)
+	vm := s.vc.TaggedVMs("cluster-a")[0]
+	s.alarm("cluster-a", 0, "green", "yellow")
+	id := s.exists(s.intake("cpu", "cluster-a"))
+	s.eventually("the guest is told", func() bool { return s.guest(vm) != "" })
+	s.alarm("cluster-a", 0, "yellow", "red")
+	r := s.done(id)
+	wantState(t, r, preempt.RoundCompleted, 6)
+	s.agree(r)
+	if r.Criticality != preemption.CriticalityHigh {
+		t.Errorf("criticality %s", r.Criticality)
+	}
+}
+
+func TestAGuestThatIsReadyGoesAtOnceAndOneThatAsksGetsOneExtension(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(2), notice(4*time.Second))
+	vms := s.vc.TaggedVMs("")
+	s.vc.GuestReply(vms[0].Ref, func(string) (string, time.Duration) { return "ready", 0 })
+	s.vc.GuestReply(vms[1].Ref, func(notice string) (string, time.Duration) {
+		if strings.Contains(notice, `"state":"extended"`) {
+			return "extend 1h", 0
+		}
+		return "extend 2s", 0
+	})
+	s.worker()
+	start := time.Now()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.done("alarm")
+	wantState(t, r, preempt.RoundCompleted, 2)
+	s.agree(r)
+	wantNotice(t, r, vms[0].Name, "acknowledged")
+	wantNotice(t, r, vms[1].Name, "extended by 2s")
+	var ready, extended time.Time
+	for _, o := range r.Targets {
+		if o.Name == vms[0].Name {
+			ready = o.OffAt
+		} else {
+			extended = o.OffAt
+		}
+	}
+	if !ready.Before(extended) || extended.Sub(start) < 5*time.Second {
+		t.Errorf("ready went after %s, extended after %s", ready.Sub(start), extended.Sub(start))
+	}
+}
+
+// firstChosen is the first target of a dry run.
+func (s *site) firstChosen(cluster string) types.ManagedObjectReference {
+	s.t.Helper()
+	run, err := s.c.ExecuteWorkflow(s.t.Context(), client.StartWorkflowOptions{TaskQueue: s.queue}, preempt.PlanType,
+		s.alarmRequest(cluster, preemption.CriticalityHigh))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var r preempt.RoundResult
+	if err := run.Get(s.t.Context(), &r); err != nil {
+		s.t.Fatal(err)
+	}
+	return types.ManagedObjectReference{Type: r.Targets[0].Ref.Type, Value: r.Targets[0].Ref.Value}
+}
+
+func TestATargetThatCannotGoIsReplacedWhileTheShortfallRemains(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, target(88))
+	s.must(s.vc.SetClusterUsage("cluster-a", 92, 50))
+	s.worker()
+	// Whoever is first to go cannot: its power-off fails for good.
+	first := s.firstChosen("cluster-a")
+	s.vc.FailCall("PowerOffVM_Task", &first, &types.NoPermission{}, -1)
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.done("alarm")
+	cpu, _ := s.vc.Usage("cluster-a")
+	if r.State != preempt.RoundPartial || len(r.Preempted()) == 0 || cpu >= 88 {
+		t.Errorf("%s with %d VMs, the cluster is at %.1f %%: %s", r.State, len(r.Preempted()), cpu, pretty(r))
+	}
+	s.agree(r)
+}
+
+func TestASuspendedVMIsAnnotatedAndReportedAsSuch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(3), withPolicy(func(p *policy.Policy) { p.Criticality.High.Action = policy.ActionSuspend }))
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.done("alarm")
+	wantState(t, r, preempt.RoundCompleted, 3)
+	for _, vm := range s.vc.TaggedVMs("") {
+		wantOutcome(t, r, vm, preempt.OutcomeSuspended)
+		if a, ok := s.attribute(vm.Ref); !ok || a.ForcedShutdown || s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStateSuspended {
+			t.Errorf("%s: %+v, %s", vm.Name, a, s.vc.PowerState(vm.Ref))
+		}
+	}
+}
+
+func TestOneNamedVMIsEvictedAndAnUntaggedOneIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	vm := s.vc.TaggedVMs("cluster-a")[2]
+	req := person(preemption.CriticalityHigh)
+	req.VM = vm.Name
+	s.signal("one", req)
+	r := s.done("one")
+	wantState(t, r, preempt.RoundCompleted, 1)
+	s.agree(r)
+	if s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOff {
+		t.Error("it is on")
+	}
+	req = person(preemption.CriticalityHigh)
+	req.VM = "cluster-a-app-01"
+	s.signal("other", req)
+	r = s.done("other")
+	if r.State != preempt.RoundFailed || !strings.Contains(r.Reason, "does not carry the tag") {
+		t.Errorf("%s: %s", r.State, r.Reason)
+	}
+}
+
+func TestARehearsalGivesTheNoticeAndTakesItBack(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	vm := s.vc.TaggedVMs("cluster-a")[1]
+	req := person(preemption.CriticalityMedium)
+	req.VM, req.NoticeOnly, req.Notice = vm.Ref.Value, true, "1s"
+	s.signal("rehearsal", req)
+	s.eventually("the guest is told", func() bool { return strings.Contains(s.guest(vm), `"state":"pending"`) })
+	r := s.done("rehearsal")
+	wantState(t, r, preempt.RoundRehearsed, 0)
+	s.agree(r)
+	if !strings.Contains(s.guest(vm), `"state":"withdrawn"`) || s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
+		t.Errorf("the guest reads %s, it is %s", s.guest(vm), s.vc.PowerState(vm.Ref))
+	}
+}
+
+func TestInObserveModeEverythingIsDecidedAndNothingTouched(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, withSettings(func(set *preempt.Settings) { set.Observe = true }))
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.done("alarm")
+	if r.State != preempt.RoundObserved || len(r.Targets) != 6 || s.off("cluster-a") != 0 {
+		t.Errorf("%s, %d targets, %d off", r.State, len(r.Targets), s.off("cluster-a"))
+	}
+}
+
+func TestTwoAlarmsAndAPersonAtOneInstantKeepLimitsAndBudgets(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(12), withPolicy(func(p *policy.Policy) {
+		most, err := policy.ParseAmount("5")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Cooldown, p.MaxVMs = 0, 3
+		p.Budgets = []policy.Budget{{Scope: true, Max: most, Per: policy.Duration(time.Hour)}}
+	}))
+	s.worker()
+	s.worker()
+	ids := []string{"one", "two", "cli"}
+	reqs := []preemption.WorkflowRequest{s.alarmRequest("cluster-a", preemption.CriticalityHigh), s.alarmRequest("cluster-a", preemption.CriticalityHigh), person(preemption.CriticalityHigh)}
+	var wg sync.WaitGroup
+	for i, id := range ids {
+		wg.Go(func() { s.signal(id, reqs[i]) })
+	}
+	wg.Wait()
+	s.eventually("all requests were decided and nothing waits", func() bool {
+		for _, id := range ids {
+			if r := s.state(id); r.LastDecision == nil || r.State == "running" || len(r.Deferred) > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	var results []preempt.RoundResult
+	for _, id := range s.rounds() {
+		r := s.round(id)
+		if n := len(r.Preempted()); n > 3 {
+			t.Errorf("round %s took %d VMs", id, n)
+		}
+		results = append(results, r)
+	}
+	s.agree(results...)
+	if off := s.off(""); off == 0 || off > 5 {
+		t.Errorf("%d VMs are off, the budget is 5: %s", off, pretty(results))
+	}
+}
