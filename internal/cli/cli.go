@@ -105,6 +105,7 @@ func (a *app) root() *cobra.Command {
 		Long: "preemptctl asks the preemption workflows in Temporal to act, now or at set times, shows what they did and why,\n" +
 			"and cancels them. It speaks to Temporal alone: only the worker speaks to vCenter.\n\n" + exitStatus("", ""),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow run --criticality HIGH --wait\n  preemptctl workflow status\n" +
+			"  preemptctl evict web-1 --notice-only\n" +
 			"  preemptctl schedule create nightly --at 22:00",
 		Version: a.Build.Version, SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.prepare(cmd) },
@@ -114,7 +115,7 @@ func (a *app) root() *cobra.Command {
 	root.SetErr(a.Stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	a.flags.register(root)
-	group(root, a.workflowCommand(), a.scheduleCommand(), a.watchCommand(), a.policyCommand(), completionCommand())
+	group(root, a.workflowCommand(), a.evictCommand(), a.scheduleCommand(), a.watchCommand(), a.policyCommand(), completionCommand())
 	root.SetHelpCommand(helpCommand())
 	version := fmt.Sprintf("preemptctl %s (commit %s, built %s)\n", a.Build.Version, a.Build.Commit, a.Build.Date)
 	a.versionEverywhere(root, version)

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -111,7 +112,14 @@ func fakeDecision(ctx workflow.Context, r preemption.WorkflowRequest, asked int)
 		WorkflowID: id, ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
 		Memo: map[string]any{"alarm": "cpu", "scope": "ClusterComputeResource:domain-c7", "state": "acting"},
 	})
-	err := workflow.ExecuteChildWorkflow(ctx, contract.RoundType, r.Tag).GetChildWorkflowExecution().Get(ctx, nil)
+	what := r.Tag
+	if r.VM != "" {
+		what = fmt.Sprintf("evict:%s:%t", r.VM, r.NoticeOnly)
+	}
+	if r.Mode == preemption.ModeObserve {
+		what = "observed"
+	}
+	err := workflow.ExecuteChildWorkflow(ctx, contract.RoundType, what).GetChildWorkflowExecution().Get(ctx, nil)
 	return contract.Decision{Verdict: contract.Started, RoundID: id}, err
 }
 
@@ -119,6 +127,9 @@ func ref(id string) policy.Ref { return policy.Ref{Type: policy.TypeVM, Value: i
 
 // fakeRound acts on two VMs, one after the other; the tag says how that goes.
 func fakeRound(ctx workflow.Context, tag string) (contract.RoundResult, error) {
+	if parts := strings.Split(tag, ":"); parts[0] == "evict" {
+		return fakeEviction(ctx, parts[1], parts[2] == "true")
+	}
 	r := contract.RoundResult{
 		RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: contract.RoundActing, Tag: tag, Criticality: "HIGH",
 		PolicyName: "default", StartedAt: workflow.Now(ctx), Targets: []contract.VMOutcome{},
@@ -132,6 +143,11 @@ func fakeRound(ctx workflow.Context, tag string) (contract.RoundResult, error) {
 	pause := 300 * time.Millisecond
 	if tag == "slow" {
 		pause = 30 * time.Second
+	}
+	if tag == "observed" {
+		r.State = contract.RoundObserved
+		r.Targets = append(r.Targets, contract.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_powerOff"})
+		return r, nil
 	}
 	if tag == "empty" {
 		r.State, r.Reason = contract.RoundEmpty, "no VM was eligible"
@@ -163,26 +179,42 @@ func fakeRound(ctx workflow.Context, tag string) (contract.RoundResult, error) {
 	return r, nil
 }
 
-// fakePlan plans two VMs, or none.
+// usage is a cluster at 90 % of its CPU, against a target of 75 %.
+var usage = []policy.Usage{{
+	Scope: policy.Ref{Type: policy.TypeCluster, Value: "domain-c7"}, Name: "cluster-a", Hosts: 2, Moving: 1,
+	CPU:    policy.Load{Capacity: 100_000, Used: 90_000, Credited: 1000, After: 76_000, Target: 75, Shortfall: 14_000},
+	Memory: policy.Load{Capacity: 1024 * 1024, Used: 512 * 1024, After: 512 * 1024},
+}}
+
+// fakePlan plans two VMs, or none, or the one that is named.
 func fakePlan(_ workflow.Context, raw json.RawMessage) (contract.RoundResult, error) {
 	r := contract.RoundResult{
 		State: contract.RoundPlanned, PolicyName: "default", Targets: []contract.VMOutcome{},
-		Spared: []policy.Spared{{Ref: ref("vm-9"), Name: "db-1", Reason: policy.OutOfScope}},
+		Spared: []policy.Spared{{Ref: ref("vm-9"), Name: "db-1", Reason: policy.OutOfScope, Detail: "it is in cluster-b"}},
 	}
 	var req preemption.WorkflowRequest
 	if err := json.Unmarshal(raw, &req); err != nil {
 		return r, err
 	}
 	r.Tag, r.Criticality = req.Tag, req.Criticality
-	switch {
+	switch f, ok := evictions[req.VM]; {
+	case ok:
+		if err := f(&r); err != nil {
+			r.RoundID = "plan"
+			return r, broken(&r, contract.KindOf(err), r.Reason)
+		}
+	case req.VM != "":
+		r.Targets = append(r.Targets, contract.VMOutcome{Ref: ref("vm-2"), Name: req.VM, Outcome: "would_powerOff", Why: "rank 1: priority 10"})
 	case strings.HasPrefix(req.Tag, "reject"):
 		return r, sdktemporal.NewNonRetryableApplicationError("tag is not among the allowed tags", "RequestRejected", nil)
 	case req.Tag == "nosuch":
 		r.State, r.Reason, r.RoundID = contract.RoundFailed, "vCenter has no such tag", "plan"
 		return r, sdktemporal.NewNonRetryableApplicationError(r.Reason, "NoSuchTag", nil, r)
 	case req.Tag != "empty":
+		r.Usage, r.Partial = usage, true
+		r.Shortfall, r.Covered = policy.Resources{CPUMHz: 14_000}, policy.Resources{CPUMHz: 13_000}
 		r.Targets = append(r.Targets,
-			contract.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", CPUMHz: 100, MemoryMB: 512},
+			contract.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", CPUMHz: 100, MemoryMB: 512, Why: "rank 1: priority 10, frees 0.1 GHz"},
 			contract.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_shutdownGuest"})
 	}
 	return r, nil

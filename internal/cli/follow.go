@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -21,7 +22,7 @@ type ended struct {
 	err   error
 }
 
-// follow watches a round until everything is acted on, and tells of each outcome as it appears. That it
+// follow watches a round until everything is acted on, and tells of each step and outcome as it appears. That it
 // replies, or looks on for late guests, is not waited for.
 func (a *app) follow(ctx context.Context, s *session, id string) (contract.RoundResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -31,7 +32,7 @@ func (a *app) follow(ctx context.Context, s *session, id string) (contract.Round
 		r, err := s.roundResult(ctx, id, "")
 		end <- ended{r, err}
 	}()
-	told := map[policy.Ref]bool{}
+	told := telling{app: a, vms: map[policy.Ref]bool{}}
 	blind := false
 	for pause := lookFirst / 4; ; pause = min(pause*3/2, lookMost) {
 		timer := time.NewTimer(pause)
@@ -42,7 +43,7 @@ func (a *app) follow(ctx context.Context, s *session, id string) (contract.Round
 		case e := <-end:
 			timer.Stop()
 			if e.err == nil {
-				a.tell(e.round, told)
+				told.of(e.round)
 			}
 			return e.round, e.err
 		case <-timer.C:
@@ -56,7 +57,7 @@ func (a *app) follow(ctx context.Context, s *session, id string) (contract.Round
 			continue
 		}
 		blind = false
-		a.tell(r, told)
+		told.of(r)
 		if settled(r.State) {
 			return r, nil
 		}
@@ -66,29 +67,68 @@ func (a *app) follow(ctx context.Context, s *session, id string) (contract.Round
 // settled tells whether a round in this state has acted on everything.
 func settled(state string) bool {
 	switch state {
-	case contract.RoundPlanning, contract.RoundActing, contract.RoundWaiting:
+	case contract.RoundPlanning, contract.RoundActing, contract.RoundNotified, contract.RoundWaiting:
 		return false
 	}
 	return true
 }
 
-// tell prints the outcomes that were not told yet.
-func (a *app) tell(r contract.RoundResult, told map[policy.Ref]bool) {
-	for _, t := range r.Targets {
-		if told[t.Ref] {
-			continue
-		}
-		told[t.Ref] = true
-		if a.flags.json {
-			a.log.Info("vm", "vm", t.Name, "moref", t.Ref.Value, "outcome", t.Outcome, "reason", t.Reason)
-			continue
-		}
-		line := vmName(t.Name, t.Ref) + ": " + outcomeWords(t)
-		if why := reasonWords(t.Reason); why != "" {
-			line += ", " + why
-		}
-		a.notice("%s", line)
+// telling is what was told of a round so far.
+type telling struct {
+	app      *app
+	vms      map[policy.Ref]bool
+	deadline time.Time
+	asked    bool
+	changes  int
+}
+
+// of prints what a round has come to since it was last told of.
+func (to *telling) of(r contract.RoundResult) {
+	if !r.Deadline.IsZero() && !r.Deadline.Equal(to.deadline) {
+		to.deadline = r.Deadline
+		to.step("notice", "notice: it runs until %s, or until the guest is ready", timestamp(r.Deadline))
 	}
+	for _, change := range r.Changes[min(to.changes, len(r.Changes)):] {
+		to.step("change", "%s", change)
+	}
+	to.changes = max(to.changes, len(r.Changes))
+	if r.State == contract.RoundWaiting && !to.asked {
+		to.asked = true
+		to.step("shutdown", "asked to shut down: waiting for %s", guests(len(r.Waiting)))
+	}
+	for _, t := range r.Targets {
+		if !to.vms[t.Ref] {
+			to.vms[t.Ref] = true
+			to.outcome(t)
+		}
+	}
+}
+
+func guests(n int) string {
+	if n == 1 {
+		return "the guest"
+	}
+	return fmt.Sprintf("%d guests", n)
+}
+
+func (to *telling) step(name, format string, args ...any) {
+	if to.app.flags.json {
+		to.app.log.Info(name, "text", fmt.Sprintf(format, args...))
+		return
+	}
+	to.app.notice(format, args...)
+}
+
+func (to *telling) outcome(t contract.VMOutcome) {
+	if to.app.flags.json {
+		to.app.log.Info("vm", "vm", t.Name, "moref", t.Ref.Value, "outcome", t.Outcome, "reason", t.Reason)
+		return
+	}
+	line := vmName(t.Name, t.Ref) + ": " + becameWords(t)
+	if why := reasonWords(t.Reason); why != "" {
+		line += ", " + why
+	}
+	to.app.notice("%s", line)
 }
 
 // roundState is a round as it stands; it needs a worker.

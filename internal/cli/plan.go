@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
@@ -51,6 +52,11 @@ func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 	if err != nil {
 		return err
 	}
+	return a.planOf(cmd, f, req)
+}
+
+// planOf has a request planned and shows who would go.
+func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowRequest) error {
 	if f.timeout == 0 {
 		f.timeout = planLimit
 	}
@@ -70,18 +76,30 @@ func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 			return fmt.Errorf("ask for a plan: %w", err)
 		}
 		var r contract.RoundResult
-		r, err = contract.ResultOf(run.Get(ctx, &r), r)
-		if err != nil {
+		err = run.Get(ctx, &r)
+		kind := contract.KindOf(err)
+		if r, err = contract.ResultOf(err, r); err != nil {
 			return a.notPlanned(ctx, s, run.GetID(), err)
 		}
 		if r.State == contract.RoundFailed {
-			return failedf("no plan: %s", r.Reason)
+			return unplanned(r, kind)
 		}
 		if err := a.showPlan(r); err != nil {
 			return err
 		}
+		if req.VM != "" {
+			return evictVerdict(r, req.VM)
+		}
 		return verdict(r, f.failEmpty)
 	})
+}
+
+// unplanned is the error of a plan that failed; kind is the type of its error.
+func unplanned(r contract.RoundResult, kind string) error {
+	if err := notThatVM(r, kind); err != nil {
+		return err
+	}
+	return failedf("no plan: %s", r.Reason)
 }
 
 // notPlanned explains a plan without result, and ends one that nobody waits for any more.

@@ -50,6 +50,7 @@ func commands() [][]string {
 		{"workflow", "status"},
 		{"workflow", "list"},
 		{"workflow", "cancel"},
+		{"evict"},
 		{"schedule"},
 		{"schedule", "create"},
 		{"schedule", "list"},

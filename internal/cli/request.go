@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -31,11 +32,12 @@ func (f *requestFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.event, "event", "e", "", "CloudEvent that causes the preemption: JSON, @FILE, or - for standard input")
 }
 
+// register makes the flags; the criticality that is set stands as its default, else LOW.
 func (f *askFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVarP(&f.tag, "tag", "t", preemption.DefaultTag, "vSphere tag that marks preemptible VMs; category:name where a name is ambiguous")
-	flags.StringVarP(&f.criticality, "criticality", "c", string(preemption.CriticalityLow), "how hard to act: LOW, MEDIUM or HIGH, in any case")
+	flags.StringVarP(&f.criticality, "criticality", "c", cmp.Or(f.criticality, string(preemption.CriticalityLow)), "how hard to act: LOW, MEDIUM or HIGH, in any case")
 	flags.StringVar(&f.replyTo, "reply-to", "", "URL that gets a CloudEvent about the preempted VMs")
 	flags.StringVar(&f.policy, "policy", "", "name of the policy in the worker's file (default: the policy \"default\")")
 	_ = cmd.RegisterFlagCompletionFunc("criticality", cobra.FixedCompletions([]string{"LOW", "MEDIUM", "HIGH"}, cobra.ShellCompDirectiveNoFileComp))

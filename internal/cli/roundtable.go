@@ -16,11 +16,13 @@ func planTable(t *table, r contract.RoundResult) {
 	t.section()
 	t.row("plan", fmt.Sprintf("%d would go, %d would stay", len(r.Targets), sparedTotal(r)))
 	about(t, r)
+	t.field("to free", toFree(r))
+	usageTable(t, r.Usage)
 	if len(r.Targets) > 0 {
-		t.section("#", "VM", "MOREF", "WOULD", "CPU", "MEMORY")
+		t.section("#", "VM", "MOREF", "WOULD", "CPU", "MEMORY", "WHY")
 		for i, v := range r.Targets {
 			t.row(strconv.Itoa(i+1), orDash(v.Name), v.Ref.Value, outcomeWords(v),
-				fmt.Sprintf("%d MHz", v.CPUMHz), fmt.Sprintf("%d MB", v.MemoryMB))
+				fmt.Sprintf("%d MHz", v.CPUMHz), fmt.Sprintf("%d MB", v.MemoryMB), orDash(v.Why))
 		}
 	}
 	sparedTable(t, r)
@@ -30,12 +32,21 @@ func planTable(t *table, r contract.RoundResult) {
 func roundTable(t *table, r contract.RoundResult) {
 	t.section()
 	t.row("round", r.RoundID)
-	t.row("state", r.State)
+	t.row("state", stateWords(r))
 	about(t, r)
+	t.field("to free", toFree(r))
 	t.field("freed", freed(r))
 	t.field("started", timestamp(r.StartedAt))
 	t.field("ended", timestamp(r.EndedAt))
 	t.field("reason", r.Reason)
+	epilogue(t, r)
+	usageTable(t, r.Usage)
+	targetsTable(t, r)
+	sparedTable(t, r)
+}
+
+// epilogue shows what became of the reply, and how the urgency changed.
+func epilogue(t *table, r contract.RoundResult) {
 	switch {
 	case r.ReplyError != "":
 		t.row("reply", "not delivered: "+r.ReplyError)
@@ -45,16 +56,86 @@ func roundTable(t *table, r contract.RoundResult) {
 	for _, change := range r.Changes {
 		t.row("change", change)
 	}
-	if len(r.Targets)+len(r.Waiting) > 0 {
-		t.section("VM", "MOREF", "OUTCOME", "OFF AT", "WHY")
-		for _, v := range r.Targets {
-			t.row(orDash(v.Name), v.Ref.Value, outcomeWords(v), orDash(timestamp(v.OffAt)), orDash(why(v)))
-		}
-		for _, ref := range r.Waiting {
-			t.row("-", ref.Value, "under way", "-", "-")
-		}
+}
+
+// targetsTable shows what became of each target, in the order in which they were to go. What was not recorded
+// of any has no column.
+func targetsTable(t *table, r contract.RoundResult) {
+	if len(r.Targets)+len(r.Waiting) == 0 {
+		return
 	}
-	sparedTable(t, r)
+	noticed := slices.ContainsFunc(r.Targets, func(v contract.VMOutcome) bool { return v.Notice != "" })
+	chosen := slices.ContainsFunc(r.Targets, func(v contract.VMOutcome) bool { return v.Why != "" })
+	row := func(vm, moref, outcome, off, notice, why, choice string) {
+		cells := []string{vm, moref, outcome, off}
+		if noticed {
+			cells = append(cells, notice)
+		}
+		if cells = append(cells, why); chosen {
+			cells = append(cells, choice)
+		}
+		t.row(cells...)
+	}
+	t.section()
+	row("VM", "MOREF", "OUTCOME", "OFF AT", "NOTICE", "WHY", "CHOSEN AS")
+	for _, v := range r.Targets {
+		row(orDash(v.Name), v.Ref.Value, becameWords(v), orDash(timestamp(v.OffAt)), orDash(v.Notice), orDash(why(v)), orDash(v.Why))
+	}
+	for _, ref := range r.Waiting {
+		row("-", ref.Value, "under way", "-", "-", "-", "-")
+	}
+}
+
+// usageTable shows how the contended scopes stood, and what the plan makes of it.
+func usageTable(t *table, all []policy.Usage) {
+	if len(all) == 0 {
+		return
+	}
+	t.section("USAGE OF", "HOSTS", "RESOURCE", "CAPACITY", "USED", "CREDITED", "AFTER", "TARGET", "SHORTFALL")
+	for _, u := range all {
+		scope, hosts := cmp.Or(scopeWords(u.Name, u.Scope), "everything"), strconv.Itoa(u.Hosts)
+		if u.Moving > 0 {
+			hosts += fmt.Sprintf(" (%d entering maintenance)", u.Moving)
+		}
+		usageRow(t, u.CPU, megahertz, scope, hosts, "CPU")
+		usageRow(t, u.Memory, megabytes, scope, hosts, "memory")
+	}
+}
+
+func usageRow(t *table, l policy.Load, write func(int64) string, cells ...string) {
+	share := func(n int64) string {
+		if l.Capacity <= 0 {
+			return write(n)
+		}
+		return fmt.Sprintf("%s (%d%%)", write(n), n*100/l.Capacity)
+	}
+	some := func(n int64) string {
+		if n == 0 {
+			return "-"
+		}
+		return write(n)
+	}
+	target := "-"
+	if l.Target > 0 {
+		target = fmt.Sprintf("%d%%", l.Target)
+	}
+	t.row(append(cells, write(l.Capacity), share(l.Used), some(l.Credited), share(l.After), target, some(l.Shortfall))...)
+}
+
+// toFree says what was missing and how much of it the plan covers.
+func toFree(r contract.RoundResult) string {
+	return coverage(r.Shortfall, r.Covered, r.Partial)
+}
+
+func coverage(shortfall, covered policy.Resources, partial bool) string {
+	none := policy.Resources{}
+	switch {
+	case shortfall == none:
+		return ""
+	case partial:
+		return fmt.Sprintf("%s; only in part: the plan covers %s", capacity(shortfall.CPUMHz, shortfall.MemoryMB), capacity(covered.CPUMHz, covered.MemoryMB))
+	}
+	return capacity(shortfall.CPUMHz, shortfall.MemoryMB)
 }
 
 // about shows what a round was asked for.

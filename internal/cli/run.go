@@ -22,9 +22,9 @@ import (
 // runFlags are the flags of run.
 type runFlags struct {
 	requestFlags
-	workflowID              string
-	wait, dryRun, failEmpty bool
-	timeout                 time.Duration
+	workflowID                       string
+	wait, dryRun, observe, failEmpty bool
+	timeout                          time.Duration
 }
 
 // runResult is what run prints.
@@ -50,6 +50,7 @@ func (a *app) runCommand() *cobra.Command {
 		Example: "  # ask, and look later\n  preemptctl workflow run\n" +
 			"  # ask to power off at once, and follow it\n  preemptctl workflow run --criticality HIGH --wait\n" +
 			"  # who would go?\n  preemptctl workflow run --dry-run\n" +
+			"  # the same as a round that is recorded and touches nothing\n  preemptctl workflow run --observe --wait\n" +
 			"  # with the event that caused it\n  preemptctl workflow run --event @event.json --reply-to https://broker.corp.local",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd, f) },
 	}
@@ -59,6 +60,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.BoolVar(&f.wait, "wait", false, "wait for the decision and the round's result")
 	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait: how long to wait (default: until the round has its result)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only show who would go, as plan does")
+	flags.BoolVar(&f.observe, "observe", false, "decide and record everything, and touch no VM")
 	flags.BoolVar(&f.failEmpty, "fail-empty", false, "with --wait or --dry-run: exit 4 when no VM is eligible")
 	return cmd
 }
@@ -77,6 +79,9 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	req, err := a.request(f.requestFlags)
 	if err != nil {
 		return err
+	}
+	if f.observe {
+		req.Mode = preemption.ModeObserve
 	}
 	if f.wait {
 		return a.withSession(cmd, 0, func(ctx context.Context, s *session) error { return a.runAndWait(ctx, s, f, req) })
@@ -121,6 +126,12 @@ func (a *app) send(ctx context.Context, s *session, f runFlags, req preemption.W
 // summary is the line by which Temporal's list shows a request.
 func summary(req preemption.WorkflowRequest) string {
 	text := fmt.Sprintf("%s preemption of VMs tagged %s", req.Criticality, req.Tag)
+	switch {
+	case req.NoticeOnly:
+		text = "Rehearsal: notice to VM " + req.VM
+	case req.VM != "":
+		text = fmt.Sprintf("%s eviction of VM %s", req.Criticality, req.VM)
+	}
 	return clean(text[:min(len(text), 200)])
 }
 

@@ -118,6 +118,7 @@ func TestRunAndWait(t *testing.T) {
 		"nothing eligible":             {"empty", nil, 0, []string{"empty", "no VM was eligible", "it is not powered on"}, nil},
 		"nothing eligible, fail-empty": {"empty", []string{"--fail-empty"}, 4, []string{"empty"}, []string{"no VM tagged empty was eligible"}},
 		"asked again at a new run":     {"again", nil, 0, []string{"completed"}, nil},
+		"observed":                     {"fine", []string{"--observe"}, 0, []string{"observed: nothing was touched", "would power off"}, []string{"web-1 (vm-1): would power off"}},
 		"refused":                      {"refused", nil, 4, nil, []string{"refused: the scope was preempted", "ask again after 2030-01-02 03:04:05Z"}},
 		"rejected":                     {"rejected", nil, 1, nil, []string{"the worker rejected the request", "allowed tags"}},
 	}
@@ -173,9 +174,13 @@ func TestPlanShowsWhoWouldGoAndWhyOthersStay(t *testing.T) {
 		stream string
 		says   []string
 	}{
-		"a plan":                  {[]string{"plan"}, 0, "stdout", []string{"2 would go, 1 would stay", "1   web-2", "power off", "2   web-1", "shut down guest", "it is not in the contended cluster"}},
+		"a plan": {[]string{"plan"}, 0, "stdout", []string{
+			"2 would go, 1 would stay", "1   web-2", "power off", "2   web-1", "shut down guest", "it is not in the contended cluster (it is in cluster-b)",
+			"priority 10, frees 0.1 GHz", "to free       14.0 GHz, 0.0 GiB; only in part: the plan covers 13.0 GHz, 0.0 GiB",
+			"cluster-a (ClusterComputeResource:domain-c7)   2 (1 entering maintenance)   CPU        100.0 GHz    90.0 GHz (90%)    1.0 GHz    76.0 GHz (76%)    75%      14.0 GHz",
+		}},
 		"a dry run of run":        {[]string{"run", "--dry-run"}, 0, "stdout", []string{"2 would go"}},
-		"as JSON":                 {[]string{"plan", "-o", "json"}, 0, "stdout", []string{`"state": "planned"`, `"reason": "out_of_scope"`}},
+		"as JSON":                 {[]string{"plan", "-o", "json"}, 0, "stdout", []string{`"state": "planned"`, `"reason": "out_of_scope"`, `"credited": 1000`, `"partial": true`}},
 		"as YAML":                 {[]string{"plan", "-o", "yaml"}, 0, "stdout", []string{"state: planned"}},
 		"as a log line":           {[]string{"plan", "--json"}, 0, "stdout", []string{`"msg":"planned"`, `"state":"planned"`}},
 		"nobody":                  {[]string{"plan", "-t", "empty"}, 0, "stdout", []string{"0 would go"}},

@@ -18,6 +18,10 @@ var everyCommand = map[string][]string{
 	"cancel":       {"workflow", "cancel"},
 	"cancel, wait": {"workflow", "cancel", "--wait"},
 
+	"evict":          {"evict", "web-1"},
+	"evict, no wait": {"evict", "web-1", "--wait=false"},
+	"evict, dry run": {"evict", "web-1", "--dry-run"},
+
 	"schedule create": {"schedule", "create", "nightly", "--at", "22:00"},
 	"schedule list":   {"schedule", "list"},
 	"schedule pause":  {"schedule", "pause", "nightly"},

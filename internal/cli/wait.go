@@ -21,6 +21,19 @@ const decisionLimit = 30 * time.Second
 
 // runAndWait asks, says what was decided, and follows the round.
 func (a *app) runAndWait(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest) error {
+	out, err := a.askAndFollow(ctx, s, f, req, a.showRun)
+	if err != nil {
+		return err
+	}
+	if err := a.showRun(out); err != nil {
+		return err
+	}
+	return verdict(*out.Round, f.failEmpty)
+}
+
+// askAndFollow returns the round that the request started, once that has acted on everything. A request that
+// starts none is shown and is an error.
+func (a *app) askAndFollow(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest, show func(runResult) error) (out runResult, err error) {
 	if f.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, f.timeout)
@@ -28,34 +41,31 @@ func (a *app) runAndWait(ctx context.Context, s *session, f runFlags, req preemp
 	}
 	polled, err := s.polled(ctx)
 	if err != nil {
-		return err
+		return out, err
 	}
 	if !polled {
 		no := make(chan bool, 1)
 		no <- false
-		return a.send(ctx, s, f, req, no)
+		return out, a.send(ctx, s, f, req, no)
 	}
 	decision, err := s.ask(ctx, f.workflowID, req)
 	if err != nil {
-		return a.undecided(ctx, f, req, err)
+		return out, a.undecided(ctx, f, req, err)
 	}
 	a.log.Debug("decided", "verdict", decision.Verdict, "round", decision.RoundID, "reason", decision.Reason)
-	out := runResult{WorkflowID: f.workflowID, RequestID: req.ID, WorkerPolling: true, Decision: &decision}
+	out = runResult{WorkflowID: f.workflowID, RequestID: req.ID, WorkerPolling: true, Decision: &decision}
 	if err := a.turnedDown(decision); err != nil {
-		return errors.Join(a.showRun(out), err)
+		return out, errors.Join(show(out), err)
 	}
 	if decision.Reason != "" {
 		a.notice("%s: %s", decision.Verdict, decision.Reason)
 	}
 	round, err := a.follow(ctx, s, decision.RoundID)
 	if err != nil {
-		return a.leftAlone(ctx, f.workflowID, decision.RoundID, err)
+		return out, a.leftAlone(ctx, f.workflowID, decision.RoundID, err)
 	}
 	out.Round = &round
-	if err := a.showRun(out); err != nil {
-		return err
-	}
-	return verdict(round, f.failEmpty)
+	return out, nil
 }
 
 // showRun prints the decision and the round.

@@ -21,9 +21,35 @@ func outcomeWords(t contract.VMOutcome) string {
 	return strings.ReplaceAll(t.Outcome, "_", " ")
 }
 
-// reasonWords says a reason in words; text that is no known reason stays as it is.
+// becameWords is outcomeWords where it is not plain that nothing was done.
+func becameWords(t contract.VMOutcome) string {
+	if strings.HasPrefix(t.Outcome, "would_") {
+		return "would " + outcomeWords(t)
+	}
+	return outcomeWords(t)
+}
+
+// stateWords says the state of a round, and what it means where people ask.
+func stateWords(r contract.RoundResult) string {
+	switch r.State {
+	case contract.RoundObserved:
+		return r.State + ": nothing was touched"
+	case contract.RoundRehearsed:
+		return r.State + ": the notice was given and taken back, nothing else"
+	case contract.RoundNotified:
+		if !r.Deadline.IsZero() {
+			return r.State + ": until " + timestamp(r.Deadline) + ", or until the guests are ready"
+		}
+	}
+	return r.State
+}
+
+// reasonWords says a reason in words, with what follows it behind a colon; text that is no known reason stays
+// as it is.
 func reasonWords(reason string) string {
 	switch reason {
+	case contract.ReasonRehearsed:
+		return "a rehearsal: only its notice was given, and taken back"
 	case contract.ReasonWithdrawn:
 		return "the preemption was withdrawn before its turn"
 	case contract.ReasonIgnored:
@@ -34,6 +60,11 @@ func reasonWords(reason string) string {
 		return "no VMware Tools run in it, so its power was cut"
 	case contract.ReasonShutWithdrawn:
 		return "still on when the preemption was withdrawn"
+	}
+	if known, detail, found := strings.Cut(reason, ": "); found {
+		if words := policy.Reason(known).Explain(); words != known {
+			return words + " (" + detail + ")"
+		}
 	}
 	return policy.Reason(reason).Explain()
 }
@@ -56,8 +87,12 @@ func vmName(name string, ref policy.Ref) string {
 
 // capacity writes MHz and MB in units that people read.
 func capacity(mhz, mb int64) string {
-	return fmt.Sprintf("%.1f GHz, %.1f GiB", float64(mhz)/1000, float64(mb)/1024)
+	return megahertz(mhz) + ", " + megabytes(mb)
 }
+
+// megahertz and megabytes write one resource in units that people read.
+func megahertz(n int64) string { return fmt.Sprintf("%.1f GHz", float64(n)/1000) }
+func megabytes(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/1024) }
 
 // scopeWords names what was contended for.
 func scopeWords(name string, ref policy.Ref) string {

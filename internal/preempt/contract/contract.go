@@ -37,6 +37,12 @@ func ScheduledInput(r preemption.WorkflowRequest) (json.RawMessage, error) {
 // NotTagged is the type of the error of a round that was to evict one VM which does not carry the tag.
 const NotTagged = "NotTagged"
 
+// The types of the errors of such a round where no VM, or more than one, is called so: kinds of vcenter.
+const (
+	VMNotFound  = "NotFound"
+	VMAmbiguous = "Ambiguous"
+)
+
 // Demand is a validated request: what the intake acts on.
 type Demand struct {
 	RequestID   string                 `json:"requestID"`
@@ -297,4 +303,13 @@ func ResultOf(err error, r RoundResult) (RoundResult, error) {
 		}
 	}
 	return r, err
+}
+
+// KindOf returns the type of the error with which a round or a plan failed, or "" where there is none.
+func KindOf(err error) string {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return app.Type()
+	}
+	return ""
 }

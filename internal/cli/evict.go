@@ -1,0 +1,244 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+)
+
+// Bounds of evict.
+const (
+	maxVMName       = 1024
+	maxEvictID      = 100 // of a workflow id, the bytes taken from the VM's name
+	rehearsalNotice = 30 * time.Second
+	maxRehearsal    = time.Hour
+)
+
+// evictFlags are the flags of evict.
+type evictFlags struct {
+	askFlags
+	noticeOnly, dryRun, wait bool
+	notice, timeout          time.Duration
+}
+
+// evictResult is what evict prints.
+type evictResult struct {
+	VM string `json:"vm"` // as it was named
+	runResult
+}
+
+func (a *app) evictCommand() *cobra.Command {
+	f := evictFlags{askFlags: askFlags{criticality: string(preemption.CriticalityMedium)}}
+	cmd := &cobra.Command{
+		Use: "evict VM", Args: arguments(1, 1, "one VM: its name, inventory path or MoRef"),
+		Short: "Evict one VM, or rehearse that",
+		Long: "Evict one VM as a preemption would: give it notice, wait, check again that it may go, act, verify, force where\n" +
+			"the policy says so, and annotate it. VM is its MoRef, its inventory path or its name, if only one has that. It\n" +
+			"must carry the tag; what protects it in a preemption protects it here.\n\n" +
+			"With --notice-only the VM gets its notice, which is taken back at its end, and nothing else happens to it: its\n" +
+			"owner can see what the guest makes of it.\n\n" +
+			exitCodes(", also when no worker polls the task queue", "no such VM", "refused: not tagged, protected or spared, cooldown, a round under way"),
+		Example: "  # what would happen?\n  preemptctl evict web-1 --dry-run\n" +
+			"  # let the guest answer a notice, and take it back\n  preemptctl evict web-1 --notice-only --notice 2m\n" +
+			"  # the real thing\n  preemptctl evict /dc-1/vm/prod/web-1 --criticality HIGH",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.evict(cmd, args[0], f) },
+	}
+	f.register(cmd)
+	flags := cmd.Flags()
+	flags.BoolVar(&f.noticeOnly, "notice-only", false, "only give the notice, and take it back at its end")
+	flags.DurationVar(&f.notice, "notice", rehearsalNotice, "with --notice-only: length of the notice where the policy gives none")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show whether it would go, and touch nothing")
+	flags.BoolVar(&f.wait, "wait", true, "follow the eviction to its result")
+	flags.DurationVar(&f.timeout, "timeout", 0, "how long to wait (default: until the result; with --dry-run 2m)")
+	return cmd
+}
+
+// check looks at the flags.
+func (f evictFlags) check(cmd *cobra.Command, vm string) error {
+	switch {
+	case vm == "":
+		return usagef("VM is empty: give its name, its inventory path or its MoRef")
+	case len(vm) > maxVMName:
+		return usagef("VM is %d bytes long: at most %d are taken", len(vm), maxVMName)
+	case cmd.Flags().Changed("notice") && !f.noticeOnly:
+		return usagef("--notice needs --notice-only: the notice of an eviction is the policy's")
+	case f.notice <= 0 || f.notice > maxRehearsal:
+		return usagef("--notice %s is not within 1s to %s", f.notice, maxRehearsal)
+	case f.timeout < 0:
+		return usagef("--timeout %s is negative", f.timeout)
+	case f.timeout > 0 && !f.wait && !f.dryRun:
+		return usagef("--timeout needs --wait or --dry-run: without them nothing is waited for")
+	}
+	return nil
+}
+
+func (a *app) evict(cmd *cobra.Command, vm string, f evictFlags) error {
+	vm = strings.TrimSpace(vm)
+	if err := f.check(cmd, vm); err != nil {
+		return err
+	}
+	req, err := a.request(requestFlags{askFlags: f.askFlags})
+	if err != nil {
+		return err
+	}
+	if req.VM, req.NoticeOnly = vm, f.noticeOnly; f.noticeOnly {
+		req.Notice = f.notice.String()
+	}
+	run := runFlags{workflowID: evictID(vm), timeout: f.timeout}
+	switch {
+	case f.dryRun:
+		return a.planOf(cmd, planFlags{timeout: f.timeout}, req)
+	case f.wait:
+		return a.withSession(cmd, 0, func(ctx context.Context, s *session) error { return a.evictAndWait(ctx, s, run, req) })
+	}
+	return a.withSession(cmd, quick, func(ctx context.Context, s *session) error {
+		return a.send(ctx, s, run, req, s.polledLater(ctx))
+	})
+}
+
+// evictID is the id of the intake for one VM. What is no plain letter of its name is left out; a part of a
+// hash then tells apart what would be called the same.
+func evictID(vm string) string {
+	id := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("._-", r):
+			return r
+		case r == '/', r == ' ', r == ':':
+			return '-'
+		}
+		return -1
+	}, vm)
+	id = strings.Trim(id[:min(len(id), maxEvictID)], "-")
+	if id != vm {
+		sum := sha256.Sum256([]byte(vm))
+		id = strings.TrimPrefix(id+"-"+hex.EncodeToString(sum[:4]), "-")
+	}
+	return "evict@" + id
+}
+
+// evictAndWait asks for the eviction, follows its life, and says how it ended.
+func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest) error {
+	show := func(out runResult) error { return a.showEvicted(evictResult{req.VM, out}) }
+	out, err := a.askAndFollow(ctx, s, f, req, show)
+	if err != nil {
+		return err
+	}
+	if err := show(out); err != nil {
+		return err
+	}
+	if out.Round.State == contract.RoundFailed {
+		ended := s.GetWorkflow(ctx, out.Round.RoundID, "").Get(ctx, nil)
+		if err := notThatVM(*out.Round, contract.KindOf(ended)); err != nil {
+			return err
+		}
+	}
+	return evictVerdict(*out.Round, req.VM)
+}
+
+// notThatVM is the error of a round that failed for the VM that was named; nil where it failed for another
+// reason. kind is the type of its error.
+func notThatVM(r contract.RoundResult, kind string) error {
+	switch kind {
+	case contract.NotTagged:
+		return refusedf("refused: %s; name its tag with --tag, or have it tagged", r.Reason)
+	case contract.VMNotFound:
+		return notFoundf("%s", r.Reason)
+	case contract.VMAmbiguous:
+		return usagef("%s", r.Reason)
+	}
+	return nil
+}
+
+// evictVerdict is the error of a round, or a plan, by which the VM that was named did not go.
+func evictVerdict(r contract.RoundResult, vm string) error {
+	if err := verdict(r, false); err != nil {
+		return err
+	}
+	if len(r.Targets) == 0 {
+		for _, s := range r.Spared {
+			return refusedf("refused: %s stays: %s", vmName(s.Name, s.Ref), sparedWords(s))
+		}
+		return failedf("nothing was done about VM %s: the round is %s", vm, r.State)
+	}
+	t := r.Targets[0]
+	name := vmName(t.Name, t.Ref)
+	if t.Outcome != contract.OutcomeSpared {
+		return nil
+	}
+	switch t.Reason {
+	case contract.ReasonRehearsed:
+		if untold, none := strings.CutPrefix(t.Notice, "none"); none {
+			return failedf("%s was not given its notice%s", name, untold)
+		}
+		return nil
+	case contract.ReasonWithdrawn, contract.ReasonShutWithdrawn:
+		return failedf("%s stays: %s", name, reasonWords(t.Reason))
+	}
+	return refusedf("%s stays: %s", name, reasonWords(t.Reason))
+}
+
+// showEvicted prints the eviction's life.
+func (a *app) showEvicted(out evictResult) error {
+	if out.Round == nil && !a.flags.outputSet && !a.flags.json {
+		return nil // the error line that follows says it all
+	}
+	return a.show(view{
+		value: out, msg: "eviction decided",
+		attrs: []any{"vm", out.VM, "workflowID", out.WorkflowID, "requestID", out.RequestID, "decision", out.Decision, "round", out.Round},
+		table: func(t *table) {
+			if out.Round != nil {
+				evictTable(t, out.VM, *out.Round)
+			}
+		},
+	})
+}
+
+func evictTable(t *table, vm string, r contract.RoundResult) {
+	t.row("vm", vm)
+	t.row("round", r.RoundID)
+	t.row("state", stateWords(r))
+	t.row("tag", r.Tag)
+	t.row("criticality", string(r.Criticality))
+	t.field("policy", r.PolicyName)
+	t.field("reason", r.Reason)
+	for _, v := range r.Targets {
+		t.row("chosen as", orDash(v.Why))
+		switch {
+		case v.Notice != "":
+			t.row("notice", v.Notice)
+		case r.State != contract.RoundObserved:
+			t.row("notice", "none: the policy gives none")
+		}
+		t.row("outcome", vmName(v.Name, v.Ref)+": "+becameWords(v))
+		t.field("why", reasonWords(v.Reason))
+		t.field("off at", timestamp(v.OffAt))
+		if v.Ours() {
+			t.row("power cut", yesNo(v.Forced))
+			t.row("annotated", annotated(v))
+		}
+	}
+	t.field("freed", freed(r))
+	epilogue(t, r)
+	sparedTable(t, r)
+}
+
+func annotated(v contract.VMOutcome) string {
+	if v.AnnotationError != "" {
+		return "no: " + v.AnnotationError
+	}
+	return yesNo(v.Annotated)
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}
