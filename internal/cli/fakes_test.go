@@ -139,6 +139,10 @@ func fakeRound(ctx workflow.Context, tag string) (contract.RoundResult, error) {
 	if err := workflow.SetQueryHandler(ctx, contract.RoundStateQuery, func() (contract.RoundResult, error) { return r, nil }); err != nil {
 		return r, err
 	}
+	if strings.HasPrefix(tag, "recorded") {
+		r.State = contract.RoundCompleted
+		return r, fakePlanning(ctx, tag)
+	}
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	pause := 300 * time.Millisecond
 	if tag == "slow" {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
@@ -110,6 +111,7 @@ func newSite(t *testing.T, withWorker bool) *site {
 	w.RegisterWorkflowWithOptions(fakeRound, workflow.RegisterOptions{Name: contract.RoundType})
 	w.RegisterWorkflowWithOptions(fakePlan, workflow.RegisterOptions{Name: contract.PlanType})
 	w.RegisterWorkflowWithOptions(fakeLedger, workflow.RegisterOptions{Name: "PreemptionLedger"})
+	w.RegisterActivityWithOptions(fakePlanRound, activity.RegisterOptions{Name: contract.PlanActivity})
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}

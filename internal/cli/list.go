@@ -73,22 +73,27 @@ func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
 	})
 }
 
-// workflows lists up to limit workflows, newest first. Temporal's own order has the open ones first, so
-// that with more than the limit none of those is left out.
+// workflows lists up to limit workflows of preemptions.
 func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed, error) {
 	types := []string{preemption.WorkflowName, contract.RoundType}
 	if all {
 		types = append(types, contract.PlanType, ledgerType)
 	}
+	found, _, err := s.find(ctx, fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(types, "','")), limit)
+	return found, err
+}
+
+// find lists up to limit workflows, newest first, and tells whether there are more. Temporal's own order has
+// the open ones first, so that with more than the limit none of those is left out.
+func (s *session) find(ctx context.Context, query string, limit int) (found []listed, more bool, err error) {
 	req := &workflowservice.ListWorkflowExecutionsRequest{
-		Namespace: s.app.target.namespace, PageSize: int32(min(limit, 200)),
-		Query: fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(types, "','")),
+		Namespace: s.app.target.namespace, PageSize: int32(min(limit+1, 200)), Query: query,
 	}
-	found := []listed{}
-	for len(found) < limit {
+	found = []listed{}
+	for len(found) <= limit {
 		page, err := s.ListWorkflow(ctx, req)
 		if err != nil {
-			return nil, fmt.Errorf("list workflows in namespace %s: %w", s.app.target.namespace, err)
+			return nil, false, fmt.Errorf("list workflows in namespace %s: %w", s.app.target.namespace, err)
 		}
 		for _, info := range page.GetExecutions() {
 			found = append(found, listing(info))
@@ -97,9 +102,10 @@ func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed,
 			break
 		}
 	}
+	more = len(found) > limit
 	found = found[:min(len(found), limit)]
 	slices.SortStableFunc(found, func(a, b listed) int { return b.StartedAt.Compare(a.StartedAt) })
-	return found, nil
+	return found, more, nil
 }
 
 func listing(info *workflowpb.WorkflowExecutionInfo) listed {

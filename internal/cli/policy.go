@@ -4,21 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 )
 
-// policyCommand groups the commands about the configuration file. They read it here, and speak to nobody.
+// policyCommand groups the commands about the configuration file. They read it here; replay asks Temporal for
+// past rounds, the others speak to nobody.
 func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "policy",
-		Short:   "Check and show policies",
-		Long:    "Check a configuration file, and show the effective policies in it. Nothing is asked of Temporal or vCenter.\n\n" + exitStatus("", ""),
-		Example: "  preemptctl policy check preemption.yaml\n  preemptctl policy show preemption.yaml",
+		Use:   "policy",
+		Short: "Check, show and try policies",
+		Long: "Check a configuration file, show the effective policies in it, and try them on what past rounds decided. Only\n" +
+			"the last asks Temporal; none asks vCenter.\n\n" + exitStatus("", ""),
+		Example: "  preemptctl policy check preemption.yaml\n  preemptctl policy show preemption.yaml\n  preemptctl policy replay preemption.yaml",
 	}
-	return group(cmd, a.policyCheckCommand(), a.policyShowCommand())
+	return group(cmd, a.policyCheckCommand(), a.policyShowCommand(), a.policyReplayCommand())
 }
 
 // arguments takes between low and high positional arguments; what names them in the error.
@@ -54,4 +59,24 @@ func invalid(name string, problems []string) error {
 		return failedf("%s has a problem", name)
 	}
 	return failedf("%s has %s", name, fmt.Sprintf("%d problems", len(problems)))
+}
+
+// validConfig reads a configuration file that is to be used; its problems are told one by one.
+func (a *app) validConfig(name string) (config.File, error) {
+	f, problems, err := readConfig(name)
+	if err != nil {
+		return f, err
+	}
+	for _, p := range problems {
+		a.notice("%s", p)
+	}
+	if len(problems) > 0 {
+		return f, invalid(name, problems)
+	}
+	return f, nil
+}
+
+// noPolicy says that a file has no policy of that name, and which it has.
+func noPolicy(file, name string, f config.File) error {
+	return notFoundf("no policy %q in %s; there are %s", name, file, strings.Join(slices.Sorted(maps.Keys(f.Policies)), ", "))
 }

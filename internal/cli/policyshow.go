@@ -47,25 +47,18 @@ func (a *app) policyShow(args []string) error {
 	}
 	f := config.DefaultFile()
 	if out.File != "" {
-		read, problems, err := readConfig(out.File)
+		read, err := a.validConfig(out.File)
 		if err != nil {
 			return err
 		}
-		for _, p := range problems {
-			a.notice("%s", p)
-		}
-		if len(problems) > 0 {
-			return invalid(out.File, problems)
-		}
 		f = read
 	}
-	names := slices.Sorted(maps.Keys(f.Policies))
 	p, ok := f.Policies[out.Name]
 	if !ok {
-		return notFoundf("no policy %q in %s; there are %s", out.Name, out.File, strings.Join(names, ", "))
+		return noPolicy(out.File, out.Name, f)
 	}
 	out.Hash, out.Policy = p.Hash(), p.Explicit()
-	out.Others = slices.DeleteFunc(names, func(n string) bool { return n == out.Name })
+	out.Others = slices.DeleteFunc(slices.Sorted(maps.Keys(f.Policies)), func(n string) bool { return n == out.Name })
 	return a.show(view{
 		value: out, msg: "policy", attrs: []any{"policy", out},
 		table: func(t *table) { policyTable(t, out) },

@@ -65,6 +65,7 @@ func commands() [][]string {
 		{"policy"},
 		{"policy", "check"},
 		{"policy", "show"},
+		{"policy", "replay"},
 		{"completion"},
 		{"completion", "bash"},
 		{"completion", "zsh"},
@@ -124,7 +125,7 @@ With ` + "`--json`" + ` alone the lines that scripts know are kept: ` + "`run`" 
 | 0 | done |
 | 1 | failed, also when any VM failed, no worker polls the task queue, or nobody follows vCenter's events |
 | 2 | wrong usage |
-| 3 | not found: no such workflow, schedule, watch, file or policy, nothing to cancel |
-| 4 | refused: cooldown, a round under way, nothing eligible with ` + "`--fail-empty`" + `, a schedule of that name |
+| 3 | not found: no such workflow, VM, schedule, watch, file or policy, nothing to cancel |
+| 4 | refused: cooldown, a round under way, a VM that is not tagged or is spared, nothing eligible with ` + "`--fail-empty`" + `, a schedule of that name |
 | 130 | interrupted |
 `

@@ -103,12 +103,6 @@ func usageTable(t *table, all []policy.Usage) {
 }
 
 func usageRow(t *table, l policy.Load, write func(int64) string, cells ...string) {
-	share := func(n int64) string {
-		if l.Capacity <= 0 {
-			return write(n)
-		}
-		return fmt.Sprintf("%s (%d%%)", write(n), n*100/l.Capacity)
-	}
 	some := func(n int64) string {
 		if n == 0 {
 			return "-"
@@ -119,23 +113,29 @@ func usageRow(t *table, l policy.Load, write func(int64) string, cells ...string
 	if l.Target > 0 {
 		target = fmt.Sprintf("%d%%", l.Target)
 	}
-	t.row(append(cells, write(l.Capacity), share(l.Used), some(l.Credited), share(l.After), target, some(l.Shortfall))...)
+	t.row(append(cells, write(l.Capacity), share(l, l.Used, write), some(l.Credited), loadAfter(l, write), target, some(l.Shortfall))...)
+}
+
+// loadAfter says what will be in use when the plan is carried out.
+func loadAfter(l policy.Load, write func(int64) string) string { return share(l, l.After, write) }
+
+func share(l policy.Load, n int64, write func(int64) string) string {
+	if l.Capacity <= 0 {
+		return write(n)
+	}
+	return fmt.Sprintf("%s (%d%%)", write(n), n*100/l.Capacity)
 }
 
 // toFree says what was missing and how much of it the plan covers.
 func toFree(r contract.RoundResult) string {
-	return coverage(r.Shortfall, r.Covered, r.Partial)
-}
-
-func coverage(shortfall, covered policy.Resources, partial bool) string {
-	none := policy.Resources{}
-	switch {
-	case shortfall == none:
+	if (r.Shortfall == policy.Resources{}) {
 		return ""
-	case partial:
-		return fmt.Sprintf("%s; only in part: the plan covers %s", capacity(shortfall.CPUMHz, shortfall.MemoryMB), capacity(covered.CPUMHz, covered.MemoryMB))
 	}
-	return capacity(shortfall.CPUMHz, shortfall.MemoryMB)
+	text := capacity(r.Shortfall.CPUMHz, r.Shortfall.MemoryMB)
+	if r.Partial {
+		text += "; only in part: the plan covers " + capacity(r.Covered.CPUMHz, r.Covered.MemoryMB)
+	}
+	return text
 }
 
 // about shows what a round was asked for.

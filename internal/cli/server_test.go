@@ -29,6 +29,8 @@ var everyCommand = map[string][]string{
 	"schedule run":    {"schedule", "run", "nightly"},
 	"schedule delete": {"schedule", "delete", "nightly"},
 
+	"policy replay": {"policy", "replay", "testdata/empty.yaml"},
+
 	"watch status": {"watch", "status"},
 	"watch start":  {"watch", "start"},
 	"watch stop":   {"watch", "stop"},

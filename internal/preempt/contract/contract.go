@@ -20,6 +20,8 @@ const (
 	RoundStateQuery = "round_state" // answers a RoundResult as it stands
 	// PlanType is the workflow that answers who would go, and acts on nothing.
 	PlanType = "PreemptionPlan"
+	// PlanActivity is the step of a round whose result carries the plan and its Basis.
+	PlanActivity = "PlanRound"
 )
 
 // ScheduledInput is the input of an intake that a schedule starts: it holds one request and completes as
