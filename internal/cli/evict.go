@@ -209,7 +209,7 @@ func evictTable(t *table, vm string, r contract.RoundResult) {
 	t.field("policy", r.PolicyName)
 	t.field("reason", r.Reason)
 	for _, v := range r.Targets {
-		t.row("chosen as", orDash(v.Why))
+		t.field("chosen as", v.Why)
 		switch {
 		case v.Notice != "":
 			t.row("notice", v.Notice)
