@@ -425,7 +425,7 @@ func (r *round) tally() {
 
 func (r *round) settleAll(targets []policy.Target, reason string) {
 	for _, t := range targets {
-		r.add(VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: OutcomeSpared, Reason: reason, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB})
+		r.add(VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: OutcomeSpared, Reason: reason, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, Why: t.Why})
 	}
 }
 
