@@ -92,6 +92,7 @@ func quick(s *preempt.Settings) {
 	s.Timing.CancelWait = 5 * time.Second
 	s.Timing.IntakeIdle = 30 * time.Second
 	s.Timing.Sweep = time.Second
+	s.Timing.Remeasure = 200 * time.Millisecond
 	p := policy.Default()
 	p.Cooldown = policy.Duration(4 * time.Second)
 	p.RepeatWhileRed = false

@@ -60,6 +60,8 @@ type Facts struct {
 	Credits []Load `json:"credits,omitempty"`
 	// Reserved are the VMs that others hold, in any scope.
 	Reserved []string `json:"reserved,omitempty"`
+	// Active are the rounds under way in this scope and those that overlap it.
+	Active []string `json:"active,omitempty"`
 }
 
 // Eviction is a VM that was evicted, and when.
@@ -137,6 +139,11 @@ func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 		}
 	}
 	slices.SortStableFunc(f.Evictions, func(a, b Eviction) int { return a.Time.Compare(b.Time) })
+	for _, sc := range s.overlapping(r.Scope) {
+		if sc.Active != "" {
+			f.Active = append(f.Active, sc.Active)
+		}
+	}
 	scopes := s.activeScopes()
 	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
 		owner := s.Reserved[vm]

@@ -44,7 +44,14 @@ var reasonWords = map[Reason]string{
 	ScopeBudget: "enough were preempted here lately",
 	OverLimit:   "the plan already holds as many VMs as the policy allows",
 	NotNeeded:   "enough is freed without it", CannotCover: "all together would not free enough, and the policy then spares everyone",
-	NotMeasured: "the usage of the contended hosts could not be measured",
+	NotMeasured:    "the usage of the contended hosts could not be measured",
+	TouchedByOwner: "somebody else used or changed it since it was preempted: it is no longer ours", Untagged: "its tag was taken off",
+	OtherTag: "it was preempted for another tag", AttributeChanged: "our record on it was changed",
+	OtherInstance: "the record on it is that of another VM", CyclesTooOften: "it was preempted too often today: it stays off",
+	NoEvidence: "vCenter's events do not show that we turned it off", AlreadyOn: "it is on already",
+	TooOld: "it has been off for too long", NoRoom: "there is no room for it", NoHost: "no host can take it",
+	NotOurs: "it was not preempted by us", StopRestore: "the restore was stopped before its turn",
+	ScopeBusy: "a preemption is under way in its scope",
 }
 
 // Explain returns the reason in words.

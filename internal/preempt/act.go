@@ -384,7 +384,9 @@ func (e *eviction) decide(o VMOutcome) {
 }
 
 func outcome(t ActTarget, what string) VMOutcome {
-	return VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: what, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, Why: t.Why}
+	return VMOutcome{
+		Ref: t.Ref, Name: t.Name, Outcome: what, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, InstanceUUID: t.InstanceUUID, Why: t.Why,
+	}
 }
 
 func refs(targets []ActTarget) []policy.Ref {

@@ -169,6 +169,7 @@ func (e *eviction) claim(t ActTarget, cut bool, at time.Time) {
 // annotate writes the attribute of a VM that is off. Its failure is part of the outcome.
 func (a *Activities) annotate(ctx context.Context, o VMOutcome, attr Attribute) VMOutcome {
 	attr.Preempted, attr.ForcedShutdown, attr.Outcome, attr.PreemptedAt = true, o.Forced, o.Outcome, o.OffAt
+	attr.InstanceUUID, attr.CPUMHz, attr.MemoryMB = o.InstanceUUID, o.CPUMHz, o.MemoryMB
 	value, err := json.Marshal(attr)
 	if err == nil {
 		err = a.attemptThrough(ctx, func() error { return a.VCenter.Annotate(ctx, o.Ref, preemption.AttributeKey, string(value)) })

@@ -37,6 +37,7 @@ type Timing struct {
 	Heartbeat  time.Duration `json:"heartbeat"`  // heartbeat timeout of an activity
 	ReplyFor   time.Duration `json:"replyFor"`   // how long a failing reply address is tried
 	Sweep      time.Duration `json:"sweep"`      // how often rounds are looked for that ended without a word
+	Remeasure  time.Duration `json:"remeasure"`  // from one wave of a restore to the next: vCenter's statistics lag
 }
 
 // replyPoll is how often guests are looked at for an answer to their notice.
@@ -47,7 +48,7 @@ func DefaultTiming() Timing {
 	return Timing{
 		IntakeIdle: 2 * time.Minute, CancelWait: 30 * time.Second, Outage: 24 * time.Hour,
 		StalePlan: time.Minute, AlarmAge: time.Minute, Retry: 2 * time.Second, Heartbeat: 10 * time.Second, ReplyFor: time.Hour,
-		Sweep: time.Minute,
+		Sweep: time.Minute, Remeasure: 30 * time.Second,
 	}
 }
 
@@ -83,4 +84,16 @@ type Attribute struct {
 	Outcome     string    `json:"outcome,omitempty"`
 	PreemptedAt time.Time `json:"preemptedAt,omitzero"`
 	PolicyHash  string    `json:"policyHash,omitempty"`
+	Policy      string    `json:"policy,omitempty"`
+	Scope       string    `json:"scope,omitempty"` // Type:Value that was contended for; empty: everything
+
+	InstanceUUID string `json:"instanceUUID,omitempty"` // of the VM, so that a copy of the record is known as one
+	CPUMHz       int64  `json:"cpuMHz,omitempty"`       // what it used when it was chosen
+	MemoryMB     int64  `json:"memoryMB,omitempty"`
+
+	// Of a VM that was powered on again Preempted is false, and these say by what and when.
+	Restored   bool      `json:"restored,omitempty"`
+	RestoredAt time.Time `json:"restoredAt,omitzero"`
+	RestoredBy string    `json:"restoredBy,omitempty"`
+	RestoreID  string    `json:"restoreID,omitempty"`
 }

@@ -43,6 +43,7 @@ func (it *intake) decide(d Decoded) Decision {
 		if d.Change.Soften && d.Demand != nil {
 			return it.soften(it.named(*d.Demand), scope)
 		}
+		defer it.ended(scope)
 		return it.fall(scope, fmt.Sprintf("alarm %s fell to %s on %s", d.Change.Alarm, d.Change.To, d.Change.Entity))
 	case ShiftGray:
 		return Decision{Verdict: Deferred, Reason: "the alarm's state is unknown: everything holds"}
@@ -65,6 +66,7 @@ func (it *intake) named(d Demand) Demand {
 
 // demand decides about one demand: joins the round under way, waits, or starts a round.
 func (it *intake) demand(d Demand, sequence int) Decision {
+	it.rise(d)
 	scope, rank := d.Key(), d.Criticality.Rank()
 	if it.state.LastDemand == nil {
 		it.state.LastDemand = &d
@@ -221,6 +223,7 @@ func (it *intake) due() {
 	now := it.now()
 	for _, scope := range it.state.Levels.ExpireGray(now, it.state.grayTimeout()) {
 		it.fall(scope, "the alarm's state was unknown for too long")
+		it.ended(scope)
 	}
 	for _, d := range it.state.Deferred {
 		if d.Until.After(now) {
@@ -256,6 +259,7 @@ func (it *intake) roundDone(r RoundResult) {
 		it.state.Levels.ClearScope(scope)
 		delete(it.state.Standing, scope)
 		it.state.dropDeferral(scope)
+		it.ended(scope)
 	}
 	d, stands := it.state.Standing[scope]
 	if stands && d.Policy.RepeatWhileRed && r.State != RoundWithdrawn && it.state.deferral(scope) == nil {

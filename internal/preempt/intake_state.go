@@ -20,22 +20,23 @@ type IntakeInput struct {
 
 // IntakeState is all that an intake remembers across continue-as-new.
 type IntakeState struct {
-	Started      time.Time              `json:"started,omitzero"` // of the first run
-	Levels       Levels                 `json:"levels"`
-	Standing     map[string]Demand      `json:"standing,omitempty"` // scope → what to do again while the alarm stands
-	Active       map[string]ActiveRound `json:"active,omitempty"`   // scope → the round under way
-	Deferred     []Deferral             `json:"deferred,omitempty"`
-	Last         *RoundResult           `json:"last,omitempty"`
-	LastAt       time.Time              `json:"lastAt,omitzero"` // end of the last round that preempted something
-	LastVMs      []policy.Ref           `json:"lastVMs,omitempty"`
-	LastDemand   *Demand                `json:"lastDemand,omitempty"` // of the last round that ran, or else the last request
-	LastDecision *Decision              `json:"lastDecision,omitempty"`
-	Rejections   []Rejection            `json:"rejections,omitempty"`
-	Requests     int                    `json:"requests"`
-	Fruitless    map[string]int         `json:"fruitless,omitempty"` // scope → repetitions in a row that preempted nothing
-	Cooling      map[string]Cooling     `json:"cooling,omitempty"`   // scope → what the ledger last said of its cooldown
-	Timing       Timing                 `json:"timing"`
-	Attrs        bool                   `json:"attrs,omitempty"`
+	Started      time.Time               `json:"started,omitzero"` // of the first run
+	Levels       Levels                  `json:"levels"`
+	Standing     map[string]Demand       `json:"standing,omitempty"` // scope → what to do again while the alarm stands
+	Active       map[string]ActiveRound  `json:"active,omitempty"`   // scope → the round under way
+	Deferred     []Deferral              `json:"deferred,omitempty"`
+	Last         *RoundResult            `json:"last,omitempty"`
+	LastAt       time.Time               `json:"lastAt,omitzero"` // end of the last round that preempted something
+	LastVMs      []policy.Ref            `json:"lastVMs,omitempty"`
+	LastDemand   *Demand                 `json:"lastDemand,omitempty"` // of the last round that ran, or else the last request
+	LastDecision *Decision               `json:"lastDecision,omitempty"`
+	Rejections   []Rejection             `json:"rejections,omitempty"`
+	Requests     int                     `json:"requests"`
+	Fruitless    map[string]int          `json:"fruitless,omitempty"` // scope → repetitions in a row that preempted nothing
+	Cooling      map[string]Cooling      `json:"cooling,omitempty"`   // scope → what the ledger last said of its cooldown
+	Restores     map[string]RestoreInput `json:"restores,omitempty"`  // scope → what to restore when the pressure has ended
+	Timing       Timing                  `json:"timing"`
+	Attrs        bool                    `json:"attrs,omitempty"`
 }
 
 // ActiveRound is a round under way.

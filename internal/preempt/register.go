@@ -7,6 +7,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // RegisterWorkflows adds the preemption workflows and the ledger, for a worker or a replay.
@@ -14,6 +15,7 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Intake, workflow.RegisterOptions{Name: preemption.WorkflowName})
 	r.RegisterWorkflowWithOptions(Round, workflow.RegisterOptions{Name: RoundType})
 	r.RegisterWorkflowWithOptions(Plan, workflow.RegisterOptions{Name: PlanType})
+	r.RegisterWorkflowWithOptions(Restore, workflow.RegisterOptions{Name: contract.RestoreType})
 	r.RegisterWorkflowWithOptions(ledger.Workflow, workflow.RegisterOptions{Name: ledger.WorkflowType})
 }
 
@@ -26,7 +28,12 @@ func Register(r worker.Registry, a *Activities) {
 	r.RegisterActivityWithOptions(a.GiveNotice, activity.RegisterOptions{Name: "GiveNotice"})
 	r.RegisterActivityWithOptions(a.AwaitReplies, activity.RegisterOptions{Name: "AwaitReplies"})
 	r.RegisterActivityWithOptions(a.SendPreemptedEvent, activity.RegisterOptions{Name: "SendPreemptedEvent"})
+	r.RegisterActivityWithOptions(a.PlanRestore, activity.RegisterOptions{Name: "PlanRestore"})
+	r.RegisterActivityWithOptions(a.PowerOnVMs, activity.RegisterOptions{Name: "PowerOnVMs"})
 	// Local activities.
+	r.RegisterActivityWithOptions(a.PrepareRestore, activity.RegisterOptions{Name: "PrepareRestore"})
+	r.RegisterActivityWithOptions(a.StartRestore, activity.RegisterOptions{Name: "StartRestore"})
+	r.RegisterActivityWithOptions(a.ReleaseRestore, activity.RegisterOptions{Name: "ReleaseRestore"})
 	r.RegisterActivityWithOptions(a.DecodeMessages, activity.RegisterOptions{Name: "DecodeMessages"})
 	r.RegisterActivityWithOptions(a.StartRound, activity.RegisterOptions{Name: "StartRound"})
 	r.RegisterActivityWithOptions(a.RaiseRound, activity.RegisterOptions{Name: "RaiseRound"})

@@ -333,7 +333,7 @@ func (r *round) attribute() Attribute {
 	return Attribute{
 		Preempted: true, Tag: r.in.Demand.Tag, Criticality: r.criticality, WorkflowID: r.workflowID(),
 		WorkflowStarted: r.started().UTC(), Event: r.in.Demand.Event, RoundID: r.result.RoundID,
-		PolicyHash: r.result.PolicyHash,
+		PolicyHash: r.result.PolicyHash, Policy: r.result.PolicyName, Scope: r.result.Scope.String(),
 	}
 }
 

@@ -13,6 +13,11 @@ type (
 	RoundResult = contract.RoundResult
 	Level       = contract.Level
 	Deferral    = contract.Deferral
+
+	RestoreInput  = contract.RestoreInput
+	RestoreChange = contract.RestoreChange
+	RestoreResult = contract.RestoreResult
+	RestoredVM    = contract.RestoredVM
 )
 
 // The names of the contract, see there.

@@ -199,6 +199,7 @@ type VMOutcome struct {
 	CPUMHz          int64      `json:"cpuMHz,omitempty"`
 	MemoryMB        int64      `json:"memoryMB,omitempty"`
 	Host            policy.Ref `json:"host,omitzero"`
+	InstanceUUID    string     `json:"instanceUUID,omitempty"`
 	Why             string     `json:"why,omitempty"`    // why it was chosen, in words
 	Notice          string     `json:"notice,omitempty"` // what became of its notice: given, acknowledged, extended, withdrawn, or why none
 }

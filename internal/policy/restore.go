@@ -1,0 +1,337 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The reasons for which a VM that we turned off stays off, besides those for which candidates stay.
+const (
+	TouchedByOwner   Reason = "touched_by_owner"   // somebody else used or changed it since: it is no longer ours
+	Untagged         Reason = "untagged"           // it does not carry the tag any more
+	OtherTag         Reason = "other_tag"          // it was preempted for another tag
+	AttributeChanged Reason = "attribute_changed"  // our record on it is not as we wrote it
+	OtherInstance    Reason = "other_instance"     // our record was written on another VM
+	CyclesTooOften   Reason = "cycles_too_often"   // it was preempted maxCycles times in 24 hours
+	NoEvidence       Reason = "no_evidence"        // vCenter's events do not show that we turned it off
+	AlreadyOn        Reason = "already_on"         // it is on
+	TooOld           Reason = "too_old"            // it is off for longer than restore.giveUp
+	NoRoom           Reason = "no_room"            // the load would pass the target less its margin
+	NotOurs          Reason = "not_ours"           // it carries no record of ours
+	StopRestore      Reason = "restore_stopped"    // the restore was stopped before its turn
+	NoHost           Reason = "no_host"            // no host can take it
+	ScopeBusy        Reason = "preemption_running" // a round is under way in its scope
+)
+
+// maxCycles is how many preemptions in 24 hours make a VM cycle: it then stays off.
+const maxCycles = 3
+
+// Record is what our attribute on a VM says of its preemption.
+type Record struct {
+	InstanceUUID string    `json:"instanceUUID,omitempty"`
+	Tag          string    `json:"tag"`
+	Scope        Ref       `json:"scope,omitzero"` // that was contended for; zero: everything, or unknown
+	At           time.Time `json:"at"`             // by our clock
+	CPUMHz       int64     `json:"cpuMHz"`         // what it used
+	MemoryMB     int64     `json:"memoryMB"`
+}
+
+// Trace is vCenter's record of what somebody did to a VM.
+type Trace struct {
+	Time  time.Time `json:"time"` // by vCenter's clock
+	Event string    `json:"event"`
+	User  string    `json:"user,omitempty"` // empty: the guest itself
+	Ours  bool      `json:"ours,omitempty"`
+}
+
+// Owned is a VM that carries our attribute, as it is now.
+type Owned struct {
+	Ref          Ref     `json:"ref"`
+	Name         string  `json:"name"`
+	PowerState   string  `json:"powerState"`
+	InstanceUUID string  `json:"instanceUUID,omitempty"`
+	Record       *Record `json:"record,omitempty"`  // nil: it cannot be read
+	Off          *Trace  `json:"off,omitempty"`     // how it last went off; nil: vCenter does not tell, or it was on again
+	Touched      *Trace  `json:"touched,omitempty"` // by another user, the last time; nil: nobody
+	Back         *Trace  `json:"back,omitempty"`    // our own power-on, where nobody else touched it since
+}
+
+// Since returns when it went off: by vCenter's clock where that tells, else by ours.
+func (o Owned) Since() time.Time {
+	switch {
+	case o.Off != nil:
+		return o.Off.Time
+	case o.Record != nil:
+		return o.Record.At
+	}
+	return time.Time{}
+}
+
+// ReturnDemand is what is asked of a restore.
+type ReturnDemand struct {
+	Tag       string         `json:"tag"`
+	Scope     Ref            `json:"scope,omitzero"` // zero: everything
+	Now       time.Time      `json:"now,omitzero"`   // zero: the time of the snapshot
+	Only      []Ref          `json:"only,omitempty"` // of these alone; empty: of all
+	Done      []Ref          `json:"done,omitempty"` // decided about before: left out altogether
+	Self      []string       `json:"self,omitempty"` // BIOS UUIDs of our own VMs
+	Reserved  []Ref          `json:"reserved,omitempty"`
+	Preempted map[string]int `json:"preempted,omitempty"` // in the last 24 hours, by Ref.String
+	// Warming are VMs that came back a moment ago, with what they used before: as much of it as they do not
+	// use yet is reckoned with.
+	Warming []Return `json:"warming,omitempty"`
+}
+
+// Return is a VM that comes back.
+type Return struct {
+	Ref      Ref       `json:"ref"`
+	Name     string    `json:"name"`
+	Wave     int       `json:"wave"` // from 1
+	Priority int       `json:"priority"`
+	OffSince time.Time `json:"offSince"` // by vCenter's clock
+	CPUMHz   int64     `json:"cpuMHz"`   // what it used
+	MemoryMB int64     `json:"memoryMB"`
+}
+
+// Returns is who comes back, in order and waves, and why everybody else that we turned off does not.
+type Returns struct {
+	Returns []Return `json:"returns"`
+	Left    []Spared `json:"left"`
+	// Adopt are on by our own power-on, of which the record does not tell yet.
+	Adopt []Return `json:"adopt,omitempty"`
+	// Usage is how the scope stands, now and after all that come back; of a restore of everything each
+	// cluster of theirs.
+	Usage []Usage `json:"usage,omitempty"`
+	Later bool    `json:"later,omitempty"` // some of those left may come back later
+}
+
+// ChooseReturns computes who may come back. Most important first: the highest priority, then those off for
+// longest, then the smaller MoRef. A VM that finds no room waits, and nobody of lower priority in its cluster
+// comes before it. The same inventory, in whatever order, gives the same answer.
+func ChooseReturns(s Snapshot, owned []Owned, d ReturnDemand, p Policy) Returns {
+	if d.Now.IsZero() {
+		d.Now = s.Time
+	}
+	r := returning{s: &s, d: &d, p: &p, vms: map[Ref]*VM{}, blocked: map[Ref]int{}, out: Returns{Returns: []Return{}, Left: []Spared{}}}
+	for i := range s.VMs {
+		r.vms[s.VMs[i].Ref] = &s.VMs[i]
+	}
+	r.measure()
+	r.warm()
+	for _, ret := range r.sift(owned) {
+		r.place(ret)
+	}
+	slices.SortFunc(r.out.Adopt, func(a, b Return) int { return compareRefs(a.Ref, b.Ref) })
+	slices.SortFunc(r.out.Left, func(a, b Spared) int { return compareRefs(a.Ref, b.Ref) })
+	return r.out
+}
+
+// returning is one choice in the making.
+type returning struct {
+	s       *Snapshot
+	d       *ReturnDemand
+	p       *Policy
+	vms     map[Ref]*VM
+	blocked map[Ref]int // cluster → priority of the most important VM that found no room there
+	out     Returns
+}
+
+// measure takes the usage of the scope, and of each cluster where everything is the scope.
+func (r *returning) measure() {
+	scopes := []Ref{r.d.Scope}
+	for _, h := range r.s.Hosts {
+		if !h.Cluster.Zero() && (r.d.Scope.Zero() || h.Ref == r.d.Scope) && !slices.Contains(scopes, h.Cluster) {
+			scopes = append(scopes, h.Cluster)
+		}
+	}
+	slices.SortFunc(scopes, compareRefs)
+	for _, scope := range scopes {
+		if scope.Zero() {
+			continue
+		}
+		if u := usageOf(r.s, &Demand{}, scope); u.Hosts > 0 {
+			u.CPU.aim(r.p.Target.CPU, r.p.Target.Margin)
+			u.Memory.aim(r.p.Target.Memory, r.p.Target.Margin)
+			r.out.Usage = append(r.out.Usage, u)
+		}
+	}
+}
+
+// warm reckons with what VMs that came back a moment ago do not use yet.
+func (r *returning) warm() {
+	for _, w := range r.d.Warming {
+		if vm := r.vms[w.Ref]; vm != nil && vm.PowerState == PoweredOn {
+			r.load(vm, load{w.CPUMHz, w.MemoryMB}.beyond(load{vm.CPUMHz, vm.MemoryMB}))
+		}
+	}
+}
+
+func (r *returning) load(vm *VM, l load) {
+	for i := range r.out.Usage {
+		if u := &r.out.Usage[i]; inScope(vm, u.Scope) {
+			u.CPU.After += l[0]
+			u.Memory.After += l[1]
+		}
+	}
+}
+
+// sift leaves out who must not come back, and returns the others in order.
+func (r *returning) sift(owned []Owned) (list []Return) {
+	only, done, reserved := setOf(r.d.Only), setOf(r.d.Done), setOf(r.d.Reserved)
+	found := map[Ref]bool{}
+	for i := range owned {
+		o := &owned[i]
+		if found[o.Ref] = true; done[o.Ref] || len(only) > 0 && !only[o.Ref] {
+			continue
+		}
+		reason, detail := r.exclusion(o)
+		if reason == "" && reserved[o.Ref] {
+			reason = BeingEvicted
+		}
+		if reason == AlreadyOn && o.Back != nil && !o.Back.Time.Before(o.Since()) {
+			r.out.Adopt = append(r.out.Adopt, Return{Ref: o.Ref, Name: o.Name, OffSince: o.Since()})
+			continue
+		}
+		if reason != "" {
+			r.leave(o.Ref, o.Name, reason, detail)
+			continue
+		}
+		pri, err := priority(r.vms[o.Ref], r.p)
+		if err != nil {
+			pri = r.p.Order.priority()
+		}
+		list = append(list, Return{
+			Ref: o.Ref, Name: o.Name, Priority: pri, OffSince: o.Since(),
+			CPUMHz: max(0, o.Record.CPUMHz), MemoryMB: max(0, o.Record.MemoryMB),
+		})
+	}
+	for _, ref := range r.d.Only {
+		if !found[ref] && !done[ref] {
+			r.leave(ref, "", NotOurs, "")
+		}
+	}
+	slices.SortFunc(list, func(a, b Return) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.OffSince.Compare(b.OffSince), compareRefs(a.Ref, b.Ref))
+	})
+	return list
+}
+
+// exclusion tells why a VM does not come back, whatever room there is; "" where it may.
+func (r *returning) exclusion(o *Owned) (Reason, string) {
+	vm := r.vms[o.Ref]
+	switch {
+	case o.Record == nil:
+		return AttributeChanged, ""
+	case o.Record.Tag != r.d.Tag:
+		return OtherTag, "tag " + o.Record.Tag
+	case vm == nil && !r.d.Scope.Zero() && !o.Record.Scope.Zero() && o.Record.Scope != r.d.Scope,
+		vm != nil && !inScope(vm, r.d.Scope):
+		return OutOfScope, ""
+	case vm == nil:
+		return Untagged, ""
+	case vm.Template:
+		return Template, ""
+	case infrastructure(vm, r.s, &Demand{Self: r.d.Self}, r.p):
+		return Infrastructure, ""
+	case o.Record.InstanceUUID != o.InstanceUUID:
+		return OtherInstance, ""
+	}
+	if reason, detail := o.lost(); reason != "" {
+		return reason, detail
+	}
+	switch limit := r.p.Restore.GiveUp.D(); {
+	case limit > 0 && r.d.Now.Sub(o.Since()) > limit:
+		return TooOld, fmt.Sprintf("off since %s, given up after %s", o.Since().UTC().Format(time.RFC3339), brief(limit))
+	case r.d.Preempted[o.Ref.String()] >= maxCycles:
+		return CyclesTooOften, fmt.Sprintf("preempted %s in the last 24 h", times(r.d.Preempted[o.Ref.String()]))
+	case !vm.Connected:
+		return NotConnected, ""
+	case slices.Contains(vm.DisabledMethods, "PowerOnVM_Task"):
+		return PendingOperation, ""
+	}
+	return "", ""
+}
+
+// lost tells why the VM is no longer ours: others touched it since it went off, it is on, or nothing shows
+// that it was we who turned it off.
+func (o *Owned) lost() (Reason, string) {
+	switch touched := o.Touched != nil && !o.Touched.Time.Before(o.Since()); {
+	case touched:
+		return TouchedByOwner, fmt.Sprintf("%s by %s", o.Touched.Event, o.Touched.User)
+	case o.PowerState == PoweredOn:
+		return AlreadyOn, ""
+	case o.Off == nil:
+		return NoEvidence, ""
+	case !o.Off.Ours && o.Off.User != "":
+		return TouchedByOwner, fmt.Sprintf("%s by %s", o.Off.Event, o.Off.User)
+	case !o.Off.Ours:
+		return NoEvidence, "its guest went off by itself"
+	}
+	return "", ""
+}
+
+// place gives the VM its place in a wave, or leaves it for want of room.
+func (r *returning) place(ret Return) {
+	vm := r.vms[ret.Ref]
+	if most, ok := r.blocked[vm.Cluster]; ok && ret.Priority < most {
+		r.leave(ret.Ref, ret.Name, NoRoom, "more important ones wait for room in its cluster")
+		return
+	}
+	if reason, detail := r.room(vm, load{ret.CPUMHz, ret.MemoryMB}); reason != "" {
+		if _, ok := r.blocked[vm.Cluster]; !ok {
+			r.blocked[vm.Cluster] = ret.Priority
+		}
+		r.leave(ret.Ref, ret.Name, reason, detail)
+		return
+	}
+	r.load(vm, load{ret.CPUMHz, ret.MemoryMB})
+	ret.Wave = 1 + len(r.out.Returns)/max(1, r.p.Restore.Wave)
+	r.out.Returns = append(r.out.Returns, ret)
+}
+
+// room tells why the VM's scopes cannot take its load; "" where they can, or the policy has no target.
+func (r *returning) room(vm *VM, l load) (Reason, string) {
+	if !r.p.Target.Set() {
+		return "", ""
+	}
+	known := false
+	for i := range r.out.Usage {
+		u := &r.out.Usage[i]
+		if !inScope(vm, u.Scope) {
+			continue
+		}
+		known = true
+		if u.Moving > 0 {
+			return NoRoom, "a host is entering maintenance"
+		}
+		for _, at := range []struct {
+			what string
+			l    *Load
+			more int64
+		}{{"CPU", &u.CPU, l[0]}, {"memory", &u.Memory, l[1]}} {
+			if at.l.Target > 0 && at.l.After+at.more > at.l.Capacity*int64(at.l.Target)/100 {
+				return NoRoom, fmt.Sprintf("%s would come to %d %%, at most %d %%", at.what, (at.l.After+at.more)*100/max(1, at.l.Capacity), at.l.Target)
+			}
+		}
+	}
+	if !known {
+		return NotMeasured, ""
+	}
+	return "", ""
+}
+
+func (r *returning) leave(ref Ref, name string, reason Reason, detail string) {
+	r.out.Left = append(r.out.Left, Spared{Ref: ref, Name: name, Reason: reason, Detail: detail})
+	r.out.Later = r.out.Later || reason.Passes()
+}
+
+// Passes tells whether what keeps a VM from coming back may pass by itself.
+func (r Reason) Passes() bool {
+	switch r {
+	case NoRoom, NoHost, NotMeasured, BeingEvicted, NotConnected, PendingOperation:
+		return true
+	}
+	return false
+}

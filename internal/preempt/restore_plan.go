@@ -1,0 +1,284 @@
+package preempt
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+)
+
+// RestoreSetup is what the worker adds to the input of a restore.
+type RestoreSetup struct {
+	Policy     policy.Policy `json:"policy"`
+	PolicyName string        `json:"policyName"`
+	PolicyHash string        `json:"policyHash"`
+	Timing     Timing        `json:"timing"`
+	Attrs      bool          `json:"attrs,omitempty"`
+}
+
+// PrepareRestore checks what is asked for and pins the policy. It looks nothing up outside.
+func (a *Activities) PrepareRestore(_ context.Context, in RestoreInput) (RestoreSetup, error) {
+	out := RestoreSetup{PolicyName: in.PolicyName, PolicyHash: in.PolicyHash, Timing: a.Settings.Timing, Attrs: a.attributesRegistered()}
+	refuse := func(format string, args ...any) (RestoreSetup, error) {
+		return RestoreSetup{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), errRejected, nil)
+	}
+	switch {
+	case strings.TrimSpace(in.Tag) == "":
+		return refuse("tag is empty: name the tag that marks preemptible VMs")
+	case len(a.Settings.AllowedTags) > 0 && !slices.Contains(a.Settings.AllowedTags, in.Tag):
+		return refuse("tag %q is not among the allowed tags %q of this worker (limits.allowedTags)", clip(in.Tag), a.Settings.AllowedTags)
+	case len(in.VMs) > maxNamed:
+		return refuse("%d VMs are named: at most %d are taken", len(in.VMs), maxNamed)
+	}
+	if err := checkReply(in.ReplyTo); err != nil {
+		return refuse("%s", err)
+	}
+	if in.Policy != nil {
+		out.Policy = *in.Policy
+	} else {
+		if out.PolicyName == "" {
+			out.PolicyName = "default"
+		}
+		p, ok := a.Settings.Policies[out.PolicyName]
+		if !ok {
+			return refuse("unknown policy %q: the worker's file has no such policy", clip(out.PolicyName))
+		}
+		out.Policy, out.PolicyHash = p, p.Hash()
+	}
+	if out.Policy.Restore == (policy.Restore{}) {
+		out.Policy.Restore = policy.DefaultRestore()
+	}
+	if a.Settings.Observe {
+		out.Policy.Mode = policy.ModeObserve
+	}
+	return out, nil
+}
+
+// maxNamed bounds how many VMs one restore may name.
+const maxNamed = 100
+
+// PlanRestoreInput asks who may come back.
+type PlanRestoreInput struct {
+	RestoreID string          `json:"restoreID"`
+	Scope     policy.Ref      `json:"scope,omitzero"`
+	ScopeName string          `json:"scopeName,omitempty"`
+	Tag       string          `json:"tag"`
+	Policy    policy.Policy   `json:"policy"`
+	Reserve   bool            `json:"reserve"`         // the first wave; false: only look
+	VMs       []string        `json:"vms,omitempty"`   // named by a person
+	Named     []policy.Ref    `json:"named,omitempty"` // the same, once they were found
+	Done      []policy.Ref    `json:"done,omitempty"`
+	Warming   []policy.Return `json:"warming,omitempty"`
+}
+
+// PlanRestoreResult is who comes back.
+type PlanRestoreResult struct {
+	policy.Returns
+	ScopeName string       `json:"scopeName,omitempty"`
+	Named     []policy.Ref `json:"named,omitempty"`
+	Active    []string     `json:"active,omitempty"` // rounds under way in the scope: nobody comes back
+	PlannedAt time.Time    `json:"plannedAt"`        // by the worker's clock
+}
+
+// PlanRestore reads which VMs carry our record, what became of them since, and how the hosts stand, chooses
+// who may come back, and reserves the first wave in the ledger. The number of its calls to vCenter does not
+// depend on the number of VMs, except for one for each VM that a person names and that we do not own. It acts on nothing, and may be
+// repeated.
+func (a *Activities) PlanRestore(ctx context.Context, in PlanRestoreInput) (PlanRestoreResult, error) {
+	stop := a.beat(ctx)
+	defer stop()
+	p := &restoring{Activities: a, in: in}
+	if err := p.look(ctx); err != nil {
+		return PlanRestoreResult{}, ending(ctx, err)
+	}
+	out, err := p.reserve(ctx)
+	if err != nil {
+		return PlanRestoreResult{}, ending(ctx, err)
+	}
+	a.logger(ctx).Info("planned a restore", "cluster", in.Scope.String(), "returns", len(out.Returns.Returns), "left", len(out.Left))
+	out.Left = out.Left[:min(len(out.Left), maxSparedInFull)]
+	return out, nil
+}
+
+// restoring is one plan of a restore in the making.
+type restoring struct {
+	*Activities
+	in        PlanRestoreInput
+	snap      policy.Snapshot
+	owned     []policy.Owned
+	named     []policy.Ref
+	facts     ledger.Facts
+	conflicts []policy.Ref
+}
+
+// look reads vCenter and the ledger.
+func (p *restoring) look(ctx context.Context) error {
+	var err error
+	req := ledger.FactsRequest{Owner: p.in.RestoreID, Scope: p.in.Scope.String()}
+	if p.facts, err = p.ledger().Facts(ctx, req); err != nil {
+		return fmt.Errorf("ask the ledger for %s: %w", p.in.RestoreID, err)
+	}
+	var owned []vcenter.Owned
+	err = p.attempt(ctx, func() (err error) {
+		if owned, err = p.VCenter.Owned(ctx, preemption.AttributeKey); err != nil {
+			return err
+		}
+		p.snap, err = p.VCenter.Candidates(ctx, p.in.Tag, vcenter.Scope{Ref: p.in.Scope, Name: p.in.ScopeName, Detail: true})
+		return err
+	})
+	if err == nil {
+		err = p.find(ctx, owned)
+	}
+	if err != nil {
+		return typed(err)
+	}
+	for _, o := range owned {
+		if record, preempted := recordOf(o.Value); preempted {
+			p.owned = append(p.owned, policy.Owned{
+				Ref: o.Ref, Name: o.Name, PowerState: o.PowerState, InstanceUUID: o.InstanceUUID, Record: record,
+			})
+		}
+	}
+	return typed(p.attempt(ctx, func() error { return p.trace(ctx) }))
+}
+
+// recordOf reads the value of our attribute: preempted is false for a VM that was restored since. A value
+// that is not ours has no record.
+func recordOf(value string) (record *policy.Record, preempted bool) {
+	var attr Attribute
+	if json.Unmarshal([]byte(value), &attr) != nil || attr.RoundID == "" || attr.PreemptedAt.IsZero() {
+		return nil, true
+	}
+	scope, _ := policy.ParseRef(attr.Scope)
+	return &policy.Record{
+		InstanceUUID: attr.InstanceUUID, Tag: attr.Tag, Scope: scope, At: attr.PreemptedAt, CPUMHz: attr.CPUMHz, MemoryMB: attr.MemoryMB,
+	}, attr.Preempted
+}
+
+// find looks up the VMs that a person names; those that carry our record cost no call.
+func (p *restoring) find(ctx context.Context, owned []vcenter.Owned) error {
+	p.named = p.in.Named
+	if len(p.named) > 0 {
+		return nil
+	}
+	for _, name := range p.in.VMs {
+		var found []policy.Ref
+		for _, o := range owned {
+			if name == o.Name || name == o.Ref.Value || name == o.Ref.String() {
+				found = append(found, o.Ref)
+			}
+		}
+		if len(found) != 1 { // a path, a VM without our record, or several of the name
+			ref, err := p.VCenter.FindVM(ctx, name)
+			if err != nil {
+				return err
+			}
+			found = []policy.Ref{ref}
+		}
+		p.named = append(p.named, found...)
+	}
+	return nil
+}
+
+// trace asks vCenter how the VMs went off and who touched them since. It looks back no further than to the
+// oldest that may still come back.
+func (p *restoring) trace(ctx context.Context) error {
+	oldest := time.Now()
+	var refs []policy.Ref
+	for _, o := range p.owned {
+		limit := p.in.Policy.Restore.GiveUp.D()
+		if o.Record == nil || limit > 0 && time.Since(o.Record.At) > limit+traceMargin {
+			continue
+		}
+		refs = append(refs, o.Ref)
+		if o.Record.At.Before(oldest) {
+			oldest = o.Record.At
+		}
+	}
+	off, err := p.VCenter.PowerOffEvidence(ctx, refs, oldest.Add(-traceMargin))
+	if err != nil {
+		return err
+	}
+	touched, err := p.VCenter.TouchedSince(ctx, refs, oldest.Add(-traceMargin))
+	if err != nil {
+		return err
+	}
+	for i := range p.owned {
+		o := &p.owned[i]
+		if ev, ok := off[o.Ref]; ok {
+			o.Off = &policy.Trace{Time: ev.Time, Event: ev.Event, User: clip(ev.User), Ours: ev.Ours}
+		}
+		switch t, ok := touched[o.Ref]; {
+		case ok && !t.Ours:
+			o.Touched = &policy.Trace{Time: t.Time, Event: t.Event, User: clip(t.User)}
+		case ok && slices.Contains(poweredOnEvents, t.Event):
+			o.Back = &policy.Trace{Time: t.Time, Event: t.Event, User: clip(t.User), Ours: true}
+		}
+	}
+	return nil
+}
+
+// traceMargin is how much vCenter's clock may differ from ours, and a guest take to shut down.
+const traceMargin = 2 * time.Hour
+
+// choose computes the plan. Beside a round nobody comes back.
+func (p *restoring) choose() PlanRestoreResult {
+	d := policy.ReturnDemand{
+		Tag: p.in.Tag, Scope: p.in.Scope, Only: p.named, Done: p.in.Done, Self: p.Settings.Self,
+		Reserved: slices.Clone(p.conflicts), Preempted: p.facts.Preempted, Warming: p.in.Warming,
+	}
+	for _, vm := range p.facts.Reserved {
+		if ref, ok := policy.ParseRef(vm); ok {
+			d.Reserved = append(d.Reserved, ref)
+		}
+	}
+	return PlanRestoreResult{
+		Returns: policy.ChooseReturns(p.snap, p.owned, d, p.in.Policy), ScopeName: p.snap.ScopeName, Named: p.named,
+		Active: p.facts.Active, PlannedAt: p.snap.Time,
+	}
+}
+
+// reserve chooses until the ledger grants the first wave.
+func (p *restoring) reserve(ctx context.Context) (PlanRestoreResult, error) {
+	for range maxReplans {
+		out := p.choose()
+		if !p.in.Reserve || len(out.Active) > 0 {
+			return out, nil
+		}
+		req := ledger.ReserveRequest{Owner: p.in.RestoreID}
+		for _, r := range out.Returns.Returns {
+			if r.Wave == 1 {
+				req.VMs = append(req.VMs, r.Ref.String())
+			}
+		}
+		got, err := p.ledger().Reserve(ctx, req)
+		if err != nil {
+			return out, fmt.Errorf("reserve %d VMs for %s: %w", len(req.VMs), p.in.RestoreID, err)
+		}
+		if got.Granted {
+			return out, nil
+		}
+		for _, c := range got.Conflicts {
+			if ref, ok := policy.ParseRef(c); ok {
+				p.conflicts = append(p.conflicts, ref)
+			}
+		}
+	}
+	return PlanRestoreResult{}, temporal.NewApplicationError(
+		fmt.Sprintf("others reserved what %s was to restore %d times over; planning again", p.in.RestoreID, maxReplans), errReserve)
+}
+
+// ReleaseRestore gives back what a restore has reserved. It starts no cooldown.
+func (a *Activities) ReleaseRestore(ctx context.Context, id string) error {
+	_, err := a.ledger().Reserve(ctx, ledger.ReserveRequest{Owner: id})
+	return err
+}
