@@ -63,7 +63,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	}
 	kind := info.GetType().GetName()
 	switch kind {
-	case preemption.WorkflowName, contract.RoundType, contract.PlanType:
+	case preemption.WorkflowName, contract.RoundType, contract.PlanType, contract.RestoreType:
 	default:
 		return refusedf("workflow %s is a %s: only preemptions are cancelled here", f.workflowID, kind)
 	}

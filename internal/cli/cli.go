@@ -115,7 +115,7 @@ func (a *app) root() *cobra.Command {
 	root.SetErr(a.Stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	a.flags.register(root)
-	group(root, a.workflowCommand(), a.evictCommand(), a.scheduleCommand(), a.watchCommand(), a.policyCommand(), completionCommand())
+	group(root, a.workflowCommand(), a.evictCommand(), a.restoreCommand(), a.scheduleCommand(), a.watchCommand(), a.policyCommand(), completionCommand())
 	root.SetHelpCommand(helpCommand())
 	version := fmt.Sprintf("preemptctl %s (commit %s, built %s)\n", a.Build.Version, a.Build.Commit, a.Build.Date)
 	a.versionEverywhere(root, version)

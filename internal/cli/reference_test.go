@@ -51,6 +51,7 @@ func commands() [][]string {
 		{"workflow", "list"},
 		{"workflow", "cancel"},
 		{"evict"},
+		{"restore"},
 		{"schedule"},
 		{"schedule", "create"},
 		{"schedule", "list"},

@@ -92,6 +92,8 @@ func (a *app) status(ctx context.Context, s *session, f idFlags) error {
 			value: r, msg: "retrieved workflow status", attrs: []any{"workflowID", f.workflowID, "round", r},
 			table: func(t *table) { roundTable(t, r) },
 		})
+	case contract.RestoreType:
+		return a.restoreStatus(ctx, s, info)
 	default:
 		return failedf("workflow %s is a %s: status shows preemptions and their rounds", f.workflowID, kind)
 	}

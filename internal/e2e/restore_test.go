@@ -172,3 +172,180 @@ func (s *site) annotate(vm simulation.VM, value string) {
 	s.must(g.Annotate(s.t.Context(), ref(vm.Ref), preemption.AttributeKey, value))
 	g.Close(s.t.Context())
 }
+
+func TestWhomSomebodyElseReconfiguredOrTurnedOffStaysOff(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, restoring())
+	s.worker()
+	vms := s.vc.TaggedVMs("cluster-a")
+	s.must(s.vc.PowerOffAs(vms[0].Ref, "alice@example.org"))
+	s.preempted(5)
+	s.must(s.vc.ReconfigureAs(vms[1].Ref, "alice@example.org"))
+	r, err := s.byHand(preempt.RestoreInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantRestored(r, contract.RestoreCompleted, 4)
+	if left(r, vms[0]) != "" || left(r, vms[1]) != policy.TouchedByOwner || s.on(vms[0]) || s.on(vms[1]) {
+		t.Errorf("unexpected restore %s", pretty(r))
+	}
+}
+
+func TestAVMPreemptedThreeTimesInADayStaysOffAndIsReported(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(2), restoring())
+	s.worker()
+	vms := s.vc.TaggedVMs("")
+	for i := range 3 {
+		s.change("alarm", "cluster-a", 0, "green", "red")
+		s.until("alarm", "the round ended", func(p preempt.Response) bool {
+			return p.State != "running" && p.Round != nil && !s.on(vms[0]) && !s.on(vms[1]) && len(p.Levels) == 1
+		})
+		s.eventually("the ledger knows", func() bool { return len(s.ledger().Evictions) == i+1 })
+		s.change("alarm", "cluster-a", 0, "red", "green")
+		if i < 2 {
+			s.eventually("both are back", func() bool { return s.on(vms[0]) && s.on(vms[1]) })
+		}
+		s.restored()
+	}
+	r := s.restored()
+	if r.State != contract.RestoreCompleted || left(r, vms[0]) != policy.CyclesTooOften || left(r, vms[1]) != policy.CyclesTooOften {
+		t.Errorf("unexpected restore %s", pretty(r))
+	}
+}
+
+func TestARiseStopsTheRestoreAtOnceAndTheNextFallResumesIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, restoring(func(p *policy.Policy) { p.Restore.Wave = 1 }))
+	s.worker()
+	s.preempted(6)
+	s.vc.SetLatency(20 * time.Millisecond)
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	s.eventually("the first is back", func() bool { r, _ := s.restoreState(); return len(r.Restored()) > 0 })
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	r := s.restored()
+	if r.State != contract.RestoreStopped || len(r.Restored()) == 6 || len(r.Changes) == 0 {
+		t.Fatalf("unexpected restore %s", pretty(r))
+	}
+	first := r.RunID
+	s.until("alarm", "the second round ended", func(p preempt.Response) bool { return p.State == "idle" && !s.anyOn() })
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	s.eventually("a second restore ran", func() bool {
+		r, _ = s.restoreState()
+		return r.RunID != first && r.State == contract.RestoreCompleted
+	})
+	s.wantRestored(r, contract.RestoreCompleted, 6)
+}
+
+func (s *site) anyOn() bool { return slices.ContainsFunc(s.vc.TaggedVMs("cluster-a"), s.on) }
+
+func TestARiseInTheSettleTimeKeepsEverybodyOff(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, restoring(func(p *policy.Policy) { p.Restore.Settle = policy.Duration(time.Minute) }))
+	s.worker()
+	s.preempted(6)
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	s.eventually("it settles", func() bool { r, _ := s.restoreState(); return r.State == contract.RestoreSettling })
+	s.change("alarm", "cluster-a", 0, "green", "yellow")
+	s.wantRestored(s.restored(), contract.RestoreStopped, 0)
+}
+
+func TestWithoutRoomItWaitsAndGoesOnWhenThereIsRoom(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, restoring(func(p *policy.Policy) { p.Target = policy.Goal{CPU: 75, Margin: 5} }))
+	s.must(s.vc.SetClusterUsage("cluster-a", 90, 50))
+	s.worker()
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	first := s.done("alarm")
+	gone := len(first.Preempted())
+	if gone < 2 {
+		t.Fatalf("too few went to see anything: %s", pretty(first))
+	}
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	var r preempt.RestoreResult
+	s.eventually("it waits for room", func() bool {
+		r, _ = s.restoreState()
+		return r.State == contract.RestoreWaiting && len(r.Left) > 0
+	})
+	time.Sleep(time.Second)
+	if cpu, _ := s.vc.Usage("cluster-a"); cpu > 70 || r.Left[0].Reason != policy.NoRoom {
+		t.Fatalf("the cluster is at %.0f %%: %s", cpu, pretty(r))
+	}
+	s.must(s.vc.SetClusterUsage("cluster-a", 30, 50))
+	r = s.restored()
+	s.wantRestored(r, contract.RestoreCompleted, gone)
+	if len(r.Before) != 1 || r.Before[0].CPU.Target != 70 {
+		t.Errorf("unexpected usage %s", pretty(r))
+	}
+}
+
+func TestADryRunByHandShowsTheWavesAndTouchesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, restoring(func(p *policy.Policy) { p.Restore.Enabled = false }))
+	s.worker()
+	vms := s.vc.TaggedVMs("cluster-a")
+	s.preempted(6)
+	s.must(s.vc.ReconfigureAs(vms[5].Ref, "alice@example.org"))
+	r, err := s.byHand(preempt.RestoreInput{DryRun: true})
+	if err != nil || r.State != contract.RestorePlanned || r.Count(contract.OutcomeWouldPowerOn) != 5 || r.Waves != 3 || left(r, vms[5]) != policy.TouchedByOwner {
+		t.Fatalf("unexpected plan %s, %v", pretty(r), err)
+	}
+	if s.anyOn() || s.calls("PowerOnMultiVM_Task") != 0 || len(s.ledger().Reserved) != 0 {
+		t.Error("the dry run did something")
+	}
+	r, err = s.byHand(preempt.RestoreInput{VMs: []string{vms[1].Name, vms[2].Ref.Value}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantRestored(r, contract.RestoreCompleted, 2)
+	_, err = s.byHand(preempt.RestoreInput{VMs: []string{"nosuch"}})
+	if err != nil {
+		t.Fatal(err) // it failed with its result
+	}
+}
+
+func TestBesideARoundAPersonsRestoreIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, restoring())
+	s.vc.SetTaskDelay(3 * time.Second)
+	s.worker()
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	s.started("alarm")
+	r, err := s.byHand(preempt.RestoreInput{})
+	if err != nil || r.State != contract.RestoreRefused {
+		t.Fatalf("unexpected restore %s, %v", pretty(r), err)
+	}
+}
+
+// restoreKilledAt ends the worker process of a restore at the n-th call of method, and lets another take over.
+func (s *site) restoreKilledAt(method string, n int64, end func(*process)) preempt.RestoreResult {
+	s.t.Helper()
+	p := s.process()
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	s.done("alarm")
+	gone := make(chan struct{})
+	s.onCall(method, n, func(types.ManagedObjectReference) {
+		go func() { end(p); close(gone) }()
+		<-time.After(30 * time.Millisecond)
+	})
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	select {
+	case <-gone:
+	case <-time.After(30 * time.Second):
+		s.t.Fatalf("%s was never called the %d. time", method, n)
+	}
+	s.worker()
+	return s.restored()
+}
+
+func TestAfterKillMinusNineInTheMiddleOfARestoreEachVMIsAccountedFor(t *testing.T) {
+	t.Parallel()
+	for method, n := range map[string]int64{"PowerOnMultiVM_Task": 1, "SetField": 2, "ReadNextEvents": 2} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, oneCluster(5), impatient, restoring(func(p *policy.Policy) { p.Restore.Wave = 3 }))
+			r := s.restoreKilledAt(method, n, (*process).kill)
+			s.wantRestored(r, contract.RestoreCompleted, 5)
+		})
+	}
+}
