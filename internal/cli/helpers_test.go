@@ -110,6 +110,7 @@ func newSite(t *testing.T, withWorker bool) *site {
 	w.RegisterWorkflowWithOptions(fakeIntake, workflow.RegisterOptions{Name: preemption.WorkflowName})
 	w.RegisterWorkflowWithOptions(fakeRound, workflow.RegisterOptions{Name: contract.RoundType})
 	w.RegisterWorkflowWithOptions(fakePlan, workflow.RegisterOptions{Name: contract.PlanType})
+	w.RegisterWorkflowWithOptions(fakeRestore, workflow.RegisterOptions{Name: contract.RestoreType})
 	w.RegisterWorkflowWithOptions(fakeLedger, workflow.RegisterOptions{Name: "PreemptionLedger"})
 	w.RegisterActivityWithOptions(fakePlanRound, activity.RegisterOptions{Name: contract.PlanActivity})
 	if err := w.Start(); err != nil {

@@ -1,0 +1,224 @@
+package policy_test
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
+
+var (
+	wentOff  = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
+	clusterX = policy.Ref{Type: policy.TypeCluster, Value: "domain-c1"}
+)
+
+func vmRef(value string) policy.Ref { return policy.Ref{Type: policy.TypeVM, Value: value} }
+
+// offCase is what a restore is chosen from.
+type offCase struct {
+	snap   policy.Snapshot
+	owned  []policy.Owned
+	demand policy.ReturnDemand
+	policy policy.Policy
+}
+
+// offSite has these VMs in one cluster of 10,000 MHz and 10,000 MB, all off for an hour by us, each with a load
+// of 1,000 MHz and 500 MB.
+func offSite(names ...string) *offCase {
+	s := &offCase{policy: policy.Default()}
+	s.policy.Restore = policy.DefaultRestore()
+	s.snap = policy.Snapshot{Time: wentOff.Add(time.Hour), Scope: clusterX, ScopeName: "cluster-x", Hosts: []policy.Host{{
+		Ref: policy.Ref{Type: policy.TypeHost, Value: "host-1"}, Cluster: clusterX, Connected: true,
+		CPUMHz: 10000, MemoryMB: 10000, CPUUsedMHz: 5000, MemoryUsedMB: 2000,
+	}}}
+	s.demand = policy.ReturnDemand{Tag: "spot", Scope: clusterX}
+	for _, name := range names {
+		s.snap.VMs = append(s.snap.VMs, policy.VM{
+			Ref: vmRef(name), Name: name, PowerState: policy.PoweredOff, Tagged: true, Connected: true, Cluster: clusterX, InstanceUUID: "i-" + name,
+		})
+		s.owned = append(s.owned, policy.Owned{
+			Ref: vmRef(name), Name: name, PowerState: policy.PoweredOff, InstanceUUID: "i-" + name,
+			Record: &policy.Record{InstanceUUID: "i-" + name, Tag: "spot", Scope: clusterX, At: wentOff, CPUMHz: 1000, MemoryMB: 500},
+			Off:    &policy.Trace{Time: wentOff, Event: "VmPoweredOffEvent", User: "us", Ours: true},
+		})
+	}
+	return s
+}
+
+func (s *offCase) choose() policy.Returns {
+	return policy.ChooseReturns(s.snap, s.owned, s.demand, s.policy)
+}
+
+func (s *offCase) vm(name string) *policy.VM {
+	return &s.snap.VMs[slices.IndexFunc(s.snap.VMs, func(v policy.VM) bool { return v.Name == name })]
+}
+
+func (s *offCase) rec(name string) *policy.Owned {
+	return &s.owned[slices.IndexFunc(s.owned, func(o policy.Owned) bool { return o.Name == name })]
+}
+
+func waves(r policy.Returns) string {
+	var b strings.Builder
+	for _, ret := range r.Returns {
+		b.WriteString(ret.Name + string(rune('0'+ret.Wave)) + " ")
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func TestWhyAVMStaysOff(t *testing.T) {
+	after, before := wentOff.Add(time.Minute), wentOff.Add(-time.Minute)
+	cases := map[string]struct {
+		change func(s *offCase)
+		want   policy.Reason // empty: it comes back
+	}{
+		"nothing happened to it": {func(*offCase) {}, ""},
+		"its owner powered it on": {func(s *offCase) {
+			s.rec("a").PowerState = policy.PoweredOn
+			s.rec("a").Off = nil
+			s.rec("a").Touched = &policy.Trace{Time: after, User: "bob"}
+		}, policy.TouchedByOwner},
+		"its owner reconfigured it": {func(s *offCase) {
+			s.rec("a").Touched = &policy.Trace{Time: after, Event: "VmReconfiguredEvent", User: "bob"}
+		}, policy.TouchedByOwner},
+		"its owner reconfigured it before": {func(s *offCase) {
+			s.rec("a").Touched = &policy.Trace{Time: before, Event: "VmReconfiguredEvent", User: "bob"}
+		}, ""},
+		"a touch in the same moment counts":       {func(s *offCase) { s.rec("a").Touched = &policy.Trace{Time: wentOff, User: "bob"} }, policy.TouchedByOwner},
+		"somebody else turned it off":             {func(s *offCase) { s.rec("a").Off.Ours, s.rec("a").Off.User = false, "bob" }, policy.TouchedByOwner},
+		"its guest went off by itself":            {func(s *offCase) { s.rec("a").Off.Ours, s.rec("a").Off.User = false, "" }, policy.NoEvidence},
+		"vCenter's events are gone":               {func(s *offCase) { s.rec("a").Off = nil }, policy.NoEvidence},
+		"it is on, nobody knows why":              {func(s *offCase) { s.rec("a").Off = nil; s.rec("a").PowerState = policy.PoweredOn }, policy.AlreadyOn},
+		"it was untagged":                         {func(s *offCase) { s.snap.VMs = nil }, policy.Untagged},
+		"untagged and of another cluster":         {func(s *offCase) { s.snap.VMs = nil; s.rec("a").Record.Scope.Value = "domain-c9" }, policy.OutOfScope},
+		"it is in another cluster now":            {func(s *offCase) { s.vm("a").Cluster.Value = "domain-c9" }, policy.OutOfScope},
+		"everything is the scope":                 {func(s *offCase) { s.vm("a").Cluster.Value = "domain-c9"; s.demand.Scope = policy.Ref{} }, ""},
+		"its record cannot be read":               {func(s *offCase) { s.rec("a").Record = nil }, policy.AttributeChanged},
+		"its record is of another tag":            {func(s *offCase) { s.rec("a").Record.Tag = "batch" }, policy.OtherTag},
+		"its record was copied":                   {func(s *offCase) { s.rec("a").InstanceUUID = "i-z" }, policy.OtherInstance},
+		"its record names no instance":            {func(s *offCase) { s.rec("a").Record.InstanceUUID = "" }, policy.OtherInstance},
+		"it became a template":                    {func(s *offCase) { s.vm("a").Template = true }, policy.Template},
+		"the policy names it in neverTouch":       {func(s *offCase) { s.policy.NeverTouch = []string{"a*"} }, policy.Infrastructure},
+		"it is off for longer than giveUp":        {func(s *offCase) { s.policy.Restore.GiveUp = policy.Duration(59 * time.Minute) }, policy.TooOld},
+		"it is off for as long as giveUp":         {func(s *offCase) { s.policy.Restore.GiveUp = policy.Duration(time.Hour) }, ""},
+		"it was preempted three times today":      {func(s *offCase) { s.demand.Preempted = map[string]int{vmRef("a").String(): 3} }, policy.CyclesTooOften},
+		"it was preempted twice today":            {func(s *offCase) { s.demand.Preempted = map[string]int{vmRef("a").String(): 2} }, ""},
+		"another workflow holds it":               {func(s *offCase) { s.demand.Reserved = []policy.Ref{vmRef("a")} }, policy.BeingEvicted},
+		"its host is away":                        {func(s *offCase) { s.vm("a").Connected = false }, policy.NotConnected},
+		"an operation is under way":               {func(s *offCase) { s.vm("a").DisabledMethods = []string{"PowerOnVM_Task"} }, policy.PendingOperation},
+		"a tag that protects it keeps it not off": {func(s *offCase) { s.vm("a").Tags = map[string][]string{policy.CategoryProtect: {policy.TagDoNotPreempt}} }, ""},
+		"others were named":                       {func(s *offCase) { s.demand.Only = []policy.Ref{vmRef("z")} }, "unnamed"},
+		"no host can be measured":                 {func(s *offCase) { s.policy.Target = policy.Goal{CPU: 80}; s.snap.Hosts = nil }, policy.NotMeasured},
+		"no room for its CPU":                     {func(s *offCase) { s.policy.Target = policy.Goal{CPU: 64, Margin: 5} }, policy.NoRoom},
+		"just room for its CPU":                   {func(s *offCase) { s.policy.Target = policy.Goal{CPU: 65, Margin: 5} }, ""},
+		"no room for its memory":                  {func(s *offCase) { s.policy.Target = policy.Goal{Memory: 24} }, policy.NoRoom},
+		"a host is entering maintenance":          {func(s *offCase) { s.policy.Target = policy.Goal{CPU: 90}; s.snap.Hosts[0].EnteringMaintenance = true }, policy.NoRoom},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			s := offSite("a")
+			c.change(s)
+			r := s.choose()
+			var got policy.Reason
+			switch {
+			case len(r.Left) > 0 && r.Left[0].Ref == vmRef("a"):
+				got = r.Left[0].Reason
+			case len(r.Returns) == 0:
+				got = "unnamed"
+			}
+			if got != c.want {
+				t.Errorf("it stays as %q, want %q: %+v", got, c.want, r)
+			}
+			if got != "" && got != "unnamed" && got.Explain() == string(got) {
+				t.Errorf("%s has no words", got)
+			}
+			if r.Later != got.Passes() {
+				t.Errorf("later=%v for %q", r.Later, got)
+			}
+		})
+	}
+}
+
+func TestTheMostImportantComeFirstThenThoseOffForLongest(t *testing.T) {
+	s := offSite("a", "b", "c", "d", "e")
+	s.vm("c").Tags = map[string][]string{policy.CategoryPriority: {"500"}}
+	s.vm("d").Tags = map[string][]string{policy.CategoryPriority: {"5"}}
+	s.rec("b").Off.Time = wentOff.Add(-time.Minute)
+	if got := waves(s.choose()); got != "c1 b1 a2 e2 d3" {
+		t.Errorf("they come back as %s", got)
+	}
+}
+
+func TestNobodyOfLowerPriorityOvertakesOneThatWaitsForRoom(t *testing.T) {
+	s := offSite("big", "small", "equal")
+	s.policy.Target = policy.Goal{CPU: 80}
+	s.rec("big").Record.CPUMHz = 4000
+	for _, name := range []string{"big", "equal"} {
+		s.vm(name).Tags = map[string][]string{policy.CategoryPriority: {"500"}}
+	}
+	r := s.choose()
+	if waves(r) != "equal1" || len(r.Left) != 2 || !r.Later || r.Left[0].Reason != policy.NoRoom || r.Left[1].Reason != policy.NoRoom {
+		t.Errorf("unexpected plan %+v", r)
+	}
+}
+
+func TestTheProjectedLoadStaysUnderTheTargetLessItsMargin(t *testing.T) {
+	s := offSite("a", "b", "c", "d", "e", "f", "g")
+	s.policy.Target = policy.Goal{CPU: 85, Margin: 5}
+	r := s.choose()
+	if len(r.Returns) != 3 || r.Usage[0].CPU.Used != 5000 || r.Usage[0].CPU.After != 8000 || r.Usage[0].CPU.Target != 80 {
+		t.Errorf("unexpected plan %+v", r)
+	}
+}
+
+func TestWhatCameBackAMomentAgoIsReckonedWith(t *testing.T) {
+	s := offSite("a", "b")
+	s.policy.Target = policy.Goal{CPU: 70}
+	s.vm("a").PowerState, s.vm("a").CPUMHz = policy.PoweredOn, 300
+	s.owned = s.owned[1:]
+	s.rec("b").Record.CPUMHz = 1400
+	s.demand.Warming = []policy.Return{{Ref: vmRef("a"), CPUMHz: 1000}}
+	if r := s.choose(); len(r.Returns) != 0 {
+		t.Errorf("700 MHz that are yet to come were not reckoned with: %+v", r)
+	}
+	s.vm("a").CPUMHz = 900
+	if r := s.choose(); len(r.Returns) != 1 {
+		t.Errorf("there was room for it: %+v", r)
+	}
+}
+
+func TestOneThatIsOnByOurOwnHandIsRecordedAndNotLeft(t *testing.T) {
+	s := offSite("a")
+	s.rec("a").PowerState, s.rec("a").Off = policy.PoweredOn, nil
+	s.rec("a").Back = &policy.Trace{Time: wentOff.Add(time.Minute), Event: "VmPoweredOnEvent", User: "us", Ours: true}
+	if r := s.choose(); len(r.Adopt) != 1 || len(r.Left)+len(r.Returns) != 0 {
+		t.Errorf("unexpected plan %+v", r)
+	}
+}
+
+func TestANamedVMWithoutOurRecordIsNotOurs(t *testing.T) {
+	s := offSite("a", "b")
+	s.demand.Only = []policy.Ref{vmRef("b"), vmRef("z")}
+	r := s.choose()
+	if waves(r) != "b1" || len(r.Left) != 1 || r.Left[0].Reason != policy.NotOurs {
+		t.Errorf("unexpected plan %+v", r)
+	}
+}
+
+func TestTheOrderOfTheInventoryChangesNoReturn(t *testing.T) {
+	s := offSite("a", "b", "c", "d", "e", "f")
+	s.policy.Target = policy.Goal{CPU: 80, Memory: 90}
+	s.vm("c").Tags = map[string][]string{policy.CategoryPriority: {"500"}}
+	s.rec("e").Off = nil
+	want := s.choose()
+	for range 50 {
+		rand.Shuffle(len(s.owned), func(i, j int) { s.owned[i], s.owned[j] = s.owned[j], s.owned[i] })
+		rand.Shuffle(len(s.snap.VMs), func(i, j int) { s.snap.VMs[i], s.snap.VMs[j] = s.snap.VMs[j], s.snap.VMs[i] })
+		if got := s.choose(); !reflect.DeepEqual(got, want) {
+			t.Fatalf("%+v\nis not\n%+v", got, want)
+		}
+	}
+}
