@@ -1,0 +1,203 @@
+package preempt
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+)
+
+// restoreRun is the restore workflow with made-up activities and a clock that leaps.
+type restoreRun struct {
+	*testsuite.TestWorkflowEnvironment
+	t        *testing.T
+	began    time.Time
+	plans    []PlanRestoreInput
+	planned  []time.Time
+	powered  []PowerOnInput
+	power    func(policy.Return) RestoredVM
+	released int
+}
+
+// newRestoreRun has a plan of the next VM for each name, and powers every VM on.
+func newRestoreRun(t *testing.T, plan func(n int, in PlanRestoreInput) PlanRestoreResult) *restoreRun {
+	var suite testsuite.WorkflowTestSuite
+	r := &restoreRun{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), t: t}
+	p := policy.Default()
+	p.Restore = policy.Restore{Enabled: true, Settle: policy.Duration(10 * time.Minute), Wave: 1, GiveUp: policy.Duration(24 * time.Hour)}
+	r.power = func(target policy.Return) RestoredVM {
+		return RestoredVM{Return: target, Outcome: contract.OutcomeRestored, OnAt: r.Now(), Annotated: true}
+	}
+	register := func(name string, f any) { r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
+	register("PrepareRestore", func(context.Context, RestoreInput) (RestoreSetup, error) {
+		return RestoreSetup{Policy: p, PolicyName: "default", Timing: DefaultTiming()}, nil
+	})
+	register("ReleaseRestore", func(context.Context, string) error { r.released++; return nil })
+	register("PlanRestore", func(_ context.Context, in PlanRestoreInput) (PlanRestoreResult, error) {
+		r.plans, r.planned = append(r.plans, in), append(r.planned, r.Now())
+		return plan(len(r.plans), in), nil
+	})
+	register("PowerOnVMs", func(_ context.Context, in PowerOnInput) (res PowerOnResult, err error) {
+		r.powered = append(r.powered, in)
+		for _, target := range in.Targets {
+			res.VMs = append(res.VMs, r.power(target))
+		}
+		return res, nil
+	})
+	return r
+}
+
+func (r *restoreRun) run(in RestoreInput) (res RestoreResult) {
+	r.t.Helper()
+	r.began = r.Now()
+	r.ExecuteWorkflow(Restore, in)
+	res, err := contract.RestoreResultOf(r.GetWorkflowError(), res)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if res.RestoreID == "" {
+		if err := r.GetWorkflowResult(&res); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return res
+}
+
+// signal sends a change so long after the beginning.
+func (r *restoreRun) signal(after time.Duration, c RestoreChange) {
+	r.RegisterDelayedCallback(func() { r.SignalWorkflow(contract.RestoreSignal, c) }, after)
+}
+
+// waves plans one VM at each look, n in all.
+func waves(n int) func(int, PlanRestoreInput) PlanRestoreResult {
+	return func(look int, _ PlanRestoreInput) (res PlanRestoreResult) {
+		for i := look; i <= n; i++ {
+			res.Returns.Returns = append(res.Returns.Returns, policy.Return{
+				Ref: policy.Ref{Type: policy.TypeVM, Value: string(rune('a' + i))}, Wave: i - look + 1,
+			})
+		}
+		return res
+	}
+}
+
+func TestNobodyComesBackBeforeTheSettleTimeIsOver(t *testing.T) {
+	r := newRestoreRun(t, waves(3))
+	res := r.run(RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != contract.RestoreCompleted || len(res.Restored()) != 3 || res.Waves != 3 {
+		t.Fatalf("unexpected %+v", res)
+	}
+	if first := r.planned[0].Sub(r.began); first < 10*time.Minute {
+		t.Errorf("the first plan was made after %s", first)
+	}
+	if between := r.planned[1].Sub(r.planned[0]); between < 30*time.Second {
+		t.Errorf("it measured again after %s", between)
+	}
+	if len(r.plans[1].Warming) != 1 || r.released < 3 {
+		t.Errorf("warming %v, released %d times", r.plans[1].Warming, r.released)
+	}
+}
+
+func TestAPersonWaitsForNothing(t *testing.T) {
+	r := newRestoreRun(t, func(int, PlanRestoreInput) PlanRestoreResult {
+		return PlanRestoreResult{Returns: policy.Returns{Later: true, Left: []policy.Spared{{Reason: policy.NoRoom}}}}
+	})
+	res := r.run(RestoreInput{Tag: "spot", By: contract.ByHand, Person: true})
+	if res.State != contract.RestoreCompleted || len(r.plans) != 1 || len(res.Left) != 1 || r.Now().Sub(r.began) > time.Minute {
+		t.Errorf("unexpected %+v after %d looks", res, len(r.plans))
+	}
+}
+
+func TestAStopInTheSettleTimeEndsItUnplanned(t *testing.T) {
+	r := newRestoreRun(t, waves(3))
+	r.signal(time.Minute, RestoreChange{Stop: true, Reason: "alarm cpu rose to red"})
+	res := r.run(RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != contract.RestoreStopped || res.Reason != "alarm cpu rose to red" || len(r.plans) != 0 {
+		t.Errorf("unexpected %+v", res)
+	}
+}
+
+func TestAFallAfterAStopSettlesAnew(t *testing.T) {
+	r := newRestoreRun(t, waves(1))
+	r.RegisterDelayedCallback(func() {
+		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Stop: true, Reason: "rose"})
+		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Reason: "fell"})
+	}, 9*time.Minute)
+	res := r.run(RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != contract.RestoreCompleted || len(res.Restored()) != 1 || len(res.Changes) != 2 {
+		t.Fatalf("unexpected %+v", res)
+	}
+	if first := r.planned[0].Sub(r.began); first < 19*time.Minute {
+		t.Errorf("the first plan was made after %s", first)
+	}
+}
+
+func TestAStopAfterAFallAfterAStopHolds(t *testing.T) {
+	r := newRestoreRun(t, waves(1))
+	r.RegisterDelayedCallback(func() {
+		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Stop: true, Reason: "rose"})
+		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Reason: "fell"})
+		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Stop: true, Reason: "rose again"})
+	}, time.Minute)
+	if res := r.run(RestoreInput{Tag: "spot", By: "cpu"}); res.State != contract.RestoreStopped || len(r.plans) != 0 {
+		t.Errorf("unexpected %+v", res)
+	}
+}
+
+func TestACancellationStopsIt(t *testing.T) {
+	r := newRestoreRun(t, waves(3))
+	r.RegisterDelayedCallback(r.CancelWorkflow, 10*time.Minute+10*time.Second)
+	res := r.run(RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != contract.RestoreStopped || len(res.Restored()) != 1 {
+		t.Errorf("unexpected %+v", res)
+	}
+}
+
+func TestBesideARoundItWaitsAndAPersonIsRefused(t *testing.T) {
+	busy := func(look int, in PlanRestoreInput) PlanRestoreResult {
+		if look < 4 {
+			return PlanRestoreResult{Active: []string{"round-1"}}
+		}
+		return PlanRestoreResult{Returns: policy.Returns{Returns: []policy.Return{{Ref: policy.Ref{Type: policy.TypeVM, Value: "a"}, Wave: 1}}}}
+	}
+	r := newRestoreRun(t, busy)
+	if res := r.run(RestoreInput{Tag: "spot", By: "cpu"}); res.State != contract.RestoreCompleted || len(res.Restored()) != 1 || res.Reason != "" {
+		t.Errorf("unexpected %+v", res)
+	}
+	if r.planned[3].Sub(r.planned[2]) <= r.planned[1].Sub(r.planned[0]) {
+		t.Errorf("the waits do not grow: %v", r.planned)
+	}
+	r = newRestoreRun(t, busy)
+	if res := r.run(RestoreInput{Tag: "spot", Person: true}); res.State != contract.RestoreRefused || len(r.powered) != 0 {
+		t.Errorf("unexpected %+v", res)
+	}
+}
+
+func TestOneThatNoHostTakesIsTriedAgainAndOneThatFailedIsNot(t *testing.T) {
+	vm := policy.Return{Ref: policy.Ref{Type: policy.TypeVM, Value: "a"}, Wave: 1}
+	for outcome, want := range map[RestoredVM]int{
+		{Outcome: contract.OutcomeLeft, Reason: string(policy.NoHost)}: 3,
+		{Outcome: OutcomeFailed, Reason: "the host is on fire"}:        1,
+	} {
+		r := newRestoreRun(t, func(look int, in PlanRestoreInput) (res PlanRestoreResult) {
+			if look <= 3 && len(in.Done) == 0 {
+				res.Returns.Returns, res.Later = []policy.Return{vm}, true
+			}
+			return res
+		})
+		tried := 0
+		r.power = func(target policy.Return) RestoredVM {
+			tried++
+			o := outcome
+			o.Return = target
+			return o
+		}
+		if res := r.run(RestoreInput{Tag: "spot", By: "cpu"}); tried != want {
+			t.Errorf("%s was tried %d times, want %d: %+v", outcome.Reason, tried, want, res)
+		}
+	}
+}
