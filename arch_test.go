@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 	},
 	"internal/standalone": {
 		"", "internal/alarm", "internal/config", "internal/embedded", "internal/ledger", "internal/notify", "internal/policy",
-		"internal/preempt", "internal/receiver", "internal/simulation", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
+		"internal/preempt", "internal/preempt/contract", "internal/receiver", "internal/simulation", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
 }
 

@@ -117,7 +117,10 @@ func (a *Activities) AwaitReplies(ctx context.Context, in RepliesInput) ([]Guest
 			return replies, nil
 		}
 		if !sleep(ctx, a.Settings.Timing.replyPoll()) {
-			return nil, ending(ctx, ctx.Err())
+			if cancelled(ctx) {
+				return nil, nil // its time is over
+			}
+			return nil, handOver(ctx)
 		}
 	}
 }

@@ -23,7 +23,10 @@ func (a *act) tell(r preempt.RoundResult) {
 		return
 	}
 	a.told = true
-	a.out.say("found", "%d VMs tagged %s: %d go, the youngest first, %d stay", len(targets)+len(r.Spared), r.Tag, len(targets), len(r.Spared))
+	if r.Shortfall.CPUMHz > 0 {
+		a.out.say("shortfall", "%s is %.1f GHz above its target: the fewest VMs that free so much go", a.cluster, float64(r.Shortfall.CPUMHz)/1000)
+	}
+	a.out.say("found", "%d VMs tagged %s: %d go, %d stay", len(targets)+len(r.Spared), r.Tag, len(targets), len(r.Spared))
 	for i, name := range targets {
 		a.out.say("chosen", "%-*s  %d of %d: on, tagged, in %s", nameWidth, name, i+1, len(targets), a.cluster)
 	}
@@ -129,8 +132,9 @@ func (s *scenario) suggest(cooldown time.Time) {
 			{"watch status", "what follows vCenter's alarms"},
 			{"workflow list", "every preemption workflow"},
 			{"workflow plan", "who would go now, and why the others stay; nothing is touched"},
-			{"workflow run --criticality low --wait", "shut the tagged VMs that are left down, and wait"},
-			{"workflow status", "what became of that"},
+			{"evict cluster-a-batch-01 --notice-only", "tell one VM that it would go, and take that back"},
+			{"evict cluster-a-batch-01", "evict it: notice, guest shutdown, record"},
+			{"restore --dry-run", "what would come back"},
 		} {
 			fmt.Fprintf(w, "%s %s\t# %s\n", ctl, try.command, try.what)
 		}

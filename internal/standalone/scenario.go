@@ -18,6 +18,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -92,13 +93,65 @@ func (a *act) play(ctx context.Context) (preempt.RoundResult, error) {
 		return result, err
 	}
 	a.report(result)
-	if err := a.fall(ctx); err != nil {
-		return result, err
-	}
 	if a.meddle != nil {
 		a.meddle(a.stack)
 	}
-	return result, a.check(result)
+	if err := a.check(result); err != nil {
+		return result, err
+	}
+	if err := a.vcenter.SetClusterUsage(a.cluster, calmCPU, calmCPU); err != nil {
+		return result, err
+	}
+	a.out.say("load", "%s calms down to %.0f %% CPU", a.cluster, calmCPU)
+	if err := a.fall(ctx); err != nil {
+		return result, err
+	}
+	if !a.policies()["default"].Restore.Enabled {
+		return result, nil
+	}
+	return result, a.restored(ctx, result)
+}
+
+// restored follows the way back, and checks that everything is on again.
+func (a *act) restored(ctx context.Context, r preempt.RoundResult) error {
+	if len(r.Preempted()) == 0 {
+		return nil
+	}
+	id := contract.RestoreID(a.queue(), r.Scope)
+	var back contract.RestoreResult
+	err := poll(ctx, "ask restore "+id+" how it stands", func() (bool, error) {
+		v, err := a.client.QueryWorkflow(ctx, id, "", contract.RestoreStateQuery)
+		if err != nil {
+			return false, err
+		}
+		back = contract.RestoreResult{}
+		if err := v.Get(&back); err != nil {
+			return false, err
+		}
+		return !back.EndedAt.IsZero() && back.StartedAt.After(r.StartedAt), nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, vm := range back.VMs {
+		a.out.say("restored", "%-*s  %s%s", nameWidth, vm.Name, vm.Outcome, because(vm.Reason))
+	}
+	a.out.say("done", "restore %s: %s", back.State, id)
+	for _, vm := range r.Preempted() {
+		for _, now := range states(a.vcenter) {
+			if ref(now.Ref) == vm && now.Power != types.VirtualMachinePowerStatePoweredOn {
+				return fmt.Errorf("%s did not come back: restore %s ended as %s", now.Name, id, back.State)
+			}
+		}
+	}
+	return nil
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
 }
 
 // cooledDown waits for the end of the cooldown where that is soon, so that what is suggested works at once. It returns

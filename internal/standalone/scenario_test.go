@@ -31,32 +31,41 @@ func TestTheScenarioIsShownAndChecked(t *testing.T) {
 		line("vCenter", "cluster-b: 4 hosts, 20 VMs of which 4 are tagged preemptible"),
 		line("alarm", "cluster-cpu-above-80 on esx-a-1 of cluster-a: green to red"),
 		line("request", `PreemptVMsWorkflow "cluster-cpu-above-80@domain-c\d+": HIGH, VMs tagged preemptible`),
-		line("found", "14 VMs tagged preemptible: 6 go, the youngest first, 8 stay"),
-		line("chosen", "cluster-a-batch-10  1 of 6"),
-		line("chosen", "cluster-a-batch-01  6 of 6"),
+		line("shortfall", `cluster-a is \d+\.\d GHz above its target`),
+		line("found", "14 VMs tagged preemptible: 3 go, 11 stay"),
+		line("chosen", "cluster-a-batch-08  1 of 3"),
+		line("chosen", "cluster-a-batch-02  3 of 3"),
+		line("left", `cluster-a-batch-01  .*not_needed`),
 		line("left", `cluster-a-batch-03  .*not powered on`),
 		line("left", `cluster-a-batch-05  .*operation is under way`),
+		line("left", `cluster-a-batch-06  .*group_budget`),
 		line("left", `cluster-a-batch-07  .*template`),
 		line("left", `cluster-a-batch-09  .*infrastructure`),
+		line("left", `cluster-a-batch-10  .*protected`),
 		line("left", `cluster-b-batch-01  .*not in the contended cluster`),
-		line("left", `cluster-b-batch-04  `),
-		line("off", `cluster-a-batch-01  cluster-a is at 8\d % CPU`),
-		line("annotated", "cluster-a-batch-01"),
-		line("off", "cluster-a-batch-10"),
-		line("annotated", "cluster-a-batch-10"),
+		line("off", `cluster-a-batch-02  cluster-a is at 8\d % CPU`),
+		line("annotated", "cluster-a-batch-02"),
+		line("off", "cluster-a-batch-08  cluster-a is at 7[0-4] % CPU"),
+		line("annotated", "cluster-a-batch-08"),
 		line("done", "round completed in "),
-		"^Result", `^VM +OUTCOME +FORCED +ANNOTATED +MHZ FREED`, `^cluster-a-batch-10 +powered_off +yes +yes +\d+$`, `^total +6 of 6 +\d+$`,
-		"^Usage of cluster-a", `^CPU +92\.0 % +5\d\.\d %`,
-		"^Custom attribute com.vmware.workflows.vsphere.preemption of cluster-a-batch-10", "^{", "^}",
+		"^Result", `^VM +OUTCOME +FORCED +ANNOTATED +MHZ FREED`, `^cluster-a-batch-08 +powered_off +yes +yes +\d+$`, `^total +3 of 3 +\d+$`,
+		"^Usage of cluster-a", `^CPU +92\.0 % +7[0-4]\.\d %`,
+		"^Custom attribute com.vmware.workflows.vsphere.preemption of cluster-a-batch-08", "^{", "^}",
+		line("checked", "vCenter agrees with the result about all 40 VMs: 3 are off and annotated, 37 are as before"),
+		line("load", "cluster-a calms down"),
 		line("alarm", "cluster-cpu-above-80 on esx-a-1 of cluster-a: red to green"),
-		line("checked", "vCenter agrees with the result about all 40 VMs: 6 are off and annotated, 34 are as before"),
+		line("restored", "cluster-a-batch-02  restored"),
+		line("restored", "cluster-a-batch-08  restored"),
+		line("done", "restore completed"),
 		line("event", `cluster-cpu-above-80 on esx-b-1 of cluster-b: green to yellow, as a CloudEvent to http://127\.0\.0\.1:\d+, which answers 202 Accepted`),
 		line("request", `PreemptVMsWorkflow "cluster-cpu-above-80@domain-c\d+": MEDIUM`),
-		line("found", "14 VMs tagged preemptible: 4 go, the youngest first, 10 stay"),
-		line("annotated", "cluster-b-batch-01"),
-		`^cluster-b-batch-04 +shut_down +no +yes +\d+$`,
+		line("found", "14 VMs tagged preemptible: 3 go, 11 stay"),
+		line("annotated", "cluster-b-batch-02"),
+		line("off", "cluster-b-batch-04"),
+		`^cluster-b-batch-04 +forced +yes +yes +\d+$`, `^cluster-b-batch-02 +shut_down +no +yes +\d+$`,
+		line("checked", "vCenter agrees with the result about all 40 VMs: 3 are off and annotated, 37 are as before"),
 		line("event", "cluster-cpu-above-80 on esx-b-1 of cluster-b: yellow to green"),
-		line("checked", "vCenter agrees with the result about all 40 VMs: 4 are off and annotated, 36 are as before"),
+		line("restored", "cluster-b-batch-04  restored"),
 	)
 	tr.saysNot("web UI", "What to try next", "mismatch", "\x1b")
 	attribute(t, tr.out.String())
@@ -119,10 +128,10 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 	get(t, tr.await(`web UI +(http://127\.0\.0\.1:\d+)`)[1])
 	get(t, tr.await(`health +(http://127\.0\.0\.1:\d+/readyz)`)[1])
 
-	if err := site.vcenter.PowerOnAs(site.vcenter.VM("cluster-a-batch-04"), "owner@example.com"); err != nil {
+	if err := site.vcenter.PowerOnAs(site.vcenter.VM("cluster-a-batch-03"), "owner@example.com"); err != nil {
 		t.Fatal(err)
 	}
-	tr.await(`(?m)` + line("on", "cluster-a-batch-04"))
+	tr.await(`(?m)` + line("on", "cluster-a-batch-03"))
 	tr.signals <- os.Interrupt
 	tr.end(exitDone).quiet()
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -20,7 +21,10 @@ const (
 	alarmName   = "cluster-cpu-above-80"
 	busyCPU     = 92.0 // percent of the contended cluster at the start
 	busyMemory  = 74.0
-	taggedThere = 4 // tagged VMs of the other cluster
+	otherCPU    = 84.0 // percent of the other cluster
+	otherMemory = 55.0
+	calmCPU     = 45.0 // percent of a cluster when the pressure is over
+	taggedThere = 4    // tagged VMs of the other cluster
 
 	firstOff     = 500 * time.Millisecond // how long the quickest power-off takes
 	eachOff      = 250 * time.Millisecond // and how much longer each next one
@@ -65,12 +69,18 @@ func furnish(vc *simulation.VCenter) error {
 		vc.SetPowerState(template, off), vc.SetTemplate(template),
 		vc.SetManagedBy(agent, eamExtension, "cluster-agent"),
 	)
-	for _, vm := range vc.TaggedVMs(other)[taggedThere:] {
+	err = errors.Join(err,
+		vc.SetTags(batch[9].Ref, policy.CategoryProtect, policy.TagDoNotPreempt),
+		vc.SetTags(batch[7].Ref, policy.CategoryGroup, "web"), vc.SetTags(batch[5].Ref, policy.CategoryGroup, "web"),
+	)
+	there := vc.TaggedVMs(other)
+	vc.IgnoreShutdown(there[taggedThere-1].Ref)
+	for _, vm := range there[taggedThere:] {
 		err = errors.Join(err, vc.DetachTag("preemption", preemption.DefaultTag, vm.Ref))
 	}
 	for i, vm := range batch {
 		vc.SetTaskDelayFor(vm.Ref, firstOff+time.Duration(i)*eachOff)
 	}
 	vc.SetShutdownDelay(guestNeeds)
-	return errors.Join(err, vc.SetClusterUsage(contended, busyCPU, busyMemory))
+	return errors.Join(err, vc.SetClusterUsage(contended, busyCPU, busyMemory), vc.SetClusterUsage(other, otherCPU, otherMemory))
 }

@@ -25,13 +25,14 @@ import (
 )
 
 const (
-	farewell     = 2 * time.Second  // for logging out of vCenter and ending health
-	connectAgain = 5 * time.Second  // between attempts to reach vCenter at the start
-	vcenterFresh = 2 * time.Minute  // vCenter's last answer counts as ready for so long
-	simulateStop = 3 * time.Second  // for activities to end, where the VMs are simulated
-	attrsAgain   = 10 * time.Second // bound of the look at the search attributes
-	demoPoll     = 200 * time.Millisecond
-	demoCompare  = 10 * time.Second // between comparisons of the simulated alarms' states
+	farewell      = 2 * time.Second  // for logging out of vCenter and ending health
+	connectAgain  = 5 * time.Second  // between attempts to reach vCenter at the start
+	vcenterFresh  = 2 * time.Minute  // vCenter's last answer counts as ready for so long
+	simulateStop  = 3 * time.Second  // for activities to end, where the VMs are simulated
+	attrsAgain    = 10 * time.Second // bound of the look at the search attributes
+	demoPoll      = 200 * time.Millisecond
+	demoRemeasure = time.Second      // between the waves of a restore
+	demoCompare   = 10 * time.Second // between comparisons of the simulated alarms' states
 )
 
 // startWorker starts a worker, with health. A real vCenter may be away: it is sought meanwhile, and requests wait.
@@ -169,6 +170,9 @@ func (s *stack) activities(ctx context.Context, gateway *vcenter.Gateway) (*pree
 	}
 	set := preempt.DefaultSettings()
 	set.Policies, set.AllowedTags, set.MaxCriticality = s.policies(), limits.AllowedTags, limits.MaxCriticality
+	if s.simulate {
+		set.Timing.Remeasure = demoRemeasure
+	}
 	set.Observe = s.set.File.Mode == policy.ModeObserve
 	set.Timing.Outage, set.Self = limits.Outage, config.SelfUUIDs(os.DirFS(config.DMI))
 	set.EventSource = notify.Source(s.temporal.HostPort(), s.temporal.Namespace())
@@ -188,9 +192,12 @@ func (s *stack) policies() map[string]policy.Policy {
 	}
 	p := policy.Default()
 	p.Cooldown = policy.Duration(2 * time.Second)
-	p.Criticality.Medium.GracePeriod = policy.Duration(10 * time.Second)
+	p.Criticality.Medium.Notice, p.Criticality.Medium.GracePeriod = policy.Duration(2*time.Second), policy.Duration(4*time.Second)
 	p.Criticality.Low.GracePeriod = policy.Duration(10 * time.Second)
 	p.WithdrawWait, p.LateWatch = policy.Duration(5*time.Second), policy.Duration(10*time.Second)
+	p.Target = policy.Goal{CPU: 75, Margin: 1, IfShort: policy.ShortPartial}
+	p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{Percent: true, N: 50}}}
+	p.Restore = policy.Restore{Enabled: true, Settle: policy.Duration(time.Second), Wave: 2, GiveUp: policy.Duration(time.Minute)}
 	return map[string]policy.Policy{"default": p}
 }
 
