@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
@@ -348,4 +349,26 @@ func TestAfterKillMinusNineInTheMiddleOfARestoreEachVMIsAccountedFor(t *testing.
 			s.wantRestored(r, contract.RestoreCompleted, 5)
 		})
 	}
+}
+
+func liveRestored(t *testing.T, name string) {
+	s := newSite(t, oneCluster(3), restoring())
+	s.worker()
+	r := s.preempted(3)
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	s.wantRestored(s.restored(), contract.RestoreCompleted, 3)
+	s.keep(name, s.id("alarm"), r.RoundID, s.restoreID(), ledger.WorkflowID(s.queue))
+}
+
+func liveRestoreStopped(t *testing.T, name string) {
+	s := newSite(t, oneCluster(3), restoring(func(p *policy.Policy) { p.Restore.Wave = 1 }))
+	s.worker()
+	s.preempted(3)
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	s.eventually("the first is back", func() bool { r, _ := s.restoreState(); return len(r.Restored()) > 0 })
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	if r := s.restored(); r.State != contract.RestoreStopped {
+		t.Fatalf("unexpected restore %s", pretty(r))
+	}
+	s.keep(name, s.id("alarm"), s.restoreID())
 }

@@ -455,3 +455,12 @@ func TestFactsAreCarriedOverContinueAsNew(t *testing.T) {
 		t.Errorf("after: %+v, before: %+v", after, before)
 	}
 }
+
+func TestFactsNameTheRoundsUnderWayInTheScopeAndThoseThatOverlapIt(t *testing.T) {
+	s := twoRounds()
+	for scope, want := range map[string][]string{"c1": {"a"}, "c2": {"b"}, "c3": nil, "": {"a", "b"}} {
+		if got := s.Facts(at(1), FactsRequest{Owner: "r", Scope: scope}).Active; !reflect.DeepEqual(got, want) {
+			t.Errorf("active in %q: %v, want %v", scope, got, want)
+		}
+	}
+}

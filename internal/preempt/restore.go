@@ -39,7 +39,7 @@ func Restore(ctx workflow.Context, in RestoreInput) (RestoreResult, error) {
 			return RestoreResult{}, workflow.NewContinueAsNewError(ctx, contract.RestoreType, next)
 		}
 		r.conclude()
-		if r.drain(); !r.again || r.over {
+		if r.yield(); !r.again || r.over {
 			return r.result, nil
 		}
 		r.revive()
@@ -71,7 +71,7 @@ type restore struct {
 func newRestore(ctx workflow.Context, in RestoreInput) *restore {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	info := workflow.GetInfo(ctx)
-	r := &restore{ctx: own, in: in, info: info, ch: workflow.GetSignalChannel(ctx, contract.RestoreSignal)}
+	r := &restore{ctx: own, in: in, info: info}
 	if in.Earlier != nil {
 		r.result, r.settled = *in.Earlier, true
 		for _, vm := range slices.Clone(r.result.VMs) {
@@ -90,24 +90,22 @@ func newRestore(ctx workflow.Context, in RestoreInput) *restore {
 
 // listen takes word of the alarm.
 func (r *restore) listen(ctx workflow.Context) {
+	ch := workflow.GetSignalChannel(ctx, contract.RestoreSignal)
 	for {
 		var c RestoreChange
-		if !r.ch.Receive(ctx, &c) {
+		if !ch.Receive(ctx, &c) {
 			return
 		}
 		r.change(c)
 	}
 }
 
-// drain takes what has arrived and was not listened to yet.
-func (r *restore) drain() {
-	for {
-		var c RestoreChange
-		if !r.ch.ReceiveAsync(&c) {
-			return
-		}
-		r.change(c)
-	}
+// yield lets listen take what has arrived, before anything is decided that a stop would change.
+func (r *restore) yield() {
+	turn := false
+	workflow.Go(r.ctx, func(workflow.Context) { turn = true })
+	// Its error is that of a context which is never cancelled.
+	_ = workflow.Await(r.ctx, func() bool { return turn })
 }
 
 func (r *restore) change(c RestoreChange) {
@@ -171,14 +169,13 @@ func (r *restore) life() error {
 		r.pause(contract.RestoreSettling, settle)
 	}
 	r.settled = true
-	for r.drain(); r.stopped == ""; r.drain() {
-		goOn, err := r.round()
-		if err != nil || !goOn {
-			return err
-		}
+	for r.yield(); r.stopped == ""; r.yield() {
 		if r.info.GetContinueAsNewSuggested() {
 			r.more = true
 			return nil
+		}
+		if goOn, err := r.round(); err != nil || !goOn {
+			return err
 		}
 	}
 	r.finish(contract.RestoreStopped, r.stopped)
@@ -258,8 +255,7 @@ func (r *restore) pause(state string, d time.Duration) {
 	r.result.Until = workflow.Now(r.ctx).Add(d).UTC()
 	r.setState(state)
 	// Its error is that of a context which is never cancelled.
-	_, _ = workflow.AwaitWithTimeout(r.ctx, d, func() bool { return r.stopped != "" || r.ch.Len() > 0 })
-	r.drain()
+	_, _ = workflow.AwaitWithTimeout(r.ctx, d, func() bool { return r.stopped != "" })
 	r.result.Until = time.Time{}
 }
 
