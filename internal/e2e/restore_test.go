@@ -372,3 +372,45 @@ func liveRestoreStopped(t *testing.T, name string) {
 	}
 	s.keep(name, s.id("alarm"), s.restoreID())
 }
+
+func TestTheReplyAddressLearnsOnceWhoCameBackAndTheGuestsNoticeIsGone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(3), restoring())
+	box := newMailbox(t)
+	s.worker()
+	s.preempted(3)
+	vm := ref(s.vc.TaggedVMs("")[0].Ref)
+	g := s.gateway()
+	s.must(g.SetGuestInfo(t.Context(), vm, "guestinfo.preemption", `{"state":"pending"}`))
+	r, err := s.byHand(preempt.RestoreInput{ReplyTo: box.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantRestored(r, contract.RestoreCompleted, 3)
+	attempts, taken := box.got()
+	if len(attempts) != 1 || !r.ReplySent || !containsAll(string(taken[0].body)+fmt.Sprint(taken[0].header), preemption.RestoredEventType, vm.Value, contract.ByHand) {
+		t.Errorf("unexpected replies %q %s", attempts, pretty(r))
+	}
+	if left, err := g.GuestInfo(t.Context(), []policy.Ref{vm}, "guestinfo.preemption"); err != nil || len(left) > 0 {
+		t.Errorf("its notice is still there: %v, %v", left, err)
+	}
+	g.Close(t.Context())
+}
+
+func TestOneThatNoHostCanTakeIsLeftAndTheOthersComeBack(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(3), restoring())
+	s.worker()
+	vms := s.vc.TaggedVMs("")
+	s.preempted(3)
+	s.vc.FailCall("PowerOnMultiVM_Task", nil, &types.NotSupported{}, 10)
+	s.vc.FailCall("PowerOnVM_Task", &vms[0].Ref, &types.InsufficientResourcesFault{}, 10)
+	r, err := s.byHand(preempt.RestoreInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.wantRestored(r, contract.RestoreCompleted, 2)
+	if left(r, vms[0]) != policy.NoHost {
+		t.Errorf("unexpected restore %s", pretty(r))
+	}
+}

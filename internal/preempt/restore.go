@@ -52,7 +52,6 @@ type restore struct {
 	in     RestoreInput
 	setup  RestoreSetup
 	result RestoreResult
-	ch     workflow.ReceiveChannel
 	info   *workflow.Info
 
 	stopped   string // why; empty: it goes on
@@ -62,8 +61,9 @@ type restore struct {
 	interrupt workflow.CancelFunc
 	settled   bool // the settle time has passed
 	named     []policy.Ref
-	done      []policy.Ref // decided about for good
-	replied   []policy.Ref // the reply address knows of
+	done      []policy.Ref    // decided about for good
+	kept      []policy.Spared // decided about for good, and left off
+	replied   []policy.Ref    // the reply address knows of
 	lives     int
 	idle      int // looks in a row that brought nobody back
 }
@@ -279,7 +279,7 @@ func (r *restore) plan() (plan PlanRestoreResult, err error) {
 		return plan, err
 	}
 	r.named = plan.Named
-	r.result.Left = plan.Left
+	r.result.Left = append(plan.Left, r.kept...)
 	if plan.ScopeName != "" {
 		r.result.ScopeName = plan.ScopeName
 	}
@@ -352,7 +352,10 @@ func (r *restore) add(vm RestoredVM) (decided bool) {
 	r.result.Left = slices.DeleteFunc(r.result.Left, func(s policy.Spared) bool { return s.Ref == vm.Ref })
 	decided = r.in.Person || vm.Reason != string(policy.NoHost)
 	if vm.Outcome == contract.OutcomeLeft {
-		r.result.Left = append(r.result.Left, policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason)})
+		spared := policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason)}
+		if r.result.Left = append(r.result.Left, spared); r.in.Person {
+			r.kept = append(r.kept, spared)
+		}
 	} else {
 		r.result.VMs = append(slices.DeleteFunc(r.result.VMs, func(other RestoredVM) bool { return other.Ref == vm.Ref }), vm)
 	}
