@@ -398,3 +398,19 @@ func TestIntakesAreCalledByAlarmAndScope(t *testing.T) {
 		}
 	}
 }
+
+func TestARuleThatObservesSaysSoInItsRequests(t *testing.T) {
+	for _, mode := range []string{"", preemption.ModeObserve} {
+		order, _, ok, err := (trigger.Preempt{Tag: "preemptible", Mode: mode}).Order(changed(t, "green", "red"), "rule")
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		var req preemption.WorkflowRequest
+		if err := json.Unmarshal(order.Payload.(preemption.AlarmChange).Request, &req); err != nil {
+			t.Fatal(err)
+		}
+		if req.Mode != mode {
+			t.Errorf("mode %q, want %q", req.Mode, mode)
+		}
+	}
+}

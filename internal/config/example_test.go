@@ -1,0 +1,20 @@
+package config
+
+import (
+	"testing"
+	"time"
+)
+
+func TestTheShippedExampleIsValidAndGivesNoticeToAllButTheMostUrgent(t *testing.T) {
+	f, err := ReadFile("../../docs/preemption.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := f.Policies[DefaultPolicy].Criticality
+	if c.High.Notice != 0 || c.Medium.Notice.D() != 2*time.Minute || c.Low.Notice.D() != 2*time.Minute {
+		t.Errorf("notices: %s, %s, %s", c.High.Notice, c.Medium.Notice, c.Low.Notice)
+	}
+	if len(f.Rules) != 1 || f.Mode != "observe" {
+		t.Errorf("%d rules, mode %q", len(f.Rules), f.Mode)
+	}
+}
