@@ -178,7 +178,7 @@ func TestFacts(t *testing.T) {
 				s.Reserve(reserving("a", "vm-1"))
 				s.Reserve(ReserveRequest{Owner: "a"})
 				s.Reserve(reserving("b", "vm-2"))
-				s.Drop([]string{"b"})
+				s.Drop([]string{"b"}, true)
 			},
 		},
 	}
@@ -223,7 +223,7 @@ func TestAStalePlanIsRefused(t *testing.T) {
 		"a reservation of nobody changes nothing":            {do: func(s *State) { s.Reserve(ReserveRequest{Owner: "b"}) }},
 		"an overlapping reservation was released":            {do: func(s *State) { s.Complete(at(2), completed("earlier", "c1")) }, scope: "c1", stale: true},
 		"a reservation was released elsewhere":               {do: func(s *State) { s.Complete(at(2), completed("earlier", "c1")) }, scope: "c2"},
-		"an owner that ended without a word was released":    {do: func(s *State) { s.Drop([]string{"earlier"}) }, scope: "c1", stale: true},
+		"an owner that ended without a word was released":    {do: func(s *State) { s.Drop([]string{"earlier"}, true) }, scope: "c1", stale: true},
 		"a VM went that was not under way":                   {do: func(s *State) { s.Evicted(at(2), evicted("x", "c1", gone(2, "vm-1", 1))) }, scope: "c1", stale: true},
 		"a VM went elsewhere that was not under way":         {do: func(s *State) { s.Evicted(at(2), evicted("b", "c2", gone(2, "vm-1", 1))) }, scope: "c1"},
 		"a VM went that was under way":                       {do: func(s *State) { s.Evicted(at(2), evicted("earlier", "c1", gone(2, "held", 1))) }, scope: "c1"},

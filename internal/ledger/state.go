@@ -84,6 +84,9 @@ type Seen struct {
 	RequestID string    `json:"requestID"`
 	Owner     string    `json:"owner"`
 	Time      time.Time `json:"time"`
+	// Dropped tells that its owner was found not to run, and had not completed: it may never have begun. Asked
+	// again it is granted; that a round which did run runs only once, its workflow id sees to.
+	Dropped bool `json:"dropped,omitempty"`
 }
 
 // State is all that the ledger remembers. It is carried across continue-as-new.
@@ -132,14 +135,19 @@ func (s *State) overlapping(key string) []*Scope {
 // Admit decides about a request, and records it when granted.
 func (s *State) Admit(now time.Time, r AdmitRequest) Admission {
 	s.forget(now)
-	for _, seen := range s.Seen {
+	again := -1
+	for i, seen := range s.Seen {
 		if seen.RequestID != r.RequestID {
 			continue
 		}
 		if seen.Owner == r.Owner && s.scope(r.Scope).Active == r.Owner {
 			return Admission{Verdict: Granted, Owner: r.Owner} // asked again after a lost answer
 		}
-		return Admission{Verdict: Duplicate, Owner: seen.Owner}
+		if seen.Owner != r.Owner || !seen.Dropped {
+			return Admission{Verdict: Duplicate, Owner: seen.Owner}
+		}
+		again = i
+		break
 	}
 	for _, sc := range s.overlapping(r.Scope) {
 		if sc.Active != "" {
@@ -153,7 +161,11 @@ func (s *State) Admit(now time.Time, r AdmitRequest) Admission {
 	}
 	sc := s.scope(r.Scope)
 	sc.Active, sc.ActiveSince, sc.ActiveRank = r.Owner, now, r.Rank
-	s.Seen = append(s.Seen, Seen{RequestID: r.RequestID, Owner: r.Owner, Time: now})
+	if again >= 0 {
+		s.Seen[again].Dropped = false
+	} else {
+		s.Seen = append(s.Seen, Seen{RequestID: r.RequestID, Owner: r.Owner, Time: now})
+	}
 	return Admission{Verdict: Granted, Owner: r.Owner}
 }
 
@@ -263,7 +275,13 @@ func (s *State) Owners(before time.Time) []string {
 }
 
 // Drop releases all that closed owners held.
-func (s *State) Drop(owners []string) {
+// What they were admitted for may begin after all where begin is set: the worker that was to start it may have died.
+func (s *State) Drop(owners []string, begin bool) {
+	for i := range s.Seen {
+		if begin && slices.Contains(owners, s.Seen[i].Owner) {
+			s.Seen[i].Dropped = true
+		}
+	}
 	for _, owner := range owners {
 		s.release(owner)
 		for _, key := range workflow.DeterministicKeys(s.Scopes) {

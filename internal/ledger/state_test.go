@@ -114,7 +114,7 @@ func TestWhatEndedOwnersHeldIsReleased(t *testing.T) {
 	if owners := s.Owners(at(60)); !reflect.DeepEqual(owners, []string{"round-1"}) {
 		t.Fatalf("owners %v", owners)
 	}
-	s.Drop([]string{"round-1"})
+	s.Drop([]string{"round-1"}, true)
 	if got := s.Admit(at(61), ask("2", "c1", 3)); got.Verdict != Granted {
 		t.Fatalf("the scope is still held: %+v", got)
 	}
@@ -136,5 +136,24 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	s.Admit(at(0).Add(72*time.Hour), ask("late", "c2", 3))
 	if len(s.Seen) != 1 || len(s.Scopes) != 1 {
 		t.Errorf("after three days %d requests and %d scopes are remembered", len(s.Seen), len(s.Scopes))
+	}
+}
+
+func TestARoundThatWasAdmittedAndNeverBeganMayBeginAfterAll(t *testing.T) {
+	var s State
+	req := AdmitRequest{RequestID: "r", Scope: "c", Owner: "round-1", Rank: 3}
+	if got := s.Admit(t0, req); got.Verdict != Granted {
+		t.Fatalf("first: %+v", got)
+	}
+	s.Drop([]string{"round-1"}, true) // its intake's worker died before it was started, and the sweep found nobody
+	if got := s.Admit(t0.Add(time.Minute), req); got.Verdict != Granted || s.Scopes["c"].Active != "round-1" {
+		t.Fatalf("asked again: %+v", got)
+	}
+	if got := s.Admit(t0.Add(time.Minute), AdmitRequest{RequestID: "r", Scope: "c", Owner: "round-2", Rank: 3}); got.Verdict != Duplicate {
+		t.Errorf("another owner: %+v", got)
+	}
+	s.Complete(t0.Add(2*time.Minute), CompleteRequest{Owner: "round-1", Scope: "c"})
+	if got := s.Admit(t0.Add(3*time.Minute), req); got.Verdict != Duplicate {
+		t.Errorf("after its end: %+v", got)
 	}
 }

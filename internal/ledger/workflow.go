@@ -41,6 +41,9 @@ type Input struct {
 	Sweep time.Duration `json:"sweep,omitempty"`
 }
 
+// versionBegin marks the sweeps after which a round that never began may.
+const versionBegin = "dropped-rounds-may-begin"
+
 // Activities are the ledger's look-ups.
 type Activities struct{ Client client.Client }
 
@@ -112,7 +115,7 @@ func sweep(ctx workflow.Context, state *State, every time.Duration) error {
 	}
 	if len(closed) > 0 {
 		workflow.GetLogger(ctx).Warn("released what rounds held that ended without completing", "owners", closed)
-		state.Drop(closed)
+		state.Drop(closed, workflow.GetVersion(ctx, versionBegin, workflow.DefaultVersion, 1) == 1)
 	}
 	return nil
 }

@@ -52,6 +52,7 @@ func (r *round) warn(plan PlanResult) (stale bool) {
 			r.settleWarned(due, ReasonRehearsed)
 			continue
 		}
+		r.forgetBeforeSuspend(due)
 		again := r.act(PlanResult{Targets: targetsOf(due), PlannedAt: workflow.Now(r.ctx)})
 		stale = stale || again
 		if len(open) > 0 && !r.withdrawn {
@@ -62,6 +63,17 @@ func (r *round) warn(plan PlanResult) (stale bool) {
 	r.tellSpared(all)
 	r.result.Deadline = time.Time{}
 	return stale && !r.withdrawn
+}
+
+// forgetBeforeSuspend clears the notices of VMs that are about to be suspended: a suspended VM takes no change.
+func (r *round) forgetBeforeSuspend(due []*warned) {
+	if r.treatment().Action != policy.ActionSuspend {
+		return
+	}
+	r.tellGuests(due, nil, true)
+	for _, w := range due {
+		w.told = false
+	}
 }
 
 // noticeTime is how long before the action guests are told, by what the criticality means now.
