@@ -83,6 +83,12 @@ func ParseFile(name string, data []byte) (File, error) {
 		"rules":    func(_ string, n *yaml.Node) { rules = n },
 	})
 	f.Policies = d.policies("policies", policies, f.Limits.NeverTouch)
+	if f.Mode == policy.ModeObserve {
+		for name, p := range f.Policies {
+			p.Mode = f.Mode
+			f.Policies[name] = p
+		}
+	}
 	f.Rules = d.rules("rules", rules, f.Policies)
 	return f, d.err()
 }
