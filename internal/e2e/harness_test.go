@@ -120,6 +120,15 @@ func withSettings(f func(*preempt.Settings)) siteOption {
 	return func(_ *simulation.Options, s *preempt.Settings) { f(s) }
 }
 
+// sized is how much a test does of what takes long, and how much of it under the race detector, which makes the
+// simulator some ten times slower.
+func sized(usual, underRace int) int {
+	if raceDetector {
+		return underRace
+	}
+	return usual
+}
+
 // newSite starts a simulated vCenter; no worker runs yet.
 func newSite(t testing.TB, opts ...siteOption) *site {
 	t.Helper()

@@ -21,11 +21,7 @@ func TestAfterKillMinusNineAtAnyInstantOfItsLifeEveryVMIsAccountedFor(t *testing
 	t.Parallel()
 	random := seeded(t)
 	phases := []string{"notice", "wait", "act", "verify", "annotate", "report"}
-	instants := 50
-	if raceDetector { // slower, and these wait more than they compute
-		instants = 12
-	}
-	for i := range instants {
+	for i := range sized(50, 12) {
 		phase, nth, delay := phases[i%len(phases)], int64(1+random.IntN(4)), time.Duration(random.IntN(500))*time.Millisecond
 		t.Run(fmt.Sprintf("%s %d", phase, i/len(phases)+1), func(t *testing.T) {
 			t.Parallel()

@@ -118,7 +118,7 @@ const maxHistory = 10_000
 
 func TestAStormOfRepeatedAlarmsIsOnePreemptionPerAlarmAndScope(t *testing.T) {
 	t.Parallel()
-	s, longest, quiet := outlives(t, 2000)
+	s, longest, quiet := outlives(t, sized(2000, 500))
 	before := s.follows()
 	s.workers[0].stop()
 	s.worker()
@@ -250,7 +250,7 @@ func request(conn io.Writer, in *bufio.Reader, text []byte, want int) error {
 
 func TestOfTwoThousandEventsFromEightClientsEachRiseIsActedUponOnce(t *testing.T) {
 	t.Parallel()
-	const clusters, hosts, times = 20, 5, 20
+	clusters, hosts, times := sized(20, 5), 5, 20
 	path, _ := program(t, "kn-go-preemption")
 	s := watched(t, withInventory(func(o *simulation.Options) {
 		o.Clusters, o.HostsPerCluster, o.VMsPerCluster, o.Tagged = clusters, hosts, 2, 2

@@ -17,7 +17,7 @@ import (
 // hundred hosts in twenty clusters, while the worker that watches and preempts is killed at random instants.
 func TestOfAHundredAlarmsNoneIsLostOrDoubledThoughTheWorkerIsKilledTwentyTimes(t *testing.T) {
 	t.Parallel()
-	const clusters, hosts, kills = 20, 5, 20
+	clusters, hosts, kills := sized(20, 5), 5, sized(20, 6)
 	s := watched(t, withInventory(func(o *simulation.Options) {
 		o.Clusters, o.HostsPerCluster, o.VMsPerCluster, o.Tagged = clusters, hosts, 1, 1
 	}))

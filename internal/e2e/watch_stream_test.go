@@ -87,7 +87,7 @@ func (d *disturbed) SignalWithStartWorkflow(ctx context.Context, id, signal stri
 
 func TestWhatHappensWhileManyEventsAreHandedOverDoublesNone(t *testing.T) {
 	t.Parallel()
-	const clusters, hosts = 12, 4
+	clusters, hosts := sized(12, 5), 4
 	for name, interrupt := range map[string]func(*site){
 		"the worker stops":    func(s *site) { s.workers[0].stop(); s.worker() },
 		"the watch is paused": func(s *site) { s.control(true); s.control(false) },
@@ -134,8 +134,9 @@ func TestWhatHappensWhileManyEventsAreHandedOverDoublesNone(t *testing.T) {
 				id := s.exists(s.intake("cpu", c.Name))
 				s.until(id, "all its hosts are known to be in alarm", func(r preempt.Response) bool { return len(r.Levels) == hosts && r.State != "running" })
 			}
-			c := s.point("all were counted", func(c contract.Checkpoint) bool { return c.Sent >= clusters*hosts && c.Events >= clusters*hosts })
-			if c.Sent != clusters*hosts || c.Events != clusters*hosts || c.Caught != 0 {
+			all := int64(clusters * hosts)
+			c := s.point("all were counted", func(c contract.Checkpoint) bool { return c.Sent >= all && c.Events >= all })
+			if c.Sent != all || c.Events != all || c.Caught != 0 {
 				t.Errorf("counted %d events, %d sent, %d caught", c.Events, c.Sent, c.Caught)
 			}
 			for _, c := range s.vc.Inventory().Clusters {
