@@ -190,7 +190,10 @@ func TestAReaderRecoversWithoutLossOrRepetition(t *testing.T) {
 		},
 		"the caller leaves while it reads": func(t *testing.T, v *simulation.VCenter, _ *Gateway, r *EventReader) {
 			ctx, cancel := context.WithCancel(t.Context())
-			v.Hook("ReadNextEvents", func(types.ManagedObjectReference) { cancel() })
+			v.Hook("ReadNextEvents", func(types.ManagedObjectReference) {
+				cancel()
+				time.Sleep(500 * time.Millisecond) // the answer comes when nobody waits for it any more
+			})
 			if _, err := r.Next(ctx); !errors.Is(err, context.Canceled) {
 				t.Fatalf("%v", err)
 			}
