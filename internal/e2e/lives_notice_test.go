@@ -16,6 +16,9 @@ import (
 // reply address hears of it before and after.
 func liveNoticed(t *testing.T, name string) {
 	l := newLife(t)
+	p := l.set.Policies["default"]
+	p.Criticality.Medium.Notice = policy.Duration(5 * time.Second) // time enough to be ready in, on a slow machine
+	l.set.Policies["default"] = p
 	vms := l.vc.TaggedVMs("")
 	l.vc.GuestReply(vms[1].Ref, func(string) (string, time.Duration) { return "ready", 0 })
 	l.vc.GuestReply(vms[2].Ref, func(string) (string, time.Duration) { return "extend 500ms", 0 })
