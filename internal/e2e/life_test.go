@@ -354,3 +354,142 @@ func TestTwoAlarmsAndAPersonAtOneInstantKeepLimitsAndBudgets(t *testing.T) {
 		t.Errorf("%d VMs are off, the budget is 5: %s", off, pretty(results))
 	}
 }
+
+func TestAGuestThatWasReadyIsRecordedAndForcedInItsOwnTimeWhileOthersStillHaveTheirNotice(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(3), withPolicy(func(p *policy.Policy) {
+		p.Criticality.Medium = policy.Treatment{
+			Action: policy.ActionShutdownGuest, Notice: policy.Duration(6 * time.Second), GracePeriod: policy.Duration(4 * time.Second), ThenForce: true,
+		}
+	}))
+	vms := s.vc.TaggedVMs("")
+	ready := func(string) (string, time.Duration) { return "ready", 0 }
+	s.vc.GuestReply(vms[0].Ref, ready)
+	s.vc.IgnoreShutdown(vms[2].Ref)
+	s.worker()
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
+	id := s.started("alarm")
+	s.eventually("the ready one is off and annotated while the others have their notice", func() bool {
+		_, annotated := s.attribute(vms[0].Ref)
+		return annotated && s.under(id).State == preempt.RoundNotified
+	})
+	r := s.round(id)
+	wantState(t, r, preempt.RoundCompleted, 3)
+	s.agree(r)
+	late, early := of(t, r, vms[2]), of(t, r, vms[1])
+	if late.Outcome != preempt.OutcomeForced || late.OffAt.Sub(early.OffAt) < 3*time.Second {
+		t.Errorf("the one that ignored its shutdown: %s, %s after the other was off", late.Outcome, late.OffAt.Sub(early.OffAt))
+	}
+}
+
+func TestWhatHoldsAPolicyBackHoldsInTheField(t *testing.T) {
+	t.Parallel()
+	names := func(vms []simulation.VM) (out []string) {
+		for _, vm := range vms {
+			out = append(out, vm.Name)
+		}
+		return out
+	}
+	for name, tc := range map[string]struct {
+		set    func(*policy.Policy)
+		tags   func(*site, []simulation.VM)
+		off    int           // of four
+		reason policy.Reason // of the others
+	}{
+		"a minimum run time": {set: func(p *policy.Policy) { p.Protect.MinRuntime = policy.Duration(24 * time.Hour) }, reason: policy.MinRuntime},
+		"excluded names":     {set: func(p *policy.Policy) { p.Protect.Names = []string{"*-batch-01"} }, off: 3, reason: policy.ExcludedName},
+		"an excluded folder": {set: func(p *policy.Policy) { p.Protect.Folders = []string{"vm"} }, reason: policy.ExcludedFolder},
+		"an excluded pool":   {set: func(p *policy.Policy) { p.Protect.ResourcePools = []string{"Resources"} }, reason: policy.ExcludedPool},
+		"a blackout window": {set: func(p *policy.Policy) {
+			p.Budgets = []policy.Budget{{Window: "0 0 * * *", Duration: policy.Duration(24 * time.Hour), TimeZone: "Europe/Berlin"}}
+		}, reason: policy.Blackout},
+		"a scope budget": {set: func(p *policy.Policy) {
+			p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 50, Percent: true}, Per: policy.Duration(time.Hour)}}
+		}, off: 2, reason: policy.ScopeBudget},
+		"nothing rather than a part": {set: func(p *policy.Policy) {
+			p.Target = policy.Goal{CPU: 1, IfShort: policy.ShortNone}
+		}, reason: policy.CannotCover},
+		"priorities, lower first": {set: func(p *policy.Policy) { p.MaxVMs = 1 }, tags: func(s *site, vms []simulation.VM) {
+			s.must(s.vc.SetTags(vms[0].Ref, policy.CategoryPriority, "200"))
+			s.must(s.vc.SetTags(vms[2].Ref, policy.CategoryPriority, "-5"))
+		}, off: 1, reason: policy.OverLimit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, oneCluster(4), withPolicy(tc.set))
+			s.must(s.vc.SetClusterUsage("cluster-a", 90, 50))
+			vms := s.vc.TaggedVMs("")
+			if tc.tags != nil {
+				tc.tags(s, vms)
+			}
+			s.worker()
+			s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+			r := s.done("alarm")
+			s.agree(r)
+			if n := len(r.Preempted()); n != tc.off {
+				t.Errorf("%d VMs of %v are off, want %d: %s", n, names(vms), tc.off, pretty(r))
+			}
+			for _, sp := range r.Spared {
+				if sp.Reason != tc.reason {
+					t.Errorf("%s stays for %s (%s), want %s", sp.Name, sp.Reason, sp.Detail, tc.reason)
+				}
+			}
+			if tc.tags != nil && r.Targets[0].Name != vms[2].Name {
+				t.Errorf("%s went first, want the lowest priority", r.Targets[0].Name)
+			}
+		})
+	}
+}
+
+func TestAVMIsNotPreemptedMoreOftenThanThePolicyAllows(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(2), withPolicy(func(p *policy.Policy) { p.Cooldown, p.Protect.MaxPreemptionsPerDay = 0, 1 }))
+	s.worker()
+	s.signal("one", person(preemption.CriticalityHigh))
+	wantState(t, s.done("one"), preempt.RoundCompleted, 2)
+	for _, vm := range s.vc.TaggedVMs("") {
+		s.must(s.vc.PowerOnAs(vm.Ref, "owner@example.org"))
+	}
+	s.signal("two", person(preemption.CriticalityHigh))
+	r := s.done("two")
+	wantState(t, r, preempt.RoundEmpty, 0)
+	for _, sp := range r.Spared {
+		if sp.Reason != policy.PreemptedOften {
+			t.Errorf("%s stays for %s", sp.Name, sp.Reason)
+		}
+	}
+}
+
+func TestWhatIsEvictedByNameCountsInTheBudgetOfItsCluster(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) {
+		p.Cooldown = 0
+		p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1}, Per: policy.Duration(time.Hour)}}
+	}))
+	s.worker()
+	req := person(preemption.CriticalityHigh)
+	req.VM = s.vc.TaggedVMs("")[0].Name
+	s.signal("one", req)
+	wantState(t, s.done("one"), preempt.RoundCompleted, 1)
+	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	wantState(t, s.done("alarm"), preempt.RoundEmpty, 0)
+	other := person(preemption.CriticalityHigh)
+	other.VM = s.vc.TaggedVMs("")[1].Name
+	s.signal("two", other)
+	wantState(t, s.done("two"), preempt.RoundEmpty, 0)
+	if n := s.off(""); n != 1 {
+		t.Errorf("%d VMs are off, the budget is 1", n)
+	}
+}
+
+func TestARequestMayAskToObserve(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.worker()
+	req := person(preemption.CriticalityHigh)
+	req.Mode = preemption.ModeObserve
+	s.signal("look", req)
+	if r := s.done("look"); r.State != preempt.RoundObserved || s.off("cluster-a")+s.off("cluster-b") != 0 {
+		t.Errorf("%s, %d off", r.State, s.off("cluster-a")+s.off("cluster-b"))
+	}
+}

@@ -12,6 +12,7 @@ type limits struct {
 	detail   string         // of the scope budget that leaves least
 	groups   []groupLimit   // of the groups that have a budget
 	index    map[string]int // into groups, by name
+	pools    []int          // see Plan.Pools
 }
 
 // groupLimit is how many of a group's VMs may still go.
@@ -24,7 +25,7 @@ type groupLimit struct {
 func limitsOf(s *Snapshot, d *Demand, p *Policy, now time.Time) limits {
 	l := limits{room: -1, index: map[string]int{}}
 	var groups []group
-	for _, b := range p.Budgets {
+	for i, b := range p.Budgets {
 		switch {
 		case b.Group != "":
 			if groups == nil {
@@ -32,7 +33,7 @@ func limitsOf(s *Snapshot, d *Demand, p *Policy, now time.Time) limits {
 			}
 			l.group(b, groups)
 		case b.Scope:
-			l.scope(b, s, d, p, now)
+			l.scope(i, s, d, p, now)
 		case b.Window != "" && l.blackout == "":
 			l.blackout = b.blackout(now)
 		}
@@ -100,7 +101,8 @@ func (l *limits) group(b Budget, groups []group) {
 
 // scope lowers the room to what the budget leaves. A percentage is of the candidates that are on or went
 // within the budget's time, so that it does not shrink while they go.
-func (l *limits) scope(b Budget, s *Snapshot, d *Demand, p *Policy, now time.Time) {
+func (l *limits) scope(at int, s *Snapshot, d *Demand, p *Policy, now time.Time) {
+	b := p.Budgets[at]
 	pool, went := map[Ref]bool{}, 0
 	for _, e := range d.Evictions {
 		if now.Sub(e.Time) < b.per().D() {
@@ -108,17 +110,26 @@ func (l *limits) scope(b Budget, s *Snapshot, d *Demand, p *Policy, now time.Tim
 			went++
 		}
 	}
-	of := ""
+	total, of := 0, ""
 	if b.Max.Percent {
-		for i := range s.VMs {
-			vm := &s.VMs[i]
-			if vm.Tagged && !vm.Template && vm.PowerState == PoweredOn && inScope(vm, d.Scope) && !infrastructure(vm, s, d, p) {
-				pool[vm.Ref] = true
+		if at < len(d.Pools) {
+			total = d.Pools[at]
+		} else {
+			for i := range s.VMs {
+				vm := &s.VMs[i]
+				if vm.Tagged && !vm.Template && vm.PowerState == PoweredOn && inScope(vm, d.Scope) && !infrastructure(vm, s, d, p) {
+					pool[vm.Ref] = true
+				}
 			}
+			total = len(pool)
 		}
-		of = fmt.Sprintf(" of %d candidates", len(pool))
+		if l.pools == nil {
+			l.pools = make([]int, len(p.Budgets))
+		}
+		l.pools[at] = total
+		of = fmt.Sprintf(" of %d candidates", total)
 	}
-	if left := max(0, b.Max.atMost(len(pool))-went); l.room < 0 || left < l.room {
+	if left := max(0, b.Max.atMost(total)-went); l.room < 0 || left < l.room {
 		l.room = left
 		l.detail = fmt.Sprintf("at most %s%s per %s: %d went", b.Max, of, brief(b.per().D()), went)
 	}

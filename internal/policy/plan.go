@@ -20,6 +20,8 @@ type Demand struct {
 	Preempted map[string]int `json:"preempted,omitempty"`
 	// Evictions are those done or under way in this scope, as far back as the longest scope budget looks.
 	Evictions []Eviction `json:"evictions,omitempty"`
+	// Pools are the plan's, where it is checked again; nil counts the candidates of the snapshot.
+	Pools []int `json:"pools,omitempty"`
 	// Credits are what was freed in the last minute, which vCenter's statistics do not show yet, or is being
 	// freed, by this round too.
 	Credits []Credit `json:"credits,omitempty"`
@@ -69,6 +71,9 @@ type Plan struct {
 	Shortfall Resources `json:"shortfall,omitzero"` // what must be freed to reach the policy's target
 	Covered   Resources `json:"covered,omitzero"`   // of it, what the targets free
 	Partial   bool      `json:"partial,omitempty"`  // the shortfall is not covered
+	// Pools are how many VMs the percentages of the policy's budgets are of, one for each budget; 0 where a
+	// budget has none. Nil where no budget has.
+	Pools []int `json:"pools,omitempty"`
 }
 
 // candidate is a VM that may go, with what the order looks at.
@@ -91,6 +96,7 @@ func Choose(s Snapshot, d Demand, p Policy) Plan {
 	now := d.at(s)
 	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)), Usage: measured(&s, &d, p.Target)}
 	limits := limitsOf(&s, &d, &p, now)
+	plan.Pools = limits.pools
 	eligible := plan.sift(&s, &d, &p, &limits, now)
 	choice := selection{all: eligible, need: shortfall(plan.Usage), room: max(0, p.MaxVMs-d.Already)}
 	full := Spared{Reason: OverLimit}

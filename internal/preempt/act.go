@@ -33,7 +33,8 @@ type ActInput struct {
 	PlannedAt  time.Time     `json:"plannedAt,omitzero"` // zero: the plan may be of any age
 	// Detail checks tags of owners, protection, windows and budgets again too: where time has passed since the
 	// plan, or others may have used up a budget.
-	Detail bool `json:"detail,omitempty"`
+	Detail bool  `json:"detail,omitempty"`
+	Pools  []int `json:"pools,omitempty"` // of the plan
 	// Settle sends nothing: it only tells what became of the targets, when an earlier call was cancelled
 	// before it could say so. StillOn is the reason given for those that are on.
 	Settle  bool   `json:"settle,omitempty"`
@@ -229,11 +230,10 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[policy.Ref]policy.VM, held
 	return now, held, err
 }
 
-// heldBack tells which targets protection, windows and budgets hold back by now. What was committed is not
-// asked about again.
+// heldBack tells which targets protection, windows and budgets hold back by now, until something was sent.
 func (e *eviction) heldBack(snap policy.Snapshot, todo []ActTarget) (map[policy.Ref]policy.Spared, error) {
 	held := map[policy.Ref]policy.Spared{}
-	if e.touched || e.repeated || e.in.Settle {
+	if e.touched || e.in.Settle {
 		return held, nil
 	}
 	var fresh []policy.Ref
@@ -245,7 +245,7 @@ func (e *eviction) heldBack(snap policy.Snapshot, todo []ActTarget) (map[policy.
 	if len(fresh) == 0 {
 		return held, nil
 	}
-	d := policy.Demand{Tag: e.in.Tag, Scope: e.in.Scope, Self: e.Settings.Self}
+	d := policy.Demand{Tag: e.in.Tag, Scope: e.in.Scope, Self: e.Settings.Self, Pools: e.in.Pools}
 	if len(e.in.Policy.Budgets) > 0 || e.in.Policy.Protect.MaxPreemptionsPerDay > 0 {
 		facts, err := e.ledger().Facts(e.ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String()})
 		if err != nil {

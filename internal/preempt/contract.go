@@ -1,7 +1,7 @@
-// Package preempt holds the preemption workflows and their activities: the intake, which takes requests
-// and alarm changes and decides when a round runs, and the round, which plans, reserves, evicts,
-// verifies, annotates and reports. It imports of ours the root contract, alarm, policy, vcenter, notify
-// and ledger, and never remediate.
+// Package preempt holds the preemption workflows and their activities: the intake, which takes requests and
+// alarm changes and decides when a round runs; the round, which plans, reserves, gives notice, evicts,
+// verifies, annotates and reports; and the restore, which powers on again. It imports of ours the root
+// contract, alarm, policy, vcenter, notify and ledger, and never remediate.
 package preempt
 
 import (

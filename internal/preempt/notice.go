@@ -101,10 +101,11 @@ type GuestReply struct {
 func (a *Activities) AwaitReplies(ctx context.Context, in RepliesInput) ([]GuestReply, error) {
 	stop := a.beat(ctx)
 	defer stop()
-	for {
+	for said := false; ; {
 		values, err := a.VCenter.GuestInfo(ctx, in.Targets, replyKey)
-		if err != nil && !vcenter.KindOf(err).Outage() && ctx.Err() == nil {
-			a.logger(ctx).Warn("the guests' answers could not be read", "reason", err)
+		if err != nil && !said && !vcenter.KindOf(err).Outage() && ctx.Err() == nil {
+			a.logger(ctx).Warn("the guests' answers cannot be read; it is tried until the notice is over", "reason", err)
+			said = true
 		}
 		var replies []GuestReply
 		for _, ref := range in.Targets {

@@ -42,6 +42,7 @@ type PlanResult struct {
 	Shortfall policy.Resources `json:"shortfall,omitzero"`
 	Covered   policy.Resources `json:"covered,omitzero"`
 	Partial   bool             `json:"partial,omitempty"`
+	Pools     []int            `json:"pools,omitempty"` // see policy.Plan
 	// Basis is what the plan was made from, so that another policy can be tried on it later; nil where there
 	// were too many candidates to keep.
 	Basis *contract.Basis `json:"basis,omitempty"`
@@ -81,7 +82,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	plan.Spared = slices.DeleteFunc(plan.Spared, func(s policy.Spared) bool { return slices.Contains(in.Held, s.Ref) })
 	out := PlanResult{
 		Targets: plan.Targets, ScopeName: p.snap.ScopeName, PlannedAt: p.snap.Time,
-		Usage: plan.Usage, Shortfall: plan.Shortfall, Covered: plan.Covered, Partial: plan.Partial,
+		Usage: plan.Usage, Shortfall: plan.Shortfall, Covered: plan.Covered, Partial: plan.Partial, Pools: plan.Pools,
 	}
 	out.Spared, out.SparedCount = bounded(plan.Spared)
 	if len(p.snap.VMs) <= maxBasis {
@@ -126,7 +127,7 @@ func (p *planning) look(ctx context.Context) error {
 
 // ask reads what the ledger knows of other rounds and of earlier ones.
 func (p *planning) ask(ctx context.Context) (err error) {
-	req := ledger.FactsRequest{Owner: p.in.RoundID, Scope: p.in.Demand.Key()}
+	req := ledger.FactsRequest{Owner: p.in.RoundID, Scope: p.in.Demand.Scope.String()} // of one named VM: everything counts
 	for _, t := range p.in.Going {
 		req.UnderWay = append(req.UnderWay, t.Ref.String())
 	}

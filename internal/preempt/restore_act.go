@@ -90,7 +90,13 @@ func (p *powering) run() (PowerOnResult, error) {
 		pause = min(2*pause, time.Minute)
 	}
 	p.recorded.Wait()
+	slices.SortFunc(p.result.VMs, func(a, b RestoredVM) int { return p.place(a) - p.place(b) }) // not as they came
 	return p.result, nil
+}
+
+// place is where a VM stands in the order of its wave.
+func (p *powering) place(vm RestoredVM) int {
+	return slices.IndexFunc(p.in.Targets, func(t policy.Return) bool { return t.Ref == vm.Ref })
 }
 
 // pass looks at all that is left, powers on those that are off and waits; it returns what is undecided.

@@ -45,6 +45,7 @@ type round struct {
 	late        []ActTarget         // ignored their shutdown
 	replanError string              // a new plan was due and could not be made
 	noticed     []*warned           // have a notice that is to be cleared
+	notices     int                 // how often guests were told
 	recorded    int                 // evictions that the ledger knows of
 	replaced    int                 // plans made to replace targets that could not go
 }
@@ -158,7 +159,6 @@ func (r *round) carryOut() error {
 		if err != nil || r.looksOnly(plan) {
 			return err
 		}
-		before := len(r.result.Targets)
 		switch stale = false; {
 		case r.withdrawn:
 			r.settleAll(plan.Targets, ReasonWithdrawn)
@@ -166,7 +166,7 @@ func (r *round) carryOut() error {
 			stale = true
 			r.note("vCenter was away: planning again")
 		default:
-			stale = r.replace(before)
+			stale = r.replace(plan)
 		}
 	}
 	r.awaitGuests()
@@ -177,15 +177,15 @@ func (r *round) carryOut() error {
 // maxReplacements bounds how often a round plans again for targets that could not go.
 const maxReplacements = 3
 
-// replace tells whether others are to go for the targets decided since that could not: only where the policy
-// has a target utilisation, for the shortfall that is left.
-func (r *round) replace(since int) bool {
+// replace tells whether others are to go for the plan's targets that could not: only where the policy has a
+// target utilisation, for the shortfall that is left.
+func (r *round) replace(plan PlanResult) bool {
 	if !r.in.Demand.Policy.Target.Set() || r.withdrawn || r.in.Demand.VM != "" || r.replaced == maxReplacements {
 		return false
 	}
 	n := 0
-	for _, t := range r.result.Targets[since:] {
-		if t.Outcome == OutcomeFailed || t.Outcome == OutcomeSpared {
+	for _, t := range plan.Targets {
+		if o := r.outcomeOf(t.Ref).Outcome; o == OutcomeFailed || o == OutcomeSpared {
 			n++
 		}
 	}
@@ -302,7 +302,8 @@ func (r *round) act(plan PlanResult) (stale bool) {
 	}
 	in := r.actInput(targets)
 	in.Action, in.ForceTools, in.PlannedAt = t.Action, t.ThenForce, plan.PlannedAt
-	in.Detail = len(r.noticed)+len(in.Policy.Budgets) > 0 || r.result.State == RoundNotified || !r.result.Deadline.IsZero()
+	in.Pools = plan.Pools
+	in.Detail = len(in.Policy.Budgets) > 0 || !r.result.Deadline.IsZero() // budgets, or a notice that took its time
 	res := r.evict(in, fmt.Sprintf("%s: %d VMs", t.Action, len(targets)))
 	r.pending = append(r.pending, res.Pending...)
 	for _, again := range res.Replan {

@@ -126,7 +126,8 @@ func (r *round) evicted() (all []ledger.Evicted) {
 // long. Where a policy has none of that, its end is soon enough.
 func (r *round) record() {
 	p := r.in.Demand.Policy
-	if len(p.Budgets) == 0 && !p.Target.Set() && p.Protect.MaxPreemptionsPerDay == 0 {
+	single := r.in.Demand.VM != "" // its own key overlaps no scope, and the budgets of scopes must see it
+	if len(p.Budgets) == 0 && !p.Target.Set() && p.Protect.MaxPreemptionsPerDay == 0 && !single {
 		return
 	}
 	all := r.evicted()
@@ -138,7 +139,7 @@ func (r *round) record() {
 	ctx := workflow.WithLocalActivityOptions(r.ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: 10 * time.Second, ScheduleToCloseTimeout: time.Minute,
 	})
-	req := ledger.EvictedRequest{Owner: r.result.RoundID, Scope: r.in.Demand.Key(), Evicted: all}
+	req := ledger.EvictedRequest{Owner: r.result.RoundID, Scope: r.in.Demand.Scope.String(), Evicted: all}
 	if err := workflow.ExecuteLocalActivity(ctx, a.RecordEvictions, req).Get(ctx, nil); err != nil {
 		workflow.GetLogger(r.ctx).Warn("the ledger was not told of evictions; it is told at the round's end", "error", err)
 	}

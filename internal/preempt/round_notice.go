@@ -39,6 +39,7 @@ func (r *round) warn(plan PlanResult) (stale bool) {
 		open = append(open, &warned{Target: t, since: now, deadline: now.Add(d), told: t.ToolsRunning, ready: !t.ToolsRunning, note: "none: no running tools"})
 	}
 	all := slices.Clone(open)
+	r.notices++
 	r.setState(RoundNotified)
 	r.announce(open)
 	for len(open) > 0 && !r.withdrawn {
@@ -182,6 +183,7 @@ func (r *round) listenToGuests(open []*warned) {
 		}
 	}
 	left := first.Sub(workflow.Now(r.ctx))
+	defer r.watchMeanwhile(left)()
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
 	defer func() { r.interrupt = nil }()
@@ -206,6 +208,24 @@ func (r *round) listenToGuests(open []*warned) {
 		return
 	}
 	r.heard(open, replies)
+}
+
+// watchMeanwhile looks on for guests that were asked to shut down while others still have their notice, so
+// that each is annotated as soon as it is off, until the function it returns is called.
+func (r *round) watchMeanwhile(d time.Duration) (stop func()) {
+	if len(r.pending) == 0 {
+		return func() {}
+	}
+	ctx, cancel := workflow.WithCancel(r.ctx)
+	over := false
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		r.watch(ctx, AwaitInput{RoundID: r.result.RoundID, Pending: r.pending, Attribute: r.attribute()}, d, "wait for guests to shut down")
+		over = true
+	})
+	return func() {
+		cancel()
+		_ = workflow.Await(r.ctx, func() bool { return over }) // r.ctx is never cancelled
+	}
 }
 
 // heard takes the guests' answers: ready ones are due, and one extension each is granted, of at most the
@@ -292,7 +312,7 @@ func (r *round) sendNotice(open []*warned, deadline time.Time) {
 		return
 	}
 	in := ReplyInput{
-		Target: r.in.Demand.ReplyTo, ID: r.workflowID() + "-" + r.in.Demand.EventID + "-notice", Time: workflow.Now(r.ctx),
+		Target: r.in.Demand.ReplyTo, ID: fmt.Sprintf("%s-notice-%d", r.result.RoundID, r.notices), Time: workflow.Now(r.ctx),
 		Attribute: r.attribute(), Type: preemption.NoticeEventType, Deadline: deadline.UTC(), Action: r.treatment().Action,
 	}
 	in.Attribute.Preempted = false

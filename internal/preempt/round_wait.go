@@ -2,6 +2,7 @@ package preempt
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -18,15 +19,34 @@ func (r *round) awaitGuests() {
 	}
 	r.setState(RoundWaiting)
 	for len(r.pending) > 0 {
-		left := r.deadline().Sub(workflow.Now(r.ctx))
-		if left <= 0 {
-			break
+		if left := r.deadline().Sub(workflow.Now(r.ctx)); left > 0 {
+			r.look(left)
+			continue
 		}
-		r.look(left)
-	}
-	if len(r.pending) > 0 {
+		rest := r.younger()
 		r.afterGrace()
+		if r.pending = rest; len(rest) > 0 {
+			r.setState(RoundWaiting)
+		}
 	}
+}
+
+// younger takes those out of the pending VMs whose own grace period is not over: after a notice, guests are
+// asked one after the other, as each is ready.
+func (r *round) younger() (rest []ActTarget) {
+	t := r.treatment()
+	if r.notices == 0 || r.withdrawn || t.Action != policy.ActionShutdownGuest {
+		return nil
+	}
+	now := workflow.Now(r.ctx)
+	r.pending = slices.DeleteFunc(slices.Clone(r.pending), func(p ActTarget) bool {
+		young := p.SentAt.Add(t.GracePeriod.D()).After(now)
+		if young {
+			rest = append(rest, p)
+		}
+		return young
+	})
+	return rest
 }
 
 // deadline is when waiting ends: at the end of the grace period of what the criticality means now, and
@@ -114,7 +134,7 @@ func (r *round) afterGrace() {
 			r.add(o)
 		}
 	}
-	r.late = still
+	r.late = append(r.late, still...)
 }
 
 func (r *round) outcomeOf(ref policy.Ref) VMOutcome {
