@@ -33,11 +33,12 @@ var arrows = map[string][]string{
 	},
 	"internal/watch/contract": {},
 	"internal/preempt": {
-		"", "internal/alarm", "internal/policy", "internal/vcenter", "internal/notify", "internal/ledger", "internal/preempt/contract",
+		"", "internal/alarm", "internal/policy", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/preempt/contract",
 	},
+	"internal/step":             {"internal/vcenter"},
 	"internal/preempt/contract": {"", "internal/policy"},
 	"internal/remediate": {
-		"", "internal/policy", "internal/remedy", "internal/vcenter", "internal/notify", "internal/ledger", "internal/remediate/contract",
+		"", "internal/policy", "internal/remedy", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/remediate/contract",
 	},
 	"internal/remediate/contract": {"internal/policy", "internal/remedy"},
 	"internal/cli": {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -98,12 +99,12 @@ func (e *eviction) run() (ActResult, error) {
 		if err != nil && !e.touched {
 			// Nothing was sent yet: let Temporal wait the outage out, on whichever worker.
 			e.annotates.Wait()
-			return ActResult{}, typed(err)
+			return ActResult{}, step.Typed(err)
 		}
 		if todo = left; len(todo) == 0 {
 			break
 		}
-		if !sleep(e.ctx, pause) {
+		if !step.Sleep(e.ctx, pause) {
 			e.giveUp(todo, err)
 			break
 		}
@@ -115,7 +116,7 @@ func (e *eviction) run() (ActResult, error) {
 
 // pass checks all that is left, acts on it and waits; it returns what is still undecided.
 func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
-	if !e.touched && e.asked.Err() != nil && !cancelled(e.asked) {
+	if !e.touched && e.asked.Err() != nil && !step.Cancelled(e.asked) {
 		return todo, &vcenter.Error{Op: "hand over", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: context.Cause(e.asked)}
 	}
 	ready, err := e.check(todo)
@@ -125,7 +126,7 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 	switch {
 	case e.in.Settle:
 		return e.leave(ready, e.in.StillOn), nil
-	case cancelled(e.asked):
+	case step.Cancelled(e.asked):
 		return e.leave(ready, ReasonWithdrawn), nil
 	}
 	ready = e.fresh(ready)
@@ -268,7 +269,7 @@ func (e *eviction) send(ready []ActTarget, f func(ActTarget) (policy.Ref, error)
 	gate := make(chan struct{}, sendAtOnce)
 	for _, t := range ready {
 		gate <- struct{}{}
-		if cancelled(e.asked) {
+		if step.Cancelled(e.asked) {
 			<-gate
 			e.settle([]ActTarget{t}, OutcomeSpared, ReasonWithdrawn)
 			continue
@@ -351,7 +352,7 @@ func (e *eviction) failed(t ActTarget, err error) (again bool) {
 		e.settle([]ActTarget{t}, OutcomeSpared, string(policy.Gone))
 		return false
 	default:
-		again = kind.Retryable() && n < tries
+		again = kind.Retryable() && n < step.Tries
 	}
 	if !again {
 		e.settle([]ActTarget{t}, OutcomeFailed, err.Error())

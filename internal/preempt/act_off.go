@@ -10,6 +10,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -118,12 +119,12 @@ func (e *eviction) attributeOff(off []ActTarget) error {
 // evidence looks up who turned the VMs off. vCenter's events may come a moment after the state that they
 // tell of, so that it looks again for those it finds none of.
 func (a *Activities) evidence(ctx context.Context, targets []ActTarget, since time.Time) (found map[policy.Ref]vcenter.Evidence, err error) {
-	for range tries {
+	for range step.Tries {
 		err = a.attempt(ctx, func() (err error) {
 			found, err = a.VCenter.PowerOffEvidence(ctx, refs(targets), since)
 			return err
 		})
-		if err != nil || len(found) == len(targets) || !sleep(ctx, a.Settings.Timing.Retry) {
+		if err != nil || len(found) == len(targets) || !step.Sleep(ctx, a.Settings.Timing.Retry) {
 			return found, err
 		}
 	}
@@ -187,7 +188,7 @@ func (a *Activities) attemptThrough(ctx context.Context, f func() error) error {
 	pause := a.Settings.Timing.Retry
 	for {
 		err := a.attempt(ctx, f)
-		if err == nil || !vcenter.KindOf(err).Outage() || !sleep(ctx, pause) {
+		if err == nil || !vcenter.KindOf(err).Outage() || !step.Sleep(ctx, pause) {
 			return err
 		}
 		pause = min(2*pause, 10*time.Second)

@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -62,83 +61,14 @@ const (
 	errRound   = "RoundFailed"
 )
 
-// tries is how often one object is tried before its failure is final. Time during which vCenter is away
-// does not count.
-const tries = 3
-
-// typed turns an error of the gateway into a Temporal error named by its kind. An outage is retried by
-// Temporal; everything else has had its attempts and is final.
-func typed(err error) error {
-	if err == nil {
-		return nil
-	}
-	kind := vcenter.KindOf(err)
-	if kind.Outage() {
-		return temporal.NewApplicationErrorWithOptions(err.Error(), string(kind), temporal.ApplicationErrorOptions{})
-	}
-	return temporal.NewNonRetryableApplicationError(err.Error(), string(kind), nil)
-}
-
-// attempt calls f up to three times, with growing pauses between, as long as its error is worth it. An
-// outage is returned at once: who calls decides how long to wait it out.
 func (a *Activities) attempt(ctx context.Context, f func() error) error {
-	pause := a.Settings.Timing.Retry
-	for i := 1; ; i++ {
-		err := f()
-		kind := vcenter.KindOf(err)
-		if err == nil || i == tries || kind.Outage() || !kind.Retryable() {
-			return err
-		}
-		if !sleep(ctx, pause) {
-			return err
-		}
-		pause *= 2
-	}
+	return step.Attempt(ctx, a.Settings.Timing.Retry, f)
 }
 
-// sleep waits for d; it returns false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// cancelled tells whether Temporal's server cancelled the activity. A stopping worker and lost
-// heartbeats end the context too, and mean nothing for any VM.
-func cancelled(ctx context.Context) bool {
-	return ctx.Err() != nil && temporal.IsCanceledError(context.Cause(ctx))
-}
-
-// beat heartbeats until the returned function is called, so that a dead worker is noticed within the
-// heartbeat timeout and a cancellation arrives. It goes on after a cancellation and while the worker
-// stops: with the activity's own context the SDK would send no more, and the server would give up work
-// that is still under way.
 func (a *Activities) beat(ctx context.Context) (stop func()) {
-	ctx = context.WithoutCancel(ctx)
-	every := min(a.Settings.Timing.Heartbeat/4, time.Second)
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		t := time.NewTicker(every)
-		defer t.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-t.C:
-				activity.RecordHeartbeat(ctx)
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
+	return step.Beat(ctx, a.Settings.Timing.Heartbeat)
 }
 
-// logger returns the activity's logger with its workflow's id.
 func (a *Activities) logger(ctx context.Context) *slog.Logger {
 	info := activity.GetInfo(ctx)
 	return a.Log.With("workflow_id", info.WorkflowExecution.ID, "run_id", info.WorkflowExecution.RunID)

@@ -11,6 +11,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -53,9 +54,9 @@ func (a *Activities) AwaitVMs(ctx context.Context, in AwaitInput) (AwaitResult, 
 	close(ends)
 	out.Outcomes = <-done
 	if err != nil && ctx.Err() == nil {
-		return AwaitResult{}, typed(err)
+		return AwaitResult{}, step.Typed(err)
 	}
-	if ctx.Err() != nil && !cancelled(ctx) && len(open) > 0 {
+	if ctx.Err() != nil && !step.Cancelled(ctx) && len(open) > 0 {
 		return AwaitResult{}, handOver(ctx)
 	}
 	for _, t := range in.Pending {
@@ -153,7 +154,7 @@ func (a *Activities) attributeEnded(ctx context.Context, in AwaitInput, ends []e
 // to annotate, for both see the VM go off at the same time.
 func (a *Activities) takenByOthers(ctx context.Context, in AwaitInput, off []ActTarget) map[policy.Ref]bool {
 	taken := map[policy.Ref]bool{}
-	if !in.Evidence || !sleep(ctx, 2*a.Settings.Timing.Retry) {
+	if !in.Evidence || !step.Sleep(ctx, 2*a.Settings.Timing.Retry) {
 		return taken
 	}
 	var values map[policy.Ref]string

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -117,8 +118,8 @@ func (a *Activities) AwaitReplies(ctx context.Context, in RepliesInput) ([]Guest
 		if len(replies) > 0 {
 			return replies, nil
 		}
-		if !sleep(ctx, a.Settings.Timing.replyPoll()) {
-			if cancelled(ctx) {
+		if !step.Sleep(ctx, a.Settings.Timing.replyPoll()) {
+			if step.Cancelled(ctx) {
 				return nil, nil // its time is over
 			}
 			return nil, handOver(ctx)

@@ -13,6 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -66,7 +67,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 		return err
 	})
 	if err != nil {
-		return PlanResult{}, ending(ctx, typed(err))
+		return PlanResult{}, ending(ctx, step.Typed(err))
 	}
 	if over != "" {
 		return PlanResult{Targets: []policy.Target{}, Spared: []policy.Spared{}, Over: over}, nil
@@ -116,7 +117,7 @@ func (p *planning) look(ctx context.Context) error {
 	wg.Wait()
 	switch {
 	case err != nil:
-		return typed(err)
+		return step.Typed(err)
 	case facts != nil:
 		return facts
 	case d.VM != "":
@@ -146,7 +147,7 @@ func (p *planning) single(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return typed(err)
+		return step.Typed(err)
 	}
 	p.only = ref
 	p.snap.Others = nil
@@ -251,7 +252,7 @@ func ending(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() == nil:
 		return err
-	case cancelled(ctx):
+	case step.Cancelled(ctx):
 		return temporal.NewCanceledError()
 	}
 	return handOver(ctx)

@@ -13,6 +13,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -74,7 +75,7 @@ func (p *powering) run() (PowerOnResult, error) {
 		left, err := p.pass(todo)
 		if vcenter.KindOf(err).Outage() && !p.sent {
 			p.recorded.Wait()
-			return PowerOnResult{}, typed(err) // Temporal waits the outage out, on whichever worker
+			return PowerOnResult{}, step.Typed(err) // Temporal waits the outage out, on whichever worker
 		}
 		if err != nil && !vcenter.KindOf(err).Outage() {
 			p.settle(left, OutcomeFailed, err.Error())
@@ -83,7 +84,7 @@ func (p *powering) run() (PowerOnResult, error) {
 		if todo = left; len(todo) == 0 {
 			break
 		}
-		if !sleep(p.ctx, pause) {
+		if !step.Sleep(p.ctx, pause) {
 			p.settle(todo, OutcomeFailed, "vCenter stayed away")
 			break
 		}
@@ -101,14 +102,14 @@ func (p *powering) place(vm RestoredVM) int {
 
 // pass looks at all that is left, powers on those that are off and waits; it returns what is undecided.
 func (p *powering) pass(todo []policy.Return) ([]policy.Return, error) {
-	if !p.sent && p.asked.Err() != nil && !cancelled(p.asked) {
+	if !p.sent && p.asked.Err() != nil && !step.Cancelled(p.asked) {
 		return todo, &vcenter.Error{Op: "hand over", Object: p.in.RestoreID, Kind: vcenter.Unavailable, Err: context.Cause(p.asked)}
 	}
 	ready, err := p.check(todo)
 	if err != nil {
 		return todo, err
 	}
-	if p.in.Settle || cancelled(p.asked) || time.Since(p.in.PlannedAt) > p.Settings.Timing.StalePlan {
+	if p.in.Settle || step.Cancelled(p.asked) || time.Since(p.in.PlannedAt) > p.Settings.Timing.StalePlan {
 		ready = p.begun(ready) // the others were not sent, and are not
 		return nil, p.await(ready)
 	}
@@ -198,7 +199,7 @@ var poweredOnEvents = []string{"VmStartingEvent", "VmPoweredOnEvent", "DrsVmPowe
 // touched tells who touched the VMs since they went off. Events may come a moment after the state that they
 // tell of.
 func (p *powering) touched(on []policy.Return) (found map[policy.Ref]vcenter.Touch, err error) {
-	for range tries {
+	for range step.Tries {
 		found = map[policy.Ref]vcenter.Touch{}
 		since := on[0].OffSince
 		for _, t := range on {
@@ -215,7 +216,7 @@ func (p *powering) touched(on []policy.Return) (found map[policy.Ref]vcenter.Tou
 			return ok && (!touch.Ours || slices.Contains(poweredOnEvents, touch.Event))
 		}
 		all := !slices.ContainsFunc(on, func(t policy.Return) bool { return !complete(t) })
-		if err != nil || all || !sleep(p.ctx, p.Settings.Timing.Retry) {
+		if err != nil || all || !step.Sleep(p.ctx, p.Settings.Timing.Retry) {
 			return found, err
 		}
 	}
@@ -267,7 +268,7 @@ func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, e
 
 // powerOn powers the VMs on and waits for them; it returns what to look at again.
 func (p *powering) powerOn(ready []policy.Return) (left []policy.Return, err error) {
-	if cancelled(p.asked) {
+	if step.Cancelled(p.asked) {
 		return nil, nil
 	}
 	p.sent = true
@@ -368,7 +369,7 @@ func (p *powering) failed(t policy.Return, err error) (again bool) {
 	case kind == vcenter.NoRoom:
 		p.settle([]policy.Return{t}, contract.OutcomeLeft, string(policy.NoHost))
 		return false
-	case kind == vcenter.InvalidState && n == 1, kind.Retryable() && n < tries:
+	case kind == vcenter.InvalidState && n == 1, kind.Retryable() && n < step.Tries:
 		return true
 	}
 	p.settle([]policy.Return{t}, OutcomeFailed, err.Error())

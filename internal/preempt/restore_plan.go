@@ -13,6 +13,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -139,7 +140,7 @@ func (p *restoring) look(ctx context.Context) error {
 		err = p.find(ctx, owned)
 	}
 	if err != nil {
-		return typed(err)
+		return step.Typed(err)
 	}
 	for _, o := range owned {
 		if record, preempted := recordOf(o.Value); preempted {
@@ -148,7 +149,7 @@ func (p *restoring) look(ctx context.Context) error {
 			})
 		}
 	}
-	return typed(p.attempt(ctx, func() error { return p.trace(ctx) }))
+	return step.Typed(p.attempt(ctx, func() error { return p.trace(ctx) }))
 }
 
 // recordOf reads the value of our attribute: preempted is false for a VM that was restored since. A value

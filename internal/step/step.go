@@ -1,0 +1,89 @@
+// Package step holds what the activities of all our workflows do alike while vCenter is slow, away or unwilling:
+// attempts on one object, errors that Temporal retries or not, heartbeats, and the question whether a context
+// ended because somebody cancelled. It imports of ours only the gateway, and no workflow package.
+package step
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+)
+
+// Tries is how often one object is tried before its failure is final. Time during which vCenter is away does not
+// count.
+const Tries = 3
+
+// Typed turns an error of the gateway into a Temporal error named by its kind. An outage is retried by Temporal;
+// everything else has had its attempts and is final.
+func Typed(err error) error {
+	if err == nil {
+		return nil
+	}
+	kind := vcenter.KindOf(err)
+	if kind.Outage() {
+		return temporal.NewApplicationErrorWithOptions(err.Error(), string(kind), temporal.ApplicationErrorOptions{})
+	}
+	return temporal.NewNonRetryableApplicationError(err.Error(), string(kind), nil)
+}
+
+// Attempt calls f up to Tries times, with growing pauses between, as long as its error is worth it. An outage is
+// returned at once: who calls decides how long to wait it out.
+func Attempt(ctx context.Context, pause time.Duration, f func() error) error {
+	for i := 1; ; i++ {
+		err := f()
+		kind := vcenter.KindOf(err)
+		if err == nil || i == Tries || kind.Outage() || !kind.Retryable() {
+			return err
+		}
+		if !Sleep(ctx, pause) {
+			return err
+		}
+		pause *= 2
+	}
+}
+
+// Sleep waits for d; it returns false when ctx ended first.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Cancelled tells whether Temporal's server cancelled the activity. A stopping worker and lost heartbeats end the
+// context too, and mean nothing for any VM.
+func Cancelled(ctx context.Context) bool {
+	return ctx.Err() != nil && temporal.IsCanceledError(context.Cause(ctx))
+}
+
+// Beat heartbeats until the returned function is called, so that a dead worker is noticed within the heartbeat
+// timeout and a cancellation arrives. It goes on after a cancellation and while the worker stops: with the
+// activity's own context the SDK would send no more, and the server would give up work that is still under way.
+func Beat(ctx context.Context, timeout time.Duration) (stop func()) {
+	ctx = context.WithoutCancel(ctx)
+	every := min(timeout/4, time.Second)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+				activity.RecordHeartbeat(ctx)
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
+}
