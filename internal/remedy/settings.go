@@ -85,8 +85,12 @@ type Request struct {
 	Kind   string     `json:"kind"`
 	VM     policy.Ref `json:"vm,omitzero"`
 	Source policy.Ref `json:"source,omitzero"` // the datastore in alarm, of a move
-	Cause  Cause      `json:"cause"`
-	DryRun bool       `json:"dryRun,omitempty"`
+	// Target is what a person named instead of VM and Source: the MoRef, inventory path or unique name of a VM, or
+	// of a datastore, as TargetType says: VirtualMachine or Datastore. The worker resolves it.
+	Target     string `json:"target,omitempty"`
+	TargetType string `json:"targetType,omitempty"`
+	Cause      Cause  `json:"cause"`
+	DryRun     bool   `json:"dryRun,omitempty"`
 
 	Resize      *Resize      `json:"resize,omitempty"`
 	Reconfigure *Reconfigure `json:"reconfigure,omitempty"`
