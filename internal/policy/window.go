@@ -1,0 +1,80 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Window is a time that comes again and again, such as each Sunday night.
+type Window struct {
+	Cron     string   `json:"window"`             // of the start: minute hour day month weekday
+	Duration Duration `json:"duration"`           // 1 minute to a week
+	TimeZone string   `json:"timeZone,omitempty"` // as the tz database names it; empty: UTC
+}
+
+// furthest is how far ahead a start is looked for: 29 February may be eight years away.
+const furthest = 8*366*24*time.Hour + time.Hour
+
+// Check tells every impossible value, naming its key.
+func (w Window) Check() error {
+	var c check
+	if _, err := parseCron(w.Cron); err != nil {
+		c.add("window", "%w", err)
+	}
+	c.lasts("duration", w.Duration, time.Minute, week)
+	if _, err := (Budget{TimeZone: w.TimeZone}).location(); err != nil {
+		c.add("timeZone", "%q is no time zone; use a name such as Europe/Berlin, or UTC", w.TimeZone)
+	}
+	return errors.Join(c...)
+}
+
+// Open tells whether the window is open at now, and until when. One that cannot be read is never open.
+func (w Window) Open(now time.Time) (until time.Time, ok bool) {
+	c, zone, err := w.read()
+	if err != nil {
+		return time.Time{}, false
+	}
+	start, ok := c.started(now, w.Duration.D(), zone)
+	if !ok {
+		return time.Time{}, false
+	}
+	return start.Add(w.Duration.D()).In(zone), true
+}
+
+// Next returns when the window opens for the first time after now, and when it closes then. It fails where the
+// window cannot be read or never opens.
+func (w Window) Next(now time.Time) (from, until time.Time, err error) {
+	c, zone, err := w.read()
+	if err != nil {
+		return time.Time{}, time.Time{}, err
+	}
+	dates := c // at any time of its days
+	dates.minutes, dates.hours = ^uint64(0), ^uint64(0)
+	for t := now.Truncate(time.Minute).Add(time.Minute); t.Sub(now) < furthest; {
+		if start, ok := c.started(t, time.Minute, zone); ok {
+			return start.In(zone), start.Add(w.Duration.D()).In(zone), nil
+		}
+		local, later := t.In(zone), t.Add(time.Hour).In(zone)
+		_, offset := local.Zone()
+		if _, after := later.Zone(); offset == after && !dates.matches(local) && !dates.matches(later) {
+			t = t.Add(time.Hour)
+		} else {
+			t = t.Add(time.Minute)
+		}
+	}
+	return time.Time{}, time.Time{}, fmt.Errorf("window: %q never comes", w.Cron)
+}
+
+// read returns the starts and the time zone.
+func (w Window) read() (cron, *time.Location, error) {
+	if err := w.Check(); err != nil {
+		return cron{}, nil, err
+	}
+	c, err := parseCron(w.Cron)
+	if err != nil {
+		return cron{}, nil, err
+	}
+	zone, err := (Budget{TimeZone: w.TimeZone}).location()
+	return c, zone, err
+}

@@ -1,0 +1,211 @@
+package remedy_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+func TestWhatTagsAskToChange(t *testing.T) {
+	cases := map[string]struct {
+		vm   remedy.VM
+		want string // the change, as JSON
+		bad  []remedy.BadTag
+	}{
+		"no tags": {vm: guest(), want: `{}`},
+		"all six settings": {
+			vm: guest(
+				tagged(remedy.CategoryCPUs, "4"), tagged(remedy.CategoryMemory, "8192"), tagged(remedy.CategoryCoresPerSocket, "2"),
+				tagged(remedy.CategoryMemoryHotAdd, "true"), tagged(remedy.CategoryCPUHotAdd, "TRUE"), tagged(remedy.CategoryCPUHotRemove, " True "),
+			),
+			want: `{"cpus":4,"coresPerSocket":2,"memoryMB":8192,"cpuHotAdd":true,"cpuHotRemove":true,"memoryHotAdd":true}`,
+		},
+		"what it has already": {
+			vm: guest(tagged(remedy.CategoryCPUs, "2"), tagged(remedy.CategoryMemory, "4096"), tagged(remedy.CategoryCPUHotAdd, "false")), want: `{}`,
+		},
+		"less than it has, which its owner may ask": {vm: guest(tagged(remedy.CategoryCPUs, "1"), tagged(remedy.CategoryMemory, "1024")), want: `{"cpus":1,"memoryMB":1024}`},
+		"hot add is turned off":                     {vm: guest(hot, tagged(remedy.CategoryMemoryHotAdd, "false")), want: `{"memoryHotAdd":false}`},
+		"numbers that are none, and one that is": {
+			vm:   guest(tagged(remedy.CategoryCPUs, "four"), tagged(remedy.CategoryMemory, "8 GB"), tagged(remedy.CategoryCPUHotAdd, "true")),
+			want: `{"cpuHotAdd":true}`,
+			bad: []remedy.BadTag{
+				{Category: remedy.CategoryCPUs, Tag: "four", Reason: "it is not a whole number"},
+				{Category: remedy.CategoryMemory, Tag: "8 GB", Reason: "it is not a whole number"},
+			},
+		},
+		"out of bounds": {
+			vm: guest(tagged(remedy.CategoryCPUs, "0"), tagged(remedy.CategoryMemory, "25165828")), want: `{}`,
+			bad: []remedy.BadTag{
+				{Category: remedy.CategoryCPUs, Tag: "0", Reason: "it is not within 1 to 768"},
+				{Category: remedy.CategoryMemory, Tag: "25165828", Reason: "it is not within 4 to 25165824"},
+			},
+		},
+		"memory that vSphere cannot give": {
+			vm: guest(tagged(remedy.CategoryMemory, "4098")), want: `{}`,
+			bad: []remedy.BadTag{{Category: remedy.CategoryMemory, Tag: "4098", Reason: "it is not a multiple of 4 MB"}},
+		},
+		"two tags of a category": {
+			vm: guest(tagged(remedy.CategoryCPUs, "8", "4"), tagged(remedy.CategoryMemory, "8192")), want: `{"memoryMB":8192}`,
+			bad: []remedy.BadTag{
+				{Category: remedy.CategoryCPUs, Tag: "4", Reason: "2 tags of config.hardware.numCPU, of which one is allowed"},
+				{Category: remedy.CategoryCPUs, Tag: "8", Reason: "2 tags of config.hardware.numCPU, of which one is allowed"},
+			},
+		},
+		"a word that is no boolean": {
+			vm: guest(tagged(remedy.CategoryCPUHotRemove, "1")), want: `{}`,
+			bad: []remedy.BadTag{{Category: remedy.CategoryCPUHotRemove, Tag: "1", Reason: "it is neither true nor false"}},
+		},
+		"more CPUs than any host has": {
+			vm: guest(tagged(remedy.CategoryCPUs, "65")), want: `{}`,
+			bad: []remedy.BadTag{{Category: remedy.CategoryCPUs, Tag: "65", Reason: "the largest host has 64 CPUs"}},
+		},
+		"more CPUs than its host has": {vm: guest(tagged(remedy.CategoryCPUs, "64")), want: `{"cpus":64}`},
+		"as many CPUs as can be where nobody knows the hosts": {
+			vm: guest(func(vm *remedy.VM) { vm.HostCPUs, vm.ClusterCPUs = 0, 0 }, tagged(remedy.CategoryCPUs, "768")), want: `{"cpus":768}`,
+		},
+		"cores that do not divide the CPUs it has": {
+			vm: guest(tagged(remedy.CategoryCoresPerSocket, "3")), want: `{}`,
+			bad: []remedy.BadTag{{Category: remedy.CategoryCoresPerSocket, Tag: "3", Reason: "2 CPUs are not whole sockets of 3 cores"}},
+		},
+		"cores that do not divide the CPUs it shall have": {
+			vm: guest(tagged(remedy.CategoryCPUs, "4"), tagged(remedy.CategoryCoresPerSocket, "3")), want: `{"cpus":4}`,
+			bad: []remedy.BadTag{{Category: remedy.CategoryCoresPerSocket, Tag: "3", Reason: "4 CPUs are not whole sockets of 3 cores"}},
+		},
+		"CPUs that are no whole sockets": {
+			vm: guest(sized(4, 4, 4096), tagged(remedy.CategoryCPUs, "6")), want: `{}`,
+			bad: []remedy.BadTag{{Category: remedy.CategoryCPUs, Tag: "6", Reason: "6 CPUs are not whole sockets of 4 cores"}},
+		},
+		"CPUs that are neither sockets of the cores it has nor of those it shall have": {
+			vm: guest(sized(4, 4, 4096), tagged(remedy.CategoryCPUs, "7"), tagged(remedy.CategoryCoresPerSocket, "2")), want: `{"coresPerSocket":2}`,
+			bad: []remedy.BadTag{{Category: remedy.CategoryCPUs, Tag: "7", Reason: "7 CPUs are not whole sockets of 2 cores"}},
+		},
+		"neither fits": {
+			vm: guest(sized(4, 4, 4096), tagged(remedy.CategoryCPUs, "7"), tagged(remedy.CategoryCoresPerSocket, "3")), want: `{}`,
+			bad: []remedy.BadTag{
+				{Category: remedy.CategoryCPUs, Tag: "7", Reason: "7 CPUs are not whole sockets of 3 cores"},
+				{Category: remedy.CategoryCoresPerSocket, Tag: "3", Reason: "7 CPUs are not whole sockets of 3 cores"},
+			},
+		},
+		"CPUs and cores that fit only together": {
+			vm: guest(sized(4, 4, 4096), tagged(remedy.CategoryCPUs, "6"), tagged(remedy.CategoryCoresPerSocket, "3")), want: `{"cpus":6,"coresPerSocket":3}`,
+		},
+		"tags that say something else": {vm: guest(tagged(remedy.CategoryMode, "off"), tagged(remedy.CategoryMaxCPUs, "1")), want: `{}`},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			change, bad := remedy.Difference(tc.vm)
+			if got := jsonOf(change); got != tc.want {
+				t.Errorf("change %s, want %s", got, tc.want)
+			}
+			if change.Empty() != (tc.want == `{}`) {
+				t.Errorf("empty is %t", change.Empty())
+			}
+			if !slices.Equal(bad, tc.bad) {
+				t.Errorf("bad tags\n%+v, want\n%+v", bad, tc.bad)
+			}
+		})
+	}
+}
+
+func TestWhatTagsAskForIsAlwaysPossibleAndAskedOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		vm := anyVM(t)
+		before, _ := json.Marshal(vm)
+		change, bad := remedy.Difference(vm)
+		if after, _ := json.Marshal(vm); string(before) != string(after) {
+			t.Fatal("the VM was changed")
+		}
+		possible(t, vm, change)
+		after := vm
+		after.Hardware = change.Apply(vm.Hardware)
+		if again, _ := remedy.Difference(after); !again.Empty() {
+			t.Fatalf("asked again: %s after %s, bad %+v", jsonOf(again), jsonOf(change), bad)
+		}
+	})
+}
+
+// possible asserts what holds for every change.
+func possible(t interface{ Fatalf(string, ...any) }, vm remedy.VM, c remedy.Change) {
+	h := c.Apply(vm.Hardware)
+	if (c.CPUs != nil || c.CoresPerSocket != nil) && h.CoresPerSocket > 0 && (h.CPUs < 1 || h.CPUs%h.CoresPerSocket != 0) {
+		t.Fatalf("%d CPUs in sockets of %d cores", h.CPUs, h.CoresPerSocket)
+	}
+	if c.MemoryMB != nil && (h.MemoryMB < 4 || h.MemoryMB%4 != 0) {
+		t.Fatalf("%d MB", h.MemoryMB)
+	}
+}
+
+func TestVMsThatMustNotBeTouched(t *testing.T) {
+	cases := map[string]struct {
+		change func(*remedy.VM)
+		want   string
+	}{
+		"any other VM":     {func(*remedy.VM) {}, ""},
+		"a template":       {func(vm *remedy.VM) { vm.Template = true }, "it is a template"},
+		"its host is away": {func(vm *remedy.VM) { vm.Connected = false }, "its host is not connected"},
+		"managed":          {func(vm *remedy.VM) { vm.ManagedBy = "com.vmware.vim.eam" }, "the extension com.vmware.vim.eam manages it"},
+		"a vCLS VM":        {func(vm *remedy.VM) { vm.Name = "vCLS-8a2b" }, "it belongs to vSphere Cluster Services"},
+		"fault tolerant":   {func(vm *remedy.VM) { vm.FaultTolerant = true }, "it is fault tolerant"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := remedy.Decline(guest(tc.change)); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestVMsThatAreNotOursToChange(t *testing.T) {
+	vm := guest(func(vm *remedy.VM) { vm.BIOSUUID = "42AB" })
+	cases := map[string]struct {
+		never, self []string
+		want        string
+	}{
+		"nothing is said of it":       {never: []string{"db-*"}, self: []string{"4711"}},
+		"neverTouch names it":         {never: []string{"db-*", "web-?"}, want: "neverTouch names it: web-?"},
+		"a pattern that is broken":    {never: []string{"["}, want: "neverTouch names it: ["},
+		"we run on it":                {self: []string{"42ab"}, want: "we run on it"},
+		"it has no UUID, nor have we": {self: []string{""}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := remedy.Owner(vm, tc.never, tc.self); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzTags(f *testing.F) {
+	for _, seed := range []string{"4", "true", "", " 8 ", "-1", "4097", "99999999999999999999", "off", "\x00", "0x10", "+8", "1_000"} {
+		f.Add(seed, seed, seed, seed, 4)
+	}
+	f.Add("6", "3", "8", "off", 2)
+	f.Fuzz(func(t *testing.T, a, b, c, d string, cores int) {
+		vm := guest(hot, sized(2, cores, 4096))
+		vm.Tags = map[string][]string{}
+		for i, category := range remedy.Categories() {
+			vm.Tags[category] = [][]string{{a}, {b}, {c}, {d}, {a, b}}[(i+len(a))%5]
+		}
+		change, bad := remedy.Difference(vm)
+		possible(t, vm, change)
+		for _, tag := range bad {
+			if tag.Reason == "" || !slices.Contains(vm.Tags[tag.Category], tag.Tag) {
+				t.Fatalf("told of %+v", tag)
+			}
+		}
+		for _, resource := range []string{remedy.CPU, remedy.Memory} {
+			grown(t, vm, remedy.NextSize(vm, rule(resource)))
+		}
+		reason := remedy.Owner(guest(func(vm *remedy.VM) { vm.Name, vm.BIOSUUID = a, b }), []string{c}, []string{d})
+		if b != "" && strings.EqualFold(b, d) && reason == "" {
+			t.Fatalf("our own VM %q may be changed", b)
+		}
+	})
+}
