@@ -48,6 +48,21 @@ func (c Client) Facts(ctx context.Context, r FactsRequest) (f Facts, err error) 
 	return f, c.update(ctx, UpdateFacts, r, &f)
 }
 
+// RemedyFacts tells what a remediation must know of others and of earlier ones.
+func (c Client) RemedyFacts(ctx context.Context, r RemedyFactsRequest) (f RemedyFacts, err error) {
+	return f, c.update(ctx, UpdateRemedyFacts, r, &f)
+}
+
+// Remedy reserves one VM for an owner that is about to change or move it.
+func (c Client) Remedy(ctx context.Context, r RemedyRequest) (g RemedyGrant, err error) {
+	return g, c.update(ctx, UpdateRemedy, r, &g)
+}
+
+// Remedied ends the hold on one VM.
+func (c Client) Remedied(ctx context.Context, r RemediedRequest) error {
+	return c.update(ctx, UpdateRemedied, r, nil)
+}
+
 // update asks the ledger that runs, which is quicker, and starts one only where none does.
 func (c Client) update(ctx context.Context, name string, arg, result any) error {
 	id := WorkflowID(c.TaskQueue)
@@ -71,7 +86,7 @@ func (c Client) startAndUpdate(ctx context.Context, id, name string, arg any) (c
 	start := c.Temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
 		ID: id, TaskQueue: c.TaskQueue,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            "Reservations, cooldowns and seen requests of all preemption rounds",
+		StaticSummary:            "Reservations, cooldowns and seen requests of all preemption rounds and of remediation",
 	}, WorkflowType, Input{Sweep: c.Sweep})
 	return c.Temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
 		StartWorkflowOperation: start,

@@ -1,7 +1,7 @@
 // Package ledger remembers what holds across workflows: which round is active in which scope, which VM
-// is reserved by which workflow, the cooldown of each scope, the requests that were already acted on, and
-// who was evicted lately. One ledger workflow serves one task queue, and so one vCenter. It decides
-// nothing about VMs, and imports of ours only the policy's nouns.
+// is reserved by which workflow, the cooldown of each scope, the requests that were already acted on, who
+// was evicted lately, and who was resized, reconfigured or moved. One ledger workflow serves one task queue,
+// and so one vCenter. It decides nothing about VMs, and imports of ours only the nouns of policy and remedy.
 package ledger
 
 import (
@@ -100,6 +100,15 @@ type State struct {
 	// Version counts the changes that make plans stale; Changed is the last that concerned every scope.
 	Version int64 `json:"version,omitempty"`
 	Changed int64 `json:"changed,omitempty"`
+
+	// Of remediation: of the reserved VMs what is being done to them; by VM and way when that was last done; when
+	// anything was done in the last hour (Unix time, oldest first), and the requests (oldest first).
+	Holds   map[string]Hold             `json:"holds,omitempty"`
+	Acted   map[string]map[string]Acted `json:"acted,omitempty"`
+	Actions []int64                     `json:"actions,omitempty"`
+	Asked   []Asked                     `json:"asked,omitempty"`
+	// FlightVersion counts the changes of moves under way.
+	FlightVersion int64 `json:"flightVersion,omitempty"`
 }
 
 // Bounds of what is remembered of past requests.
@@ -228,6 +237,7 @@ func (s *State) release(owner string) {
 			held, goes = true, goes || load
 			delete(s.Reserved, vm)
 			delete(s.Loads, vm)
+			s.letGo(vm)
 		}
 	}
 	if held {

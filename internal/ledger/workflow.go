@@ -14,14 +14,17 @@ import (
 
 // The names by which workflows reach the ledger.
 const (
-	WorkflowType   = "PreemptionLedger"
-	UpdateAdmit    = "Admit"
-	UpdateReserve  = "Reserve"
-	UpdateComplete = "Complete"
-	UpdateRaise    = "Raise"
-	UpdateEvicted  = "Evicted"
-	UpdateFacts    = "Facts"
-	QueryState     = "ledger_state"
+	WorkflowType      = "PreemptionLedger"
+	UpdateAdmit       = "Admit"
+	UpdateReserve     = "Reserve"
+	UpdateComplete    = "Complete"
+	UpdateRaise       = "Raise"
+	UpdateEvicted     = "Evicted"
+	UpdateFacts       = "Facts"
+	UpdateRemedyFacts = "RemedyFacts"
+	UpdateRemedy      = "Remedy"
+	UpdateRemedied    = "Remedied"
+	QueryState        = "ledger_state"
 )
 
 // WorkflowID returns the id of the ledger that serves a task queue. Workers of one task queue speak to
@@ -145,6 +148,16 @@ func setHandlers(ctx workflow.Context, state *State) error {
 		// an idle ledger would credit the evictions of its last minute for hours.
 		workflow.SetUpdateHandler(ctx, UpdateFacts, func(ctx workflow.Context, r FactsRequest) (Facts, error) {
 			return state.Facts(workflow.Now(ctx), r), nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdateRemedyFacts, func(ctx workflow.Context, r RemedyFactsRequest) (RemedyFacts, error) {
+			return state.RemedyFacts(workflow.Now(ctx), r), nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdateRemedy, func(ctx workflow.Context, r RemedyRequest) (RemedyGrant, error) {
+			return state.Remedy(workflow.Now(ctx), r), nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdateRemedied, func(ctx workflow.Context, r RemediedRequest) (bool, error) {
+			state.Remedied(workflow.Now(ctx), r)
+			return true, nil
 		}),
 	)
 }

@@ -1,0 +1,321 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+// RemedyFactsRequest asks for what a remediation must know of others and of earlier ones.
+type RemedyFactsRequest struct {
+	RequestID string   `json:"requestID,omitempty"` // repeated by another run it is a duplicate; none never is
+	By        string   `json:"by,omitempty"`        // the asking run
+	PerHour   int      `json:"perHour,omitempty"`   // as in RemedyRequest
+	VMs       []string `json:"vms,omitempty"`       // whose Reserved and Last to tell; none: all
+}
+
+// RemedyFacts are the answer.
+type RemedyFacts struct {
+	Now       time.Time            `json:"now"`
+	Version   int64                `json:"version"` // for RemedyRequest.Seen; never 0
+	Duplicate bool                 `json:"duplicate,omitempty"`
+	Reserved  map[string]string    `json:"reserved,omitempty"` // VM → owner
+	Flights   []remedy.Flight      `json:"flights,omitempty"`  // moves under way, of everybody
+	Last      map[string]time.Time `json:"last,omitempty"`     // LastKey → when the VM was last remedied so
+	Actions   int                  `json:"actions"`            // in the last hour, with those under way
+	Tripped   time.Time            `json:"tripped,omitzero"`   // until when the circuit breaker only lets recommend; zero: it is closed
+}
+
+// RemedyRequest asks for one VM, to change or move it at once: who waits holds nothing.
+type RemedyRequest struct {
+	Owner    string        `json:"owner"` // workflow id
+	VM       string        `json:"vm"`    // Type:Value
+	What     string        `json:"what"`  // cpu, memory, reconfigure, move
+	Cooldown time.Duration `json:"cooldown,omitempty"`
+	PerHour  int           `json:"perHour,omitempty"` // most actions in an hour, on any VMs; 0: any number
+
+	Flight *remedy.Flight `json:"flight,omitempty"` // of a move
+	// Seen is the Version of the RemedyFacts that the move was chosen from; zero: none.
+	Seen int64 `json:"seen,omitempty"`
+	// Most moves at once off one datastore, to one host, and of all; 0: any number.
+	PerSource int `json:"perSource,omitempty"`
+	PerHost   int `json:"perHost,omitempty"`
+	AtOnce    int `json:"atOnce,omitempty"`
+}
+
+// RemedyGrant is the answer. Where nothing is granted it gives one reason.
+type RemedyGrant struct {
+	Granted bool      `json:"granted"`
+	Version int64     `json:"version,omitempty"` // with Granted: for Seen of the owner's next request
+	Holder  string    `json:"holder,omitempty"`  // another owner has the VM
+	Until   time.Time `json:"until,omitzero"`    // the VM is in its cooldown until then
+	Tripped time.Time `json:"tripped,omitzero"`  // until when the circuit breaker only lets recommend
+	Full    string    `json:"full,omitempty"`    // in words: the bound on moves that is reached
+	Stale   bool      `json:"stale,omitempty"`   // the moves under way have changed since Seen: choose again
+}
+
+// RemediedRequest ends the hold on one VM.
+type RemediedRequest struct {
+	Owner string `json:"owner"`
+	VM    string `json:"vm"`
+	What  string `json:"what"`
+	Acted bool   `json:"acted"` // it was changed, or may have been: it counts for the cooldown and the circuit breaker
+}
+
+// Hold is what is being done to a VM that is reserved for remediation.
+type Hold struct {
+	What     string         `json:"what"`
+	Cooldown time.Duration  `json:"cooldown,omitempty"`
+	Flight   *remedy.Flight `json:"flight,omitempty"`
+}
+
+// Asked is a request for remediation that came before.
+type Asked struct {
+	ID string `json:"id"`
+	By string `json:"by"`
+	At int64  `json:"at"` // Unix time
+}
+
+// Acted is when a VM was last remedied in one way, and how long that is remembered: Unix time and seconds, for
+// there may be many.
+type Acted [2]int64
+
+func (a Acted) at() time.Time { return time.Unix(a[0], 0).UTC() }
+
+func (a Acted) over(now time.Time) bool { return now.Unix() > a[0]+a[1] }
+
+// Bounds of what is remembered of past remediation.
+const (
+	maxActed   = 5000
+	maxActions = 1000 // for the circuit breaker
+	actedFor   = 24 * time.Hour
+	longestFor = 31 * 24 * time.Hour
+)
+
+// LastKey is the key of RemedyFacts.Last.
+func LastKey(vm, what string) string { return vm + "|" + what }
+
+// RemedyFacts answers what a remediation must know, and remembers its request.
+func (s *State) RemedyFacts(now time.Time, r RemedyFactsRequest) RemedyFacts {
+	s.FlightVersion = max(s.FlightVersion, 1)
+	actions := s.actions(now, "")
+	f := RemedyFacts{
+		Now: now, Version: s.FlightVersion, Duplicate: s.ask(now, r), Reserved: map[string]string{}, Last: map[string]time.Time{},
+		Actions: len(actions), Tripped: tripped(actions, r.PerHour),
+	}
+	told := func(vm string) bool { return len(r.VMs) == 0 || slices.Contains(r.VMs, vm) }
+	for vm, owner := range s.Reserved {
+		if told(vm) {
+			f.Reserved[vm] = owner
+		}
+	}
+	for vm, ways := range s.Acted {
+		if !told(vm) {
+			continue
+		}
+		for what, a := range ways {
+			f.Last[LastKey(vm, what)] = a.at()
+		}
+	}
+	for _, vm := range workflow.DeterministicKeys(s.Holds) {
+		if flight := s.Holds[vm].Flight; flight != nil {
+			f.Flights = append(f.Flights, *flight)
+		}
+	}
+	return f
+}
+
+// ask remembers a request, and tells whether it came before by another run.
+func (s *State) ask(now time.Time, r RemedyFactsRequest) (duplicate bool) {
+	old := 0
+	for old < len(s.Asked) && (len(s.Asked)-old > maxSeen || now.Unix()-s.Asked[old].At > int64(seenFor/time.Second)) {
+		old++
+	}
+	s.Asked = s.Asked[old:]
+	if r.RequestID == "" {
+		return false
+	}
+	for _, a := range s.Asked {
+		if a.ID == r.RequestID {
+			return a.By != r.By
+		}
+	}
+	s.Asked = append(s.Asked, Asked{ID: r.RequestID, By: r.By, At: now.Unix()})
+	return false
+}
+
+// Remedy reserves a VM for an owner that is about to change or move it. Asked again by the same owner it is
+// granted again.
+func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
+	s.FlightVersion = max(s.FlightVersion, 1)
+	if holder := s.Reserved[r.VM]; holder != "" && holder != r.Owner {
+		return RemedyGrant{Holder: holder}
+	}
+	if h, ok := s.Holds[r.VM]; ok && h.What == r.What && same(h.Flight, r.Flight) {
+		return RemedyGrant{Granted: true, Version: s.FlightVersion}
+	}
+	if a, ok := s.Acted[r.VM][r.What]; ok {
+		s.Acted[r.VM][r.What] = Acted{a[0], max(a[1], remembered(r.Cooldown))}
+		if until := a.at().Add(r.Cooldown); now.Before(until) {
+			return RemedyGrant{Until: until}
+		}
+	}
+	if until := tripped(s.actions(now, r.VM), r.PerHour); !until.IsZero() {
+		return RemedyGrant{Tripped: until}
+	}
+	if r.Flight != nil {
+		if full := s.full(r); full != "" {
+			return RemedyGrant{Full: full}
+		}
+		if r.Seen != 0 && r.Seen != s.FlightVersion {
+			return RemedyGrant{Stale: true}
+		}
+	}
+	s.letGo(r.VM)
+	if s.Reserved == nil {
+		s.Reserved = map[string]string{}
+	}
+	if s.Holds == nil {
+		s.Holds = map[string]Hold{}
+	}
+	s.Reserved[r.VM] = r.Owner
+	s.Holds[r.VM] = Hold{What: r.What, Cooldown: r.Cooldown, Flight: r.Flight}
+	if r.Flight != nil {
+		s.FlightVersion++
+	}
+	return RemedyGrant{Granted: true, Version: s.FlightVersion}
+}
+
+func same(a, b *remedy.Flight) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// actions are the times of the last hour's, oldest first. What is under way counts as one of now, or many that
+// begin together would pass the circuit breaker together; but is left out.
+func (s *State) actions(now time.Time, but string) []time.Time {
+	var times []time.Time
+	for _, at := range s.Actions {
+		if at := time.Unix(at, 0).UTC(); now.Sub(at) < time.Hour {
+			times = append(times, at)
+		}
+	}
+	for vm := range s.Holds {
+		if vm != but {
+			times = append(times, now)
+		}
+	}
+	return times
+}
+
+// tripped returns when fewer than perHour are of the last hour again; zero: they are.
+func tripped(actions []time.Time, perHour int) time.Time {
+	if perHour <= 0 || len(actions) < perHour {
+		return time.Time{}
+	}
+	return actions[len(actions)-perHour].Add(time.Hour)
+}
+
+// full says which bound on moves at once is reached.
+func (s *State) full(r RemedyRequest) string {
+	all, off, to := 0, 0, 0
+	for vm, h := range s.Holds {
+		if h.Flight == nil || vm == r.VM {
+			continue
+		}
+		all++
+		if h.Flight.Source == r.Flight.Source {
+			off++
+		}
+		if h.Flight.Host == r.Flight.Host {
+			to++
+		}
+	}
+	switch {
+	case r.PerSource > 0 && off >= r.PerSource:
+		return underWay(off, " off "+r.Flight.Source.Value)
+	case r.PerHost > 0 && to >= r.PerHost && !r.Flight.Host.Zero():
+		return underWay(to, " on "+r.Flight.Host.Value)
+	case r.AtOnce > 0 && all >= r.AtOnce:
+		return underWay(all, "")
+	}
+	return ""
+}
+
+func underWay(n int, where string) string {
+	if n == 1 {
+		return "1 move" + where + " is under way"
+	}
+	return fmt.Sprintf("%d moves%s are under way", n, where)
+}
+
+// Remedied ends the hold on a VM. Told again it changes nothing.
+func (s *State) Remedied(now time.Time, r RemediedRequest) {
+	hold, held := s.Holds[r.VM]
+	held = held && s.Reserved[r.VM] == r.Owner
+	if _, known := s.Acted[r.VM][r.What]; r.Acted && (held || !known) { // the latter: granted by a ledger before this one
+		s.act(now, r, hold.Cooldown)
+	}
+	if held {
+		s.letGo(r.VM)
+		delete(s.Reserved, r.VM)
+	}
+}
+
+// act remembers that a VM was changed or moved.
+func (s *State) act(now time.Time, r RemediedRequest, cooldown time.Duration) {
+	if s.Acted == nil {
+		s.Acted = map[string]map[string]Acted{}
+	}
+	if s.Acted[r.VM] == nil {
+		s.Acted[r.VM] = map[string]Acted{}
+	}
+	s.Acted[r.VM][r.What] = Acted{now.Unix(), max(s.Acted[r.VM][r.What][1], remembered(cooldown))}
+	s.Actions = slices.DeleteFunc(append(s.Actions, now.Unix()), func(at int64) bool { return now.Unix()-at > int64(time.Hour/time.Second) })
+	s.Actions = s.Actions[max(0, len(s.Actions)-maxActions):]
+	s.forgetActed(now)
+}
+
+// remembered is how long an action is, in seconds.
+func remembered(cooldown time.Duration) int64 {
+	return int64(min(max(cooldown, actedFor), longestFor) / time.Second)
+}
+
+// forgetActed drops the actions that hold nothing back any more, and the oldest of too many.
+func (s *State) forgetActed(now time.Time) {
+	type action struct {
+		vm, what string
+		at       int64
+	}
+	var left []action
+	for _, vm := range workflow.DeterministicKeys(s.Acted) {
+		for _, what := range workflow.DeterministicKeys(s.Acted[vm]) {
+			if a := s.Acted[vm][what]; a.over(now) {
+				s.unact(vm, what)
+			} else {
+				left = append(left, action{vm, what, a[0]})
+			}
+		}
+	}
+	slices.SortStableFunc(left, func(a, b action) int { return cmp.Compare(a.at, b.at) })
+	for _, a := range left[:max(0, len(left)-maxActed)] {
+		s.unact(a.vm, a.what)
+	}
+}
+
+func (s *State) unact(vm, what string) {
+	delete(s.Acted[vm], what)
+	if len(s.Acted[vm]) == 0 {
+		delete(s.Acted, vm)
+	}
+}
+
+// letGo forgets what was being done to a VM.
+func (s *State) letGo(vm string) {
+	if s.Holds[vm].Flight != nil {
+		s.FlightVersion++
+	}
+	delete(s.Holds, vm)
+}
