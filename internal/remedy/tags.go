@@ -1,6 +1,7 @@
 package remedy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -155,6 +156,15 @@ func (r *tagReader) mode(vm VM) string {
 		return ""
 	}
 	return tag
+}
+
+// Mode is the mode that the VM's own tag names: "" where it has none, ModeRecommend where it cannot be read.
+func Mode(vm VM) string {
+	if len(vm.Tags[CategoryMode]) == 0 {
+		return ""
+	}
+	r := tagReader{}
+	return cmp.Or(r.mode(vm), ModeRecommend)
 }
 
 // The reasons for which a VM stays where it is, that hold for any remediation. The values are stable.

@@ -138,6 +138,9 @@ func DefaultTags() map[string][]string {
 type ReconcileInput struct {
 	DryRun bool   `json:"dryRun,omitempty"`
 	By     string `json:"by,omitempty"` // remedy.ByHand or ByReconciler
+	// Earlier and Rest are carried from run to run: what was decided, and who is still to be looked at.
+	Earlier *ReconcileResult `json:"earlier,omitempty"`
+	Rest    []policy.Ref     `json:"rest,omitempty"`
 }
 
 // ReconcileID is the id of the reconciliation of a task queue: there is one at a time.
@@ -155,6 +158,23 @@ type ReconcileResult struct {
 	Decisions []Decision `json:"decisions"`
 	More      int        `json:"more,omitempty"` // decisions beyond the first 500
 }
+
+// Add counts one more decision in.
+func (r *ReconcileResult) Add(d Decision) {
+	if d.State == Failed {
+		if r.State = Failed; r.Reason == "" {
+			r.Reason = d.Name + ": " + d.Reason
+		}
+	}
+	if len(r.Decisions) == maxReconciled {
+		r.More++
+		return
+	}
+	r.Decisions = append(r.Decisions, d)
+}
+
+// maxReconciled is how many decisions a reconciliation tells.
+const maxReconciled = 500
 
 // ErrRemediation is the type of the error with which a workflow fails; its details hold the Report.
 const ErrRemediation = "RemediationFailed"

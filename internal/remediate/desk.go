@@ -1,0 +1,337 @@
+package remediate
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+// maxDecisions is how many decisions a workflow remembers.
+const maxDecisions = 100
+
+// desk takes the requests of one workflow one after the other, and remembers what became of them. It ends when
+// there are no more.
+type desk struct {
+	ctx     workflow.Context // never cancelled: what was begun is finished
+	asked   workflow.Context // cancelled with the workflow: what waits is given up
+	info    *workflow.Info
+	kind    string
+	setup   Setup
+	report  contract.Report
+	pending []remedy.Request
+	signals workflow.ReceiveChannel
+	told    int // decisions told, for the ids of their events
+}
+
+func newDesk(ctx workflow.Context, kind string, earlier []contract.Decision) *desk {
+	own, _ := workflow.NewDisconnectedContext(ctx)
+	info := workflow.GetInfo(ctx)
+	return &desk{
+		ctx: own, asked: ctx, info: info, kind: kind, signals: workflow.GetSignalChannel(ctx, remedy.Signal),
+		report: contract.Report{
+			WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID, Kind: kind, Decisions: slices.Clone(earlier),
+		},
+	}
+}
+
+// serve carries out the requests of the input, and those that are signalled, with work.
+func serve(ctx workflow.Context, in contract.Input, kind string, work func(*desk, remedy.Request)) (contract.Report, error) {
+	d := newDesk(ctx, kind, in.Earlier)
+	d.pending = in.Requests
+	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return d.report, nil }); err != nil {
+		return d.report, err
+	}
+	for {
+		a, ok, err := d.next()
+		if err != nil {
+			return d.report, temporal.NewNonRetryableApplicationError("take a request: "+err.Error(), contract.ErrRemediation, err, d.report)
+		}
+		if !ok {
+			return d.result()
+		}
+		if d.setup = a.Setup; a.Problem == "" {
+			work(d, a.Request)
+		} else {
+			d.refuse(a)
+		}
+		if ctx.Err() != nil {
+			return d.result()
+		}
+		if d.info.GetContinueAsNewSuggested() {
+			return d.report, workflow.NewContinueAsNewError(ctx, remedy.WorkflowType(kind), contract.Input{Requests: d.drain(), Earlier: d.report.Decisions})
+		}
+	}
+}
+
+// next takes the next request there is. Whatever was sent is looked at in an activity: no payload can harm the
+// workflow.
+func (d *desk) next() (a Accepted, ok bool, err error) {
+	in := AcceptInput{Kind: d.kind}
+	if len(d.pending) > 0 {
+		in.Request = &d.pending[0]
+		d.pending = d.pending[1:]
+	} else {
+		var raw converter.RawValue
+		if !d.signals.ReceiveAsync(&raw) {
+			return a, false, nil
+		}
+		in.Raw = raw.Payload().GetData()
+	}
+	err = workflow.ExecuteLocalActivity(d.local(), (*Activities).AcceptRemediation, in).Get(d.ctx, &a)
+	return a, err == nil, err
+}
+
+// drain accepts what has arrived, for the next run. What is no request was told and is left out.
+func (d *desk) drain() (rest []remedy.Request) {
+	for {
+		a, ok, err := d.next()
+		if err != nil || !ok {
+			return rest
+		}
+		if a.Problem != "" {
+			d.refuse(a)
+			continue
+		}
+		rest = append(rest, a.Request)
+	}
+}
+
+func (d *desk) refuse(a Accepted) {
+	dec := d.open(a.Request)
+	d.end(dec, contract.Infeasible, "the request is refused: "+a.Problem)
+}
+
+// result is the workflow's: an error with the report where anything failed.
+func (d *desk) result() (contract.Report, error) {
+	for _, dec := range slices.Backward(d.report.Decisions) {
+		if dec.State == contract.Failed {
+			return d.report, temporal.NewNonRetryableApplicationError(
+				fmt.Sprintf("%s of %s failed: %s", dec.Kind, named(dec), dec.Reason), contract.ErrRemediation, nil, d.report)
+		}
+	}
+	return d.report, nil
+}
+
+func named(dec contract.Decision) string {
+	switch {
+	case dec.Name != "":
+		return dec.VM.Value + " (" + dec.Name + ")"
+	case !dec.VM.Zero():
+		return dec.VM.Value
+	case dec.Source != nil:
+		return dec.Source.Name
+	}
+	return dec.Cause.Entity.Value
+}
+
+// local are the options of a look-up that takes milliseconds.
+func (d *desk) local() workflow.Context {
+	return workflow.WithLocalActivityOptions(d.ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout: 10 * time.Second, ScheduleToCloseTimeout: 10 * time.Minute,
+	})
+}
+
+// options are those of an activity that takes at most each.
+func (d *desk) options(each time.Duration, summary string) workflow.Context {
+	t := d.setup.Timing
+	return workflow.WithActivityOptions(d.ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: each, ScheduleToCloseTimeout: t.Outage + each, HeartbeatTimeout: t.Heartbeat, Summary: summary,
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: t.Retry, BackoffCoefficient: 1.5, MaximumInterval: 10 * t.Retry},
+	})
+}
+
+// open begins a decision about a request.
+func (d *desk) open(req remedy.Request) *contract.Decision {
+	dec := &contract.Decision{
+		Kind: d.kind, State: contract.Working, RequestID: req.ID, VM: req.VM, Cause: req.Cause, StartedAt: workflow.Now(d.ctx).UTC(),
+	}
+	d.report.Decisions = append(d.report.Decisions, *dec)
+	if n := len(d.report.Decisions) - maxDecisions; n > 0 {
+		d.report.Decisions = slices.Delete(d.report.Decisions, 0, n)
+	}
+	d.show(dec)
+	return dec
+}
+
+// end makes the decision, for the report and the log alone.
+func (d *desk) end(dec *contract.Decision, state, reason string) {
+	dec.State, dec.Reason, dec.EndedAt = state, reason, workflow.Now(d.ctx).UTC()
+	if !dec.Until.After(dec.EndedAt) {
+		dec.Until = time.Time{}
+	}
+	d.show(dec)
+	workflow.GetLogger(d.ctx).Info("decided", "kind", dec.Kind, "state", dec.State, "vm", dec.Name, "moref", dec.VM.Value,
+		"alarm", dec.Cause.Alarm, "reason", dec.Reason)
+}
+
+// conclude makes the decision and tells it where people and programs look for it: in the VM's attribute, and as
+// a CloudEvent. A dry run is told to who asked alone.
+func (d *desk) conclude(dec *contract.Decision, req remedy.Request, state, reason string) {
+	if d.end(dec, state, reason); req.DryRun {
+		return
+	}
+	d.told++
+	in := TellInput{
+		Decision: *dec, WorkflowID: d.report.WorkflowID, EventID: fmt.Sprintf("%s-%d", d.report.RunID, d.told), Event: req.Event,
+		Annotate: !d.setup.Observe && !dec.VM.Zero(), ReplyTo: replyOf(req),
+	}
+	ctx := workflow.WithScheduleToCloseTimeout(d.options(time.Minute, "tell: "+dec.State), d.setup.Timing.ReplyFor)
+	var told Told
+	if err := workflow.ExecuteActivity(ctx, (*Activities).TellRemediation, in).Get(d.ctx, &told); err != nil {
+		told = Told{AnnotationError: cause(err), Reply: cause(err)}
+	}
+	dec.Annotated, dec.AnnotationError, dec.Reply = told.Annotated, told.AnnotationError, told.Reply
+	d.show(dec)
+}
+
+func replyOf(req remedy.Request) string {
+	switch {
+	case req.Resize != nil:
+		return req.Resize.ReplyTo
+	case req.Reconfigure != nil:
+		return req.Reconfigure.ReplyTo
+	case req.Move != nil:
+		return req.Move.ReplyTo
+	}
+	return ""
+}
+
+// show keeps the report, the memo and the page of the workflow up to date with its last decision.
+func (d *desk) show(dec *contract.Decision) {
+	d.report.Decisions[len(d.report.Decisions)-1] = *dec
+	memo := map[string]any{"kind": dec.Kind, "vm": dec.VM.Value, "name": dec.Name, "state": dec.State, "reason": clip(dec.Reason, 200)}
+	if err := workflow.UpsertMemo(d.ctx, memo); err != nil {
+		workflow.GetLogger(d.ctx).Warn("the memo was not written", "error", err)
+	}
+	var b strings.Builder
+	b.WriteString("| | VM | reason |\n|---|---|---|\n")
+	for _, x := range slices.Backward(d.report.Decisions) {
+		b.WriteString(fmt.Sprintf("| %s | %s (`%s`) | %s |\n", x.State, plain(x.Name), x.VM.Value, plain(clip(x.Reason, 300))))
+		if b.Len() > 15000 {
+			break
+		}
+	}
+	workflow.SetCurrentDetails(d.ctx, b.String())
+}
+
+// plain keeps text from being read as Markdown.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || strings.ContainsRune("|*_`<>[]#\\", r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
+}
+
+// failed ends a decision with what went wrong.
+func (d *desk) failed(dec *contract.Decision, what string, err error, req remedy.Request) {
+	d.conclude(dec, req, contract.Failed, what+": "+cause(err))
+}
+
+// The states in which the taking of a VM ends.
+type taken int
+
+const (
+	takenOK     taken = iota
+	takenNot          // the decision is made
+	takenStale        // what was planned from has changed
+	takenInUse        // another has it, of a VM that needs not be this one
+	takenCooled       // the VM was remedied too short a time ago
+)
+
+// take reserves the VM for this workflow, so that nobody else changes it. While it waits it holds nothing: a
+// preemption that wants the VM gets it. choosy callers have other VMs to go on with, and do not wait for one.
+// waited tells that time has passed since the caller looked.
+func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.Request, choosy bool) (t taken, waited bool) {
+	r.Owner, r.VM, r.PerHour = d.report.WorkflowID, dec.VM.String(), d.setup.PerHour
+	if r.What == "" {
+		r.What = d.kind
+	}
+	until := workflow.Now(d.ctx).Add(d.setup.Timing.Patience)
+	pause := d.setup.Timing.Wait
+	for {
+		var g ledger.RemedyGrant
+		if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).TakeVM, r).Get(d.ctx, &g); err != nil {
+			d.failed(dec, "reserve the VM in the ledger", err, req)
+			return takenNot, waited
+		}
+		why := ""
+		switch {
+		case g.Granted:
+			return takenOK, waited
+		case g.Stale:
+			return takenStale, waited
+		case !g.Tripped.IsZero():
+			d.conclude(dec, req, contract.Planned, tripped(d.setup.PerHour, g.Tripped))
+			return takenNot, waited
+		case !g.Until.IsZero() && choosy:
+			dec.Until = g.Until
+			return takenCooled, waited
+		case !g.Until.IsZero():
+			dec.Until = g.Until
+			d.conclude(dec, req, contract.Skipped, cooling(g.Until))
+			return takenNot, waited
+		case g.Holder != "" && choosy:
+			return takenInUse, waited
+		case g.Holder != "":
+			why = "waits for " + g.Holder + ", which has the VM"
+		default:
+			why = "waits: " + g.Full
+		}
+		if !workflow.Now(d.ctx).Before(until) {
+			d.conclude(dec, req, contract.Deferred, "given up after "+d.setup.Timing.Patience.String()+": "+why)
+			return takenNot, waited
+		}
+		dec.Reason, dec.Until = why, until.UTC()
+		d.show(dec)
+		if waited = true; workflow.Sleep(d.asked, pause) != nil {
+			d.conclude(dec, req, contract.Skipped, "cancelled while it waited")
+			return takenNot, waited
+		}
+		dec.Reason, dec.Until = "", time.Time{}
+		pause = min(2*pause, 8*d.setup.Timing.Wait)
+	}
+}
+
+// release gives the VM back. acted tells that it was changed.
+func (d *desk) release(dec *contract.Decision, what string, acted bool) {
+	r := ledger.RemediedRequest{Owner: d.report.WorkflowID, VM: dec.VM.String(), What: what, Acted: acted}
+	if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).ReleaseVM, r).Get(d.ctx, nil); err != nil {
+		workflow.GetLogger(d.ctx).Warn("the ledger was not told; it notices when this workflow has ended", "error", err)
+	}
+}
+
+func tripped(perHour int, until time.Time) string {
+	return fmt.Sprintf("only recommended: there were %d actions within an hour (limits.remediationsPerHour); until %s", perHour, until.UTC().Format(time.RFC3339))
+}
+
+func cooling(until time.Time) string {
+	return "it was remedied a short time ago: not again before " + until.UTC().Format(time.RFC3339)
+}
+
+// cause is the innermost message of a failed activity, and its kind.
+func cause(err error) string {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return app.Message()
+	}
+	return err.Error()
+}

@@ -1,0 +1,147 @@
+package remediate
+
+import (
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+// Move is the workflow that takes VMs off a full datastore, one after the other and measured anew before each, until
+// its use is under the target; or one VM off the datastore that fills up beneath it. It fails only with its Report
+// as the error's details.
+func Move(ctx workflow.Context, in contract.Input) (contract.Report, error) {
+	return serve(ctx, in, remedy.KindMove, (*desk).move)
+}
+
+// Bounds of one request.
+const (
+	maxMoves       = 200 // moves
+	maxMoveFailure = 3   // failed moves, after which it gives up
+	maxStay        = 100 // VMs of which it is told why they stay
+)
+
+func (d *desk) move(req remedy.Request) {
+	without := map[string]string{}
+	moved, failures := 0, 0
+	for {
+		dec := d.open(req)
+		plan, ok := d.planMove(dec, req, without)
+		if !ok {
+			return
+		}
+		if len(plan.Moves.Moves) == 0 {
+			d.noMore(dec, req, plan, moved)
+			return
+		}
+		if moved+failures >= maxMoves || failures >= maxMoveFailure {
+			d.conclude(dec, req, contract.Failed, fmt.Sprintf("given up after %d moves, %d of them failed", moved+failures, failures))
+			return
+		}
+		m := plan.Moves.Moves[0]
+		dec.VM, dec.Name, dec.Move = m.VM, m.Name, &m
+		t, _ := d.take(dec, ledger.RemedyRequest{
+			What: remedy.KindMove, Cooldown: req.Move.Cooldown.D(), Seen: plan.Version, Flight: flightOf(m),
+			PerSource: d.setup.Moves.PerDatastore, PerHost: d.setup.Moves.PerHost, AtOnce: d.setup.Moves.AtOnce,
+		}, req, req.VM.Zero())
+		switch t {
+		case takenNot:
+			return
+		case takenInUse:
+			without[m.VM.String()] = "another workflow has it"
+		case takenCooled:
+			without[m.VM.String()] = cooling(dec.Until)
+		}
+		if t != takenOK { // what it was planned from has changed
+			d.drop()
+			continue
+		}
+		err := d.relocate(dec, m)
+		d.release(dec, remedy.KindMove, true)
+		if err != nil {
+			without[m.VM.String()] = "moving it failed"
+			failures++
+			d.failed(dec, "move it to "+m.DestinationName, err, req)
+		} else {
+			moved++
+			d.conclude(dec, req, contract.Applied, fmt.Sprintf("moved from %s to %s: %s", m.SourceName, m.DestinationName, m.Why))
+		}
+		if d.asked.Err() != nil || !req.VM.Zero() {
+			return
+		}
+		if d.info.GetContinueAsNewSuggested() {
+			d.pending = append([]remedy.Request{again(req)}, d.pending...)
+			return
+		}
+	}
+}
+
+// again is the rest of a request, for another run: measured anew, it moves what is still to be moved.
+func again(req remedy.Request) remedy.Request {
+	req.ID = ""
+	return req
+}
+
+// drop takes back a decision that came to nothing: it is planned again at once.
+func (d *desk) drop() { d.report.Decisions = d.report.Decisions[:len(d.report.Decisions)-1] }
+
+func (d *desk) planMove(dec *contract.Decision, req remedy.Request, without map[string]string) (plan MovePlan, ok bool) {
+	in := PlanInput{Request: req, By: d.report.RunID + "/" + req.ID, Without: without}
+	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), (*Activities).PlanMove, in).Get(d.ctx, &plan); err != nil {
+		d.failed(dec, "plan the moves", err, req)
+		return plan, false
+	}
+	m := plan.Moves
+	dec.Source = nil
+	if !m.Source.Ref.Zero() {
+		dec.Source = &m.Source
+	}
+	dec.VM, dec.Name = plan.VM, plan.Name
+	dec.Stay, dec.StayCount = stays(m.Stay)
+	if plan.State != "" {
+		dec.Plan = m.Moves
+	}
+	return plan, d.goesOn(dec, req, plan.Verdict)
+}
+
+// stays are the first VMs that are not moved, and how many there are by reason if there are more.
+func stays(all []remedy.Stay) ([]remedy.Stay, map[string]int) {
+	if len(all) <= maxStay {
+		return all, nil
+	}
+	count := map[string]int{}
+	for _, s := range all {
+		count[s.Reason]++
+	}
+	return all[:maxStay], count
+}
+
+// noMore ends a request that leaves nothing to move.
+func (d *desk) noMore(dec *contract.Decision, req remedy.Request, plan MovePlan, moved int) {
+	m := plan.Moves
+	switch {
+	case moved > 0 && m.Enough: // each move was told
+		d.drop()
+	case m.Enough:
+		d.conclude(dec, req, contract.Skipped, m.Reason)
+	default:
+		d.conclude(dec, req, contract.Infeasible, m.Reason)
+	}
+}
+
+func (d *desk) relocate(dec *contract.Decision, m remedy.Relocation) error {
+	dec.Reason = "moves to " + m.DestinationName
+	d.show(dec)
+	ctx := d.options(d.setup.Timing.Move, fmt.Sprintf("move %s to %s", m.Name, m.DestinationName))
+	var at policy.Ref
+	return workflow.ExecuteActivity(ctx, (*Activities).RelocateVM, m).Get(d.ctx, &at)
+}
+
+func flightOf(m remedy.Relocation) *remedy.Flight {
+	return &remedy.Flight{VM: m.VM, Source: m.Source, Destination: m.Destination, Host: m.Host, Used: m.Used, Provisioned: m.Provisioned}
+}

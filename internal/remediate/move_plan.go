@@ -1,0 +1,224 @@
+package remediate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+)
+
+// MovePlan is what to move, as things are now.
+type MovePlan struct {
+	Verdict
+	Moves   remedy.Moves `json:"moves"`
+	Version int64        `json:"version"`     // of the moves under way that were counted
+	VM      policy.Ref   `json:"vm,omitzero"` // the one in alarm
+	Name    string       `json:"name,omitempty"`
+}
+
+// PlanMove measures the datastores, asks the ledger for the moves under way, and chooses. It changes nothing.
+func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan, err error) {
+	defer a.beat(ctx)()
+	req := in.Request
+	l := look{Activities: a, in: in, what: remedy.KindMove, cooldown: req.Move.Cooldown.D()}
+	source, vm, v, err := l.place(ctx)
+	if err != nil || v.State != "" {
+		plan.Verdict = v
+		return plan, err
+	}
+	plan.VM = vm
+	var st remedy.Storage
+	err = a.attempt(ctx, func() (err error) {
+		st, err = a.VCenter.Storage(ctx, source, vm)
+		return err
+	})
+	switch kind := vcenter.KindOf(err); {
+	case kind == vcenter.NotFound || kind == vcenter.ScopeNotFound:
+		plan.Verdict = Verdict{State: contract.Infeasible, Reason: err.Error()}
+		return plan, nil
+	case err != nil:
+		return plan, step.Typed(err)
+	}
+	if err := l.ask(ctx); err != nil {
+		return plan, err
+	}
+	if plan.Version = l.facts.Version; l.facts.Duplicate {
+		plan.Verdict = Verdict{State: contract.Skipped, Reason: "the same event was dealt with before", Quiet: true}
+		return plan, nil
+	}
+	d := remedy.Demand{Source: source, VM: vm, Flights: l.facts.Flights, Excluded: l.excluded(st)}
+	plan.Moves = remedy.ChooseMoves(st, d, *req.Move)
+	for _, s := range st.VMs {
+		if s.Ref == vm {
+			plan.Name = s.Name
+		}
+	}
+	plan.Verdict = l.judge(plan.Moves)
+	if plan.State == "" && len(plan.Moves.Moves) > 0 {
+		err = l.recommended(ctx, st, d, &plan.Moves.Moves[0])
+	}
+	return plan, step.Typed(err)
+}
+
+// place is what is to be moved off, or which VM is to be moved.
+func (l *look) place(ctx context.Context) (source, vm policy.Ref, v Verdict, err error) {
+	req := l.in.Request
+	if !req.Source.Zero() || !req.VM.Zero() {
+		return req.Source, req.VM, v, nil
+	}
+	if req.TargetType != typeDatastore {
+		vm, v, err = l.resolve(ctx)
+		return source, vm, v, err
+	}
+	err = l.attempt(ctx, func() (err error) {
+		source, err = l.VCenter.Datastore(ctx, req.Target)
+		return err
+	})
+	switch vcenter.KindOf(err) {
+	case "":
+		return source, vm, v, nil
+	case vcenter.NotFound, vcenter.Ambiguous:
+		return source, vm, Verdict{State: contract.Infeasible, Reason: fmt.Sprintf("%s: %v", vcenter.KindOf(err), err)}, nil
+	}
+	return source, vm, v, step.Typed(err)
+}
+
+// excluded tells of each VM that must stay why: others have it, it moved a short time ago, or it is out of bounds.
+func (l *look) excluded(st remedy.Storage) map[string]string {
+	out := map[string]string{}
+	for i := range st.VMs {
+		vm := &st.VMs[i]
+		key := vm.Ref.String()
+		last := l.facts.Last[key+"|"+remedy.KindMove]
+		switch until := last.Add(l.cooldown); {
+		case remedy.Owner(vm.VM, l.Settings.NeverTouch, l.Settings.Self) != "":
+			out[key] = remedy.Owner(vm.VM, l.Settings.NeverTouch, l.Settings.Self)
+		case l.in.Without[key] != "":
+			out[key] = l.in.Without[key]
+		case !last.IsZero() && until.After(l.facts.Now):
+			out[key] = cooling(until)
+		case l.facts.Reserved[key] != "" && l.in.Request.VM.Zero():
+			out[key] = l.facts.Reserved[key] + " has it"
+		}
+	}
+	return out
+}
+
+// judge tells whether a choice is only told.
+func (l *look) judge(m remedy.Moves) Verdict {
+	req := l.in.Request
+	if len(m.Moves) == 0 {
+		return Verdict{}
+	}
+	reason := fmt.Sprintf("%d VMs to move, %s first", len(m.Moves), m.Moves[0].Name)
+	switch {
+	case req.DryRun:
+		return Verdict{State: contract.Planned, Reason: reason}
+	case m.RecommendOnly != "":
+		return Verdict{State: contract.Planned, Reason: reason + "; " + m.RecommendOnly}
+	case req.Move.Mode == remedy.ModeRecommend:
+		return Verdict{State: contract.Planned, Reason: reason + "; the mode is recommend"}
+	}
+	return l.held(l.facts, reason)
+}
+
+// recommended asks Storage DRS where the source is in a datastore cluster that it automates, and takes its word if
+// it stands up to our own bounds.
+func (l *look) recommended(ctx context.Context, st remedy.Storage, d remedy.Demand, m *remedy.Relocation) error {
+	if m.Pod.Zero() {
+		return nil
+	}
+	to, ok, err := l.VCenter.RecommendDatastore(ctx, m.VM, m.Pod)
+	switch kind := vcenter.KindOf(err); {
+	case kind.Outage():
+		return err
+	case err != nil || !ok || to == m.Destination:
+		return nil // our own choice holds
+	}
+	for _, vm := range st.VMs {
+		if vm.Ref != m.VM {
+			continue
+		}
+		if d.Source.Zero() {
+			d.Source = m.Source
+		}
+		if theirs, reason := remedy.Destination(st, vm, to, d, *l.in.Request.Move); reason == "" {
+			theirs.Why = "Storage DRS recommends it"
+			*m = theirs
+		}
+	}
+	return nil
+}
+
+// RelocateVM moves a VM and waits until it is there; it returns where. It may be repeated after a crash at any
+// instant: a relocation that is under way is waited for, one that is done is not done again.
+func (a *Activities) RelocateVM(ctx context.Context, m remedy.Relocation) (policy.Ref, error) {
+	defer a.beat(ctx)()
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Settings.Timing.Move)
+	defer cancel()
+	if activity.GetInfo(ctx).Attempt > 1 {
+		if err := a.resume(own, m.VM, "VirtualMachine.relocate"); err != nil {
+			return policy.Ref{}, step.Typed(err)
+		}
+	}
+	for pause := a.Settings.Timing.Retry; ; pause = min(2*pause, time.Minute) {
+		err := a.relocateOnce(own, m)
+		switch kind := vcenter.KindOf(err); {
+		case err == nil:
+			// Free space is measured again for the next plan; vCenter does so itself too, a while later.
+			if err := a.VCenter.RefreshDatastore(own, m.Source); err != nil {
+				a.logger(ctx).Info("the datastore was not refreshed", "datastore", m.SourceName, "reason", err)
+			}
+			return m.Destination, nil
+		case kind == vcenter.Busy && step.Sleep(own, pause):
+		default:
+			return policy.Ref{}, step.Typed(err)
+		}
+	}
+}
+
+func (a *Activities) relocateOnce(ctx context.Context, m remedy.Relocation) error {
+	there, err := a.leftFor(ctx, m)
+	if err != nil || there {
+		return err
+	}
+	task, err := a.VCenter.Relocate(ctx, m.VM, m.Source, m.Destination)
+	if err != nil {
+		return err
+	}
+	err = a.VCenter.AwaitTask(ctx, task, nil)
+	if vcenter.KindOf(err) != vcenter.NotFound {
+		return err
+	}
+	// A vCenter that was started anew has forgotten the task.
+	if there, look := a.leftFor(ctx, m); look != nil || there {
+		return look
+	}
+	return err
+}
+
+// leftFor tells whether nothing of the VM is on the source any more.
+func (a *Activities) leftFor(ctx context.Context, m remedy.Relocation) (bool, error) {
+	st, err := a.VCenter.Storage(ctx, policy.Ref{}, m.VM)
+	if err != nil {
+		return false, err
+	}
+	for _, vm := range st.VMs {
+		if vm.Ref != m.VM {
+			continue
+		}
+		on := vm.Home == m.Source
+		for _, disk := range vm.Disks {
+			on = on || disk.Datastore == m.Source
+		}
+		return !on, nil
+	}
+	return false, &vcenter.Error{Op: "move", Object: m.VM.Value, Kind: vcenter.NotFound, Err: errGone}
+}

@@ -1,0 +1,224 @@
+package remediate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+)
+
+// PlanInput is a request to plan for.
+type PlanInput struct {
+	Request remedy.Request `json:"request"`
+	By      string         `json:"by"` // the asking; see ledger.RemedyFactsRequest
+	// Without are VMs that are not to be moved, and why, by Ref.String.
+	Without map[string]string `json:"without,omitempty"`
+}
+
+// Verdict is what a plan comes to where there is nothing to be done; an empty state means there is.
+type Verdict struct {
+	State  string `json:"state,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Quiet  bool   `json:"quiet,omitempty"` // nobody needs to be told
+}
+
+// What a resize does.
+const (
+	doHot = "hot" // add it now
+	doTag = "tag" // leave it as a tag
+)
+
+// ResizePlan is what to do about a VM in alarm.
+type ResizePlan struct {
+	Verdict
+	Do     string           `json:"do,omitempty"`
+	VM     remedy.VM        `json:"vm"`
+	Sized  remedy.Sized     `json:"sized"`
+	Before *remedy.Hardware `json:"before,omitempty"`
+	After  *remedy.Hardware `json:"after,omitempty"`
+	Until  time.Time        `json:"until,omitzero"` // end of the cooldown
+}
+
+// PlanResize looks at the VM and the ledger, and decides. It changes nothing.
+func (a *Activities) PlanResize(ctx context.Context, in PlanInput) (plan ResizePlan, err error) {
+	defer a.beat(ctx)()
+	req := in.Request
+	l := look{Activities: a, in: in, what: req.Resize.Resource, cooldown: req.Resize.Cooldown.D()}
+	if plan.Verdict, err = l.vm(ctx); err != nil || plan.State != "" {
+		plan.VM, plan.Until = l.found, l.until
+		return plan, err
+	}
+	vm := l.found
+	plan.VM, plan.Until = vm, l.until
+	plan.Sized = remedy.NextSize(vm, *req.Resize)
+	s := plan.Sized
+	plan.Before = &vm.Hardware
+	after := vm.Hardware
+	if s.Next > 0 {
+		after = changeOf(s.Resource, s.Next).Apply(after)
+	}
+	plan.After = &after
+	plan.Verdict, plan.Do = a.choose(s, req, l)
+	return plan, nil
+}
+
+// choose turns a size into what to do.
+func (a *Activities) choose(s remedy.Sized, req remedy.Request, l look) (Verdict, string) {
+	switch s.Verdict {
+	case remedy.AtLimit:
+		return Verdict{State: contract.AtLimit, Reason: s.Reason}, ""
+	case remedy.Infeasible:
+		return Verdict{State: contract.Infeasible, Reason: s.Reason}, ""
+	case remedy.Skip:
+		return Verdict{State: contract.Skipped, Reason: s.Reason}, ""
+	}
+	switch {
+	case req.DryRun:
+		return Verdict{State: contract.Planned, Reason: s.Reason + dryWords(s)}, ""
+	case s.Mode == remedy.ModeRecommend:
+		return Verdict{State: contract.Planned, Reason: s.Reason + "; the mode is recommend"}, ""
+	}
+	if v := a.held(l.facts, s.Reason); v.State != "" {
+		return v, ""
+	}
+	if s.Hot && s.Mode != remedy.ModeTag {
+		return Verdict{}, doHot
+	}
+	return Verdict{}, doTag
+}
+
+// held tells why what was decided is only recommended; empty: it is not.
+func (a *Activities) held(f ledger.RemedyFacts, reason string) Verdict {
+	switch {
+	case a.Settings.Observe:
+		return Verdict{State: contract.Planned, Reason: reason + "; the worker only observes (mode: observe)"}
+	case !f.Tripped.IsZero():
+		return Verdict{State: contract.Planned, Reason: reason + "; " + tripped(a.Settings.PerHour, f.Tripped)}
+	}
+	return Verdict{}
+}
+
+func dryWords(s remedy.Sized) string {
+	switch {
+	case s.Mode == remedy.ModeRecommend:
+		return "; nothing would be changed: the mode is recommend"
+	case s.Mode == remedy.ModeTag:
+		return "; it would be left as a tag for the next power-off"
+	case s.Hot:
+		return "; it would be added hot"
+	}
+	return "; it would be left as a tag for the next power-off: " + s.WhyNot
+}
+
+func changeOf(resource string, size int) remedy.Change {
+	if resource == remedy.Memory {
+		return remedy.Change{MemoryMB: &size}
+	}
+	return remedy.Change{CPUs: &size}
+}
+
+// look is what all plans about one VM begin with.
+type look struct {
+	*Activities
+	in       PlanInput
+	what     string // for the cooldown; "": it has none
+	cooldown time.Duration
+	found    remedy.VM
+	facts    ledger.RemedyFacts
+	until    time.Time // end of the cooldown
+}
+
+// vm reads the VM, and tells where nothing may be done about it.
+func (l *look) vm(ctx context.Context) (Verdict, error) {
+	ref, v, err := l.resolve(ctx)
+	if err != nil || v.State != "" {
+		return v, err
+	}
+	l.found.Ref = ref
+	if err := l.ask(ctx, ref); err != nil {
+		return Verdict{}, err
+	}
+	if l.facts.Duplicate {
+		return Verdict{State: contract.Skipped, Reason: "the same event was dealt with before", Quiet: true}, nil
+	}
+	var all map[policy.Ref]remedy.VM
+	if err := l.attempt(ctx, func() (err error) {
+		all, err = l.VCenter.Hardware(ctx, []policy.Ref{ref})
+		return err
+	}); err != nil {
+		return Verdict{}, step.Typed(err)
+	}
+	vm, ok := all[ref]
+	if !ok {
+		return Verdict{State: contract.Infeasible, Reason: "the VM does not exist (any more)"}, nil
+	}
+	l.found = vm
+	if reason := l.decline(vm); reason != "" {
+		return Verdict{State: contract.Skipped, Reason: reason}, nil
+	}
+	if last, ok := l.facts.Last[ref.String()+"|"+l.what]; ok && l.what != "" && !l.in.Request.DryRun {
+		if until := last.Add(l.cooldown); until.After(l.facts.Now) {
+			l.until = until.UTC()
+			return Verdict{State: contract.Skipped, Reason: cooling(until)}, nil
+		}
+	}
+	return Verdict{}, nil
+}
+
+// resolve finds the VM that a person named.
+func (l *look) resolve(ctx context.Context) (ref policy.Ref, v Verdict, err error) {
+	req := l.in.Request
+	if !req.VM.Zero() {
+		return req.VM, v, nil
+	}
+	err = l.attempt(ctx, func() (err error) {
+		ref, err = l.VCenter.FindVM(ctx, req.Target)
+		return err
+	})
+	switch vcenter.KindOf(err) {
+	case "":
+		return ref, v, nil
+	case vcenter.NotFound, vcenter.Ambiguous:
+		return ref, Verdict{State: contract.Infeasible, Reason: fmt.Sprintf("%s: %v", vcenter.KindOf(err), err)}, nil
+	}
+	return ref, v, step.Typed(err)
+}
+
+// ask reads what the ledger knows. A dry run leaves no trace there.
+func (l *look) ask(ctx context.Context, vms ...policy.Ref) (err error) {
+	req := ledger.RemedyFactsRequest{RequestID: l.in.Request.ID, By: l.in.By, PerHour: l.Settings.PerHour}
+	if l.in.Request.DryRun {
+		req.RequestID = ""
+	}
+	for _, vm := range vms {
+		req.VMs = append(req.VMs, vm.String())
+	}
+	if l.facts, err = l.ledger().RemedyFacts(ctx, req); err != nil {
+		return fmt.Errorf("ask the ledger: %w", err)
+	}
+	return nil
+}
+
+// decline tells why a VM is never touched.
+func (a *Activities) decline(vm remedy.VM) string {
+	if reason := remedy.Owner(vm, a.Settings.NeverTouch, a.Settings.Self); reason != "" {
+		return reason
+	}
+	return remedy.Decline(vm)
+}
+
+// TakeVM reserves a VM in the ledger, or tells why not.
+func (a *Activities) TakeVM(ctx context.Context, r ledger.RemedyRequest) (ledger.RemedyGrant, error) {
+	return a.ledger().Remedy(ctx, r)
+}
+
+// ReleaseVM gives it back.
+func (a *Activities) ReleaseVM(ctx context.Context, r ledger.RemediedRequest) error {
+	return a.ledger().Remedied(ctx, r)
+}

@@ -1,0 +1,72 @@
+package remediate
+
+import (
+	"context"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
+)
+
+// Tags is the workflow that makes categories and tags, or tells what those of a VM ask for. A person waits for it.
+func Tags(ctx workflow.Context, in contract.TagsInput) (res contract.TagsResult, err error) {
+	var a *Activities
+	do := a.MakeTags
+	if in.VM != "" {
+		do = a.ShowTags
+	}
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 2 * time.Minute, ScheduleToCloseTimeout: 3 * time.Minute, HeartbeatTimeout: 10 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 1.5, MaximumInterval: 10 * time.Second},
+	})
+	err = workflow.ExecuteActivity(ctx, do, in).Get(ctx, &res)
+	return res, err
+}
+
+// MakeTags creates what is missing. It may be repeated.
+func (a *Activities) MakeTags(ctx context.Context, in contract.TagsInput) (res contract.TagsResult, err error) {
+	defer a.beat(ctx)()
+	values := in.Values
+	if values == nil {
+		values = contract.DefaultTags()
+	}
+	dry := in.DryRun || a.Settings.Observe
+	err = a.attempt(ctx, func() error {
+		created, existed, err := a.VCenter.EnsureTags(ctx, values, dry)
+		res.Created, res.Existed = nil, nil
+		for _, t := range created {
+			res.Created = append(res.Created, contract.Tag{Category: t.Category, Name: t.Name})
+		}
+		for _, t := range existed {
+			res.Existed = append(res.Existed, contract.Tag{Category: t.Category, Name: t.Name})
+		}
+		return err
+	})
+	return res, step.Typed(err)
+}
+
+// ShowTags tells what the tags of a VM ask for.
+func (a *Activities) ShowTags(ctx context.Context, in contract.TagsInput) (res contract.TagsResult, err error) {
+	defer a.beat(ctx)()
+	var ref policy.Ref
+	if err := a.attempt(ctx, func() (err error) {
+		ref, err = a.VCenter.FindVM(ctx, in.VM)
+		return err
+	}); err != nil {
+		return res, step.Typed(err)
+	}
+	vm, err := a.hardware(ctx, ref)
+	if err != nil {
+		return res, step.Typed(err)
+	}
+	change, bad := remedy.Difference(vm)
+	wanted := change.Apply(vm.Hardware)
+	return contract.TagsResult{
+		VM: vm.Ref, Name: vm.Name, Power: vm.PowerState, Tags: vm.Tags, Hardware: &vm.Hardware, Wanted: &wanted, Bad: bad,
+	}, nil
+}
