@@ -1,0 +1,561 @@
+package remedy_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+const gib = int64(1 << 30)
+
+func dsRef(n int) policy.Ref {
+	return policy.Ref{Type: "Datastore", Value: fmt.Sprintf("datastore-%d", n)}
+}
+
+func vmRef(n int) policy.Ref { return policy.Ref{Type: policy.TypeVM, Value: fmt.Sprintf("vm-%d", n)} }
+
+func hostRef(n int) policy.Ref {
+	return policy.Ref{Type: policy.TypeHost, Value: fmt.Sprintf("host-%d", n)}
+}
+
+var cluster = policy.Ref{Type: policy.TypeCluster, Value: "domain-c1"}
+
+// datastore is ds-n with 1000 GiB, of which so much is used, mounted on both hosts.
+func datastore(n int, used int64, changes ...func(*remedy.Datastore)) remedy.Datastore {
+	ds := remedy.Datastore{
+		Ref: dsRef(n), Name: fmt.Sprintf("ds-%d", n), Kind: "VMFS", Accessible: true,
+		Capacity: 1000 * gib, Free: (1000 - used) * gib, Provisioned: used * gib, Hosts: []policy.Ref{hostRef(1), hostRef(2)},
+	}
+	for _, c := range changes {
+		c(&ds)
+	}
+	return ds
+}
+
+// stored is web-n on ds-1 with one thick disk of so many GiB.
+func stored(n int, used int64, changes ...func(*remedy.StoredVM)) remedy.StoredVM {
+	vm := remedy.StoredVM{
+		VM: remedy.VM{
+			Ref: vmRef(n), Name: fmt.Sprintf("web-%d", n), PowerState: policy.PoweredOn, Connected: true, Host: hostRef(1), Cluster: cluster,
+		},
+		Home: dsRef(1), Disks: []remedy.Disk{{Label: "Hard disk 1", Datastore: dsRef(1), Used: used * gib, Provisioned: used * gib}},
+	}
+	for _, c := range changes {
+		c(&vm)
+	}
+	return vm
+}
+
+func storage(stores []remedy.Datastore, vms ...remedy.StoredVM) remedy.Storage {
+	return remedy.Storage{
+		Datastores: stores, VMs: vms,
+		Hosts:    map[string]policy.Ref{hostRef(1).String(): cluster, hostRef(2).String(): cluster},
+		Clusters: map[string][]policy.Ref{cluster.String(): {hostRef(1), hostRef(2)}},
+	}
+}
+
+// full is ds-1, 900 of 1000 GiB used, and an empty ds-2. To come below 70 %, more than 200 GiB must go.
+func full(vms ...remedy.StoredVM) remedy.Storage {
+	return storage([]remedy.Datastore{datastore(1, 900), datastore(2, 0)}, vms...)
+}
+
+// alarm is the demand of ds-1.
+func alarm(changes ...func(*remedy.Demand)) remedy.Demand {
+	d := remedy.Demand{Source: dsRef(1)}
+	for _, c := range changes {
+		c(&d)
+	}
+	return d
+}
+
+func flight(vm, from, to int, used int64) func(*remedy.Demand) {
+	return func(d *remedy.Demand) {
+		d.Flights = append(d.Flights, remedy.Flight{VM: vmRef(vm), Source: dsRef(from), Destination: dsRef(to), Used: used * gib, Provisioned: used * gib})
+	}
+}
+
+// told is a plan in short: web-1→ds-2 and so on.
+func told(m remedy.Moves) string {
+	var words []string
+	for _, r := range m.Moves {
+		words = append(words, r.Name+"→"+r.DestinationName)
+	}
+	return strings.Join(words, " ")
+}
+
+func stayOf(m remedy.Moves, n int) remedy.Stay {
+	for _, s := range m.Stay {
+		if s.VM == vmRef(n) {
+			return s
+		}
+	}
+	return remedy.Stay{}
+}
+
+func TestWhichVMsLeaveAFullDatastore(t *testing.T) {
+	cases := map[string]struct {
+		st     remedy.Storage
+		demand remedy.Demand
+		want   string
+		short  string // part of the reason where the target is not reached; empty: it is
+	}{
+		"the smallest that alone suffices":           {st: full(stored(1, 300), stored(2, 250), stored(3, 10)), demand: alarm(), want: "web-2→ds-2"},
+		"exactly to the target is not below it":      {st: full(stored(1, 200), stored(2, 201)), demand: alarm(), want: "web-2→ds-2"},
+		"of equals the first":                        {st: full(stored(2, 250), stored(1, 250)), demand: alarm(), want: "web-1→ds-2"},
+		"the largest, and the smallest for the rest": {st: full(stored(1, 150), stored(2, 60), stored(3, 55), stored(4, 20)), demand: alarm(), want: "web-1→ds-2 web-3→ds-2"},
+		"what is freed too much is given back":       {st: full(stored(1, 190), stored(2, 160), stored(3, 80), stored(4, 50)), demand: alarm(), want: "web-2→ds-2 web-4→ds-2"},
+		"all that can go, where that is not enough":  {st: full(stored(1, 100), stored(2, 20)), demand: alarm(), want: "web-1→ds-2 web-2→ds-2", short: "the moves free 120.0 GB; to come below 70 %, 200.0 GB must go"},
+		"none can go":                                   {st: full(stored(1, 300, func(vm *remedy.StoredVM) { vm.Snapshots = true })), demand: alarm(), short: "no VM on ds-1 can be moved; to come below 70 %, 200.0 GB must go"},
+		"nothing is on it":                              {st: full(), demand: alarm(), short: "no VM on ds-1 can be moved"},
+		"what is leaving already counts as gone":        {st: full(stored(1, 300), stored(2, 150)), demand: alarm(flight(1, 1, 2, 300)), want: ""},
+		"what is leaving is not enough":                 {st: full(stored(1, 100), stored(2, 150), stored(3, 300)), demand: alarm(flight(1, 1, 2, 100)), want: "web-2→ds-2"},
+		"what is arriving counts as there":              {st: full(stored(1, 210), stored(2, 250)), demand: alarm(flight(9, 3, 1, 20)), want: "web-2→ds-2"},
+		"it is not full":                                {st: storage([]remedy.Datastore{datastore(1, 600), datastore(2, 0)}, stored(1, 300)), demand: alarm()},
+		"nobody knows the datastore":                    {st: full(), demand: remedy.Demand{Source: dsRef(7)}, short: "the datastore Datastore:datastore-7 is not known"},
+		"nobody knows its capacity":                     {st: storage([]remedy.Datastore{{Ref: dsRef(1), Name: "ds-1"}}), demand: alarm(), short: "the capacity of ds-1 is not known"},
+		"a VM asked for by name, however much it frees": {st: full(stored(1, 300), stored(2, 10)), demand: remedy.Demand{VM: vmRef(2)}, want: "web-2→ds-2"},
+		"a VM that may not go": {
+			st: full(stored(1, 300, func(vm *remedy.StoredVM) { vm.Busy = true }), stored(2, 300)), demand: remedy.Demand{VM: vmRef(1)},
+			short: "web-1 stays: another operation is under way on it",
+		},
+		"a VM that nobody knows":                   {st: full(), demand: remedy.Demand{VM: vmRef(1)}, short: "the VM VirtualMachine:vm-1 is not known"},
+		"a VM that is on no datastore of the list": {st: storage([]remedy.Datastore{datastore(2, 0)}, stored(1, 10)), demand: remedy.Demand{VM: vmRef(1)}, short: "none of the datastores that web-1 is on is known"},
+		"a VM that is not on the source":           {st: full(stored(1, 300)), demand: remedy.Demand{Source: dsRef(2), VM: vmRef(1)}, short: "it keeps nothing on ds-2"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			m := remedy.ChooseMoves(tc.st, tc.demand, remedy.Move{})
+			if got := told(m); got != tc.want {
+				t.Errorf("moves %q, want %q", got, tc.want)
+			}
+			if m.Enough != (tc.short == "") || !strings.Contains(m.Reason, tc.short) {
+				t.Errorf("enough %t: %q, want %q", m.Enough, m.Reason, tc.short)
+			}
+			if len(m.Moves) == 0 && m.Reason == "" {
+				t.Error("nothing moves, and nobody says why")
+			}
+		})
+	}
+}
+
+func TestAVMThatMustNotBeMovedStaysForAStableReason(t *testing.T) {
+	vm := func(change func(*remedy.StoredVM)) remedy.StoredVM { return stored(1, 300, change) }
+	disk := func(change func(*remedy.Disk)) remedy.StoredVM {
+		return vm(func(vm *remedy.StoredVM) {
+			vm.Disks = append(vm.Disks, remedy.Disk{Label: "Hard disk 2", Datastore: dsRef(3)})
+			change(&vm.Disks[1])
+		})
+	}
+	mode := func(tags ...string) remedy.StoredVM {
+		return vm(func(vm *remedy.StoredVM) { tagged(remedy.CategoryMode, tags...)(&vm.VM) })
+	}
+	cases := map[string]struct {
+		vm     remedy.StoredVM
+		demand remedy.Demand
+		want   string
+		detail string
+	}{
+		"snapshots":      {vm: vm(func(vm *remedy.StoredVM) { vm.Snapshots = true }), want: "snapshots"},
+		"a linked clone": {vm: vm(func(vm *remedy.StoredVM) { vm.LinkedClone = true }), want: "linked_clone"},
+		"an image on the source": {vm: vm(func(vm *remedy.StoredVM) {
+			vm.Media, vm.MediaSources = []string{"[ds-1] a.iso"}, []string{"datastore-1"}
+		}), want: "media_on_source"},
+		"an independent disk":        {vm: disk(func(d *remedy.Disk) { d.Independent = true }), want: "independent_disk", detail: "Hard disk 2"},
+		"a raw device mapping":       {vm: disk(func(d *remedy.Disk) { d.Raw = true }), want: "raw_mapping", detail: "Hard disk 2"},
+		"a shared disk":              {vm: disk(func(d *remedy.Disk) { d.Shared = true }), want: "shared_disk", detail: "Hard disk 2"},
+		"fault tolerant":             {vm: vm(func(vm *remedy.StoredVM) { vm.FaultTolerant = true }), want: "fault_tolerant"},
+		"a template":                 {vm: vm(func(vm *remedy.StoredVM) { vm.Template = true }), want: "template"},
+		"busy":                       {vm: vm(func(vm *remedy.StoredVM) { vm.Busy = true }), want: "pending_task"},
+		"on the move already":        {vm: stored(1, 300), demand: alarm(flight(1, 2, 1, 1)), want: "pending_task", detail: "a move of it is under way"},
+		"its host is away":           {vm: vm(func(vm *remedy.StoredVM) { vm.Connected = false }), want: "disconnected"},
+		"managed by an extension":    {vm: vm(func(vm *remedy.StoredVM) { vm.ManagedBy = "com.vmware.vim.eam" }), want: "managed"},
+		"its owner opted out":        {vm: mode("off"), want: "opted_out", detail: "is off"},
+		"its owner wants to be told": {vm: mode("recommend"), want: "opted_out", detail: "is recommend"},
+		"nobody can read its mode":   {vm: mode("maybe"), want: "opted_out", detail: `its tag "maybe"`},
+		"its owner says two things":  {vm: mode("tag", "hotAddOnly"), want: "opted_out", detail: "2 tags"},
+		"it is in its cooldown":      {vm: stored(1, 300), demand: alarm(func(d *remedy.Demand) { d.Excluded = map[string]string{vmRef(1).String(): "moved 2h ago"} }), want: "excluded", detail: "moved 2h ago"},
+		"there is no room for it":    {vm: stored(1, 850), want: "no_destination", detail: "ds-2 would be 85.0 % used, at most 80 %"},
+		"it frees nothing":           {vm: stored(1, 0), want: "not_needed", detail: "moving it frees nothing"},
+		"an image somewhere else":    {vm: vm(func(vm *remedy.StoredVM) { vm.MediaSources = []string{"datastore-2"} })},
+		"its owner opted in":         {vm: mode("hotAddOnly")},
+		"parts of it are elsewhere":  {vm: disk(func(d *remedy.Disk) { d.Used = 500 * gib })},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if tc.demand.Source.Zero() {
+				tc.demand = alarm()
+			}
+			m := remedy.ChooseMoves(full(tc.vm), tc.demand, remedy.Move{})
+			if got := stayOf(m, 1); got.Reason != tc.want || !strings.Contains(got.Detail, tc.detail) || tc.want != "" && got.Detail == "" {
+				t.Errorf("stays: %+v, want %q: %q", got, tc.want, tc.detail)
+			}
+			if (len(m.Moves) == 1) != (tc.want == "") {
+				t.Errorf("moves %q", told(m))
+			}
+		})
+	}
+}
+
+func TestWhereAVMMayGo(t *testing.T) {
+	second := func(used int64, changes ...func(*remedy.Datastore)) []remedy.Datastore {
+		return []remedy.Datastore{datastore(1, 900), datastore(2, used, changes...)}
+	}
+	cases := map[string]struct {
+		stores []remedy.Datastore
+		vm     remedy.StoredVM
+		demand remedy.Demand
+		move   remedy.Move
+		want   string // its destination
+		miss   string // why there is none
+	}{
+		"the one with the most room":      {stores: append(second(100), datastore(3, 50), datastore(4, 99)), vm: stored(1, 300), want: "ds-3"},
+		"of equals the first":             {stores: append(second(100), datastore(10, 50), datastore(3, 50)), vm: stored(1, 300), want: "ds-10"},
+		"just 80 % used":                  {stores: second(500), vm: stored(1, 300), want: "ds-2"},
+		"a little more than 80 % used":    {stores: second(501), vm: stored(1, 300), miss: "ds-2 would be 80.1 % used, at most 80 %"},
+		"little free of a small one":      {stores: second(0, func(ds *remedy.Datastore) { ds.Capacity, ds.Free = 100*gib, 100*gib }), vm: stored(1, 51), miss: "ds-2 would have 49.0 GB free, at least 50.0 GB"},
+		"just enough free of a small one": {stores: second(0, func(ds *remedy.Datastore) { ds.Capacity, ds.Free = 100*gib, 100*gib }), vm: stored(1, 50), want: "ds-2"},
+		"not accessible":                  {stores: second(0, func(ds *remedy.Datastore) { ds.Accessible = false }), vm: stored(1, 300), miss: "ds-2 is not accessible"},
+		"in maintenance":                  {stores: second(0, func(ds *remedy.Datastore) { ds.Maintenance = true }), vm: stored(1, 300), miss: "ds-2 is in maintenance"},
+		"of another kind":                 {stores: second(0, func(ds *remedy.Datastore) { ds.Kind = "NFS" }), vm: stored(1, 300), miss: "ds-2 is of kind NFS, the source of VMFS"},
+		"not on its host":                 {stores: second(0, func(ds *remedy.Datastore) { ds.Hosts = []policy.Ref{hostRef(2)} }), vm: stored(1, 300), miss: "ds-2 is not mounted"},
+		"not on a host of its cluster":    {stores: second(0, func(ds *remedy.Datastore) { ds.Hosts = []policy.Ref{hostRef(1)} }), vm: stored(1, 300), miss: "ds-2 is not mounted"},
+		"a host that stands alone": {
+			stores: second(0, func(ds *remedy.Datastore) { ds.Hosts = []policy.Ref{hostRef(9)} }), vm: stored(1, 300, func(vm *remedy.StoredVM) { vm.Host, vm.Cluster = hostRef(9), policy.Ref{} }), want: "ds-2",
+		},
+		"space on its way there counts":           {stores: second(0), vm: stored(1, 300), demand: alarm(flight(9, 3, 2, 501)), miss: "ds-2 would be 80.1 % used"},
+		"space that is about to be free does not": {stores: second(600), vm: stored(1, 300), demand: alarm(flight(9, 2, 3, 500)), miss: "ds-2 would be 90.0 % used"},
+		"thin disks count as they may grow": {
+			stores: second(0, func(ds *remedy.Datastore) { ds.Provisioned = 1400 * gib }), vm: stored(1, 300, func(vm *remedy.StoredVM) { vm.Disks[0].Used = 220 * gib }),
+			miss: "ds-2 would be provisioned with 1700.0 GB of 1000.0 GB, at most 150 %",
+		},
+		"thin disks may grow further where the rule allows it": {
+			stores: second(0, func(ds *remedy.Datastore) { ds.Provisioned = 1400 * gib }), vm: stored(1, 300), move: remedy.Move{OverCommit: 170}, want: "ds-2",
+		},
+		"nothing is gained": {
+			stores: []remedy.Datastore{datastore(1, 800), datastore(2, 460)}, vm: stored(1, 300), miss: "ds-2 would be 76.0 % used, which is not 5 points less than the 80.0 % of ds-1",
+		},
+		"just enough is gained":    {stores: []remedy.Datastore{datastore(1, 800), datastore(2, 450)}, vm: stored(1, 300), want: "ds-2"},
+		"the nearest miss is told": {stores: append(second(700), datastore(3, 600), datastore(4, 0, func(ds *remedy.Datastore) { ds.Maintenance = true })), vm: stored(1, 250), miss: "ds-3 would be 85.0 % used, at most 80 %"},
+		"there is no other":        {stores: []remedy.Datastore{datastore(1, 900)}, vm: stored(1, 300), miss: "there is no other datastore"},
+		"an automated cluster of datastores": {stores: second(0, func(ds *remedy.Datastore) {
+			ds.Pod, ds.PodMode = policy.Ref{Type: "StoragePod", Value: "group-p1"}, remedy.PodAutomated
+		}), vm: stored(1, 300), want: "ds-2"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if tc.demand.Source.Zero() {
+				tc.demand = alarm()
+			}
+			st := storage(tc.stores, tc.vm)
+			m := remedy.ChooseMoves(st, tc.demand, tc.move)
+			if tc.want == "" {
+				if got := stayOf(m, 1); got.Reason != "no_destination" || !strings.Contains(got.Detail, tc.miss) || tc.miss == "" {
+					t.Errorf("stays: %+v, want %q", got, tc.miss)
+				}
+			} else if len(m.Moves) != 1 || m.Moves[0].DestinationName != tc.want {
+				t.Errorf("moves %q, want to %s; %+v", told(m), tc.want, m.Stay)
+			}
+			r, reason := remedy.Destination(st, tc.vm, policy.Ref{}, tc.demand, tc.move)
+			if r.DestinationName != tc.want || !strings.Contains(reason, tc.miss) || (reason == "") != (tc.want != "") {
+				t.Errorf("destination %q, %q, want %q, %q", r.DestinationName, reason, tc.want, tc.miss)
+			}
+		})
+	}
+}
+
+func TestAMoveTellsWhatGoesWhere(t *testing.T) {
+	vm := stored(1, 200, func(vm *remedy.StoredVM) {
+		vm.Other = 10 * gib
+		vm.Disks = append(vm.Disks,
+			remedy.Disk{Label: "Hard disk 2", Datastore: dsRef(1), Used: 5 * gib, Provisioned: 50 * gib},
+			remedy.Disk{Label: "Hard disk 3", Datastore: dsRef(2), Used: 70 * gib, Provisioned: 70 * gib})
+	})
+	got := remedy.ChooseMoves(full(vm), alarm(), remedy.Move{})
+	want := remedy.Relocation{
+		VM: vmRef(1), Name: "web-1", Source: dsRef(1), SourceName: "ds-1", Destination: dsRef(2), DestinationName: "ds-2", Host: hostRef(1),
+		Used: 215 * gib, Provisioned: 260 * gib, UsageAfter: 22, Why: "frees 215.0 GB of ds-1; ds-2 will be 22 % used",
+	}
+	if len(got.Moves) != 1 || got.Moves[0] != want {
+		t.Errorf("moves %+v\nwant  %+v", got.Moves, want)
+	}
+	usage := remedy.Usage{Ref: dsRef(1), Name: "ds-1", Capacity: 1000 * gib, Used: 900 * gib, After: 685 * gib, Target: 70}
+	if got.Source != usage || !got.Enough || got.Reason != "" {
+		t.Errorf("source %+v\nwant   %+v; %s", got.Source, usage, got.Reason)
+	}
+}
+
+func TestMovesChosenEarlierCount(t *testing.T) {
+	st := storage([]remedy.Datastore{datastore(1, 900), datastore(2, 600), datastore(3, 610)}, stored(1, 150), stored(2, 120), stored(3, 110))
+	m := remedy.ChooseMoves(st, alarm(), remedy.Move{})
+	if got := told(m); got != "web-2→ds-2 web-3→ds-3" {
+		t.Errorf("moves %q", got)
+	}
+	m = remedy.ChooseMoves(st, alarm(), remedy.Move{TargetUsage: 60})
+	if got := told(m); got != "web-1→ds-2 web-2→ds-3" || m.Enough {
+		t.Errorf("moves %q, enough %t", got, m.Enough)
+	}
+	if stay := stayOf(m, 3); stay.Reason != "no_destination" || !strings.Contains(stay.Detail, "with the other moves ds-3 would be 84.0 % used") {
+		t.Errorf("stays: %+v", stay)
+	}
+}
+
+func TestAVMLeavesTheFullestOfItsDatastores(t *testing.T) {
+	spread := stored(1, 100, func(vm *remedy.StoredVM) {
+		vm.Disks = append(vm.Disks, remedy.Disk{Label: "Hard disk 2", Datastore: dsRef(2), Used: 30 * gib, Provisioned: 30 * gib})
+	})
+	st := storage([]remedy.Datastore{datastore(1, 700), datastore(2, 900), datastore(3, 100), datastore(4, 950)}, spread)
+	for name, tc := range map[string]struct {
+		demand remedy.Demand
+		want   policy.Ref
+	}{
+		"the fullest":               {remedy.Demand{VM: vmRef(1)}, dsRef(2)},
+		"the one that is asked for": {remedy.Demand{VM: vmRef(1), Source: dsRef(1)}, dsRef(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := remedy.ChooseMoves(st, tc.demand, remedy.Move{})
+			if m.Source.Ref != tc.want || len(m.Moves) != 1 || m.Moves[0].Source != tc.want || m.Moves[0].DestinationName != "ds-3" {
+				t.Errorf("source %s, moves %+v", m.Source.Name, m.Moves)
+			}
+			if r, reason := remedy.Destination(st, spread, policy.Ref{}, tc.demand, remedy.Move{}); reason != "" || r.Source != tc.want {
+				t.Errorf("from %s: %s", r.SourceName, reason)
+			}
+		})
+	}
+}
+
+func TestStorageDRSHasASay(t *testing.T) {
+	pod := policy.Ref{Type: "StoragePod", Value: "group-p1"}
+	of := func(mode string, m remedy.Move) remedy.Moves {
+		source := datastore(1, 900, func(ds *remedy.Datastore) { ds.Pod, ds.PodMode = pod, mode })
+		return remedy.ChooseMoves(storage([]remedy.Datastore{source, datastore(2, 0)}, stored(1, 300)), alarm(), m)
+	}
+	if m := of(remedy.PodAutomated, remedy.Move{}); len(m.Moves) != 1 || m.Moves[0].Pod != pod || m.Moves[0].DestinationName != "ds-2" || m.RecommendOnly != "" {
+		t.Errorf("automated: it is not asked first: %+v", m)
+	}
+	if m := of(remedy.PodManual, remedy.Move{}); len(m.Moves) != 1 || !m.Moves[0].Pod.Zero() || !strings.Contains(m.RecommendOnly, "works manually") {
+		t.Errorf("manual: %+v", m)
+	}
+	if m := of("", remedy.Move{}); len(m.Moves) != 1 || !m.Moves[0].Pod.Zero() || m.RecommendOnly != "" {
+		t.Errorf("off: %+v", m)
+	}
+	if m := of("", remedy.Move{Mode: remedy.ModeRecommend}); m.RecommendOnly != "the rule only recommends" {
+		t.Errorf("a rule that only tells: %+v", m)
+	}
+}
+
+func TestADestinationIsCheckedAgainBeforeTheMove(t *testing.T) {
+	st := storage([]remedy.Datastore{datastore(1, 900), datastore(2, 0), datastore(3, 700)}, stored(1, 300))
+	cases := map[string]struct {
+		vm     remedy.StoredVM
+		to     policy.Ref
+		demand remedy.Demand
+		want   string // the reason against it
+	}{
+		"it may go there":                    {vm: stored(1, 300), to: dsRef(2), demand: alarm()},
+		"its own reservation is this move":   {vm: stored(1, 300), to: dsRef(2), demand: alarm(flight(1, 1, 2, 300), flight(2, 1, 2, 300))},
+		"others took the room":               {vm: stored(1, 300), to: dsRef(2), demand: alarm(flight(2, 1, 2, 600)), want: "ds-2 would be 90.0 % used, which is not 5 points less"},
+		"there is no room":                   {vm: stored(1, 300), to: dsRef(3), demand: alarm(), want: "ds-3 would be 100.0 % used"},
+		"it is there":                        {vm: stored(1, 300), to: dsRef(1), demand: alarm(), want: "ds-1 is the source"},
+		"nobody knows the destination":       {vm: stored(1, 300), to: dsRef(9), demand: alarm(), want: "the datastore Datastore:datastore-9 is not known"},
+		"nobody knows the source":            {vm: stored(1, 300), to: dsRef(2), demand: remedy.Demand{Source: dsRef(9)}, want: "the datastore Datastore:datastore-9 is not known"},
+		"nobody knows where it is":           {vm: stored(1, 300, func(vm *remedy.StoredVM) { vm.Home, vm.Disks = dsRef(9), nil }), to: dsRef(2), want: "none of the datastores"},
+		"it has left the source":             {vm: stored(1, 300, func(vm *remedy.StoredVM) { vm.Home, vm.Disks = dsRef(2), nil }), to: dsRef(2), demand: alarm(), want: "it keeps nothing on ds-1"},
+		"somebody took a snapshot meanwhile": {vm: stored(1, 300, func(vm *remedy.StoredVM) { vm.Snapshots = true }), to: dsRef(2), demand: alarm(), want: "it has snapshots"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			r, reason := remedy.Destination(st, tc.vm, tc.to, tc.demand, remedy.Move{})
+			if (reason == "") != (tc.want == "") || !strings.Contains(reason, tc.want) || (reason == "") != (r.Destination == tc.to && !r.VM.Zero()) {
+				t.Errorf("%+v, %q, want %q", r, reason, tc.want)
+			}
+		})
+	}
+}
+
+// anyStorage draws datastores and VMs, some of which must not be moved, and moves under way.
+func anyStorage(t *rapid.T) (remedy.Storage, remedy.Demand) {
+	count := rapid.IntRange(1, 6).Draw(t, "datastores")
+	anyDS := func(label string) policy.Ref { return dsRef(rapid.IntRange(1, count).Draw(t, label)) }
+	space := func(label string, most int) int64 { return int64(rapid.IntRange(0, most).Draw(t, label)) * gib }
+	var stores []remedy.Datastore
+	for n := 1; n <= count; n++ {
+		stores = append(stores, datastore(n, 0, func(ds *remedy.Datastore) {
+			ds.Capacity = gib * int64(rapid.IntRange(100, 3000).Draw(t, "capacity"))
+			ds.Free = min(ds.Capacity, space("free", 3000))
+			ds.Provisioned = ds.Capacity - ds.Free + space("thin", 1000)
+			ds.Accessible = rapid.IntRange(0, 9).Draw(t, "accessible") > 0
+			ds.Maintenance = rapid.IntRange(0, 9).Draw(t, "maintenance") == 0
+			ds.Kind = rapid.SampledFrom([]string{"VMFS", "VMFS", "VMFS", "NFS"}).Draw(t, "kind")
+			ds.PodMode = rapid.SampledFrom([]string{"", remedy.PodAutomated, remedy.PodManual}).Draw(t, "pod")
+		}))
+	}
+	var vms []remedy.StoredVM
+	for n := 1; n <= rapid.IntRange(0, 12).Draw(t, "vms"); n++ {
+		vms = append(vms, stored(n, 0, func(vm *remedy.StoredVM) {
+			vm.Home, vm.Other = anyDS("home"), space("other", 20)
+			vm.Snapshots = rapid.IntRange(0, 9).Draw(t, "snapshots") == 0
+			vm.Disks = nil
+			for i := range rapid.IntRange(0, 2).Draw(t, "disks") {
+				used := space("used", 400)
+				vm.Disks = append(vm.Disks, remedy.Disk{Label: fmt.Sprintf("Hard disk %d", i), Datastore: anyDS("datastore"), Used: used, Provisioned: used + space("grows", 100)})
+			}
+		}))
+	}
+	d := remedy.Demand{Source: anyDS("source")}
+	for range rapid.IntRange(0, 3).Draw(t, "flights") {
+		used := space("flight", 200)
+		d.Flights = append(d.Flights, remedy.Flight{VM: vmRef(rapid.IntRange(1, 20).Draw(t, "flies")), Source: anyDS("from"), Destination: anyDS("to"), Used: used, Provisioned: used})
+	}
+	if len(vms) > 0 && rapid.IntRange(0, 3).Draw(t, "one") == 0 {
+		d.VM = vms[0].Ref
+	}
+	return storage(stores, vms...), d
+}
+
+func TestPlansKeepEveryDestinationWithinItsBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		st, d := anyStorage(t)
+		before := jsonOf([]any{st, d})
+		m := remedy.ChooseMoves(st, d, remedy.Move{})
+		if jsonOf([]any{st, d}) != before {
+			t.Fatal("an argument was changed")
+		}
+		stores := map[policy.Ref]remedy.Datastore{}
+		var total int64
+		for _, ds := range st.Datastores {
+			stores[ds.Ref] = ds
+			total += ds.Capacity - ds.Free
+		}
+		source := stores[d.Source]
+		nowUsed := float64(source.Capacity-source.Free) * 100 / float64(source.Capacity)
+		vms := map[policy.Ref]remedy.StoredVM{}
+		for _, vm := range st.VMs {
+			vms[vm.Ref] = vm
+		}
+		var freed int64
+		for _, r := range m.Moves { // apply it
+			from, to := stores[r.Source], stores[r.Destination]
+			from.Free += r.Used
+			to.Free -= r.Used
+			to.Provisioned += r.Provisioned
+			stores[r.Source], stores[r.Destination] = from, to
+			freed += r.Used
+			vm := vms[r.VM]
+			delete(vms, r.VM) // once
+			if r.Source == r.Destination || vm.Snapshots || vm.Ref.Zero() || r.Source != m.Source.Ref {
+				t.Fatalf("must not move: %+v", r)
+			}
+		}
+		for _, r := range m.Moves {
+			to := stores[r.Destination]
+			var arriving, provisioned int64
+			for _, f := range d.Flights {
+				if f.Destination == r.Destination {
+					arriving, provisioned = arriving+f.Used, provisioned+f.Provisioned
+				}
+			}
+			free := to.Free - arriving
+			percent := float64(to.Capacity-free) * 100 / float64(to.Capacity)
+			if percent > 80 || free < 50*gib || r.UsageAfter > 80 || to.Provisioned+provisioned > to.Capacity/2*3 || !to.Accessible || to.Maintenance || to.Kind != source.Kind && d.VM.Zero() {
+				t.Fatalf("%+v: %.1f %% used, %d GiB free, %d GiB provisioned of %+v", r, percent, free/gib, to.Provisioned/gib, to)
+			}
+			if d.VM.Zero() && percent+5 > nowUsed {
+				t.Fatalf("%+v: %.1f %% used, the source was %.1f %%", r, percent, nowUsed)
+			}
+		}
+		for _, ds := range stores {
+			total -= ds.Capacity - ds.Free
+		}
+		if total != 0 || m.Source.After != max(0, m.Source.Used-freed) {
+			t.Fatalf("%d bytes lost; the source has %d after %d", total, m.Source.After, m.Source.Used)
+		}
+		if d.VM.Zero() && m.Enough != (m.Source.After*100 < m.Source.Capacity*70) {
+			t.Fatalf("enough is %t: %+v", m.Enough, m.Source)
+		}
+		if (len(m.Moves) == 0 || !m.Enough) && m.Reason == "" {
+			t.Fatalf("not explained: %+v", m)
+		}
+		for _, s := range m.Stay {
+			if _, ok := vms[s.VM]; !ok || s.Reason == "" || s.Detail == "" {
+				t.Fatalf("stays: %+v", s)
+			}
+			delete(vms, s.VM)
+		}
+		for _, vm := range vms {
+			if vm.Home == m.Source.Ref || slices.ContainsFunc(vm.Disks, func(d remedy.Disk) bool { return d.Datastore == m.Source.Ref }) {
+				t.Fatalf("%s neither goes nor stays", vm.Name)
+			}
+		}
+		seed := rapid.Uint64().Draw(t, "seed")
+		shuffled(&st, &d, rand.New(rand.NewPCG(seed, 0)))
+		if again := remedy.ChooseMoves(st, d, remedy.Move{}); jsonOf(again) != jsonOf(m) {
+			t.Fatalf("in another order\n%s, was\n%s", jsonOf(again), jsonOf(m))
+		}
+	})
+}
+
+// shuffled puts all lists into another order.
+func shuffled(st *remedy.Storage, d *remedy.Demand, r *rand.Rand) {
+	shuffle := func(n int, swap func(i, j int)) { r.Shuffle(n, swap) }
+	shuffle(len(st.Datastores), func(i, j int) { st.Datastores[i], st.Datastores[j] = st.Datastores[j], st.Datastores[i] })
+	shuffle(len(st.VMs), func(i, j int) { st.VMs[i], st.VMs[j] = st.VMs[j], st.VMs[i] })
+	shuffle(len(d.Flights), func(i, j int) { d.Flights[i], d.Flights[j] = d.Flights[j], d.Flights[i] })
+	for n := range st.VMs {
+		slices.Reverse(st.VMs[n].Disks)
+	}
+	for n := range st.Datastores {
+		slices.Reverse(st.Datastores[n].Hosts)
+	}
+}
+
+func TestNoPlanMovesMoreThanOneVMWhereOneSuffices(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		st, d := anyStorage(t)
+		d.VM = policy.Ref{}
+		m := remedy.ChooseMoves(st, d, remedy.Move{})
+		var smallest int64
+		for _, vm := range st.VMs {
+			alone := d
+			alone.VM = vm.Ref
+			one := remedy.ChooseMoves(st, alone, remedy.Move{})
+			if one.Enough && one.Source.After*100 < one.Source.Capacity*70 && (smallest == 0 || one.Moves[0].Used < smallest) {
+				smallest = one.Moves[0].Used
+			}
+		}
+		if m.Source.Used*100 >= m.Source.Capacity*70 && smallest > 0 && (len(m.Moves) != 1 || m.Moves[0].Used != smallest) {
+			t.Fatalf("one VM of %d GiB suffices: %+v", smallest/gib, m.Moves)
+		}
+	})
+}
+
+func BenchmarkChooseMoves(b *testing.B) {
+	const hosts = 32
+	r := rand.New(rand.NewPCG(1, 2))
+	st := remedy.Storage{Hosts: map[string]policy.Ref{}, Clusters: map[string][]policy.Ref{}}
+	for n := range hosts {
+		st.Hosts[hostRef(n).String()] = cluster
+		st.Clusters[cluster.String()] = append(st.Clusters[cluster.String()], hostRef(n))
+	}
+	for n := 1; n <= 50; n++ {
+		st.Datastores = append(st.Datastores, datastore(n, 300+r.Int64N(400), func(ds *remedy.Datastore) {
+			ds.Capacity, ds.Free, ds.Provisioned = ds.Capacity*20, ds.Free*20, ds.Provisioned*20
+			ds.Hosts = st.Clusters[cluster.String()]
+		}))
+	}
+	st.Datastores[0].Free = 100 * gib
+	for n := range 2000 {
+		st.VMs = append(st.VMs, stored(n, 1+r.Int64N(15), func(vm *remedy.StoredVM) { vm.Host = hostRef(n % hosts) }))
+	}
+	for b.Loop() {
+		if m := remedy.ChooseMoves(st, alarm(), remedy.Move{}); !m.Enough {
+			b.Fatal(m.Reason)
+		}
+	}
+}
