@@ -297,6 +297,29 @@ func TestOnlyEventsOfClassesWithARuleAreDecoded(t *testing.T) {
 	}
 }
 
+func TestAPowerOffPassesThroughWhereARuleIsOnIt(t *testing.T) {
+	data, err := os.ReadFile("../alarm/testdata/vm-powered-off.pascal.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := []trigger.Rule{{Class: alarm.ClassPoweredOff, Action: trigger.Reconfigure{}}}
+	engine := acting()
+	r, err := New(Config{Engine: engine, Classes: trigger.Classes(rules)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rec := post(r, binaryHeader("Ce-Subject", alarm.ClassPoweredOff), string(data)); rec.Code != 202 || len(engine.calls()) != 1 {
+		t.Fatalf("got %d %s, %d calls", rec.Code, rec.Body, len(engine.calls()))
+	}
+	in := engine.calls()[0]
+	if !rules[0].Matches(in.Event) || in.Event.Power.VM.Zero() {
+		t.Errorf("%+v", in.Event)
+	}
+	if rec := post(r, binaryHeader(), "rubbish"); rec.Code != 200 {
+		t.Errorf("no rule is on alarms: %d %s", rec.Code, rec.Body)
+	}
+}
+
 func TestOtherMethodsAndPages(t *testing.T) {
 	health := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	r := newReceiver(t, Config{Health: health, Token: &Token{path: "/no/such"}})

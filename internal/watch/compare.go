@@ -120,14 +120,9 @@ func (f *follower) level(al alarm.Alarm) *contract.Level {
 
 // remember keeps what was handed over of an alarm, as long as it is up or unknown.
 func (f *follower) remember(e alarm.Event, caught bool) {
-	if e.Class != alarm.ClassAlarm {
-		return
-	}
+	f.forget(e)
 	al := e.Alarm
-	f.point.Levels = slices.DeleteFunc(f.point.Levels, func(l contract.Level) bool {
-		return l.Alarm.Value == al.Ref.Value && object(l.Entity).Ref() == al.Entity.Ref()
-	})
-	if al.To == alarm.Green {
+	if e.Class != alarm.ClassAlarm || al.To == alarm.Green {
 		return
 	}
 	f.point.Levels = append(f.point.Levels, contract.Level{
@@ -135,6 +130,13 @@ func (f *follower) remember(e alarm.Event, caught bool) {
 		Host: named(al.Host, al.Host.Name), Colour: al.To, Time: al.Time.UTC(), Caught: caught,
 	})
 	f.point.Levels = f.point.Levels[max(0, len(f.point.Levels)-maxLevels):]
+}
+
+// forget drops what was last handed over of an alarm on an entity.
+func (f *follower) forget(e alarm.Event) {
+	f.point.Levels = slices.DeleteFunc(f.point.Levels, func(l contract.Level) bool {
+		return l.Alarm.Value == e.Alarm.Ref.Value && object(l.Entity).Ref() == e.Alarm.Entity.Ref()
+	})
 }
 
 func named(o alarm.Object, name string) contract.Object {

@@ -141,6 +141,8 @@ func (f *follower) account(e alarm.Event, g given, caught bool) {
 		f.remember(e, caught)
 		f.log.Info("event handed over", "alarm", note.Alarm, "entity", note.Entity, "to", note.To, "rule", note.Rule,
 			"started", note.WorkflowID, "what", note.What, "caught", caught)
+	case g.res.Rule != "" && !e.Alarm.Up(): // the rule heeds no falls: it need not be told of this one again
+		f.forget(e)
 	}
 	f.point.Last = &note
 }

@@ -1,0 +1,144 @@
+package trigger
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+// maxEventBytes is up to where a request for remediation carries its CloudEvent, which is for the reply alone.
+const maxEventBytes = 64 << 10
+
+const typeDatastore = "Datastore"
+
+// Resize is the action that scales up a VM whose alarm turns red.
+type Resize struct{ Settings remedy.Resize }
+
+// Order asks for a resize of the VM in alarm.
+func (a Resize) Order(in Incoming, rule string) (Order, string, bool, error) {
+	al := in.Event.Alarm
+	if reason, err := atRed(in.Event, "a resize"); reason != "" || err != nil {
+		return Order{}, reason, false, err
+	}
+	if al.Entity.Type != policy.TypeVM {
+		return Order{}, "", false, fmt.Errorf("%w: the alarm is on %s, a resize wants an alarm on a VM", ErrRefused, al.Entity.Ref())
+	}
+	vm := ref(al.Entity)
+	return remediate(in, rule, vm, a.Settings.Resource+" resize", remedy.Request{Kind: remedy.KindResize, VM: vm, Resize: &a.Settings})
+}
+
+// Move is the action that moves VMs off a datastore whose alarm turns red, or the VM whose alarm does.
+type Move struct{ Settings remedy.Move }
+
+// Order asks for moves off the datastore, or of the VM, in alarm.
+func (a Move) Order(in Incoming, rule string) (Order, string, bool, error) {
+	al := in.Event.Alarm
+	if reason, err := atRed(in.Event, "a move"); reason != "" || err != nil {
+		return Order{}, reason, false, err
+	}
+	r := remedy.Request{Kind: remedy.KindMove, Move: &a.Settings}
+	switch {
+	case al.Entity.Type == policy.TypeVM:
+		r.VM = ref(al.Entity)
+		return remediate(in, rule, r.VM, "move of the VM", r)
+	case al.Entity.Type == typeDatastore:
+		r.Source = ref(al.Entity)
+	case !al.Datastore.Zero():
+		r.Source = policy.Ref{Type: typeDatastore, Value: al.Datastore.Value}
+	default:
+		return Order{}, "", false, fmt.Errorf("%w: the alarm is on %s, a move wants an alarm on a datastore or a VM", ErrRefused, al.Entity.Ref())
+	}
+	return remediate(in, rule, r.Source, "move off the datastore", r)
+}
+
+// Reconfigure is the action that applies the configuration tags of a VM that was turned off.
+type Reconfigure struct{ Settings remedy.Reconfigure }
+
+// Order asks for the settings of the VM that was turned off.
+func (a Reconfigure) Order(in Incoming, rule string) (Order, string, bool, error) {
+	switch {
+	case in.Event.Class != alarm.ClassPoweredOff:
+		return Order{}, "", false, fmt.Errorf("%w: a reconfiguration wants a %s", ErrRefused, alarm.ClassPoweredOff)
+	case in.Event.Power.VM.Zero():
+		return Order{}, "", false, fmt.Errorf("%w: the event names no VM", ErrRefused)
+	}
+	vm := policy.Ref{Type: policy.TypeVM, Value: in.Event.Power.VM.Value}
+	return remediate(in, rule, vm, "reconfiguration", remedy.Request{Kind: remedy.KindReconfigure, VM: vm, Reconfigure: &a.Settings})
+}
+
+// atRed tells why an event is none of an alarm that stands at red: for good, or for this colour.
+func atRed(e alarm.Event, who string) (reason string, err error) {
+	al := e.Alarm
+	switch {
+	case e.Class != alarm.ClassAlarm:
+		return "", fmt.Errorf("%w: %s wants an alarm", ErrRefused, who)
+	case al.Name == "" || al.Entity.Zero():
+		return "", fmt.Errorf("%w: the event names no alarm or no entity", ErrRefused)
+	case al.To == alarm.Red:
+		return "", nil
+	case al.To == alarm.Gray:
+		return "the alarm's state is unknown, and the rule acts at red", nil
+	case alarm.Rank(al.To) < alarm.Rank(al.From):
+		return fmt.Sprintf("the alarm fell to %s, and the rule acts at red", al.To), nil
+	}
+	return fmt.Sprintf("the alarm is %s, and the rule acts at red", al.To), nil
+}
+
+// remediate completes a request and addresses it to the workflow of its object.
+func remediate(in Incoming, rule string, object policy.Ref, what string, r remedy.Request) (Order, string, bool, error) {
+	r.ID, r.Cause, r.TaskQueue = identify(in.Event), cause(in.Event, rule), in.TaskQueue
+	if len(in.CloudEvent) <= maxEventBytes && json.Valid(in.CloudEvent) {
+		r.Event = in.CloudEvent
+	}
+	b, err := json.Marshal(r)
+	if err == nil && len(b) > preemption.MaxRequestBytes {
+		err = fmt.Errorf("the event makes a request of %d bytes: at most %d are taken", len(b), preemption.MaxRequestBytes)
+	}
+	if err != nil {
+		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return Order{
+		WorkflowID: remedy.WorkflowID(r.Kind, object, in.TaskQueue), WorkflowType: remedy.WorkflowType(r.Kind), Signal: remedy.Signal,
+		Payload: r, What: what,
+	}, "", true, nil
+}
+
+func cause(e alarm.Event, rule string) remedy.Cause {
+	c := remedy.Cause{
+		Event: e.Class, Entity: policy.Ref{Type: policy.TypeVM, Value: e.Power.VM.Value}, Time: e.Power.Time, EventKey: e.Power.EventKey, Rule: rule,
+	}
+	if al := e.Alarm; e.Class == alarm.ClassAlarm {
+		c.Alarm, c.From, c.To, c.Entity, c.Time, c.EventKey = al.Name, al.From, al.To, ref(al.Entity), al.Time, al.EventKey
+	}
+	if c.Time.IsZero() {
+		c.Time = time.Now()
+	}
+	c.Time = c.Time.UTC()
+	return c
+}
+
+// identify names an event by what vCenter says of it, so that it has the same name in every delivery: by its key,
+// with the time, for the keys of a vCenter set up anew begin again; else by what changed where and when.
+func identify(e alarm.Event) string {
+	al := e.Alarm
+	if e.Class != alarm.ClassAlarm {
+		al = alarm.Alarm{Name: e.Class, Entity: e.Power.VM, VCenter: e.Power.VCenter, EventKey: e.Power.EventKey, Time: e.Power.Time}
+	}
+	switch key := al.Key(); {
+	case key == "" && al.Time.IsZero():
+		al.Time = time.Now()
+	case key != "" && al.Time.IsZero():
+		return key
+	case key != "":
+		return key + "@" + al.Time.UTC().Format(time.RFC3339)
+	}
+	return strings.Join([]string{al.Name, al.Entity.Ref(), al.To, al.Time.UTC().Format(time.RFC3339Nano)}, "|")
+}
+
+func ref(o alarm.Object) policy.Ref { return policy.Ref{Type: o.Type, Value: o.Value} }
