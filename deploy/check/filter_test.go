@@ -12,11 +12,11 @@ import (
 
 // The filters run here are those that Knative's brokers run.
 func TestTheTriggerBringsAlarmEventsInEveryDressAndNothingElse(t *testing.T) {
-	spec := the[*eventingv1.Trigger](t).Spec
+	spec := the[*eventingv1.Trigger](t, knative).Spec
 	if spec.Broker != "default" || spec.Filter != nil {
 		t.Errorf("broker %q, filter of the old form %v", spec.Broker, spec.Filter)
 	}
-	if r := spec.Subscriber.Ref; r == nil || r.APIVersion != "serving.knative.dev/v1" || r.Kind != "Service" || r.Name != name {
+	if r := spec.Subscriber.Ref; r == nil || r.APIVersion != "serving.knative.dev/v1" || r.Kind != "Service" || r.Name != receiver {
 		t.Errorf("subscriber %+v", r)
 	}
 	filter := subscriptionsapi.CreateSubscriptionsAPIFilters(zap.NewNop(), spec.Filters)
