@@ -74,6 +74,7 @@ func TestTheNextSizeOfAVM(t *testing.T) {
 		"1024 MB more of little memory":          {vm: guest(sized(2, 1, 2048)), rule: rule(remedy.Memory), verdict: grow, next: 3072, reason: "from 2048 MB to 3072 MB"},
 		"a quarter more of much memory":          {vm: guest(sized(2, 1, 16384)), rule: rule(remedy.Memory), verdict: grow, next: 20480},
 		"memory in multiples of 4 MB":            {vm: guest(sized(2, 1, 4100)), rule: rule(remedy.Memory), verdict: grow, next: 5128},
+		"a quarter is rounded up":                {vm: guest(sized(2, 1, 8199)), rule: rule(remedy.Memory), verdict: grow, next: 10252},
 		"memory in steps that it takes hot":      {vm: guest(hot, sized(2, 1, 5000)), rule: rule(remedy.Memory), verdict: grow, next: 6280},
 		"a step is added to the waiting wish":    {vm: guest(tagged(remedy.CategoryCPUs, "4")), rule: rule(remedy.CPU), verdict: grow, next: 5, reason: "from 4 CPUs, of which 2 CPUs wait"},
 		"a wish for less does not count":         {vm: guest(tagged(remedy.CategoryCPUs, "1")), rule: rule(remedy.CPU), verdict: grow, next: 3},
