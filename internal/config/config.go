@@ -1,8 +1,8 @@
 // Package config reads what an operator sets: connections from the environment, behaviour from the one
 // YAML file. It validates everything at once, so that a program starts with settings that hold or names
 // every one that does not. It opens no connection and reads no variable but those it is given. Of ours it
-// imports the root contract, policy and trigger; it must not import preempt, vcenter or notify: the
-// programs put those together from the plain values here.
+// imports the root contract, policy, remedy and trigger; it must not import preempt, remediate, vcenter or
+// notify: the programs put those together from the plain values here.
 package config
 
 import (

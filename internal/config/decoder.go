@@ -28,6 +28,7 @@ type decoder struct {
 
 type problem struct {
 	line int
+	key  string
 	err  error
 }
 
@@ -40,7 +41,7 @@ func (d *decoder) add(line int, key, format string, args ...any) {
 	if key != "" {
 		where += ": " + quoteKey(key)
 	}
-	d.problems = append(d.problems, problem{line, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))})
+	d.problems = append(d.problems, problem{line, key, fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))})
 }
 
 // quoteKey keeps a key on its line, whatever the file holds.
@@ -95,18 +96,16 @@ func (d *decoder) entries(at string, n *yaml.Node, f func(name string, key, valu
 	}
 }
 
-// mapping reads a mapping whose keys are known; later names keys that later versions know.
-func (d *decoder) mapping(at string, n *yaml.Node, known fields, later ...string) {
+// mapping reads a mapping whose keys are known.
+func (d *decoder) mapping(at string, n *yaml.Node, known fields) {
 	d.entries(at, n, func(name string, key, value *yaml.Node) {
 		path := join(at, name)
-		switch read, ok := known[name]; {
-		case ok:
-			read(path, value)
-		case slices.Contains(later, name):
-			d.add(key.Line, path, "not supported by this version; remove it")
-		default:
+		read, ok := known[name]
+		if !ok {
 			d.add(key.Line, path, "unknown key; allowed are %s", strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			return
 		}
+		read(path, value)
 	})
 }
 

@@ -14,7 +14,7 @@ func TestTheShippedExampleIsValidAndGivesNoticeToAllButTheMostUrgent(t *testing.
 	if c.High.Notice != 0 || c.Medium.Notice.D() != 2*time.Minute || c.Low.Notice.D() != 2*time.Minute {
 		t.Errorf("notices: %s, %s, %s", c.High.Notice, c.Medium.Notice, c.Low.Notice)
 	}
-	if p := f.Policies[DefaultPolicy]; len(f.Rules) != 1 || f.Mode != "observe" || p.Mode != "observe" {
+	if p := f.Policies[DefaultPolicy]; len(f.Rules) != 8 || f.Mode != "observe" || p.Mode != "observe" {
 		t.Errorf("%d rules, mode %q, of the policy %q", len(f.Rules), f.Mode, p.Mode)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -34,6 +35,16 @@ type Limits struct {
 	MaxCriticality preemption.Criticality
 	ReplyAllow     []string // hosts and CIDRs; empty: any but loopback, link-local, metadata
 	NeverTouch     []string // name globs
+
+	RemediationsPerHour int // above which remediation only recommends; 0: any number
+	Moves               Moves
+}
+
+// Moves are how many moves of VMs may be under way at once.
+type Moves struct {
+	PerDatastore int // off one
+	PerHost      int // to one
+	AtOnce       int // in all
 }
 
 // File is what the YAML file says, with the defaults where it is silent.
@@ -47,9 +58,28 @@ type File struct {
 // DefaultFile returns what holds without a file.
 func DefaultFile() File {
 	return File{
-		Mode:     policy.ModeAct,
-		Limits:   Limits{VCenterCalls: 5, Outage: 24 * time.Hour, MaxCriticality: preemption.CriticalityHigh},
+		Mode: policy.ModeAct,
+		Limits: Limits{
+			VCenterCalls: 5, Outage: 24 * time.Hour, MaxCriticality: preemption.CriticalityHigh,
+			RemediationsPerHour: 20, Moves: Moves{PerDatastore: 1, PerHost: 2, AtOnce: 4},
+		},
 		Policies: map[string]policy.Policy{DefaultPolicy: policy.Default()},
+	}
+}
+
+// Remediation is what a worker is told for remediation; who it is itself SelfUUIDs tells.
+type Remediation struct {
+	Observe    bool // decide and tell, change nothing, whatever rules and tags say
+	PerHour    int
+	Moves      Moves
+	NeverTouch []string
+}
+
+// Remediation returns what the file says for remediation.
+func (f File) Remediation() Remediation {
+	return Remediation{
+		Observe: f.Mode == policy.ModeObserve, PerHour: f.Limits.RemediationsPerHour, Moves: f.Limits.Moves,
+		NeverTouch: slices.Clone(f.Limits.NeverTouch),
 	}
 }
 
@@ -116,12 +146,7 @@ func (d *decoder) document(data []byte) *yaml.Node {
 
 func (d *decoder) limits(at string, n *yaml.Node, l *Limits) {
 	d.mapping(at, n, fields{
-		"vcenterCalls": func(key string, n *yaml.Node) {
-			d.integer(key, n, &l.VCenterCalls)
-			if l.VCenterCalls < 1 || l.VCenterCalls > 50 {
-				d.add(n.Line, key, "%d is not within 1 to 50", l.VCenterCalls)
-			}
-		},
+		"vcenterCalls": func(key string, n *yaml.Node) { d.within(key, n, &l.VCenterCalls, 1, 50) },
 		"outage": func(key string, n *yaml.Node) {
 			outage := policy.Duration(l.Outage)
 			d.duration(key, n, &outage)
@@ -133,7 +158,23 @@ func (d *decoder) limits(at string, n *yaml.Node, l *Limits) {
 		"maxCriticality": func(key string, n *yaml.Node) { d.criticality(key, n, &l.MaxCriticality) },
 		"replyAllow":     func(key string, n *yaml.Node) { d.texts(key, n, &l.ReplyAllow, checkReplyAllow) },
 		"neverTouch":     func(key string, n *yaml.Node) { d.texts(key, n, &l.NeverTouch, checkGlob) },
+
+		"remediationsPerHour": func(key string, n *yaml.Node) { d.within(key, n, &l.RemediationsPerHour, 0, 1000) },
+		"moves": func(key string, n *yaml.Node) {
+			d.mapping(key, n, fields{
+				"perDatastore": func(key string, n *yaml.Node) { d.within(key, n, &l.Moves.PerDatastore, 1, 100) },
+				"perHost":      func(key string, n *yaml.Node) { d.within(key, n, &l.Moves.PerHost, 1, 100) },
+				"atOnce":       func(key string, n *yaml.Node) { d.within(key, n, &l.Moves.AtOnce, 1, 100) },
+			})
+		},
 	})
+}
+
+func (d *decoder) within(key string, n *yaml.Node, to *int, low, high int) {
+	d.integer(key, n, to)
+	if *to < low || *to > high {
+		d.add(n.Line, key, "%d is not within %d to %d", *to, low, high)
+	}
 }
 
 func (d *decoder) criticality(key string, n *yaml.Node, to *preemption.Criticality) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
 var update = flag.Bool("update", false, "write docs/configuration.md anew")
@@ -332,6 +333,17 @@ The owners of VMs have a say through vSphere tags of these categories, whatever 
 | ` + "`preemption-protect`" + ` | a duration such as ` + "`4h`" + ` | the VM stays that long after its power-on |
 
 A tag of these categories that cannot be read protects its VM, and is reported as ` + "`unreadable_tag`" + `.
+
+Of remediation:
+
+| category | tag | meaning |
+| --- | --- | --- |
+| ` + "`" + remedy.CategoryMode + "`" + ` | a mode of ` + "`resize`" + ` | what is done for this VM instead of the rule's mode |
+| ` + "`" + remedy.CategoryMode + "`" + ` | ` + "`" + remedy.ModeOff + "`" + ` | this VM is left alone |
+| ` + "`" + remedy.CategoryMaxCPUs + "`" + ` | a number of virtual CPUs | the VM gets no more |
+| ` + "`" + remedy.CategoryMaxMemory + "`" + ` | MB | the VM gets no more |
+| ` + "`" + remedy.CategoryCPUs + "`, `" + remedy.CategoryMemory + "`, `" + remedy.CategoryCoresPerSocket + "`" + ` | a number | wanted from the next power-off on |
+| ` + "`" + remedy.CategoryCPUHotAdd + "`, `" + remedy.CategoryCPUHotRemove + "`, `" + remedy.CategoryMemoryHotAdd + "`" + ` | ` + "`true`, `false`" + ` | wanted from the next power-off on |
 
 ## Who goes
 
