@@ -217,7 +217,7 @@ func TestAReceiverAnswersWhileTemporalIsAwayAndStopsOnASignal(t *testing.T) {
 	if code, body := ask(t, "POST", url, strings.NewReader(other), "Authorization", "Bearer a-secret-token", "Accept", "*/*"); code != 200 || !strings.Contains(body, `no rule is on alarm \"another alarm\"`) {
 		t.Errorf("another alarm: %d %s", code, body)
 	}
-	if code, body := ask(t, "GET", url+"/metrics", nil); code != 200 || !strings.Contains(body, `preemption_receiver_events_total{result="unavailable"} 1`) || !strings.Contains(body, `version="v1.2.3"`) {
+	if code, body := ask(t, "GET", url+"/metrics", nil); code != 200 || !strings.Contains(body, `preemption_receiver_events_total{result="unavailable",type="AlarmStatusChangedEvent"} 1`) || !strings.Contains(body, `version="v1.2.3"`) {
 		t.Errorf("/metrics: %d %s", code, body)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {

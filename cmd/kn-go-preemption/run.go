@@ -151,7 +151,8 @@ type service struct {
 // assemble builds the parts; it opens no connection. Its errors are the operator's to correct.
 func assemble(cfg config.Receiver, token *receiver.Token, build telemetry.Build, log *slog.Logger) (*service, error) {
 	options := cfg.Temporal.Options
-	options.Logger = telemetry.ForTemporal(log)
+	metrics := telemetry.NewMetrics(build, telemetry.Receiver)
+	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()
 	if options.Identity == "" {
 		options.Identity = identity()
 	}
@@ -165,11 +166,10 @@ func assemble(cfg config.Receiver, token *receiver.Token, build telemetry.Build,
 	}
 	r, err := receiver.New(receiver.Config{
 		Engine:  &trigger.Engine{Temporal: c, TaskQueue: cfg.Temporal.TaskQueue, Rules: cfg.Rules},
-		Classes: trigger.Classes(cfg.Rules), Token: token, Log: log,
-		Health: telemetry.Handler(
+		Classes: trigger.Classes(cfg.Rules), Token: token, Log: log, Metrics: metrics,
+		Pages: telemetry.Handler(metrics,
 			telemetry.Check{Name: "receiver", Ready: s.ready},
 			telemetry.Check{Name: "temporal", Ready: s.temporal.ready}),
-		Build: receiver.Build{Version: build.Version, Commit: build.Commit, Go: build.Go},
 	})
 	if err != nil {
 		c.Close()

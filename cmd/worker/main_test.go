@@ -199,8 +199,9 @@ func TestTheBinaryStaysSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%.2f MB", float64(info.Size())/1e6)
-	if info.Size() > 36<<20 {
-		t.Errorf("the stripped worker has %d bytes; the limit is 36 MiB", info.Size())
+	// Half a MiB of it is the Prometheus client, which brings figures of the Go runtime and the process besides ours.
+	if info.Size() > 37<<20 {
+		t.Errorf("the stripped worker has %d bytes; the limit is 37 MiB", info.Size())
 	}
 }
 

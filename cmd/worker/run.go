@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	sdkworker "go.temporal.io/sdk/worker"
@@ -52,7 +54,7 @@ Environment (* required):
   VCENTER_SECRET_PATH   folder with the files username and password (default /var/bindings/vsphere)
   VCENTER_CA_FILE, VCENTER_THUMBPRINT, VCENTER_INSECURE=true   how vCenter's certificate is trusted: at most one
   VSPHERE_ALARM_NAME, VSPHERE_PREEMPTION_TAG, K_SINK   one rule besides those of the file; with rules vCenter's alarms are watched
-  HTTP_ADDR             address of /healthz and /readyz (default :8080)
+  HTTP_ADDR             address of /healthz, /readyz and /metrics (default :8080)
   LOG_FORMAT            json or text (default json)
   DEBUG                 true logs more
 
@@ -131,6 +133,7 @@ type service struct {
 	cfg      config.Worker
 	build    telemetry.Build
 	log      *slog.Logger
+	metrics  *telemetry.Metrics
 	gateway  *vcenter.Gateway
 	sender   *notify.Sender
 	settings preempt.Settings
@@ -139,22 +142,25 @@ type service struct {
 
 // assemble builds the parts; it opens no connection. Its errors are the operator's to correct.
 func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*service, error) {
+	metrics := telemetry.NewMetrics(build, telemetry.Worker)
+	metrics.KnowPolicies(slices.Collect(maps.Keys(cfg.File.Policies))...)
 	gateway, gatewayErr := vcenter.New(vcenter.Config{
 		URL: cfg.VCenter.URL, SecretPath: cfg.VCenter.SecretPath, Insecure: cfg.VCenter.Insecure,
 		CAFile: cfg.VCenter.CAFile, Thumbprint: cfg.VCenter.Thumbprint,
 		MaxConcurrentCalls: cfg.File.Limits.VCenterCalls, Logger: log,
+		Observe: metrics.VCenterCalled, Renewed: metrics.VCenterRenewed,
 	})
 	sender, senderErr := notify.New(cfg.File.Limits.ReplyAllow, 0)
 	if err := errors.Join(gatewayErr, senderErr); err != nil {
 		return nil, err
 	}
 	options := &cfg.Temporal.Options
-	options.Logger = telemetry.ForTemporal(log)
+	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()
 	if options.Identity == "" {
 		options.Identity = identity()
 	}
 	sdkworker.SetBinaryChecksum(build.ID()) // else the SDK reads and hashes the whole binary at the start
-	s := &service{cfg: cfg, build: build, log: log, gateway: gateway, sender: sender, settings: settings(cfg)}
+	s := &service{cfg: cfg, build: build, log: log, metrics: metrics, gateway: gateway, sender: sender, settings: settings(cfg)}
 	s.session.queue = cfg.Temporal.TaskQueue
 	return s, nil
 }
@@ -184,7 +190,7 @@ func settings(cfg config.Worker) preempt.Settings {
 // serve works until ctx ends, then stops in order. Health is served first, so that the process shows
 // that it lives while Temporal and vCenter are still sought, both at the same time.
 func (s *service) serve(ctx context.Context) error {
-	health, err := telemetry.Serve(s.log, s.cfg.HTTP.Addr, s.cfg.HTTP.Explicit,
+	health, err := telemetry.Serve(s.log, s.cfg.HTTP.Addr, s.cfg.HTTP.Explicit, s.metrics,
 		telemetry.Check{Name: "polling", Ready: s.session.ready},
 		telemetry.Check{Name: "vcenter", Ready: s.vcenterReady})
 	if err != nil {

@@ -30,8 +30,6 @@ const (
 	unavailable  = "unavailable"  // 503: Temporal did not take it
 )
 
-var results = []string{sent, ignored, malformed, refused, unauthorized, aborted, tooLong, unsupported, saturated, unavailable}
-
 // outcome is what became of a request.
 type outcome struct {
 	status     int

@@ -8,7 +8,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -47,13 +46,19 @@ type Config struct {
 	MaxWait       time.Duration // for a free slot, then 429
 	SendTimeout   time.Duration // for Temporal to take an event, then 503
 
-	Health http.Handler // answers GET /healthz and /readyz; nil: 405
-	Build  Build        // for the metrics
-	Log    *slog.Logger // nil: none
+	Pages   http.Handler // answers GET /healthz, /readyz and /metrics; nil: 405
+	Metrics Metrics      // nil: none
+	Log     *slog.Logger // nil: none
 }
 
-// Build says which build of the program this is.
-type Build struct{ Version, Commit, Go string }
+// Metrics are told what happens. No class that a sender made up reaches them.
+type Metrics interface {
+	Receiving(n int) // a request came (1) or was answered (-1)
+	Received(class, result string, took time.Duration)
+}
+
+// Other is the class of events that no rule is on, or that could not be read.
+const Other = "other"
 
 // Receiver is the HTTP handler. Every path takes events by POST.
 type Receiver struct {
@@ -61,8 +66,6 @@ type Receiver struct {
 	classes map[string]bool
 	slots   chan struct{}
 	large   chan struct{}
-	metrics *metrics
-	show    http.Handler
 	refused throttle
 }
 
@@ -78,16 +81,11 @@ func New(cfg Config) (*Receiver, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	registry, err := newRegistry(cfg.Build)
-	if err != nil {
-		return nil, fmt.Errorf("make a receiver: register the build's metrics: %w", err)
-	}
-	m, err := newMetrics(registry)
-	if err != nil {
-		return nil, fmt.Errorf("make a receiver: register its metrics: %w", err)
+	if cfg.Metrics == nil {
+		cfg.Metrics = unmeasured{}
 	}
 	r := &Receiver{
-		cfg: cfg, classes: map[string]bool{}, metrics: m, show: show(registry),
+		cfg: cfg, classes: map[string]bool{},
 		slots: make(chan struct{}, cfg.MaxConcurrent), large: make(chan struct{}, cfg.MaxLarge),
 		refused: throttle{most: 10, every: time.Second},
 	}
@@ -117,22 +115,29 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 func (r *Receiver) page(path string) http.Handler {
 	switch path {
-	case "/healthz", "/readyz":
-		return r.cfg.Health
-	case "/metrics":
-		return r.show
+	case "/healthz", "/readyz", "/metrics":
+		return r.cfg.Pages
 	}
 	return nil
 }
 
+type unmeasured struct{}
+
+func (unmeasured) Receiving(int)                          {}
+func (unmeasured) Received(string, string, time.Duration) {}
+
 // post takes one event, counts it and answers.
 func (r *Receiver) post(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
-	r.metrics.inFlight.Inc()
-	defer r.metrics.inFlight.Dec()
+	r.cfg.Metrics.Receiving(1)
+	defer r.cfg.Metrics.Receiving(-1)
 	var e event.Event
 	out := r.take(w, req, &e)
-	r.metrics.count(out.result, time.Since(start))
+	class := alarm.Class(message(e))
+	if !r.classes[class] {
+		class = Other
+	}
+	r.cfg.Metrics.Received(class, out.result, time.Since(start))
 	r.tell(req, out, e)
 	if out.status >= http.StatusMultipleChoices || wantsBody(req.Header) {
 		write(w, out)

@@ -22,10 +22,11 @@ import (
 // stack is all that runs in this process.
 type stack struct {
 	options
-	out    *screen
-	log    *slog.Logger
-	server *slog.Logger   // the embedded server's
-	level  *slog.LevelVar // of a simulation's log: raised when it ends
+	out     *screen
+	log     *slog.Logger
+	metrics *telemetry.Metrics
+	server  *slog.Logger   // the embedded server's
+	level   *slog.LevelVar // of a simulation's log: raised when it ends
 
 	temporal *embedded.Server
 	client   client.Client
@@ -39,7 +40,10 @@ type stack struct {
 // start brings everything up. When it fails, or ctx ends before it is through, it stops what it started. fatal ends the
 // program when the worker cannot go on.
 func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *screen, p Program) (_ *stack, err error) {
-	s := &stack{options: o, out: out, level: &slog.LevelVar{}, server: p.logger(o, slog.LevelError)}
+	s := &stack{
+		options: o, out: out, level: &slog.LevelVar{}, server: p.logger(o, slog.LevelError),
+		metrics: telemetry.NewMetrics(p.Build, telemetry.Worker, telemetry.Receiver),
+	}
 	s.level.Set(slog.LevelWarn)
 	s.log = p.logger(o, s.level)
 	// What is cut short by the end complains about it, which is no news.
@@ -55,7 +59,7 @@ func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *s
 	}
 	s.client, err = client.Dial(client.Options{
 		HostPort: s.temporal.HostPort(), Namespace: s.temporal.Namespace(), Logger: telemetry.ForTemporal(s.log),
-		Identity: fmt.Sprintf("standalone-%d", os.Getpid()),
+		Identity: fmt.Sprintf("standalone-%d", os.Getpid()), MetricsHandler: s.metrics.ForTemporal(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded Temporal on %s: %w", s.temporal.HostPort(), err)

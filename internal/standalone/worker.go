@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,6 +121,7 @@ func (s *stack) startReceiver() error {
 	r, err := receiver.New(receiver.Config{
 		Engine:  &trigger.Engine{Temporal: s.client, TaskQueue: s.queue(), Rules: s.receiver.Rules},
 		Classes: trigger.Classes(s.receiver.Rules), Token: token, Log: s.log,
+		Metrics: s.metrics,
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -146,6 +149,7 @@ func (s *stack) newGateway() (*vcenter.Gateway, error) {
 	gateway, err := vcenter.New(vcenter.Config{
 		URL: v.URL, SecretPath: v.SecretPath, Insecure: v.Insecure, CAFile: v.CAFile, Thumbprint: v.Thumbprint,
 		MaxConcurrentCalls: s.set.File.Limits.VCenterCalls, Logger: s.log,
+		Observe: s.metrics.VCenterCalled, Renewed: s.metrics.VCenterRenewed,
 	})
 	if err != nil {
 		return nil, err
@@ -169,7 +173,9 @@ func (s *stack) activities(ctx context.Context, gateway *vcenter.Gateway) (*pree
 		return nil, err
 	}
 	set := preempt.DefaultSettings()
-	set.Policies, set.AllowedTags, set.MaxCriticality = s.policies(), limits.AllowedTags, limits.MaxCriticality
+	policies := s.policies()
+	s.metrics.KnowPolicies(slices.Collect(maps.Keys(policies))...)
+	set.Policies, set.AllowedTags, set.MaxCriticality = policies, limits.AllowedTags, limits.MaxCriticality
 	if s.simulate {
 		set.Timing.Remeasure = demoRemeasure
 	}
@@ -223,7 +229,7 @@ func (s *stack) seekVCenter(ctx context.Context, gateway *vcenter.Gateway) {
 }
 
 func (s *stack) startHealth(gateway *vcenter.Gateway) error {
-	h, err := telemetry.Serve(s.log, s.set.HTTP.Addr, s.set.HTTP.Explicit,
+	h, err := telemetry.Serve(s.log, s.set.HTTP.Addr, s.set.HTTP.Explicit, s.metrics,
 		telemetry.Check{Name: "polling", Ready: s.polling},
 		telemetry.Check{Name: "vcenter", Ready: func(ctx context.Context) error {
 			if at, err := gateway.LastContact(); err == nil && time.Since(at) < vcenterFresh {

@@ -26,23 +26,24 @@ type Check struct {
 	Ready func(context.Context) error
 }
 
-// Health serves /healthz and /readyz.
+// Health serves /healthz, /readyz and /metrics.
 type Health struct {
-	server *http.Server
-	addr   string
-	done   chan struct{}
-	checks []Check
+	server  *http.Server
+	metrics http.Handler // nil: none
+	addr    string
+	done    chan struct{}
+	checks  []Check
 
 	mu     sync.Mutex // held while checking, so that many probes cost one check
 	at     time.Time
 	failed []string
 }
 
-// Serve answers /healthz (200 as long as the process answers) and /readyz (200 when every check passes,
-// else 503 with a line per failing one) on addr until Stop. An address that cannot be had is an error
+// Serve answers /healthz (200 as long as the process answers), /readyz (200 when every check passes, else 503
+// with a line per failing one) and /metrics, where there are any, on addr until Stop. An address that cannot be had is an error
 // where it was asked for (explicit); otherwise a warning, and the program goes on without.
-func Serve(l *slog.Logger, addr string, explicit bool, checks ...Check) (*Health, error) {
-	h := &Health{checks: checks, done: make(chan struct{})}
+func Serve(l *slog.Logger, addr string, explicit bool, metrics http.Handler, checks ...Check) (*Health, error) {
+	h := &Health{metrics: metrics, checks: checks, done: make(chan struct{})}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		close(h.done)
@@ -86,11 +87,16 @@ func (h *Health) Stop(ctx context.Context) error {
 	return err
 }
 
-// Handler answers /healthz and /readyz as Serve does, for a program that has a server of its own.
-func Handler(checks ...Check) http.Handler { return (&Health{checks: checks}).handler() }
+// Handler answers as Serve does, for a program that has a server of its own.
+func Handler(metrics http.Handler, checks ...Check) http.Handler {
+	return (&Health{metrics: metrics, checks: checks}).handler()
+}
 
 func (h *Health) handler() http.Handler {
 	mux := http.NewServeMux()
+	if h.metrics != nil {
+		mux.Handle("GET /metrics", h.metrics)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if failed := h.look(r.Context()); len(failed) > 0 {

@@ -34,7 +34,7 @@ func get(t *testing.T, h *Health, path string) (int, string) {
 
 func serve(t *testing.T, checks ...Check) *Health {
 	t.Helper()
-	h, err := Serve(slog.New(slog.DiscardHandler), "127.0.0.1:0", true, checks...)
+	h, err := Serve(slog.New(slog.DiscardHandler), "127.0.0.1:0", true, nil, checks...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,14 +105,14 @@ func TestATakenAddress(t *testing.T) {
 	addr := taken.Addr().String()
 
 	t.Run("is an error where it was asked for", func(t *testing.T) {
-		_, err := Serve(slog.New(slog.DiscardHandler), addr, true)
+		_, err := Serve(slog.New(slog.DiscardHandler), addr, true, nil)
 		if err == nil || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), "HTTP_ADDR") {
 			t.Errorf("the error must name %s and HTTP_ADDR, got %v", addr, err)
 		}
 	})
 	t.Run("is a warning where it is the default", func(t *testing.T) {
 		var out bytes.Buffer
-		h, err := Serve(New(&out, JSON, false), addr, false)
+		h, err := Serve(New(&out, JSON, false), addr, false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestATakenAddress(t *testing.T) {
 
 func TestStopLetsARunningAnswerFinish(t *testing.T) {
 	entered := make(chan struct{})
-	h, err := Serve(slog.New(slog.DiscardHandler), "127.0.0.1:0", true, Check{"slow", func(context.Context) error {
+	h, err := Serve(slog.New(slog.DiscardHandler), "127.0.0.1:0", true, nil, Check{"slow", func(context.Context) error {
 		close(entered)
 		time.Sleep(50 * time.Millisecond)
 		return nil
@@ -155,7 +155,7 @@ func TestStopLetsARunningAnswerFinish(t *testing.T) {
 }
 
 func TestAProgramWithItsOwnServerAnswersForItsHealthAlike(t *testing.T) {
-	h := Handler(Check{"temporal", func(context.Context) error { return errors.New("away") }})
+	h := Handler(nil, Check{"temporal", func(context.Context) error { return errors.New("away") }})
 	for path, want := range map[string]string{"/healthz": "200 ok\n", "/readyz": "503 temporal: away\n"} {
 		rec := httptest.NewRecorder()
 		h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/vapi/rest"
+	"github.com/vmware/govmomi/vim25/soap"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
@@ -92,6 +95,38 @@ var (
 // interrupted reports that the caller's context ended; errors.Is finds the context's error in it.
 func interrupted(c call, err error) error {
 	return fmt.Errorf("%s %s: %w", c.op, c.object, err)
+}
+
+// observe tells of one attempt of a call to vCenter.
+func (g *Gateway) observe(ctx context.Context, method string, began time.Time, err error) {
+	code := "OK"
+	switch {
+	case err == nil:
+	case sessionLost(err) && method == "POST session":
+		code = string(InvalidLogin)
+	case sessionLost(err):
+		code = "SessionLost"
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errCallTimeout):
+		code = "Cancelled"
+	default:
+		code = string(KindOf(err))
+	}
+	g.cfg.Observe(method, code, time.Since(began))
+}
+
+// observed tells of each call of SOAP.
+type observed struct {
+	soap.RoundTripper
+	g *Gateway
+}
+
+// RoundTrip implements soap.RoundTripper.
+func (o observed) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
+	began := time.Now()
+	err := o.RoundTripper.RoundTrip(ctx, req, res)
+	method := strings.TrimSuffix(reflect.TypeOf(req).Elem().Name(), "Body") // *methods.PowerOffVM_TaskBody
+	o.g.observe(ctx, method, began, err)
+	return err
 }
 
 // permit waits for the right to make a call.

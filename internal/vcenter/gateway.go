@@ -43,7 +43,10 @@ type Config struct {
 	MaxConcurrentCalls int           // at once, over the whole gateway
 	CallTimeout        time.Duration // bound of each call, including a login it may need
 	KeepAlive          time.Duration // how often an idle session is touched
-	Logger             *slog.Logger
+
+	Observe func(method, code string, took time.Duration) // is told of each call; nil: nobody is
+	Renewed func(api string)                              // is told of each login that replaces a lost session; nil: nobody is
+	Logger  *slog.Logger
 }
 
 // Gateway talks to one vCenter. It is safe for concurrent use; make one per process.
@@ -101,8 +104,9 @@ func New(cfg Config) (*Gateway, error) {
 		fields:    newFieldCache(),
 	}
 	g.lifetime, g.stop = context.WithCancel(context.Background())
-	g.soapSlot = newSlot(g.loginSOAP)
-	g.restSlot = newSlot(g.loginREST)
+	g.transport.observe = g.observe
+	g.soapSlot = newSlot(g.loginSOAP, func() { g.cfg.Renewed("soap") })
+	g.restSlot = newSlot(g.loginREST, func() { g.cfg.Renewed("rest") })
 	if u.Scheme == "http" {
 		g.log.Warn("the connection to vCenter is not encrypted", "reason", "VCENTER_URL starts with http://")
 	}
@@ -149,6 +153,12 @@ func (c *Config) complete() error {
 	}
 	if c.SecretPath == "" {
 		c.SecretPath = DefaultSecretPath
+	}
+	if c.Observe == nil {
+		c.Observe = func(string, string, time.Duration) {}
+	}
+	if c.Renewed == nil {
+		c.Renewed = func(string) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -15,8 +15,9 @@ import (
 // slot holds the one session of an API and makes a new one when it is missing. Each session has a
 // generation, so that of many callers that find it lost only the first replaces it.
 type slot[T any] struct {
-	login func(context.Context) (T, error)
-	turn  chan struct{} // held while logging in; a channel, so that waiting ends with the context
+	login   func(context.Context) (T, error)
+	renewed func()        // is told of each login but the first
+	turn    chan struct{} // held while logging in; a channel, so that waiting ends with the context
 
 	mu         sync.Mutex
 	current    T
@@ -24,8 +25,8 @@ type slot[T any] struct {
 	generation uint64
 }
 
-func newSlot[T any](login func(context.Context) (T, error)) *slot[T] {
-	return &slot[T]{login: login, turn: make(chan struct{}, 1)}
+func newSlot[T any](login func(context.Context) (T, error), renewed func()) *slot[T] {
+	return &slot[T]{login: login, renewed: renewed, turn: make(chan struct{}, 1)}
 }
 
 // get returns the session, logging in if there is none.
@@ -48,7 +49,9 @@ func (s *slot[T]) get(ctx context.Context) (T, uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current, s.present = session, true
-	s.generation++
+	if s.generation++; s.generation > 1 {
+		s.renewed()
+	}
 	return session, s.generation, nil
 }
 
@@ -83,10 +86,13 @@ type soapSession struct {
 }
 
 func (g *Gateway) loginSOAP(ctx context.Context) (*soapSession, error) {
+	began := time.Now()
 	client, err := vim25.NewClient(ctx, g.soapClient())
+	g.observe(ctx, "RetrieveServiceContent", began, err)
 	if err != nil {
 		return nil, err
 	}
+	client.RoundTripper = observed{client.RoundTripper, g}
 	var session types.UserSession
 	err = g.creds.use(func(user *url.Userinfo) error {
 		password, _ := user.Password()

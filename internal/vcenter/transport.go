@@ -23,6 +23,8 @@ type transport struct {
 	base *http.Transport
 	host string // host:port of vCenter
 
+	observe func(ctx context.Context, method string, began time.Time, err error) // is told of each call of REST
+
 	mu    sync.Mutex
 	addrs map[string]bool // vCenter's addresses as dialled
 }
@@ -83,6 +85,15 @@ func withReplay(ctx context.Context) context.Context {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	began := time.Now()
+	res, err := t.roundTrip(req)
+	if isREST(req) {
+		t.observe(req.Context(), restMethod(req), began, err)
+	}
+	return res, err
+}
+
+func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	req, err := rewindable(req)
 	if err != nil {
 		return nil, err
@@ -120,11 +131,29 @@ func rewindable(req *http.Request) (*http.Request, error) {
 
 // refused tells whether the answer is not the API's own. SOAP faults come as 500 with XML.
 func refused(req *http.Request, res *http.Response) bool {
-	isREST := strings.HasPrefix(req.URL.Path, "/rest") || strings.HasPrefix(req.URL.Path, "/api")
-	if res.StatusCode == http.StatusInternalServerError && !isREST {
+	if res.StatusCode == http.StatusInternalServerError && !isREST(req) {
 		return !strings.Contains(res.Header.Get("Content-Type"), "xml")
 	}
 	return res.StatusCode < 200 || res.StatusCode > 299
+}
+
+func isREST(req *http.Request) bool {
+	return strings.HasPrefix(req.URL.Path, "/rest") || strings.HasPrefix(req.URL.Path, "/api")
+}
+
+// restMethod names a call of REST without the ids in its path: "POST tagging/tag-association?list-attached-tags".
+func restMethod(req *http.Request) string {
+	parts := strings.Split(strings.TrimPrefix(req.URL.Path, "/rest/com/vmware/cis/"), "/")
+	for i, part := range parts {
+		if strings.HasPrefix(part, "id:") || strings.HasPrefix(part, "urn:") {
+			parts[i] = "id"
+		}
+	}
+	name := req.Method + " " + strings.Join(parts, "/")
+	if action := req.URL.Query().Get("~action"); action != "" {
+		name += "?" + action
+	}
+	return name
 }
 
 // statusError is an HTTP status in the place of an answer.

@@ -1,0 +1,159 @@
+package telemetry
+
+import "slices"
+
+// Part is a part of the product that has figures of its own.
+type Part string
+
+// The parts. What Temporal's SDK tells belongs to both.
+const (
+	Worker   Part = "worker"
+	Receiver Part = "receiver"
+)
+
+// Kind is the type of a metric.
+type Kind string
+
+// The kinds.
+const (
+	Counter   Kind = "counter"
+	Gauge     Kind = "gauge"
+	Histogram Kind = "histogram"
+)
+
+// definition is one metric.
+type definition struct {
+	name    string // by which it is recorded; it is exported with the unit or _total behind it
+	kind    Kind
+	labels  []string
+	help    string
+	parts   []Part
+	start   [][]string // values of each label of a counter that are shown from the start, at 0
+	buckets []float64
+}
+
+// exported is the name that Prometheus sees.
+func (d definition) exported() string {
+	switch d.kind {
+	case Counter:
+		return d.name + "_total"
+	case Histogram:
+		return d.name + "_seconds"
+	}
+	return d.name
+}
+
+var (
+	brief  = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	usual  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+	long   = []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600}
+	events = []string{"AlarmStatusChangedEvent", "other"}
+
+	planResults = []string{"full", "short", "nobody"}
+)
+
+// definitions lists every metric but those of the Go runtime and the process.
+func definitions() []definition {
+	return slices.Concat(ours(), temporals())
+}
+
+func ours() []definition {
+	both, worker, receiver := []Part{Worker, Receiver}, []Part{Worker}, []Part{Receiver}
+	return []definition{
+		{"preemption_build_info", Gauge, []string{"version", "commit", "go"}, "Always 1; the labels say which build this is.", both, nil, nil},
+		{
+			"preemption_watch_events", Counter,
+			[]string{"type", "result"},
+			"Events of vCenter that the watch gave to the rules: sent, ignored, refused (a rule is on it and can never act upon it), unavailable (Temporal did not take it; it is given again).",
+			worker,
+			[][]string{{"AlarmStatusChangedEvent"}, {"sent", "ignored", "refused", "unavailable"}},
+			nil,
+		},
+		{
+			"preemption_watch_event_lag", Histogram, nil,
+			"Time from an event, by vCenter's clock, until Temporal had what the rules made of it.", worker, nil, long,
+		},
+		{
+			"preemption_watch_last_look_timestamp_seconds", Gauge, nil,
+			"When the watch had last dealt with all that vCenter knew. The highest of all workers counts: one of them watches.", worker, nil, nil,
+		},
+		{
+			"preemption_rounds", Counter,
+			[]string{"state"},
+			"Rounds that came to their end, by the state they ended in.", worker,
+			[][]string{{"completed", "partial", "failed", "empty", "withdrawn", "observed", "planned", "rehearsed"}},
+			nil,
+		},
+		{
+			"preemption_evictions", Counter,
+			[]string{"action", "outcome"},
+			"Targets of rounds by what the policy asked for and what became of them. One that goes off late counts as spared, and again as shut_down.", worker,
+			[][]string{{"powerOff", "shutdownGuest", "suspend"}, {"powered_off", "shut_down", "forced", "suspended", "already_off", "spared", "failed", "off_unattributed"}},
+			nil,
+		},
+		{
+			"preemption_reclaim", Histogram,
+			[]string{"outcome"},
+			"Time from the start of a round until a VM of it was off and annotated: with notice, grace period and outages.", worker, nil, long,
+		},
+		{
+			"preemption_plans", Counter,
+			[]string{"policy", "result"},
+			"Plans of rounds: full, short (all eligible VMs together do not cover the shortfall), nobody (no VM was chosen).", worker, nil, nil,
+		},
+		{"preemption_plan_candidates", Gauge, []string{"policy"}, "Tagged objects that the policy's last plan looked at.", worker, nil, nil},
+		{"preemption_plan_targets", Gauge, []string{"policy"}, "VMs that the policy's last plan chose.", worker, nil, nil},
+		{"preemption_plan_shortfall_cpu_hertz", Gauge, []string{"policy"}, "CPU that the policy's last plan was to free; 0 without a target.", worker, nil, nil},
+		{"preemption_plan_shortfall_memory_bytes", Gauge, []string{"policy"}, "Memory that the policy's last plan was to free; 0 without a target.", worker, nil, nil},
+		{"preemption_plan_uncovered_cpu_hertz", Gauge, []string{"policy"}, "Of the CPU to be freed, what the policy's last plan does not cover.", worker, nil, nil},
+		{"preemption_plan_uncovered_memory_bytes", Gauge, []string{"policy"}, "Of the memory to be freed, what the policy's last plan does not cover.", worker, nil, nil},
+		{
+			"preemption_spared", Counter,
+			[]string{"reason"},
+			"Candidates that a plan of a round spared, by reason; group_budget and scope_budget are those that a budget blocked.", worker,
+			[][]string{{"group_budget", "scope_budget", "limit", "not_needed", "protected", "not_powered_on"}},
+			nil,
+		},
+		{
+			"preemption_vms_preempted", Gauge, nil,
+			"VMs of this vCenter that are off or suspended and whose attribute says that we did that. Counted every 5 minutes, and soon after a change; all workers count the same VMs.", worker, nil, nil,
+		},
+		{
+			"preemption_restores", Counter,
+			[]string{"state"},
+			"Restores that came to an end, by the state they ended in.", worker,
+			[][]string{{"completed", "partial", "failed", "stopped", "refused", "observed", "planned"}},
+			nil,
+		},
+		{
+			"preemption_restored_vms", Counter,
+			[]string{"outcome"},
+			"VMs that a restore tried to bring back, by what became of them; at each attempt.", worker,
+			[][]string{{"restored", "left", "failed"}},
+			nil,
+		},
+		{"preemption_remediations", Counter, []string{"kind", "state"}, "Remediations (resize, reconfigure, move) by the state they reached.", worker, nil, nil},
+		{
+			"preemption_vcenter_calls", Counter,
+			[]string{"method", "code"},
+			"Calls to vCenter, each attempt: of SOAP by method, of REST by verb and path; code is OK, SessionLost, Cancelled, or the kind of error.", worker, nil, nil,
+		},
+		{"preemption_vcenter_call", Histogram, []string{"method"}, "Time of a call to vCenter, without the wait for a permit.", worker, nil, usual},
+		{
+			"preemption_vcenter_session_renewals", Counter,
+			[]string{"api"},
+			"Logins to vCenter that replaced a lost session.", worker,
+			[][]string{{"soap", "rest"}},
+			nil,
+		},
+		{
+			"preemption_receiver_events", Counter,
+			[]string{"type", "result"},
+			"Requests with an event, by its type (other: no rule is on it, or it could not be read) and by what became of them.", receiver,
+			[][]string{events, {"sent", "ignored", "malformed", "refused", "unauthorized", "aborted", "too_large", "unsupported", "saturated", "unavailable"}},
+			nil,
+		},
+		{"preemption_receiver", Histogram, nil, "Time from a request's header to its answer.", receiver, nil, brief},
+		{"preemption_receiver_in_flight", Gauge, nil, "Requests with an event that are not answered yet.", receiver, nil, nil},
+	}
+}
