@@ -19,6 +19,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
@@ -185,6 +186,15 @@ func settings(cfg config.Worker) preempt.Settings {
 	s.Self = config.SelfUUIDs(os.DirFS(config.DMI))
 	s.EventSource = notify.Source(cfg.Temporal.Options.HostPort, cfg.Temporal.Options.Namespace)
 	return s
+}
+
+// remediation are the activities of remediation, beside those of preemption.
+func remediation(f config.File, a *preempt.Activities) *remediate.Activities {
+	set := remediate.DefaultSettings()
+	set.Observe, set.Self, set.EventSource = a.Settings.Observe, a.Settings.Self, a.Settings.EventSource
+	set.PerHour, set.Moves, set.NeverTouch = f.Limits.RemediationsPerHour, remediate.Bounds(f.Limits.Moves), f.Limits.NeverTouch
+	set.Timing.Outage = a.Settings.Timing.Outage
+	return &remediate.Activities{VCenter: a.VCenter, Temporal: a.Temporal, TaskQueue: a.TaskQueue, Notify: a.Notify, Settings: set, Log: a.Log}
 }
 
 // serve works until ctx ends, then stops in order. Health is served first, so that the process shows

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
 
@@ -97,6 +98,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	known := s.checkAttributes(running, a, "")
 	refused := make(chan error, 1)
 	w := preempt.NewWorker(c, a, preempt.WorkerOptions{OnFatal: func(err error) { refused <- err }})
+	remediate.Register(w, remediation(s.cfg.File, a))
 	watch.Register(w, watch.NewActivities(s.gateway, c, s.queue(), s.cfg.File.Rules, s.cfg.VCenter.Host(), s.log))
 	started := make(chan error, 1)
 	go func() { started <- w.Start() }()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
@@ -30,6 +31,7 @@ type orders struct {
 	HostPort, Namespace, Queue string
 	VCenter, Secret            string
 	Settings                   preempt.Settings
+	Remediate                  remediate.Settings
 	Alarms                     []string // each a rule to preempt
 }
 
@@ -70,6 +72,9 @@ func serve(o orders) error {
 	}
 	worker.SetStickyWorkflowCacheSize(0) // or the server waits a while for each workflow that it had in hand when killed
 	w := preempt.NewWorker(c, a, preempt.WorkerOptions{StopTimeout: 500 * time.Millisecond})
+	remediate.Register(w, &remediate.Activities{
+		VCenter: g, Temporal: c, TaskQueue: o.Queue, Notify: sender, Settings: o.Remediate, Log: log,
+	})
 	watch.Register(w, watch.NewActivities(g, c, o.Queue, rulesOn(o.Alarms...), vcenterHost(o.VCenter), log))
 	if err := w.Start(); err != nil {
 		return err
@@ -101,7 +106,7 @@ func (s *site) process() *process {
 	s.t.Helper()
 	b, err := json.Marshal(orders{
 		HostPort: server.HostPort(), Namespace: server.Namespace(), Queue: s.queue,
-		VCenter: s.vc.URL(), Secret: s.secret, Settings: s.set, Alarms: alarmsOf(s.rules),
+		VCenter: s.vc.URL(), Secret: s.secret, Settings: s.set, Remediate: s.remedy, Alarms: alarmsOf(s.rules),
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -67,6 +68,7 @@ type site struct {
 	queue   string
 	secret  string
 	set     preempt.Settings
+	remedy  remediate.Settings
 	log     *slog.Logger
 	workers []*running
 
@@ -150,6 +152,9 @@ func newSite(t testing.TB, opts ...siteOption) *site {
 	}
 	s.c = s.dial()
 	s.set.EventSource = notify.Source(server.HostPort(), server.Namespace())
+	s.remedy = remediate.DefaultSettings()
+	s.remedy.EventSource = s.set.EventSource
+	s.remedy.Timing.Retry, s.remedy.Timing.Heartbeat, s.remedy.Timing.Wait = set.Timing.Retry, set.Timing.Heartbeat, 100*time.Millisecond
 	return s
 }
 
@@ -200,6 +205,9 @@ func (s *site) worker() *running {
 		s.t.Fatal(err)
 	}
 	w := preempt.NewWorker(a.Temporal, a, preempt.WorkerOptions{StopTimeout: 3 * time.Second})
+	remediate.Register(w, &remediate.Activities{
+		VCenter: g, Temporal: a.Temporal, TaskQueue: s.queue, Notify: sender, Settings: s.remedy, Log: s.log,
+	})
 	acts := watch.NewActivities(g, a.Temporal, s.queue, s.rules, vcenterHost(s.vc.URL()), s.log)
 	if s.engine != nil {
 		s.engine(acts.Engine)

@@ -20,6 +20,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -65,6 +66,7 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 	}
 	w := preempt.NewWorker(s.client, acts, o)
 	rules := s.set.File.Rules
+	remediate.Register(w, remediation(s.set.File, acts))
 	watch.Register(w, watch.NewActivities(gateway, s.client, s.queue(), rules, s.set.VCenter.Host(), s.log))
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start the worker on task queue %s: %w", s.queue(), err)
@@ -189,6 +191,15 @@ func (s *stack) activities(ctx context.Context, gateway *vcenter.Gateway) (*pree
 	ctx, cancel := context.WithTimeout(ctx, attrsAgain)
 	defer cancel()
 	return a, a.CheckAttributes(ctx, s.temporal.Namespace())
+}
+
+// remediation are the activities of remediation, beside those of preemption.
+func remediation(f config.File, a *preempt.Activities) *remediate.Activities {
+	set := remediate.DefaultSettings()
+	set.Observe, set.Self, set.EventSource = a.Settings.Observe, a.Settings.Self, a.Settings.EventSource
+	set.PerHour, set.Moves, set.NeverTouch = f.Limits.RemediationsPerHour, remediate.Bounds(f.Limits.Moves), f.Limits.NeverTouch
+	set.Timing.Outage = a.Settings.Timing.Outage
+	return &remediate.Activities{VCenter: a.VCenter, Temporal: a.Temporal, TaskQueue: a.TaskQueue, Notify: a.Notify, Settings: set, Log: a.Log}
 }
 
 // policies are those of the file. Without a file a simulation has shorter waits, so that all can be tried at once.
