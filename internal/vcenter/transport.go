@@ -96,7 +96,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer res.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 8<<10))
-	return nil, &statusError{code: res.StatusCode, path: req.URL.Path, text: vapiMessage(body)}
+	return nil, &statusError{code: res.StatusCode, path: req.URL.Path, kind: vapiType(body), text: vapiMessage(body)}
 }
 
 // rewindable gives the request a body that can be sent again.
@@ -131,6 +131,7 @@ func refused(req *http.Request, res *http.Response) bool {
 type statusError struct {
 	code int
 	path string
+	kind string // the error's type, where the REST API gives one
 	text string
 }
 
@@ -159,6 +160,17 @@ func vapiMessage(body []byte) string {
 		if m.Text != "" {
 			return m.Text
 		}
+	}
+	return e.Type
+}
+
+// vapiType reads the type of a REST error, "" when there is none.
+func vapiType(body []byte) string {
+	var e struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(body, &e) != nil {
+		return ""
 	}
 	return e.Type
 }
