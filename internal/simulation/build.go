@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -116,10 +115,13 @@ func (v *VCenter) buildCluster(letter string) (Cluster, error) {
 		out.Hosts = append(out.Hosts, host)
 	}
 	for i := range datastoresOf {
-		ds, err := v.buildDatastore(out, fmt.Sprintf("datastore-%s-%d", letter, i+1))
+		name := fmt.Sprintf("datastore-%s-%d", letter, i+1)
+		ds, err := v.buildDatastore(out, name)
 		if err != nil {
 			return out, err
 		}
+		v.keepStore(ds, out.Hosts, DatastoreOptions{Name: name, CapacityGB: defaultCapacityGB, Kind: defaultKind})
+		v.publishStores([]types.ManagedObjectReference{ds})
 		out.Datastores = append(out.Datastores, ds)
 	}
 	v.correctTotals(out)
@@ -148,31 +150,6 @@ func (v *VCenter) buildHost(cluster types.ManagedObjectReference, name string) (
 		host.Hardware = &hardware
 	})
 	return Host{Ref: ref, Name: name}, nil
-}
-
-// buildDatastore makes one datastore that all hosts of the cluster share.
-func (v *VCenter) buildDatastore(c Cluster, name string) (ref types.ManagedObjectReference, err error) {
-	dir := filepath.Join(v.dir, name)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return ref, fmt.Errorf("make the folder of %s: %w", name, err)
-	}
-	for _, h := range c.Hosts {
-		ctx := v.context("")
-		host := ctx.Map.Get(h.Ref).(*simulator.HostSystem)
-		system := ctx.Map.Get(*host.ConfigManager.DatastoreSystem).(*simulator.HostDatastoreSystem)
-		body := system.CreateLocalDatastore(ctx, &types.CreateLocalDatastore{This: system.Self, Name: name, Path: dir})
-		if body.Fault() != nil {
-			return ref, fmt.Errorf("mount %s on %s: %s", name, h.Name, body.Fault().String)
-		}
-		ref = body.(*methods.CreateLocalDatastoreBody).Res.Returnval
-	}
-	ds := v.service.Context.Map
-	for _, e := range ds.All("Datastore") { // the second mount answers a reference of its own
-		if e.Entity().Name == name {
-			ref = e.Reference()
-		}
-	}
-	return ref, nil
 }
 
 // correctTotals makes the cluster's summary the sum of its hosts, which the simulator gets wrong.

@@ -57,6 +57,9 @@ func (v *VCenter) serveREST(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(status), status)
 		return
 	}
+	if v.serveAttach(w, r) {
+		return
+	}
 	v.service.ServeMux.ServeHTTP(w, r)
 }
 

@@ -62,7 +62,7 @@ func (v *VCenter) startLoad() {
 		}
 	}
 	v.tell()
-	v.service.Context.Map.AddHandler(&powerWatch{load: l})
+	v.service.Context.Map.AddHandler(&powerWatch{vcenter: v, load: l})
 	if !v.begin() {
 		return
 	}
@@ -209,7 +209,10 @@ func (v *VCenter) tellOne(ref types.ManagedObjectReference, u usage) {
 }
 
 // powerWatch hears from the simulator's registry that a VM went on or off, whoever did it.
-type powerWatch struct{ load *load }
+type powerWatch struct {
+	vcenter *VCenter
+	load    *load
+}
 
 // Reference makes the watch an object of the registry.
 func (*powerWatch) Reference() types.ManagedObjectReference {
@@ -232,6 +235,7 @@ func (w *powerWatch) UpdateObject(_ *simulator.Context, obj mo.Reference, change
 func (w *powerWatch) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReference) {
 	if ref.Type == "VirtualMachine" {
 		w.note(ref, false)
+		w.vcenter.forgetFiles(ref)
 	}
 }
 

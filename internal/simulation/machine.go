@@ -28,6 +28,10 @@ type behaviour struct {
 	disabled        []string
 	faults          []*callRule
 	boots           int
+	bootMemory      int // MB at the last power-on
+	interfered      int // reconfigurations before which somebody else makes one
+	moving          *types.ManagedObjectReference
+	powering        []types.ManagedObjectReference
 	reply           func(notice string) (answer string, after time.Duration)
 }
 
@@ -80,6 +84,20 @@ func (m *machines) taskFault(ref types.ManagedObjectReference) (fault types.Base
 func (m *machines) boots(ref types.ManagedObjectReference) (n int) {
 	m.with(ref, func(b *behaviour) { n = b.boots })
 	return n
+}
+
+// busy is the fault with which vCenter refuses a task on a VM of which another is under way: a relocation, or with
+// power a power-on, power-off or suspend too.
+func (m *machines) busy(ref types.ManagedObjectReference, power bool) (fault types.BaseMethodFault) {
+	m.with(ref, func(b *behaviour) {
+		switch {
+		case b.moving != nil:
+			fault = &types.TaskInProgress{Task: *b.moving}
+		case power && len(b.powering) != 0:
+			fault = &types.TaskInProgress{Task: b.powering[0]}
+		}
+	})
+	return fault
 }
 
 func (m *machines) nextTask() int {
@@ -139,6 +157,15 @@ var overridden = map[string]bool{
 	"SuspendVM_Task":  true,
 	"ShutdownGuest":   true,
 	"ReconfigVM_Task": true,
+	"RelocateVM_Task": true,
+
+	"RefreshStorageInfo": true,
+}
+
+// whileMoving are the methods that are disabled while a VM is relocated.
+var whileMoving = []string{
+	"PowerOnVM_Task", "PowerOffVM_Task", "SuspendVM_Task", "ResetVM_Task", "ReconfigVM_Task", "RelocateVM_Task",
+	"MigrateVM_Task", "CloneVM_Task", "CreateSnapshot_Task", "CreateSnapshotEx_Task", "Destroy_Task", "UnregisterVM",
 }
 
 // machine serves one call on a VM. The simulator calls it with the VM's lock held for the call's context.

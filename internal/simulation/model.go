@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -101,9 +102,20 @@ func (v *VCenter) SetManagedBy(ref types.ManagedObjectReference, extensionKey, k
 // MethodDisabled.
 func (v *VCenter) SetDisabledMethods(ref types.ManagedObjectReference, methods ...string) error {
 	v.machines.with(ref, func(b *behaviour) { b.disabled = methods })
-	return v.mustVM(ref, "disable methods", func(ctx *simulator.Context, vm *simulator.VirtualMachine) {
-		ctx.Update(vm, []types.PropertyChange{{Name: "disabledMethod", Val: append([]string{}, methods...)}})
+	return v.mustVM(ref, "disable methods", v.showDisabled)
+}
+
+// showDisabled writes the VM's disabledMethod property: what was disabled, and while it moves what that disables.
+func (v *VCenter) showDisabled(ctx *simulator.Context, vm *simulator.VirtualMachine) {
+	disabled := []string{}
+	v.machines.with(vm.Self, func(b *behaviour) {
+		disabled = append(disabled, b.disabled...)
+		if b.moving != nil {
+			disabled = append(disabled, whileMoving...)
+		}
 	})
+	slices.Sort(disabled)
+	ctx.Update(vm, []types.PropertyChange{{Name: "disabledMethod", Val: slices.Compact(disabled)}})
 }
 
 // SetToolsRunning says whether VMware Tools run in the VM now and whenever it is on; they do unless set.

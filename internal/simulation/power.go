@@ -40,15 +40,21 @@ func (m *machine) powerTask(ctx *simulator.Context, name string, state types.Vir
 	user := ctx.Session.UserName
 	var delay time.Duration
 	var fault types.BaseMethodFault
-	if state != on {
+	if busy := m.vcenter.machines.busy(m.Self, false); busy != nil {
+		fault = busy
+	} else if state != on {
 		delay, fault = m.vcenter.machines.taskDelay(m.Self), m.vcenter.machines.taskFault(m.Self)
 	}
-	return m.vcenter.runTask(ctx, m.vm.Entity(), name, delay, func() (types.AnyType, types.BaseMethodFault) {
+	task := m.vcenter.newTask(ctx, m.vm.Entity(), name)
+	m.vcenter.machines.with(m.Self, func(b *behaviour) { b.powering = append(b.powering, task.Self) })
+	m.vcenter.run(task, delay, func() (types.AnyType, types.BaseMethodFault) {
+		defer m.vcenter.machines.with(m.Self, func(b *behaviour) { simulator.RemoveReference(&b.powering, task.Self) })
 		if fault != nil {
 			return nil, fault
 		}
 		return nil, m.vcenter.changePower(m.Self, state, user)
 	})
+	return task.Self
 }
 
 // powerOnMany serves one PowerOnMultiVM_Task of a datacenter.
@@ -146,6 +152,7 @@ func (v *VCenter) setPower(ctx *simulator.Context, vm *simulator.VirtualMachine,
 		{Name: "runtime.bootTime", Val: boot},
 		{Name: "summary.runtime.bootTime", Val: boot},
 	})
+	ctx.Update(vm, v.machines.hotPlug(vm, state))
 	setTools(ctx, vm, tools)
 }
 
@@ -154,6 +161,13 @@ func (v *VCenter) setPower(ctx *simulator.Context, vm *simulator.VirtualMachine,
 func (v *VCenter) runTask(ctx *simulator.Context, entity *mo.ManagedEntity, name string, delay time.Duration,
 	work func() (types.AnyType, types.BaseMethodFault),
 ) types.ManagedObjectReference {
+	task := v.newTask(ctx, entity, name)
+	v.run(task, delay, work)
+	return task.Self
+}
+
+// newTask is a running task on the entity whose lock ctx holds.
+func (v *VCenter) newTask(ctx *simulator.Context, entity *mo.ManagedEntity, name string) *simulator.Task {
 	task := simulator.CreateTask(entity.Self, name, nil)
 	task.Self = types.ManagedObjectReference{Type: "Task", Value: fmt.Sprintf("task-%d", 1_000_000+v.machines.nextTask())}
 	now := time.Now()
@@ -162,8 +176,13 @@ func (v *VCenter) runTask(ctx *simulator.Context, entity *mo.ManagedEntity, name
 	task.Info.Reason = &types.TaskReasonUser{UserName: ctx.Session.UserName}
 	task.Info.StartTime, task.Info.State = &now, types.TaskInfoStateRunning
 	ctx.Map.Put(task)
+	return task
+}
+
+// run does a task's work after the delay, and ends the task.
+func (v *VCenter) run(task *simulator.Task, delay time.Duration, work func() (types.AnyType, types.BaseMethodFault)) {
 	if !v.begin() {
-		return task.Self
+		return
 	}
 	go func() {
 		defer v.work.Done()
@@ -172,7 +191,6 @@ func (v *VCenter) runTask(ctx *simulator.Context, entity *mo.ManagedEntity, name
 			v.finishTask(task, result, fault)
 		}
 	}()
-	return task.Self
 }
 
 func (v *VCenter) finishTask(task *simulator.Task, result types.AnyType, fault types.BaseMethodFault) {

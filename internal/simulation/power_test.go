@@ -219,7 +219,9 @@ func TestReconfigureIsRefusedWhereVCenterRefusesIt(t *testing.T) {
 	if err := reconfigure(types.VirtualMachineConfigSpec{ChangeVersion: "old"}); !isFault[*types.ConcurrentAccess](err) {
 		t.Errorf("a stale change version: %v", err)
 	}
+	must(t, v.SetPowerState(ref, off))
 	must(t, reconfigure(types.VirtualMachineConfigSpec{CpuHotAddEnabled: &hot}))
+	must(t, v.SetPowerState(ref, on))
 	must(t, reconfigure(types.VirtualMachineConfigSpec{NumCPUs: 8}))
 	must(t, v.SetPowerState(ref, off))
 	must(t, reconfigure(types.VirtualMachineConfigSpec{MemoryMB: 8192}))
@@ -306,7 +308,7 @@ func TestMovingToADatastoreThatDoesNotExistIsRefused(t *testing.T) {
 	c, ref := login(t, v), v.VM("cluster-a-app-01")
 	nowhere := types.ManagedObjectReference{Type: "Datastore", Value: "datastore-none"}
 	vm := object.NewVirtualMachine(c, ref)
-	if _, err := vm.Relocate(t.Context(), types.VirtualMachineRelocateSpec{Datastore: &nowhere}, ""); !isFault[*types.InvalidArgument](err) {
+	if _, err := vm.Relocate(t.Context(), types.VirtualMachineRelocateSpec{Datastore: &nowhere}, ""); !isFault[*types.ManagedObjectNotFound](err) {
 		t.Errorf("moving nowhere: %v", err)
 	}
 	there := v.Cluster("cluster-a").Datastores[1]

@@ -58,6 +58,16 @@ func (v *VCenter) FailCall(method string, ref *types.ManagedObjectReference, fau
 	v.rules.calls = append(v.rules.calls, &callRule{method: method, ref: ref, fault: fault, times: times})
 }
 
+// FailTaskOf lets the next times (-1: all) tasks of the method (ReconfigVM_Task, RelocateVM_Task) on the VM end in the
+// fault: a relocation when it is through with copying. 0 withdraws that.
+func (v *VCenter) FailTaskOf(method string, ref types.ManagedObjectReference, fault types.BaseMethodFault, times int) {
+	v.FailCall("task of "+method, &ref, fault, times)
+}
+
+func (v *VCenter) methodFault(method string, ref types.ManagedObjectReference) types.BaseMethodFault {
+	return v.rules.fault("task of "+method, ref)
+}
+
 // FailREST lets the next times REST calls (-1: all) with that key, as Calls names it, answer the HTTP status.
 func (v *VCenter) FailREST(key string, status, times int) {
 	v.rules.mu.Lock()
@@ -76,7 +86,7 @@ func (v *VCenter) Hook(method string, fn func(ref types.ManagedObjectReference))
 	v.rules.hooks[method] = append(v.rules.hooks[method], fn)
 }
 
-// ClearRules withdraws all of FailCall, FailREST, FailTask and Hook.
+// ClearRules withdraws all of FailCall, FailTaskOf, FailREST, FailTask and Hook.
 func (v *VCenter) ClearRules() {
 	v.rules.mu.Lock()
 	v.rules.calls, v.rules.rest, v.rules.hooks = nil, nil, nil
@@ -170,6 +180,10 @@ func (v *VCenter) intercept(ctx *simulator.Context, method *simulator.Method) (m
 		if ctx.Map.Get(req.Entity) == nil {
 			return nil, &types.ManagedObjectNotFound{Obj: req.Entity}
 		}
+	case *types.RecommendDatastores:
+		v.serveWith(ctx, &storageManager{Self: method.This, vcenter: v})
+	case *types.RefreshDatastore, *types.RefreshDatastoreStorageInfo:
+		v.serveWith(ctx, &datastoreView{Self: method.This})
 	case *types.PowerOnMultiVM_Task:
 		v.serveWith(ctx, &powerOnMany{Self: method.This, vcenter: v})
 	case *types.WaitForUpdatesEx, *types.WaitForUpdates:
@@ -211,11 +225,12 @@ func (v *VCenter) interceptVM(ctx *simulator.Context, method *simulator.Method, 
 	if v.machines.disabled(ref, method.Name) {
 		return &types.MethodDisabled{Source: "simulation"}
 	}
-	if req, ok := method.Body.(*types.RelocateVM_Task); ok && !v.canRelocate(ctx, req) {
-		return &types.InvalidArgument{InvalidProperty: "spec.datastore"}
-	}
 	if overridden[method.Name] {
 		v.serveWith(ctx, &machine{Self: ref, vcenter: v, vm: vm})
+		return nil
+	}
+	if slices.Contains(whileMoving, method.Name) {
+		return v.machines.busy(ref, false)
 	}
 	return nil
 }
@@ -226,15 +241,6 @@ func (v *VCenter) serveWith(ctx *simulator.Context, object mo.Reference) {
 	registry := simulator.NewRegistry()
 	registry.Put(object)
 	ctx.Session.Registry = registry
-}
-
-// canRelocate keeps the simulator from ending the process over a datastore that it does not have.
-func (v *VCenter) canRelocate(ctx *simulator.Context, req *types.RelocateVM_Task) bool {
-	if req.Spec.Datastore == nil {
-		return true
-	}
-	_, ok := ctx.Map.Get(*req.Spec.Datastore).(*simulator.Datastore)
-	return ok
 }
 
 // shallow lets a filter for all events below a cluster or datacenter match the events that name it: the same

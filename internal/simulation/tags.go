@@ -20,6 +20,7 @@ import (
 type tagStore interface {
 	sync.Locker
 	AttachedObjects(string) ([]types.ManagedObjectReference, types.BaseMethodFault)
+	AttachedTags(types.ManagedObjectReference) ([]string, types.BaseMethodFault)
 	AttachTag(types.ManagedObjectReference, string) types.BaseMethodFault
 	DetachTag(types.ManagedObjectReference, string) types.BaseMethodFault
 	GetTagByCategoryAndName(string, string) (string, types.BaseMethodFault)
@@ -34,7 +35,21 @@ func (v *VCenter) startREST() {
 	v.vapi = h
 }
 
-// CreateTag makes a tag, and its category if there is none of that name. Making a tag that exists does nothing.
+// CreateCategory makes a category of which an object carries one tag only (single) or many, and whose tags go on
+// objects of these types (VirtualMachine, HostSystem, ...), or of any if none is given.
+func (v *VCenter) CreateCategory(name string, single bool, kinds ...string) error {
+	category := tags.Category{Name: name, Cardinality: multipleTags, AssociableTypes: kinds}
+	if single {
+		category.Cardinality = singleTag
+	}
+	if _, err := v.create("/rest/com/vmware/cis/tagging/category", map[string]any{"create_spec": category}); err != nil {
+		return fmt.Errorf("create tag category %q: %w", name, err)
+	}
+	return nil
+}
+
+// CreateTag makes a tag, and its category if there is none of that name: one for any object and many tags. Making a
+// tag that exists does nothing.
 func (v *VCenter) CreateTag(category, name string) error {
 	if _, err := v.tagID(category, name); err == nil {
 		return nil
@@ -56,7 +71,12 @@ func (v *VCenter) AttachTag(category, tag string, ref types.ManagedObjectReferen
 	if err != nil {
 		return err
 	}
-	return v.withTags(func(s tagStore) error { return faultError("attach tag "+tag+" to "+ref.Value, s.AttachTag(ref, id)) })
+	return v.withTags(func(s tagStore) error {
+		if why := refuseAttach(s, ref, id); why != "" {
+			return fmt.Errorf("attach tag %s to %s: %s", tag, ref.Value, why)
+		}
+		return faultError("attach tag "+tag+" to "+ref.Value, s.AttachTag(ref, id))
+	})
 }
 
 // DetachTag takes the tag, which must exist, off an object.
@@ -76,15 +96,37 @@ func (v *VCenter) SetTags(ref types.ManagedObjectReference, category string, nam
 		}
 	}
 	for _, name := range v.tagNames(category) {
-		change := v.DetachTag
 		if slices.Contains(names, name) {
-			change = v.AttachTag
+			continue
 		}
-		if err := change(category, name, ref); err != nil {
+		if err := v.DetachTag(category, name, ref); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		if err := v.AttachTag(category, name, ref); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// TagsOf are the tags that the object carries, by category and sorted.
+func (v *VCenter) TagsOf(ref types.ManagedObjectReference) map[string][]string {
+	out := map[string][]string{}
+	_ = v.withTags(func(s tagStore) error {
+		ids, _ := s.AttachedTags(ref)
+		for _, id := range ids {
+			if tag, category := tagIn(s, id); category != nil {
+				out[category.Name] = append(out[category.Name], tag.Name)
+			}
+		}
+		return nil
+	})
+	for _, names := range out {
+		slices.Sort(names)
+	}
+	return out
 }
 
 // tagNames are the tags of a category; none if there is no such category.
@@ -153,13 +195,10 @@ func (v *VCenter) categoryID(name string) (id string, err error) {
 	if err != nil || id != "" {
 		return id, err
 	}
-	id, err = v.create("/rest/com/vmware/cis/tagging/category", map[string]any{"create_spec": tags.Category{
-		Name: name, Cardinality: "MULTIPLE", AssociableTypes: []string{"VirtualMachine"},
-	}})
-	if err != nil {
-		return "", fmt.Errorf("create tag category %q: %w", name, err)
+	if err := v.CreateCategory(name, false); err != nil {
+		return "", err
 	}
-	return id, nil
+	return v.categoryID(name)
 }
 
 // endRESTSessions ends every REST session.
@@ -170,15 +209,22 @@ func (v *VCenter) endRESTSessions() error {
 // withField runs fn under the tag simulator's lock on one of the maps that it exports, on a type that it does not.
 func (v *VCenter) withField(name string, fn func(any)) error {
 	return v.withTags(func(s tagStore) error {
-		value := reflect.Indirect(reflect.ValueOf(s)).FieldByName(name)
-		switch field := value; {
-		case !field.IsValid() || !field.CanInterface():
+		field := fieldOf(s, name)
+		if field == nil {
 			return fmt.Errorf("the tag simulator has no field %s; this govmomi is not the one simulation was written for", name)
-		default:
-			fn(field.Interface())
-			return nil
 		}
+		fn(field)
+		return nil
 	})
+}
+
+// fieldOf is one of those maps; nil if there is none. The caller holds the lock.
+func fieldOf(s tagStore, name string) any {
+	field := reflect.Indirect(reflect.ValueOf(s)).FieldByName(name)
+	if !field.IsValid() || !field.CanInterface() {
+		return nil
+	}
+	return field.Interface()
 }
 
 // create posts a spec to the tag simulator in process, with a session of its own, and returns the id made.

@@ -30,6 +30,7 @@ type VCenter struct {
 	machines machines
 	load     load
 	history  history
+	storage  storage
 
 	mu         sync.Mutex // guards what follows; a leaf, never held while taking an object's lock
 	password   string
@@ -61,6 +62,7 @@ func Start(ctx context.Context, o Options) (*VCenter, error) {
 	}
 	v.calls.reset()
 	v.machines.init()
+	v.storage.init()
 	v.SetLatency(o.Latency)
 	if err := v.build(); err != nil {
 		v.Close()
