@@ -43,9 +43,11 @@ func hardwareOf(t *testing.T, g *Gateway, ref policy.Ref) remedy.VM {
 func TestHardwareTellsWhatAResizeLooksAt(t *testing.T) {
 	v, g := warm(t, simulation.Options{Clusters: 2, HostsPerCluster: 2, VMsPerCluster: 4, Tagged: 3})
 	ref := taggedRefs(v)[0]
+	check(t, v.SetPowerState(toMoRef(ref), off)) // hot-add is not switched on while it is on
 	reshape(t, g, ref, types.VirtualMachineConfigSpec{
 		GuestId: "ubuntu64Guest", NumCoresPerSocket: types.NewInt32(2), CpuHotAddEnabled: types.NewBool(true), MemoryHotAddEnabled: types.NewBool(true),
 	})
+	check(t, v.SetPowerState(toMoRef(ref), types.VirtualMachinePowerStatePoweredOn))
 	check(t, v.SetTags(toMoRef(ref), remedy.CategoryMaxCPUs, "8"))
 	check(t, v.SetTags(toMoRef(ref), remedy.CategoryMode, "tag", "off"))
 	check(t, v.SetManagedBy(toMoRef(ref), "com.example", "x"))
