@@ -22,6 +22,7 @@ type call struct {
 	wait   bool   // a long poll, held back to half of the permits
 	write  bool   // must not be repeated by the transport on a broken connection
 	remedy string // what the operator can do
+	needs  string // privileges, for a refusal that names none
 }
 
 // soap performs one SOAP call; f must make exactly one, as it is what the permit, the time limit and

@@ -67,7 +67,7 @@ func (g *Gateway) tagDetails(ctx context.Context, op, tag string) (carrying []po
 	failed := make(chan error, 1)
 	go func() {
 		var err error
-		d, err = g.ownerTags(ctx, op)
+		d, err = g.ownerTags(ctx, op, ownerCategories)
 		failed <- err
 	}()
 	carrying, err = g.tagged(ctx, op, tag)
@@ -148,11 +148,11 @@ func (inv inventory) group(members []policy.Ref) (group policy.Group) {
 	return group
 }
 
-// ownerTags reads which VMs carry the tags of the three categories, sorted by name: a call for the list of
+// ownerTags reads which VMs carry the tags of these categories, sorted by name: a call for the list of
 // all tags, so that one made a moment ago counts, and one per 1000 tags in those categories.
-func (g *Gateway) ownerTags(ctx context.Context, op string) (details, error) {
+func (g *Gateway) ownerTags(ctx context.Context, op string, categories []string) (details, error) {
 	for again := false; ; again = true {
-		ids, err := g.ownerTagIDs(ctx)
+		ids, err := g.ownerTagIDs(ctx, categories)
 		if err != nil {
 			return nil, err
 		}
@@ -199,7 +199,7 @@ var ownerCategories = []string{policy.CategoryPriority, policy.CategoryGroup, po
 
 // ownerTagIDs lists the tags of these categories: one call, and one more for each tag and category of this
 // vCenter that was not seen before. A category that does not exist has none.
-func (g *Gateway) ownerTagIDs(ctx context.Context) ([]string, error) {
+func (g *Gateway) ownerTagIDs(ctx context.Context, categories []string) ([]string, error) {
 	if err := enter(ctx, g.tags.turn); err != nil {
 		return nil, interrupted(call{op: "read", object: "tags"}, err)
 	}
@@ -210,7 +210,7 @@ func (g *Gateway) ownerTagIDs(ctx context.Context) ([]string, error) {
 	if err := g.readCategories(ctx, g.tags.unnamedCategories()); err != nil {
 		return nil, err
 	}
-	ids := g.tags.inCategories(ownerCategories)
+	ids := g.tags.inCategories(categories)
 	for _, id := range ids {
 		g.tags.use(id) // so that a new name of it is noticed
 	}

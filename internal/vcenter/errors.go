@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"strings"
 
 	"github.com/vmware/govmomi/fault"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -36,9 +37,9 @@ const (
 	TaskFailed       Kind = "TaskFailed"
 	Conflict         Kind = "Conflict"
 	Busy             Kind = "Busy"      // another operation is under way on the object
-	NoRoom           Kind = "NoRoom"    // no host has the resources, or admission control keeps them
+	NoRoom           Kind = "NoRoom"    // no host or datastore has the resources, or admission control keeps them
 	Ambiguous        Kind = "Ambiguous" // several objects have the name
-	Invalid          Kind = "Invalid"   // the request cannot be made of any vCenter
+	Invalid          Kind = "Invalid"   // the request can never be granted as it is made
 	Unknown          Kind = "Unknown"
 )
 
@@ -109,19 +110,23 @@ func (g *Gateway) failure(c call, err error) error {
 		presented, _ := untrusted(err)
 		e.Op, e.Object, e.Remedy = "trust the certificate of", g.url.Host, certificateRemedy(presented)
 	case NoPermission:
-		e.Remedy = permissionRemedy(err, g.User())
+		e.Remedy = permissionRemedy(err, g.User(), c.needs)
 	case ToolsUnavailable:
 		e.Remedy = "VMware Tools must run in the guest for a guest shutdown"
 	}
 	return e
 }
 
-func permissionRemedy(err error, user string) string {
+// permissionRemedy names the privilege that the fault names, else those that the call is known to need.
+func permissionRemedy(err error, user, needs string) string {
 	var f *types.NoPermission
-	if _, ok := fault.As(err, &f); !ok || f.PrivilegeId == "" {
-		return "give " + user + " the privileges listed in the documentation"
+	switch _, ok := fault.As(err, &f); {
+	case ok && f.PrivilegeId != "":
+		return "give " + user + " the privilege " + f.PrivilegeId
+	case needs != "":
+		return "give " + user + " the privileges " + needs
 	}
-	return "give " + user + " the privilege " + f.PrivilegeId
+	return "give " + user + " the privileges listed in the documentation"
 }
 
 // classify is the one place that maps errors to kinds, by type and never by text.
@@ -135,6 +140,9 @@ func classify(err error) Kind {
 	}
 	var status *statusError
 	if errors.As(err, &status) {
+		if k := vapiKind(status.kind); k != "" {
+			return k
+		}
 		return statusKind(status.code)
 	}
 	if k := faultKind(err); k != "" {
@@ -160,6 +168,22 @@ func statusKind(code int) Kind {
 	return Unknown
 }
 
+// vapiKind maps the errors that the REST API names, of which most come with status 400; "" where the status
+// says enough.
+func vapiKind(name string) Kind {
+	switch strings.TrimPrefix(name, "com.vmware.vapi.std.errors.") {
+	case "already_exists", "concurrent_change":
+		return Conflict
+	case "resource_busy", "resource_in_use":
+		return Busy
+	case "not_found":
+		return NotFound
+	case "invalid_argument", "invalid_element_type":
+		return Invalid
+	}
+	return ""
+}
+
 // faultKind maps vSphere's faults; "" when err holds none.
 func faultKind(err error) Kind {
 	if !holds[types.BaseMethodFault](err) {
@@ -178,24 +202,36 @@ func faultKind(err error) Kind {
 		return ToolsUnavailable
 	case holds[*types.TaskInProgress](err), holds[*types.VAppTaskInProgress](err), holds[*types.MethodDisabled](err):
 		return Busy
-	case holds[*types.InvalidPowerState](err), holds[*types.InvalidState](err):
+	case holds[*types.InvalidPowerState](err), holds[*types.InvalidState](err),
+		holds[*types.CpuHotPlugNotSupported](err), holds[*types.MemoryHotPlugNotSupported](err):
 		return InvalidState
 	case holds[*types.ConcurrentAccess](err), holds[*types.DuplicateName](err):
 		return Conflict
 	case noRoom(err):
 		return NoRoom
+	case invalid(err):
+		return Invalid
 	}
 	return Unknown
 }
 
-// noRoom tells whether the resources, which have many faults made from one, do not suffice.
+// noRoom tells whether the resources, which have many faults made from one, do not suffice, or the datastore
+// has no space or cannot be used.
 func noRoom(err error) bool {
-	var f types.BaseInsufficientResourcesFault
-	_, insufficient := fault.As(err, &f)
-	return insufficient || holds[*types.NoCompatibleHost](err) || holds[*types.NoCompatibleHostWithAccessToDevice](err)
+	return holds[types.BaseInsufficientResourcesFault](err) ||
+		holds[*types.NoCompatibleHost](err) || holds[*types.NoCompatibleHostWithAccessToDevice](err) ||
+		holds[*types.NoDiskSpace](err) || holds[*types.InsufficientStorageIops](err) ||
+		holds[*types.DatastoreNotWritableOnHost](err) || holds[*types.InaccessibleDatastore](err)
 }
 
-func holds[F types.BaseMethodFault](err error) bool {
+// invalid tells whether the hardware asked for is such as the VM or its host cannot have, whatever its state.
+func invalid(err error) bool {
+	return holds[*types.InvalidArgument](err) || holds[*types.InvalidVmConfig](err) ||
+		holds[*types.NumVirtualCpusIncompatible](err) || holds[types.BaseVirtualHardwareCompatibilityIssue](err)
+}
+
+// holds tells whether err is, or was caused by, a fault of this type; of an interface, of one made from it.
+func holds[F any](err error) bool {
 	var f F
 	_, ok := fault.As(err, &f)
 	return ok

@@ -123,6 +123,8 @@ func (o object) text(path string) string {
 		return string(v)
 	case types.TaskInfoState:
 		return string(v)
+	case types.VirtualMachineFaultToleranceState:
+		return string(v)
 	}
 	return ""
 }

@@ -99,6 +99,46 @@ func (t *tagCache) learnCategory(id, name string) {
 	t.categories[id] = name
 }
 
+// put adds a tag that was read or made one by one. The caller holds the turn, or the next refresh may lose it.
+func (t *tagCache) put(id string, info tagInfo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tags[id] = info
+}
+
+// drop removes a tag that vCenter does not list.
+func (t *tagCache) drop(id string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.tags, id)
+	delete(t.used, id)
+}
+
+// categoryNamed is the id of the category of that name, "" when it is not known.
+func (t *tagCache) categoryNamed(name string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, known := range t.categories {
+		if known == name {
+			return id
+		}
+	}
+	return ""
+}
+
+// of lists the tags of a category, by id.
+func (t *tagCache) of(category string) map[string]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	names := make(map[string]string)
+	for id, info := range t.tags {
+		if info.category == category {
+			names[id] = info.name
+		}
+	}
+	return names
+}
+
 func (t *tagCache) forgetCategory(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

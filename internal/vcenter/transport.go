@@ -107,7 +107,7 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer res.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 8<<10))
-	return nil, &statusError{code: res.StatusCode, path: req.URL.Path, text: vapiMessage(body)}
+	return nil, &statusError{code: res.StatusCode, path: req.URL.Path, kind: vapiType(body), text: vapiMessage(body)}
 }
 
 // rewindable gives the request a body that can be sent again.
@@ -160,6 +160,7 @@ func restMethod(req *http.Request) string {
 type statusError struct {
 	code int
 	path string
+	kind string // the error's type, where the REST API gives one
 	text string
 }
 
@@ -188,6 +189,17 @@ func vapiMessage(body []byte) string {
 		if m.Text != "" {
 			return m.Text
 		}
+	}
+	return e.Type
+}
+
+// vapiType reads the type of a REST error, "" when there is none.
+func vapiType(body []byte) string {
+	var e struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(body, &e) != nil {
+		return ""
 	}
 	return e.Type
 }

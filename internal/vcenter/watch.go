@@ -264,11 +264,14 @@ func (a *awaited) found(want goal) bool {
 	return ok && want.reached(string(f.ExistingState))
 }
 
-func (a *awaited) taskError() (Kind, error) {
-	if a.taskFault == nil {
+func (a *awaited) taskError() (Kind, error) { return taskError(a.taskFault) }
+
+// taskError classifies why a task failed.
+func taskError(f *types.LocalizedMethodFault) (Kind, error) {
+	if f == nil {
 		return TaskFailed, errTaskFailed
 	}
-	err := task.Error{LocalizedMethodFault: a.taskFault}
+	err := task.Error{LocalizedMethodFault: f}
 	kind := classify(err)
 	if kind == Unknown {
 		kind = TaskFailed

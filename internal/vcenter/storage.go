@@ -1,0 +1,258 @@
+package vcenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+const (
+	typePod = "StoragePod"
+	podPath = "podStorageDrsEntry.storageDrsConfig.podConfig"
+)
+
+// Storage reads what a choice of moves looks at: all datastores and hosts that we may see, and the VMs on the
+// source, or, with a zero source, that one VM. VMs that have only an image on the source are among them. Kind
+// ScopeNotFound: this vCenter has no such datastore; kind NotFound: no such VM. One SOAP call, however many
+// there are, and one REST call per 1000 VMs; one more for each tag and category on them that was not seen
+// before.
+func (g *Gateway) Storage(ctx context.Context, source policy.Ref, vm policy.Ref) (remedy.Storage, error) {
+	start := types.ObjectSpec{SelectSet: []types.BaseSelectionSpec{recentTasks(policy.TypeVM)}}
+	asked, c := vm, call{op: "read the storage of"}
+	switch {
+	case vm.Type == policy.TypeVM:
+	case vm.Zero() && source.Type == typeDatastore:
+		asked, c.op = source, "read what is on"
+		start.SelectSet = []types.BaseSelectionSpec{&types.TraversalSpec{Type: typeDatastore, Path: "vm", SelectSet: start.SelectSet}}
+	default:
+		return remedy.Storage{}, &Error{Op: c.op, Object: strings.TrimSpace(source.String() + " " + vm.String()), Kind: Invalid, Err: errNotStored}
+	}
+	start.Obj, c.object = toMoRef(asked), g.names.describe(asked)
+	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
+		return storageSpecs(start, s.client.ServiceContent.RootFolder), nil
+	})
+	if err != nil {
+		return remedy.Storage{}, err
+	}
+	inv := g.inventoryOf(objects)
+	if _, ok := inv[asked]; !ok {
+		return remedy.Storage{}, noStorage(c, asked)
+	}
+	storage := inv.storage()
+	refs := make([]policy.Ref, 0, len(storage.VMs))
+	for _, vm := range storage.VMs {
+		refs = append(refs, vm.Ref)
+	}
+	carried, err := g.tagsOn(ctx, c.op, refs, remedy.Categories())
+	if err != nil {
+		return remedy.Storage{}, err
+	}
+	for i := range storage.VMs {
+		storage.VMs[i].Tags = carried[storage.VMs[i].Ref]
+	}
+	return storage, nil
+}
+
+var errNotStored = errors.New("neither a datastore nor a virtual machine")
+
+func noStorage(c call, asked policy.Ref) error {
+	e := &Error{Op: c.op, Object: c.object, Kind: NotFound, Err: errGone}
+	if asked.Type == typeDatastore {
+		e.Kind = ScopeNotFound
+		e.Remedy = "the event or request comes from another vCenter, or the datastore was removed; nothing is moved elsewhere instead"
+	}
+	return e
+}
+
+// storageSpecs asks for the VMs from the start, and for all datastores, their clusters and all hosts.
+func storageSpecs(start types.ObjectSpec, root types.ManagedObjectReference) []types.PropertyFilterSpec {
+	ofVMs := slices.Concat(hardwareProperties, diskProperties, []string{"layoutEx", "snapshot"})
+	return []types.PropertyFilterSpec{{
+		PropSet: append(machineProperties(ofVMs),
+			types.PropertySpec{Type: typeDatastore, PathSet: []string{"name", "summary", "host", "parent"}},
+			types.PropertySpec{Type: typePod, PathSet: []string{"name", podPath}}),
+		ObjectSet: []types.ObjectSpec{start, {Obj: root, SelectSet: datastoresAndHosts()}},
+	}}
+}
+
+// datastoresAndHosts traverses from the root folder to all datastores, storage pods and hosts, and to the
+// recent tasks of these.
+func datastoresAndHosts() []types.BaseSelectionSpec {
+	folder := &types.SelectionSpec{Name: "folder"}
+	return []types.BaseSelectionSpec{&types.TraversalSpec{
+		SelectionSpec: types.SelectionSpec{Name: "folder"}, Type: "Folder", Path: "childEntity",
+		SelectSet: []types.BaseSelectionSpec{
+			folder,
+			&types.TraversalSpec{Type: "Datacenter", Path: "datastoreFolder", SelectSet: []types.BaseSelectionSpec{folder}},
+			&types.TraversalSpec{Type: "Datacenter", Path: "hostFolder", SelectSet: []types.BaseSelectionSpec{folder}},
+			&types.TraversalSpec{
+				Type: policy.TypeCompute, Path: "host",
+				SelectSet: []types.BaseSelectionSpec{recentTasks(policy.TypeHost)},
+			},
+		},
+	}}
+}
+
+// storage makes a remedy.Storage of what was retrieved, without tags.
+func (inv inventory) storage() remedy.Storage {
+	s := remedy.Storage{
+		Time:  time.Now().UTC(),
+		Hosts: make(map[string]policy.Ref), Clusters: make(map[string][]policy.Ref),
+	}
+	sizes := inv.clusterSizes()
+	for ref, o := range inv {
+		switch ref.Type {
+		case typeDatastore:
+			s.Datastores = append(s.Datastores, inv.datastore(o))
+		case policy.TypeVM:
+			vm := inv.storedVM(o)
+			largest := sizes[vm.Cluster]
+			vm.ClusterCPUs, vm.ClusterMemoryMB = largest.cpus, largest.memoryMB
+			s.VMs = append(s.VMs, vm)
+		case policy.TypeHost:
+			cluster := o.refTo("parent")
+			s.Hosts[ref.String()] = cluster
+			if inv.usable(o) {
+				s.Clusters[cluster.String()] = append(s.Clusters[cluster.String()], ref)
+			}
+		}
+	}
+	for _, hosts := range s.Clusters {
+		slices.SortFunc(hosts, byText)
+	}
+	slices.SortFunc(s.Datastores, func(a, b remedy.Datastore) int { return byText(a.Ref, b.Ref) })
+	slices.SortFunc(s.VMs, func(a, b remedy.StoredVM) int { return byText(a.Ref, b.Ref) })
+	return s
+}
+
+func (inv inventory) datastore(o object) remedy.Datastore {
+	summary, _ := o.props["summary"].(types.DatastoreSummary)
+	d := remedy.Datastore{
+		Ref:         o.ref,
+		Name:        unescape(o.text("name")),
+		Kind:        summary.Type,
+		Accessible:  summary.Accessible,
+		Maintenance: summary.MaintenanceMode != "" && summary.MaintenanceMode != string(types.DatastoreSummaryMaintenanceModeStateNormal),
+		Capacity:    summary.Capacity,
+		Free:        summary.FreeSpace,
+		Provisioned: summary.Capacity - summary.FreeSpace + summary.Uncommitted,
+	}
+	mounts, _ := o.props["host"].(types.ArrayOfDatastoreHostMount)
+	for _, mount := range mounts.DatastoreHostMount {
+		if writable(mount.MountInfo) {
+			d.Hosts = append(d.Hosts, fromMoRef(mount.Key))
+		}
+	}
+	slices.SortFunc(d.Hosts, byText)
+	if pod, ok := inv[o.refTo("parent")]; ok && pod.ref.Type == typePod {
+		d.Pod, d.PodMode = pod.ref, pod.podMode()
+	}
+	return d
+}
+
+// writable tells whether a host can write to the datastore. What an old host does not say is so.
+func writable(mount types.HostMountInfo) bool {
+	return mount.AccessMode == string(types.HostMountModeReadWrite) &&
+		(mount.Mounted == nil || *mount.Mounted) && (mount.Accessible == nil || *mount.Accessible)
+}
+
+// podMode is how Storage DRS works in a storage pod, "" where it is off.
+func (o object) podMode() string {
+	config, _ := o.props[podPath].(types.StorageDrsPodConfigInfo)
+	switch {
+	case !config.Enabled:
+		return ""
+	case config.DefaultVmBehavior == string(types.StorageDrsPodConfigInfoBehaviorAutomated):
+		return remedy.PodAutomated
+	}
+	return remedy.PodManual
+}
+
+func (inv inventory) storedVM(o object) remedy.StoredVM {
+	vm := remedy.StoredVM{VM: inv.machine(o.ref), Home: inv.home(o)}
+	var linked bool
+	vm.Disks, linked = inv.disks(o)
+	vm.Other = inv.otherBytes(o, vm.Home)
+	vm.Snapshots = o.props["snapshot"] != nil || len(o.layout().Snapshot) > 0
+	vm.LinkedClone = linked && !vm.Snapshots
+	vm.Media, vm.MediaSources = inv.media(o)
+	return vm
+}
+
+// Datastore returns the datastore that has this MoRef (Datastore:datastore-42 or datastore-42) or name. Kind
+// NotFound: none; kind Ambiguous: several, in different data centres, which the error lists. One call.
+func (g *Gateway) Datastore(ctx context.Context, nameOrMoRef string) (policy.Ref, error) {
+	what := strings.TrimSpace(nameOrMoRef)
+	c := call{op: "find datastore", object: fmt.Sprintf("%q", what)}
+	named := types.PropertySpec{Type: typeDatastore, PathSet: []string{"name"}}
+	ref, whole := policy.ParseRef(what)
+	whole = whole && ref.Type == typeDatastore
+	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
+		from := types.ObjectSpec{Obj: s.client.ServiceContent.RootFolder, SelectSet: datastoresAndHosts()}
+		if whole {
+			from = types.ObjectSpec{Obj: toMoRef(ref)}
+		}
+		return []types.PropertyFilterSpec{{PropSet: []types.PropertySpec{named}, ObjectSet: []types.ObjectSpec{from}}}, nil
+	})
+	if err != nil {
+		return policy.Ref{}, err
+	}
+	return g.theDatastore(c, what, whole, objects)
+}
+
+// theDatastore is the one of these that is called so, or, when its whole MoRef was given, the one that exists.
+func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object) (policy.Ref, error) {
+	var found []policy.Ref
+	for _, o := range objects {
+		name := o.text("name")
+		if what != "" && (whole || o.ref.Value == what || name == what || unescape(name) == what) {
+			found = append(found, o.ref)
+			g.names.learn(o.ref, unescape(name))
+		}
+	}
+	found = unique(found)
+	slices.SortFunc(found, byText)
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return policy.Ref{}, &Error{
+			Op: c.op, Object: c.object, Kind: NotFound, Err: errNoDatastore,
+			Remedy: "give its name or its MoRef such as datastore-42, and check that the user may see it",
+		}
+	}
+	var list []string
+	for _, ref := range found {
+		list = append(list, ref.String())
+	}
+	return policy.Ref{}, &Error{
+		Op: c.op, Object: c.object, Kind: Ambiguous, Err: fmt.Errorf("%d datastores are called so", len(found)),
+		Remedy: "say which one, by MoRef: " + strings.Join(list, " or "),
+	}
+}
+
+var errNoDatastore = errors.New("this vCenter has no such datastore")
+
+// RefreshDatastore lets vCenter look at how much is free on the datastore now, which it else does every few
+// minutes. Without permission to ask for that it returns nil: the figure comes later. One call.
+func (g *Gateway) RefreshDatastore(ctx context.Context, ref policy.Ref) error {
+	c := call{op: "refresh", object: g.names.describe(ref)}
+	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
+		_, err := methods.RefreshDatastore(ctx, s.client, &types.RefreshDatastore{This: toMoRef(ref)})
+		return err
+	})
+	if KindOf(err) == NoPermission {
+		g.log.Debug("not allowed to refresh a datastore", "datastore", ref.Value, "reason", err)
+		return nil
+	}
+	return err
+}

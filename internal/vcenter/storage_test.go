@@ -1,0 +1,458 @@
+package vcenter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+)
+
+func stores(v *simulation.VCenter, cluster int) (refs []policy.Ref) {
+	for _, ref := range v.Inventory().Clusters[cluster].Datastores {
+		refs = append(refs, fromMoRef(ref))
+	}
+	return refs
+}
+
+// pod makes a storage pod with these datastores.
+func pod(t *testing.T, g *Gateway, v *simulation.VCenter, stores ...policy.Ref) (pod policy.Ref) {
+	t.Helper()
+	var move policy.Ref
+	check(t, g.soap(t.Context(), call{op: "make a pod"}, func(ctx context.Context, s *soapSession) error {
+		res, err := methods.FindByInventoryPath(ctx, s.client, &types.FindByInventoryPath{This: *s.client.ServiceContent.SearchIndex, InventoryPath: "datacenter/datastore"})
+		if err != nil {
+			return err
+		}
+		made, err := methods.CreateStoragePod(ctx, s.client, &types.CreateStoragePod{This: *res.Returnval, Name: "pod"})
+		if err != nil {
+			return err
+		}
+		pod = fromMoRef(made.Returnval)
+		req := types.MoveIntoFolder_Task{This: made.Returnval}
+		for _, ref := range stores {
+			req.List = append(req.List, toMoRef(ref))
+		}
+		moved, err := methods.MoveIntoFolder_Task(ctx, s.client, &req)
+		if err == nil {
+			move = fromMoRef(moved.Returnval)
+		}
+		return err
+	}))
+	check(t, g.AwaitTask(t.Context(), move, nil))
+	return pod
+}
+
+func storedVM(t *testing.T, s remedy.Storage, ref policy.Ref) remedy.StoredVM {
+	t.Helper()
+	i := slices.IndexFunc(s.VMs, func(vm remedy.StoredVM) bool { return vm.Ref == ref })
+	if i < 0 {
+		t.Fatalf("%v is not in the storage", ref)
+	}
+	return s.VMs[i]
+}
+
+func storeOf(t *testing.T, s remedy.Storage, ref policy.Ref) remedy.Datastore {
+	t.Helper()
+	i := slices.IndexFunc(s.Datastores, func(d remedy.Datastore) bool { return d.Ref == ref })
+	if i < 0 {
+		t.Fatalf("%v is not in the storage", ref)
+	}
+	return s.Datastores[i]
+}
+
+func TestStorageTellsDatastoresAndVMsOfTheSource(t *testing.T) {
+	v, g := warm(t, simulation.Options{Clusters: 2, HostsPerCluster: 2, VMsPerCluster: 3, Tagged: 2})
+	a, b := v.Inventory().Clusters[0], v.Inventory().Clusters[1]
+	source, refs := stores(v, 0)[0], taggedRefs(v)
+	check(t, v.SetTags(toMoRef(refs[0]), remedy.CategoryMode, "recommend"))
+	check(t, v.SetTemplate(toMoRef(refs[1])))
+	check(t, v.SetHostMaintenance(a.Hosts[0].Ref, true))
+	s, err := g.Storage(t.Context(), source, policy.Ref{})
+	check(t, err)
+	if len(s.Datastores) != 4 || len(s.VMs) != len(a.VMs) || s.Time.IsZero() {
+		t.Errorf("%d datastores, %d VMs", len(s.Datastores), len(s.VMs))
+	}
+	for _, d := range s.Datastores {
+		if d.Name == "" || d.Kind == "" || !d.Accessible || d.Maintenance || d.Capacity == 0 || d.Provisioned < d.Capacity-d.Free || d.PodMode != "" || !d.Pod.Zero() {
+			t.Errorf("datastore %+v", d)
+		}
+	}
+	if d := storeOf(t, s, source); d.Name != "datastore-a-1" || len(d.Hosts) != 2 {
+		t.Errorf("source %+v", d)
+	}
+	vm := storedVM(t, s, refs[0])
+	if vm.Home != source || vm.Snapshots || vm.LinkedClone || vm.Busy || fmt.Sprint(vm.Tags) != "map[remediation-mode:[recommend]]" {
+		t.Errorf("VM %+v", vm)
+	}
+	if !storedVM(t, s, refs[1]).Template {
+		t.Error("a template is none")
+	}
+	if len(s.Hosts) != 4 || s.Hosts[fromMoRef(b.Hosts[0].Ref).String()] != fromMoRef(b.Ref) {
+		t.Errorf("hosts %v", s.Hosts)
+	}
+	if usable := s.Clusters[fromMoRef(a.Ref).String()]; !slices.Equal(usable, []policy.Ref{fromMoRef(a.Hosts[1].Ref)}) || len(s.Clusters) != 2 {
+		t.Errorf("usable hosts %v", s.Clusters)
+	}
+}
+
+func TestStorageOfOneVM(t *testing.T) {
+	v, g := warm(t, small())
+	ref := taggedRefs(v)[1]
+	s, err := g.Storage(t.Context(), policy.Ref{}, ref)
+	check(t, err)
+	if len(s.VMs) != 1 || s.VMs[0].Ref != ref || len(s.Datastores) != 2 || len(s.Hosts) != 1 {
+		t.Errorf("storage %+v", s)
+	}
+}
+
+func TestStorageTakesTheSameCallsWhateverTheNumber(t *testing.T) {
+	for _, n := range []int{1, 40} {
+		v, g := warm(t, simulation.Options{Clusters: 1, HostsPerCluster: 2, VMsPerCluster: n, Tagged: n})
+		s, err := g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+		check(t, err)
+		if len(s.VMs) != n {
+			t.Errorf("%d VMs of %d", len(s.VMs), n)
+		}
+		v.ResetCalls()
+		_, err = g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+		check(t, err)
+		wantCalls(t, v, 2)
+		check(t, v.TerminateSessions())
+		again, err := g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+		check(t, err)
+		if len(again.VMs) != n {
+			t.Errorf("in a new session %d VMs of %d", len(again.VMs), n)
+		}
+	}
+}
+
+func TestStorageOfWhatDoesNotExist(t *testing.T) {
+	v, g := warm(t, small())
+	_, err := g.Storage(t.Context(), policy.Ref{Type: typeDatastore, Value: "datastore-99999"}, policy.Ref{})
+	wantKind(t, err, ScopeNotFound)
+	_, err = g.Storage(t.Context(), policy.Ref{}, gone)
+	wantKind(t, err, NotFound)
+	_, err = g.Storage(t.Context(), policy.Ref{Type: typePod, Value: "group-p1"}, policy.Ref{})
+	wantKind(t, err, Invalid)
+	_, err = g.Storage(t.Context(), policy.Ref{}, policy.Ref{})
+	wantKind(t, err, Invalid)
+	v.FailCall("RetrievePropertiesEx", nil, &types.NoPermission{PrivilegeId: "System.Read"}, 1)
+	_, err = g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+	wantKind(t, err, NoPermission)
+}
+
+func TestStoragePodsAndTheirMode(t *testing.T) {
+	v, g := warm(t, small())
+	made := pod(t, g, v, stores(v, 0)...)
+	s, err := g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+	check(t, err)
+	if len(s.Datastores) != 2 {
+		t.Errorf("datastores %+v", s.Datastores)
+	}
+	for _, d := range s.Datastores {
+		if d.Pod != made || d.PodMode != remedy.PodManual {
+			t.Errorf("datastore %+v", d)
+		}
+	}
+	for _, c := range []struct {
+		config types.StorageDrsPodConfigInfo
+		want   string
+	}{
+		{types.StorageDrsPodConfigInfo{Enabled: true, DefaultVmBehavior: "automated"}, remedy.PodAutomated},
+		{types.StorageDrsPodConfigInfo{Enabled: true, DefaultVmBehavior: "manual"}, remedy.PodManual},
+		{types.StorageDrsPodConfigInfo{DefaultVmBehavior: "automated"}, ""},
+	} {
+		if got := (object{props: map[string]any{podPath: c.config}}).podMode(); got != c.want {
+			t.Errorf("%+v is %q", c.config, got)
+		}
+	}
+	_, ok, err := g.RecommendDatastore(t.Context(), taggedRefs(v)[0], made)
+	check(t, err)
+	if ok {
+		t.Error("nothing was recommended")
+	}
+	v.FailCall("RecommendDatastores", nil, &types.NoPermission{PrivilegeId: "StoragePod.Config"}, 1)
+	_, _, err = g.RecommendDatastore(t.Context(), taggedRefs(v)[0], made)
+	wantKind(t, err, NoPermission)
+}
+
+func TestOnlyOneDatastoreIsARecommendation(t *testing.T) {
+	place := func(value string) types.BaseClusterAction {
+		return &types.StoragePlacementAction{Destination: types.ManagedObjectReference{Type: typeDatastore, Value: value}}
+	}
+	for name, c := range map[string]struct {
+		r    types.ClusterRecommendation
+		want string
+	}{
+		"one":                 {types.ClusterRecommendation{Action: []types.BaseClusterAction{place("a")}}, "a"},
+		"the same for each":   {types.ClusterRecommendation{Action: []types.BaseClusterAction{place("a"), place("a")}}, "a"},
+		"two":                 {types.ClusterRecommendation{Action: []types.BaseClusterAction{place("a"), place("b")}}, ""},
+		"none":                {types.ClusterRecommendation{}, ""},
+		"with another's move": {types.ClusterRecommendation{Action: []types.BaseClusterAction{&types.StorageMigrationAction{}, place("a")}}, ""},
+		"after another":       {types.ClusterRecommendation{Action: []types.BaseClusterAction{place("a")}, Prerequisite: []string{"1"}}, ""},
+	} {
+		dest, ok := recommended(c.r)
+		if ok != (c.want != "") || ok && dest.Value != c.want {
+			t.Errorf("%s: %v %v", name, dest, ok)
+		}
+	}
+}
+
+// stored is a VM as vCenter describes it, on the datastores ds-1 and ds-2.
+func stored(props map[string]any) (inventory, object) {
+	at := func(value string) policy.Ref { return policy.Ref{Type: typeDatastore, Value: value} }
+	vm := object{ref: vm1, props: map[string]any{
+		"datastore":               types.ArrayOfManagedObjectReference{ManagedObjectReference: []types.ManagedObjectReference{toMoRef(at("ds-1")), toMoRef(at("ds-2"))}},
+		"config.files.vmPathName": "[fast/1] web/web.vmx",
+	}}
+	for path, value := range props {
+		vm.props[path] = value
+	}
+	return inventory{
+		vm1:        vm,
+		at("ds-1"): {ref: at("ds-1"), props: map[string]any{"name": "fast%2f1"}},
+		at("ds-2"): {ref: at("ds-2"), props: map[string]any{"name": "slow"}},
+	}, vm
+}
+
+func flatDisk(key, controller int32, file string) *types.VirtualDisk {
+	return &types.VirtualDisk{
+		VirtualDevice: types.VirtualDevice{
+			Key: key, ControllerKey: controller, DeviceInfo: &types.Description{Label: fmt.Sprint("Hard disk ", key)},
+			Backing: &types.VirtualDiskFlatVer2BackingInfo{VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: file}, DiskMode: "persistent"},
+		},
+		CapacityInBytes: 100,
+	}
+}
+
+func TestDisksAreToldApart(t *testing.T) {
+	plain, bus, writers := flatDisk(1, 10, "[fast/1] web/1.vmdk"), flatDisk(2, 11, "[slow] web/2.vmdk"), flatDisk(3, 10, "[slow] web/3.vmdk")
+	writers.Backing.(*types.VirtualDiskFlatVer2BackingInfo).Sharing = "sharingMultiWriter"
+	raw := flatDisk(4, 12, "")
+	raw.Backing = &types.VirtualDiskRawDiskMappingVer1BackingInfo{VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: "[slow] web/4.vmdk"}, DiskMode: "independent_persistent"}
+	inv, vm := stored(map[string]any{
+		"config.hardware.device": types.ArrayOfVirtualDevice{VirtualDevice: []types.BaseVirtualDevice{
+			&types.ParaVirtualSCSIController{VirtualSCSIController: types.VirtualSCSIController{VirtualController: types.VirtualController{VirtualDevice: types.VirtualDevice{Key: 10}}, SharedBus: types.VirtualSCSISharingNoSharing}},
+			&types.VirtualLsiLogicController{VirtualSCSIController: types.VirtualSCSIController{VirtualController: types.VirtualController{VirtualDevice: types.VirtualDevice{Key: 11}}, SharedBus: types.VirtualSCSISharingPhysicalSharing}},
+			&types.VirtualNVMEController{VirtualController: types.VirtualController{VirtualDevice: types.VirtualDevice{Key: 12}}, SharedBus: "physicalSharing"},
+			plain, bus, writers, raw,
+		}},
+		"layoutEx": types.VirtualMachineFileLayoutEx{
+			File: []types.VirtualMachineFileLayoutExFileInfo{
+				{Key: 1, Name: "[fast/1] web/1.vmdk", Size: 1},
+				{Key: 2, Name: "[fast/1] web/1-flat.vmdk", Size: 40},
+				{Key: 3, Name: "[fast/1] base/1-flat.vmdk", Size: 20},
+				{Key: 4, Name: "[slow] web/2-flat.vmdk", Size: 7},
+				{Key: 5, Name: "[fast/1] web/web.vmx", Size: 3},
+				{Key: 6, Name: "[slow] web/web.vswp", Size: 1000},
+				{Key: 7, Name: "[fast/1] web/web.log", Size: 4},
+			},
+			Disk: []types.VirtualMachineFileLayoutExDiskLayout{
+				{Key: 1, Chain: []types.VirtualMachineFileLayoutExDiskUnit{{FileKey: []int32{3}}, {FileKey: []int32{1, 2}}}},
+				{Key: 2, Chain: []types.VirtualMachineFileLayoutExDiskUnit{{FileKey: []int32{4}}}},
+			},
+		},
+	})
+	got := inv.storedVM(vm)
+	ds1, ds2 := ref{Type: typeDatastore, Value: "ds-1"}, ref{Type: typeDatastore, Value: "ds-2"}
+	want := []remedy.Disk{
+		{Label: "Hard disk 1", Datastore: ds1, Used: 61, Provisioned: 100},
+		{Label: "Hard disk 2", Datastore: ds2, Used: 7, Provisioned: 100, Shared: true},
+		{Label: "Hard disk 3", Datastore: ds2, Used: 100, Provisioned: 100, Shared: true},
+		{Label: "Hard disk 4", Datastore: ds2, Used: 100, Provisioned: 100, Shared: true, Raw: true, Independent: true},
+	}
+	if !slices.Equal(got.Disks, want) {
+		t.Errorf("disks %+v, want %+v", got.Disks, want)
+	}
+	if got.Home != ds1 || got.Other != 7 || got.Snapshots || got.LinkedClone {
+		t.Errorf("VM %+v", got)
+	}
+}
+
+func TestLinkedClonesAndSnapshotsAreToldApart(t *testing.T) {
+	disk := flatDisk(1, 10, "[slow] web/1.vmdk")
+	disk.Backing.(*types.VirtualDiskFlatVer2BackingInfo).Parent = &types.VirtualDiskFlatVer2BackingInfo{}
+	devices := types.ArrayOfVirtualDevice{VirtualDevice: []types.BaseVirtualDevice{disk}}
+	for name, c := range map[string]struct {
+		props               map[string]any
+		snapshots, isLinked bool
+	}{
+		"a clone":             {nil, false, true},
+		"a snapshot":          {map[string]any{"snapshot": types.VirtualMachineSnapshotInfo{}}, true, false},
+		"files of a snapshot": {map[string]any{"layoutEx": types.VirtualMachineFileLayoutEx{Snapshot: []types.VirtualMachineFileLayoutExSnapshotLayout{{}}}}, true, false},
+	} {
+		inv, vm := stored(c.props)
+		vm.props["config.hardware.device"] = devices
+		if got := inv.storedVM(vm); got.Snapshots != c.snapshots || got.LinkedClone != c.isLinked {
+			t.Errorf("%s: snapshots %v, linked clone %v", name, got.Snapshots, got.LinkedClone)
+		}
+	}
+}
+
+func TestMediaInUseAreListed(t *testing.T) {
+	cd := func(file string, connection *types.VirtualDeviceConnectInfo) types.BaseVirtualDevice {
+		return &types.VirtualCdrom{VirtualDevice: types.VirtualDevice{Connectable: connection, Backing: &types.VirtualCdromIsoBackingInfo{VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: file}}}}
+	}
+	in := &types.VirtualDeviceConnectInfo{Connected: true}
+	inv, vm := stored(map[string]any{"config.hardware.device": types.ArrayOfVirtualDevice{VirtualDevice: []types.BaseVirtualDevice{
+		cd("[slow] iso/a.iso", in),
+		cd("[fast/1] iso/b.iso", &types.VirtualDeviceConnectInfo{}),
+		cd("[] /usr/lib/vmware/isoimages/linux.iso", in),
+		cd("[elsewhere] iso/c.iso", in),
+		&types.VirtualCdrom{VirtualDevice: types.VirtualDevice{Connectable: in, Backing: &types.VirtualCdromAtapiBackingInfo{}}},
+		&types.VirtualFloppy{VirtualDevice: types.VirtualDevice{Connectable: &types.VirtualDeviceConnectInfo{StartConnected: true}, Backing: &types.VirtualFloppyImageBackingInfo{VirtualDeviceFileBackingInfo: types.VirtualDeviceFileBackingInfo{FileName: "[fast/1] a.flp"}}}},
+	}}})
+	images, from := inv.media(vm)
+	if !slices.Equal(images, []string{"[slow] iso/a.iso", "[elsewhere] iso/c.iso", "[fast/1] a.flp"}) || !slices.Equal(from, []string{"ds-2", "", "ds-1"}) {
+		t.Errorf("media %q on %q", images, from)
+	}
+}
+
+func TestOnlyHostsThatCanWriteCount(t *testing.T) {
+	yes, no := types.NewBool(true), types.NewBool(false)
+	for i, c := range []struct {
+		mount types.HostMountInfo
+		want  bool
+	}{
+		{types.HostMountInfo{AccessMode: "readWrite", Mounted: yes, Accessible: yes}, true},
+		{types.HostMountInfo{AccessMode: "readWrite"}, true},
+		{types.HostMountInfo{AccessMode: "readOnly", Mounted: yes, Accessible: yes}, false},
+		{types.HostMountInfo{AccessMode: "readWrite", Mounted: no, Accessible: yes}, false},
+		{types.HostMountInfo{AccessMode: "readWrite", Mounted: yes, Accessible: no}, false},
+	} {
+		if writable(c.mount) != c.want {
+			t.Errorf("mount %d: %v", i, !c.want)
+		}
+	}
+	d := inventory{}.datastore(object{props: map[string]any{"summary": types.DatastoreSummary{Capacity: 100, FreeSpace: 30, Uncommitted: 50, MaintenanceMode: "enteringMaintenance"}}})
+	if d.Provisioned != 120 || !d.Maintenance {
+		t.Errorf("datastore %+v", d)
+	}
+}
+
+func TestRelocationNamesEachDisk(t *testing.T) {
+	ds1, ds2, ds3 := ref{Type: typeDatastore, Value: "ds-1"}, ref{Type: typeDatastore, Value: "ds-2"}, ref{Type: typeDatastore, Value: "ds-3"}
+	here, there, lost := flatDisk(1, 0, "[fast/1] web/1.vmdk"), flatDisk(2, 0, "[slow] web/2.vmdk"), flatDisk(3, 0, "")
+	with := func(disks ...types.BaseVirtualDevice) map[string]any {
+		return map[string]any{"config.hardware.device": types.ArrayOfVirtualDevice{VirtualDevice: disks}}
+	}
+	for name, c := range map[string]struct {
+		props    map[string]any
+		from     policy.Ref
+		home     bool
+		disks    string
+		nothing  bool
+		isFailed bool
+	}{
+		"all":              {with(here), ds1, true, "1→ds-3", false, false},
+		"home and one":     {with(here, there), ds1, true, "1→ds-3 2→ds-2", false, false},
+		"one disk":         {with(here, there), ds2, false, "1→ds-1 2→ds-3", false, false},
+		"home alone":       {with(there), ds1, true, "2→ds-2", false, false},
+		"nothing there":    {with(here), ds2, false, "", true, true},
+		"a disk somewhere": {with(here, lost), ds1, true, "", false, true},
+	} {
+		inv, vm := stored(c.props)
+		spec, err := inv.relocateSpec(vm, c.from, ds3)
+		if (err != nil) != c.isFailed || errors.Is(err, errNothingThere) != c.nothing {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			continue
+		}
+		var disks []string
+		for _, d := range spec.Disk {
+			disks = append(disks, fmt.Sprintf("%d→%s", d.DiskId, d.Datastore.Value))
+		}
+		if got := strings.Join(disks, " "); got != c.disks || (spec.Datastore != nil) != c.home || spec.Transform != "" || spec.Host != nil {
+			t.Errorf("%s: disks %s, spec %+v", name, got, spec)
+		}
+	}
+}
+
+func TestRelocateMovesAVM(t *testing.T) {
+	v, g := warm(t, small())
+	ref, at := taggedRefs(v)[0], stores(v, 0)
+	v.ResetCalls()
+	task, err := g.Relocate(t.Context(), ref, at[0], at[1])
+	check(t, err)
+	wantCalls(t, v, 2)
+	check(t, g.AwaitTask(t.Context(), task, nil))
+	check(t, v.TerminateSessions())
+	check(t, g.RefreshDatastore(t.Context(), at[0]))
+}
+
+func TestRelocationsThatAreRefused(t *testing.T) {
+	v, g := warm(t, small())
+	ref, at := taggedRefs(v)[0], stores(v, 0)
+	_, err := g.Relocate(t.Context(), gone, at[0], at[1])
+	wantKind(t, err, NotFound)
+	_, err = g.Relocate(t.Context(), at[0], at[0], at[1])
+	wantKind(t, err, NotFound)
+	_, err = g.Relocate(t.Context(), ref, at[1], at[0])
+	wantKind(t, err, InvalidState)
+	v.FailCall("RelocateVM_Task", moRef(ref), &types.NoPermission{PrivilegeId: "Resource.HotMigrate"}, 1)
+	_, err = g.Relocate(t.Context(), ref, at[0], at[1])
+	wantKind(t, err, NoPermission)
+	if !strings.Contains(err.Error(), "Resource.HotMigrate") {
+		t.Error(err)
+	}
+	v.FailCall("RelocateVM_Task", moRef(ref), &types.NoDiskSpace{}, 1)
+	_, err = g.Relocate(t.Context(), ref, at[0], at[1])
+	wantKind(t, err, NoRoom)
+}
+
+func TestRefreshingIsNotWorthFailingFor(t *testing.T) {
+	v, g := warm(t, small())
+	at := stores(v, 0)[0]
+	check(t, g.RefreshDatastore(t.Context(), at))
+	wantCalls(t, v, 1)
+	v.FailCall("RefreshDatastore", nil, &types.NoPermission{PrivilegeId: "Datastore.FileManagement"}, 1)
+	check(t, g.RefreshDatastore(t.Context(), at))
+	wantKind(t, g.RefreshDatastore(t.Context(), policy.Ref{Type: typeDatastore, Value: "datastore-99999"}), NotFound)
+}
+
+func TestADatastoreIsFoundByNameOrMoRef(t *testing.T) {
+	v, g := warm(t, simulation.Options{Clusters: 1, HostsPerCluster: 1, VMsPerCluster: 1, Tagged: 1})
+	want := stores(v, 0)[1]
+	for _, what := range []string{"datastore-a-2", " datastore-a-2 ", want.String(), want.Value} {
+		v.ResetCalls()
+		got, err := g.Datastore(t.Context(), what)
+		check(t, err)
+		wantCalls(t, v, 1)
+		if got != want {
+			t.Errorf("%q is %v, want %v", what, got, want)
+		}
+	}
+	for _, what := range []string{"", "nope", "Datastore:datastore-99999", "datastore-99999", "VirtualMachine:vm-1"} {
+		_, err := g.Datastore(t.Context(), what)
+		wantKind(t, err, NotFound)
+	}
+	pod(t, g, v, want)
+	got, err := g.Datastore(t.Context(), "datastore-a-2")
+	check(t, err)
+	if got != want {
+		t.Errorf("in a pod it is %v", got)
+	}
+}
+
+func TestDatastoresOfOneNameAreAmbiguous(t *testing.T) {
+	var g Gateway
+	var objects []object
+	for _, value := range []string{"datastore-2", "datastore-1", "datastore-2"} {
+		objects = append(objects, object{ref: policy.Ref{Type: typeDatastore, Value: value}, props: map[string]any{"name": "a%2fb"}})
+	}
+	_, err := g.theDatastore(call{}, "a/b", false, objects)
+	wantKind(t, err, Ambiguous)
+	if !strings.Contains(err.Error(), "Datastore:datastore-1 or Datastore:datastore-2") {
+		t.Error(err)
+	}
+}
