@@ -1,7 +1,7 @@
 // Package cli is the command line of preemptctl: one command per file, over Temporal alone. It asks, looks
 // and prints; it decides nothing and needs no vCenter password. It imports of ours the root contract, the
-// policy's words, the configuration file's reader and the contracts of preempt; never vcenter, the ledger, the embedded server or the
-// simulator.
+// words of policy and remedy, the configuration file's reader and the contracts of preempt, remediate and watch;
+// never vcenter, the ledger, the embedded server or the simulator.
 package cli
 
 import (
@@ -101,9 +101,9 @@ func (b Build) filled() Build {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "preemptctl",
-		Short: "Preempt vSphere VMs, look at preemptions and cancel them",
-		Long: "preemptctl asks the preemption workflows in Temporal to act, now or at set times, shows what they did and why,\n" +
-			"and cancels them. It speaks to Temporal alone: only the worker speaks to vCenter.\n\n" + exitStatus("", ""),
+		Short: "Preempt and remedy vSphere VMs, look at that and cancel preemptions",
+		Long: "preemptctl asks the preemption and remediation workflows in Temporal to act, now or at set times, shows what they\n" +
+			"did and why, and cancels preemptions. It speaks to Temporal alone: only the worker speaks to vCenter.\n\n" + exitStatus("", ""),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow run --criticality HIGH --wait\n  preemptctl workflow status\n" +
 			"  preemptctl evict web-1 --notice-only\n" +
 			"  preemptctl schedule create nightly --at 22:00",
@@ -115,7 +115,8 @@ func (a *app) root() *cobra.Command {
 	root.SetErr(a.Stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	a.flags.register(root)
-	group(root, a.workflowCommand(), a.evictCommand(), a.restoreCommand(), a.scheduleCommand(), a.watchCommand(), a.policyCommand(), completionCommand())
+	group(root, a.workflowCommand(), a.evictCommand(), a.restoreCommand(), a.remediationCommand(), a.reconcileCommand(), a.tagsCommand(),
+		a.scheduleCommand(), a.watchCommand(), a.policyCommand(), completionCommand())
 	root.SetHelpCommand(helpCommand())
 	version := fmt.Sprintf("preemptctl %s (commit %s, built %s)\n", a.Build.Version, a.Build.Commit, a.Build.Date)
 	a.versionEverywhere(root, version)

@@ -49,18 +49,27 @@ func interruptedf(format string, args ...any) error {
 	return &exitError{exitInterrupted, fmt.Errorf(format, args...)}
 }
 
+// exitCodeOf is the exit code that an error knows of itself.
+func exitCodeOf(err error) int {
+	var coded *exitError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &coded):
+		return coded.code
+	}
+	return exitFailed
+}
+
 // report prints an error as one line and returns the exit code. It is the one place where errors become
 // codes.
 func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	if err == nil {
 		return exitDone
 	}
-	code := exitFailed
+	code := exitCodeOf(err)
 	var coded *exitError
-	switch {
-	case errors.As(err, &coded):
-		code = coded.code
-	case ctx.Err() != nil:
+	if ctx.Err() != nil && !errors.As(err, &coded) {
 		code = exitInterrupted
 	}
 	fmt.Fprintln(a.Stderr, "Error:", clean(err.Error()))

@@ -88,6 +88,7 @@ type site struct {
 	address string
 	queue   string
 	client  client.Client
+	last    string // the remediation that newest returned last
 }
 
 func newSite(t *testing.T, withWorker bool) *site {
@@ -111,6 +112,7 @@ func newSite(t *testing.T, withWorker bool) *site {
 	w.RegisterWorkflowWithOptions(fakeRound, workflow.RegisterOptions{Name: contract.RoundType})
 	w.RegisterWorkflowWithOptions(fakePlan, workflow.RegisterOptions{Name: contract.PlanType})
 	w.RegisterWorkflowWithOptions(fakeRestore, workflow.RegisterOptions{Name: contract.RestoreType})
+	registerRemedies(w)
 	w.RegisterWorkflowWithOptions(fakeLedger, workflow.RegisterOptions{Name: "PreemptionLedger"})
 	w.RegisterActivityWithOptions(fakePlanRound, activity.RegisterOptions{Name: contract.PlanActivity})
 	if err := w.Start(); err != nil {

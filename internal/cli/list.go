@@ -83,28 +83,40 @@ func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed,
 	return found, err
 }
 
-// find lists up to limit workflows, newest first, and tells whether there are more. Temporal's own order has
-// the open ones first, so that with more than the limit none of those is left out.
+// find lists up to limit workflows, newest first, and tells whether there are more.
 func (s *session) find(ctx context.Context, query string, limit int) (found []listed, more bool, err error) {
+	infos, more, err := s.executions(ctx, query, limit)
+	if err != nil {
+		return nil, false, err
+	}
+	found = []listed{}
+	for _, info := range infos {
+		found = append(found, listing(info))
+	}
+	return found, more, nil
+}
+
+// executions looks up to limit workflows up, newest first, and tells whether there are more. Temporal's own order
+// has the open ones first, so that with more than the limit none of those is left out.
+func (s *session) executions(ctx context.Context, query string, limit int) (found []*workflowpb.WorkflowExecutionInfo, more bool, err error) {
 	req := &workflowservice.ListWorkflowExecutionsRequest{
 		Namespace: s.app.target.namespace, PageSize: int32(min(limit+1, 200)), Query: query,
 	}
-	found = []listed{}
 	for len(found) <= limit {
 		page, err := s.ListWorkflow(ctx, req)
 		if err != nil {
 			return nil, false, fmt.Errorf("list workflows in namespace %s: %w", s.app.target.namespace, err)
 		}
-		for _, info := range page.GetExecutions() {
-			found = append(found, listing(info))
-		}
+		found = append(found, page.GetExecutions()...)
 		if req.NextPageToken = page.GetNextPageToken(); len(req.NextPageToken) == 0 {
 			break
 		}
 	}
 	more = len(found) > limit
 	found = found[:min(len(found), limit)]
-	slices.SortStableFunc(found, func(a, b listed) int { return b.StartedAt.Compare(a.StartedAt) })
+	slices.SortStableFunc(found, func(a, b *workflowpb.WorkflowExecutionInfo) int {
+		return b.GetStartTime().AsTime().Compare(a.GetStartTime().AsTime())
+	})
 	return found, more, nil
 }
 

@@ -52,6 +52,15 @@ func commands() [][]string {
 		{"workflow", "cancel"},
 		{"evict"},
 		{"restore"},
+		{"remediation"},
+		{"remediation", "list"},
+		{"remediation", "show"},
+		{"remediation", "plan"},
+		{"remediation", "run"},
+		{"reconcile"},
+		{"tags"},
+		{"tags", "create"},
+		{"tags", "show"},
 		{"schedule"},
 		{"schedule", "create"},
 		{"schedule", "list"},
@@ -126,7 +135,7 @@ With ` + "`--json`" + ` alone the lines that scripts know are kept: ` + "`run`" 
 | 0 | done |
 | 1 | failed, also when any VM failed, no worker polls the task queue, or nobody follows vCenter's events |
 | 2 | wrong usage |
-| 3 | not found: no such workflow, VM, schedule, watch, file or policy, nothing to cancel |
-| 4 | refused: cooldown, a round under way, a VM that is not tagged or is spared, nothing eligible with ` + "`--fail-empty`" + `, a schedule of that name |
+| 3 | not found: no such workflow, VM, datastore, schedule, watch, file or policy, nothing to cancel |
+| 4 | refused: cooldown, a round under way, a VM that is not tagged or is spared, nothing eligible with ` + "`--fail-empty`" + `, a schedule of that name, a remediation with nothing to do, a reconciliation under way |
 | 130 | interrupted |
 `

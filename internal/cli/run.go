@@ -140,31 +140,44 @@ func memo(req preemption.WorkflowRequest, state string) map[string]any {
 	return map[string]any{"alarm": "", "scope": "", "tag": req.Tag, "state": state}
 }
 
-// signalWithStart sends the request by one raw call: the SDK's own would first ask the server for its
-// abilities. A repeated call with the same request id is one to the server, and the intake takes the same
-// request once.
+// signalled is a signal to a workflow that it starts where that does not run.
+type signalled struct {
+	id, kind, signal, summary string
+	payload                   any
+	memo                      map[string]any
+}
+
+// signalWithStart sends the request to an intake. A repeated call with the same request id is one to the server,
+// and the intake takes the same request once.
 func (s *session) signalWithStart(ctx context.Context, id string, req preemption.WorkflowRequest) (runID string, err error) {
+	return s.signalStart(ctx, signalled{
+		id: id, kind: preemption.WorkflowName, signal: preemption.SignalChannel, summary: summary(req), payload: req, memo: memo(req, "requested"),
+	})
+}
+
+// signalStart sends a signal by one raw call: the SDK's own would first ask the server for its abilities.
+func (s *session) signalStart(ctx context.Context, m signalled) (runID string, err error) {
 	conv := converter.GetDefaultDataConverter()
-	input, err := conv.ToPayloads(req)
+	input, err := conv.ToPayloads(m.payload)
 	if err != nil {
 		return "", usagef("the request cannot be written as JSON: %w", err)
 	}
-	text, err := conv.ToPayload(summary(req))
+	text, err := conv.ToPayload(m.summary)
 	if err != nil {
 		return "", err
 	}
 	fields := map[string]*commonpb.Payload{}
-	for key, value := range memo(req, "requested") {
+	for key, value := range m.memo {
 		if fields[key], err = conv.ToPayload(value); err != nil {
 			return "", err
 		}
 	}
 	t := s.app.target
 	call := &workflowservice.SignalWithStartWorkflowExecutionRequest{
-		Namespace: t.namespace, WorkflowId: id, RequestId: uuid.NewString(), Identity: "preemptctl",
-		WorkflowType: &commonpb.WorkflowType{Name: preemption.WorkflowName},
+		Namespace: t.namespace, WorkflowId: m.id, RequestId: uuid.NewString(), Identity: "preemptctl",
+		WorkflowType: &commonpb.WorkflowType{Name: m.kind},
 		TaskQueue:    &taskqueuepb.TaskQueue{Name: t.queue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL},
-		SignalName:   preemption.SignalChannel, SignalInput: input,
+		SignalName:   m.signal, SignalInput: input,
 		Memo: &commonpb.Memo{Fields: fields}, UserMetadata: &sdkpb.UserMetadata{Summary: text},
 	}
 	resp, err := s.WorkflowService().SignalWithStartWorkflowExecution(ctx, call)

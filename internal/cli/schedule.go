@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 )
 
 // A schedule has its name behind a prefix as id in Temporal, so that it is told from other people's. Its
@@ -30,11 +31,12 @@ const (
 func (a *app) scheduleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "schedule", Aliases: []string{"schedules"},
-		Short: "Preempt at set times: create, list, pause, resume, run and delete schedules",
-		Long: "Preempt at set times. A schedule lives in Temporal and needs nothing that runs on its behalf: when it is due,\n" +
-			"Temporal starts an intake with the schedule's request, which completes as soon as that is dealt with.\n\n" +
-			"A run asks as a person does. Where a cooldown is under way, or a round that asks for as much, it is refused\n" +
-			"and does not wait: list shows that, and the next run asks anew.\n\n" + exitStatus("", ""),
+		Short: "Preempt or reconcile at set times: create, list, pause, resume, run and delete schedules",
+		Long: "Preempt, or reconcile VMs with their tags, at set times. A schedule lives in Temporal and needs nothing that runs\n" +
+			"on its behalf: when it is due, Temporal starts an intake with the schedule's request, which completes as soon as\n" +
+			"that is dealt with; or a reconciliation.\n\n" +
+			"A run of an intake asks as a person does. Where a cooldown is under way, or a round that asks for as much, it is\n" +
+			"refused and does not wait: list shows that, and the next run asks anew.\n\n" + exitStatus("", ""),
 		Example: "  preemptctl schedule create nightly --at 22:00 --time-zone Europe/Berlin\n  preemptctl schedule list",
 	}
 	return group(cmd, a.scheduleCreateCommand(), a.scheduleListCommand(), a.schedulePauseCommand(), a.scheduleResumeCommand(),
@@ -98,7 +100,8 @@ func overlapOf(policy enumspb.ScheduleOverlapPolicy) overlap {
 type scheduled struct {
 	Name        string                 `json:"name"`
 	ID          string                 `json:"scheduleID"`
-	When        string                 `json:"when"` // in words
+	Reconciles  bool                   `json:"reconciles,omitempty"` // it starts the reconciliation, and preempts nothing
+	When        string                 `json:"when"`                 // in words
 	Cron        string                 `json:"cron,omitempty"`
 	Every       string                 `json:"every,omitempty"`
 	TimeZone    string                 `json:"timeZone"`
@@ -110,8 +113,8 @@ type scheduled struct {
 	Paused      bool                   `json:"paused"`
 	PausedWhy   string                 `json:"pausedReason,omitempty"`
 	Note        string                 `json:"note,omitempty"`
-	Tag         string                 `json:"tag"`
-	Criticality preemption.Criticality `json:"criticality"`
+	Tag         string                 `json:"tag,omitempty"`
+	Criticality preemption.Criticality `json:"criticality,omitempty"`
 	Policy      string                 `json:"policy,omitempty"`
 	ReplyTo     string                 `json:"replyTo,omitempty"`
 	Queue       string                 `json:"taskQueue"`
@@ -136,7 +139,7 @@ func (s *session) schedule(ctx context.Context, name string) (client.ScheduleHan
 	}
 	out, ok := scheduleOf(h.GetID(), d)
 	if !ok {
-		return h, out, refusedf("schedule %s asks for no preemption: it is not one of preemptctl's, and is left alone", h.GetID())
+		return h, out, refusedf("schedule %s asks for no preemption or reconciliation: it is not one of preemptctl's, and is left alone", h.GetID())
 	}
 	return h, out, nil
 }
@@ -145,11 +148,11 @@ func (s *session) schedule(ctx context.Context, name string) (client.ScheduleHan
 func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok bool) {
 	name, ours := strings.CutPrefix(id, schedulePrefix)
 	action, starts := d.Schedule.Action.(*client.ScheduleWorkflowAction)
-	if !ours || !starts || action.Workflow != preemption.WorkflowName {
+	if !ours || !starts || action.Workflow != preemption.WorkflowName && action.Workflow != contract.ReconcileType {
 		return out, false
 	}
 	out = scheduled{
-		Name: name, ID: id, TimeZone: zoneName(d.Schedule.Spec.TimeZoneName), Next: d.Info.NextActionTimes, Queue: action.TaskQueue,
+		Name: name, ID: id, Reconciles: action.Workflow == contract.ReconcileType, TimeZone: zoneName(d.Schedule.Spec.TimeZoneName), Next: d.Info.NextActionTimes, Queue: action.TaskQueue,
 		Overlap: overlapOf(d.Schedule.Policy.Overlap).word, CatchUp: span(d.Schedule.Policy.CatchupWindow),
 		Paused: d.Schedule.State.Paused, Note: textOf(d.Memo, "note"),
 		Runs: d.Info.NumActions, Skipped: d.Info.NumActionsSkippedOverlap, Missed: d.Info.NumActionsMissedCatchupWindow,
@@ -167,7 +170,7 @@ func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok boo
 	for _, w := range d.Info.RunningWorkflows {
 		out.Running = append(out.Running, w.WorkflowID)
 	}
-	if req, err := scheduledRequest(action.Args); err == nil {
+	if req, err := scheduledRequest(action.Args); err == nil && !out.Reconciles {
 		out.asks(req)
 	}
 	return out, true
@@ -222,6 +225,8 @@ type changed struct {
 	Effect  string   `json:"effect"`
 	Running []string `json:"running,omitempty"` // runs under way, which are not touched
 	next    string
+
+	reconciles bool
 }
 
 // showChanged prints what was done to a schedule, and which of its runs go on.
@@ -233,7 +238,11 @@ func (a *app) showChanged(c changed) error {
 			t.row("schedule", c.Name)
 			t.row(c.Done, c.Effect)
 			for _, id := range c.Running {
-				t.row("goes on", id+"; cancel it: "+a.command("workflow", "cancel", "--workflow-id", id))
+				then := "; cancel it: " + a.command("workflow", "cancel", "--workflow-id", id)
+				if c.reconciles {
+					then = "; look: " + a.command("remediation", "show", id)
+				}
+				t.row("goes on", id+then)
 			}
 			t.row("next", c.next)
 		},

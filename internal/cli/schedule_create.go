@@ -14,6 +14,8 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	remediate "github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
 // Bounds of how late a run may start, and of how far runs are spread.
@@ -23,7 +25,10 @@ const (
 	mostJitter   = 24 * time.Hour
 	// leastRun is the least time after which a run ends that no worker has taken up: what was meant for the night
 	// must not happen when a worker comes back in the morning. A round that takes longer goes on without its run.
-	leastRun  = time.Hour
+	leastRun = time.Hour
+	// reconcileRun is leastRun of a reconciliation, which ends with its run: one of many VMs takes its time.
+	reconcileRun = 6 * time.Hour
+
 	maxNote   = 500
 	nextShown = 5
 )
@@ -36,6 +41,7 @@ type scheduleFlags struct {
 	catchUp, jitter time.Duration
 	note            string
 	paused, dryRun  bool
+	reconcile       bool
 }
 
 // created is what schedule create prints.
@@ -55,26 +61,37 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 		Use: "create NAME", Args: oneName,
 		Short: "Create a schedule",
 		Long: "Create a schedule: preempt the VMs that carry a tag whenever it is due, of everything tagged that the worker's\n" +
-			"vCenter has. Say when by --cron, --at or --every. In --cron a day must match both its fields. A time in the hour\n" +
-			"that a time zone skips in spring does not come that day; one in the hour that it repeats in autumn comes once.\n\n" +
+			"vCenter has; or with --reconcile apply to VMs that are off what their tags ask for. Say when by --cron, --at or\n" +
+			"--every. In --cron a day must match both its fields. A time in the hour that a time zone skips in spring does not\n" +
+			"come that day; one in the hour that it repeats in autumn comes once.\n\n" +
 			"--overlap says what becomes of a run that is due while one is under way:\n\n" + meanings.String() + "\n" +
 			"A run that starts right behind one that preempted something is refused by its policy's cooldown.\n\n" +
 			"A run that could not start in time, because Temporal was away, is made up for within --catch-up and left out\n" +
 			"after that. A run that no worker takes up within an hour, or within --catch-up where that is longer, ends and\n" +
-			"does nothing.\n\n" +
+			"does nothing; a reconciliation within six hours.\n\n" +
 			exitCodes("", "", "there is a schedule of that name"),
 		Example: "  # every night, at ten by the clock of Berlin\n" +
 			"  preemptctl schedule create nightly --at 22:00 --time-zone Europe/Berlin --tag spot --criticality MEDIUM\n" +
 			"  # when would it run?\n" +
 			"  preemptctl schedule create weekdays --cron \"30 18 * * MON-FRI\" --time-zone America/New_York --dry-run\n" +
 			"  # every six hours from four on\n" +
-			"  preemptctl schedule create six-hourly --every 6h --at 04:00 --overlap cancel-other --paused",
-		RunE: func(cmd *cobra.Command, args []string) error { return a.scheduleCreate(cmd, args[0], f) },
+			"  preemptctl schedule create six-hourly --every 6h --at 04:00 --overlap cancel-other --paused\n" +
+			"  # every night, make up for power-offs that were missed\n" +
+			"  preemptctl schedule create reconcile --reconcile --cron \"0 3 * * *\"",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"tag", "criticality", "reply-to", "policy"} {
+				if f.reconcile && cmd.Flags().Changed(name) {
+					return usagef("--%s is of a preemption, and --reconcile preempts nothing: leave one of them out", name)
+				}
+			}
+			return a.scheduleCreate(cmd, args[0], f)
+		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	f.whenFlags.register(cmd)
 	f.askFlags.register(cmd)
+	flags.BoolVar(&f.reconcile, "reconcile", false, "start the reconciliation of VMs that are off with their tags, instead of a preemption")
 	flags.StringVar(&f.overlap, "overlap", overlapPolicies[0].word, "what to do with a run that is due while one is under way: "+strings.Join(overlapWords(), ", "))
 	flags.DurationVar(&f.catchUp, "catch-up", 10*time.Minute, "how late a run may start, 10s to 24h; later ones are left out")
 	flags.DurationVar(&f.jitter, "jitter", 0, "start each run at random up to this much later, at most 24h")
@@ -129,7 +146,7 @@ func (a *app) scheduleCreate(cmd *cobra.Command, name string, f scheduleFlags) e
 		}
 		if !yes {
 			a.notice("Warning: no worker polls task queue %s in namespace %s: runs start, and end undone where there is none within %s",
-				a.target.queue, a.target.namespace, span(max(f.catchUp, leastRun)))
+				a.target.queue, a.target.namespace, span(f.giveUp()))
 		}
 		return nil
 	})
@@ -145,31 +162,55 @@ func (a *app) scheduleOptions(name string, f scheduleFlags) (o client.ScheduleOp
 	if err != nil {
 		return o, nil, err
 	}
-	req, err := a.asked(f.askFlags)
+	action, asks, err := a.scheduledAction(name, f)
 	if err != nil {
 		return o, nil, err
 	}
-	input, err := contract.ScheduledInput(req)
-	if err != nil {
-		return o, nil, usagef("the request cannot be written as JSON: %w", err)
-	}
-	payload, err := converter.GetDefaultDataConverter().ToPayload(input)
-	if err != nil {
-		return o, nil, fmt.Errorf("encode the request: %w", err)
-	}
+	asks["note"] = f.note
 	o = client.ScheduleOptions{
 		ID: schedulePrefix + name, Spec: t.spec(f.cron, f.jitter), Overlap: over.policy, CatchupWindow: f.catchUp, Paused: f.paused,
-		Note: f.note, Memo: map[string]any{"note": f.note, "tag": req.Tag, "criticality": string(req.Criticality)},
-		Action: &client.ScheduleWorkflowAction{
-			ID: scheduledRunPrefix + name, Workflow: preemption.WorkflowName, Args: []any{payload}, TaskQueue: a.target.queue,
-			WorkflowExecutionTimeout: max(f.catchUp, leastRun),
-			Memo:                     memo(req, "scheduled"), StaticSummary: clean("Schedule " + name + ": " + summary(req)),
-		},
+		Note: f.note, Memo: asks, Action: action,
 	}
 	if f.paused && f.note == "" {
 		o.Note = "created paused"
 	}
 	return o, t.next(a.Now(), nextShown), nil
+}
+
+// giveUp is when a run ends that no worker takes up.
+func (f scheduleFlags) giveUp() time.Duration {
+	if f.reconcile {
+		return max(f.catchUp, reconcileRun)
+	}
+	return max(f.catchUp, leastRun)
+}
+
+// scheduledAction is what a run starts, and what is kept with the schedule about that.
+func (a *app) scheduledAction(name string, f scheduleFlags) (action *client.ScheduleWorkflowAction, asks map[string]any, err error) {
+	action = &client.ScheduleWorkflowAction{ID: scheduledRunPrefix + name, TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.giveUp()}
+	var input any
+	if f.reconcile {
+		input, asks = remediate.ReconcileInput{By: remedy.ByReconciler}, map[string]any{}
+		action.Workflow, action.Memo = remediate.ReconcileType, reconcileMemo("scheduled")
+		action.StaticSummary = line("Schedule %s: reconciles VMs that are off with their tags", name)
+	} else {
+		req, err := a.asked(f.askFlags)
+		if err != nil {
+			return nil, nil, err
+		}
+		if input, err = contract.ScheduledInput(req); err != nil {
+			return nil, nil, usagef("the request cannot be written as JSON: %w", err)
+		}
+		asks = map[string]any{"tag": req.Tag, "criticality": string(req.Criticality)}
+		action.Workflow, action.Memo = preemption.WorkflowName, memo(req, "scheduled")
+		action.StaticSummary = clean("Schedule " + name + ": " + summary(req))
+	}
+	payload, err := converter.GetDefaultDataConverter().ToPayload(input)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode the request: %w", err)
+	}
+	action.Args = []any{payload}
+	return action, asks, nil
 }
 
 // planned is the schedule that the options make.
@@ -208,7 +249,7 @@ func (a *app) createdTable(t *table, c created, title string) {
 	t.field("jitter", c.Jitter)
 	t.row("overlap", c.Overlap+": "+meaning(c.Overlap))
 	t.row("catch-up", c.CatchUp+": a run that cannot start within it is left out; one that no worker takes up within "+c.GiveUp+" ends undone")
-	t.row("asks for", string(c.Criticality)+" preemption of VMs tagged "+c.Tag)
+	t.row("asks for", asksWords(c.scheduled))
 	t.field("policy", c.Policy)
 	t.field("reply to", c.ReplyTo)
 	t.row("runs as", scheduledRunPrefix+c.Name+"-<time> on task queue "+c.Queue)
@@ -219,6 +260,14 @@ func (a *app) createdTable(t *table, c created, title string) {
 		}
 		t.row("next", a.command(next...))
 	}
+}
+
+// asksWords says what the runs of a schedule do.
+func asksWords(s scheduled) string {
+	if s.Reconciles {
+		return "reconciliation of VMs that are off with their tags"
+	}
+	return string(s.Criticality) + " preemption of VMs tagged " + s.Tag
 }
 
 func stateOfPause(s scheduled) string {

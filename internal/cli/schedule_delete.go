@@ -36,6 +36,6 @@ func (a *app) scheduleDelete(ctx context.Context, s *session, name string) error
 		effect = "nothing starts by it any more; the run under way is not touched"
 	}
 	return a.showChanged(changed{
-		Name: name, ID: found.ID, Done: "deleted", Effect: effect, Running: found.Running, next: a.command("workflow", "list"),
+		Name: name, ID: found.ID, Done: "deleted", Effect: effect, Running: found.Running, reconciles: found.Reconciles, next: a.command("workflow", "list"),
 	})
 }

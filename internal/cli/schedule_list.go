@@ -11,9 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 	enumspb "go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	remediate "github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 )
 
 // scheduledRun is a run of a schedule and what came of it.
@@ -46,9 +48,12 @@ func (a *app) scheduleList(ctx context.Context, s *session) error {
 	return a.show(view{
 		value: found, msg: "listed schedules", attrs: []any{"schedules", found},
 		table: func(t *table) {
-			t.section("NAME", "WHEN", "TIME ZONE", "OVERLAP", "PAUSED", "NEXT", "RUNS", "LAST RUN", "RESULT", "TAG", "CRITICALITY", "QUEUE")
+			t.section("NAME", "WHEN", "TIME ZONE", "OVERLAP", "PAUSED", "NEXT", "RUNS", "LAST RUN", "RESULT", "ASKS FOR", "TAG", "CRITICALITY", "QUEUE")
 			for _, f := range found {
-				next, last, result := "", "", ""
+				next, last, result, asks := "", "", "", "preemption"
+				if f.Reconciles {
+					asks = "reconciliation"
+				}
 				if len(f.Next) > 0 {
 					next = inZone(f.Next[0], f.TimeZone)
 				}
@@ -56,7 +61,7 @@ func (a *app) scheduleList(ctx context.Context, s *session) error {
 					last, result = inZone(f.Last.StartedAt, f.TimeZone), f.Last.Result
 				}
 				t.row(f.Name, f.When, f.TimeZone, f.Overlap, pausedWords(f), orDash(next), runsWords(f), orDash(last), orDash(result),
-					orDash(f.Tag), orDash(string(f.Criticality)), f.Queue)
+					asks, orDash(f.Tag), orDash(string(f.Criticality)), f.Queue)
 			}
 		},
 	})
@@ -119,9 +124,15 @@ func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResul
 	info := d.GetWorkflowExecutionInfo()
 	out.Status = statusWord(info.GetStatus())
 	out.Result = out.Status
-	switch info.GetStatus() {
-	case enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING:
+	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		out.Result = "under way"
+		return out
+	}
+	if info.GetType().GetName() == remediate.ReconcileType {
+		out.Result = s.reconciledWords(ctx, info, out.Status)
+		return out
+	}
+	switch info.GetStatus() {
 	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
 		out.Result = "timed out: no worker took it up, or its round goes on without it"
 	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
@@ -133,6 +144,33 @@ func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResul
 		}
 	}
 	return out
+}
+
+// reconciledWords says what came of a reconciliation that has ended.
+func (s *session) reconciledWords(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, status string) string {
+	var r remediate.ReconcileResult
+	e := info.GetExecution()
+	r, err := reconciled(s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &r), r)
+	switch {
+	case info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return "timed out: no worker took it up, or it took too long"
+	case err != nil:
+		return status + ": " + reasonOf(err).Error()
+	}
+	count := map[string]int{}
+	for _, d := range r.Decisions {
+		count[d.State]++
+	}
+	text := r.State + ", " + countVMs(count[remediate.Applied]) + " reconciled"
+	for _, state := range []string{remediate.Deferred, remediate.Infeasible, remediate.Failed} {
+		if n := count[state]; n > 0 {
+			text += fmt.Sprintf(", %d %s", n, strings.ToLower(state))
+		}
+	}
+	if r.Reason != "" {
+		text += ": " + r.Reason
+	}
+	return text
 }
 
 // resultWords says what came of an intake that has completed.

@@ -43,6 +43,6 @@ func (a *app) schedulePause(ctx context.Context, s *session, name, reason string
 		effect = "it was paused already; " + effect
 	}
 	return a.showChanged(changed{
-		Name: name, ID: found.ID, Done: "paused", Effect: effect, Running: found.Running, next: a.command("schedule", "resume", name),
+		Name: name, ID: found.ID, Done: "paused", Effect: effect, Running: found.Running, reconciles: found.Reconciles, next: a.command("schedule", "resume", name),
 	})
 }

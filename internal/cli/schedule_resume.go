@@ -35,6 +35,6 @@ func (a *app) scheduleResume(ctx context.Context, s *session, name string) error
 		effect = "it was not paused"
 	}
 	return a.showChanged(changed{
-		Name: name, ID: found.ID, Done: "resumed", Effect: effect, Running: found.Running, next: a.command("schedule", "list"),
+		Name: name, ID: found.ID, Done: "resumed", Effect: effect, Running: found.Running, reconciles: found.Reconciles, next: a.command("schedule", "list"),
 	})
 }

@@ -40,7 +40,7 @@ func (a *app) scheduleRun(ctx context.Context, s *session, name string) error {
 		effect = "a run is under way, and " + found.Overlap + " holds: " + meaning(found.Overlap)
 	}
 	err = a.showChanged(changed{
-		Name: name, ID: found.ID, Done: "triggered", Effect: effect, Running: found.Running, next: a.command("schedule", "list"),
+		Name: name, ID: found.ID, Done: "triggered", Effect: effect, Running: found.Running, reconciles: found.Reconciles, next: a.command("schedule", "list"),
 	})
 	if !polled {
 		err = errors.Join(err, failedf("no worker polls task queue %s in namespace %s: the run waits for one, and ends undone if there is none within %s",

@@ -22,7 +22,7 @@ type scheduledRow struct {
 	Name, ScheduleID, When, Cron, Every, TimeZone, Overlap, CatchUp, Jitter, PausedReason, Note string
 	Tag, Criticality, Policy, ReplyTo, TaskQueue                                                string
 	Next                                                                                        []time.Time
-	Paused, DryRun                                                                              bool
+	Paused, DryRun, Reconciles                                                                  bool
 	Runs, Skipped                                                                               int
 	Running                                                                                     []string
 	Last                                                                                        *struct{ WorkflowID, Status, Result string }

@@ -29,6 +29,14 @@ var everyCommand = map[string][]string{
 	"schedule run":    {"schedule", "run", "nightly"},
 	"schedule delete": {"schedule", "delete", "nightly"},
 
+	"reconcile":   {"reconcile"},
+	"tags create": {"tags", "create"},
+
+	"remediation list": {"remediation", "list"},
+	"remediation show": {"remediation", "show", "vm-1"},
+	"remediation plan": {"remediation", "plan", "web-1"},
+	"remediation run":  {"remediation", "run", "vm-1", "--wait"},
+
 	"policy replay": {"policy", "replay", "testdata/empty.yaml"},
 
 	"watch status": {"watch", "status"},

@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+// typeDatastore is the type of a datastore's reference.
+const typeDatastore = "Datastore"
+
+// remediationCommand groups the commands about remediations.
+func (a *app) remediationCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "remediation", Aliases: []string{"remediations"},
+		Short: "Show, plan and ask for remediations: VMs that grow, are reconfigured or move",
+		Long: "Show, plan and ask for remediations. A VM in alarm grows, a VM that is turned off gets the settings that its tags\n" +
+			"ask for, and VMs leave a full datastore. Rules in the worker's file start that; these commands show what came of\n" +
+			"it, and do it by hand.\n\n" + exitStatus("", ""),
+		Example: "  preemptctl remediation list\n  preemptctl remediation show vm-12\n  preemptctl remediation plan web-1 --resource cpu",
+	}
+	return group(cmd, a.remediationListCommand(), a.remediationShowCommand(), a.remediationPlanCommand(), a.remediationRunCommand())
+}
+
+// kindOf is the kind of remediation that a workflow's type is of; empty: none.
+func kindOf(workflowType string) string {
+	for _, kind := range []string{remedy.KindResize, remedy.KindReconfigure, remedy.KindMove} {
+		if remedy.WorkflowType(kind) == workflowType {
+			return kind
+		}
+	}
+	return ""
+}
+
+// aim is a VM or a datastore, as a person names it.
+type aim struct {
+	kind string     // policy.TypeVM or typeDatastore
+	text string     // as it was named
+	ref  policy.Ref // zero: only the worker can tell which one is meant
+}
+
+var moRef = regexp.MustCompile(`^(vm|datastore)-[0-9]+$`)
+
+// aimAt reads what a person names. What is no reference is a VM, by inventory path or name.
+func aimAt(text string) aim {
+	kind, value := policy.TypeVM, text
+	if ref, ok := policy.ParseRef(text); ok && (ref.Type == policy.TypeVM || ref.Type == typeDatastore) {
+		return aim{ref.Type, text, ref}
+	}
+	m := moRef.FindStringSubmatch(text)
+	switch {
+	case m == nil:
+		return aim{kind: kind, text: text}
+	case m[1] == "datastore":
+		kind = typeDatastore
+	}
+	return aim{kind, text, policy.Ref{Type: kind, Value: value}}
+}
+
+// words names it in a sentence.
+func (t aim) words() string {
+	if t.kind == typeDatastore {
+		return "datastore " + t.text
+	}
+	return "VM " + t.text
+}
+
+// nameCheck refuses what cannot be the name of anything.
+func nameCheck(what, name string) error {
+	switch {
+	case strings.TrimSpace(name) == "":
+		return usagef("%s is empty: give a name, an inventory path or a MoRef", what)
+	case len(name) > maxVMName:
+		return usagef("%s is %d bytes long: at most %d are taken", what, len(name), maxVMName)
+	case !utf8.ValidString(name):
+		return usagef("%s is no text in UTF-8", what)
+	}
+	return nil
+}
+
+// remedyMemo is what the list shows of a remediation until its workflow says more.
+func remedyMemo(kind string, t aim) map[string]any {
+	m := map[string]any{"kind": kind, "vm": t.ref.Value, "name": "", "state": "requested", "reason": ""}
+	if t.ref.Zero() {
+		m["name"] = t.text
+	}
+	return m
+}
+
+// line is a text as Temporal's list shows it.
+func line(format string, args ...any) string {
+	text := clean(fmt.Sprintf(format, args...))
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "")
+	}
+	return text
+}
+
+// question is a workflow that a command starts.
+type question struct {
+	id, kind, summary string
+	input             any
+	memo              map[string]any
+	limit             time.Duration // after which it ends by itself; 0: never
+	unpolled          string        // what does not happen where no worker polls
+}
+
+// put starts a workflow, unless no worker would take it up.
+func (s *session) put(ctx context.Context, q question) (client.WorkflowRun, error) {
+	polled, err := s.polled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !polled {
+		return nil, s.app.noWorker(q.unpolled)
+	}
+	run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: q.id, TaskQueue: s.app.target.queue, WorkflowExecutionErrorWhenAlreadyStarted: true, WorkflowExecutionTimeout: q.limit,
+		StaticSummary: q.summary, Memo: q.memo,
+	}, q.kind, q.input)
+	if err != nil {
+		return nil, fmt.Errorf("start workflow %s: %w", q.id, err)
+	}
+	return run, nil
+}
+
+// notNamed is the error where a workflow failed because what a person named is not there, or is not one; else nil.
+func notNamed(err error) error {
+	var app *temporal.ApplicationError
+	for errors.As(err, &app) {
+		if app.Type() == "NotFound" || app.Type() == "Ambiguous" {
+			return notFoundf("%s", app.Message())
+		}
+		err = app.Unwrap()
+	}
+	return nil
+}
+
+// unanswered explains a workflow without result, and ends it: nobody waits for it any more. what is what did not
+// come, left what is to be known of what it did.
+func (s *session) unanswered(ctx context.Context, id, what, left string, err error) error {
+	if ctx.Err() != nil || timedOut(err) || temporal.IsTimeoutError(err) {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = s.CancelWorkflow(end, id, "")
+		if errors.Is(context.Cause(ctx), context.Canceled) {
+			return interruptedf("interrupted: %s", left)
+		}
+		return failedf("no %s within the time given: is the worker at work, and vCenter within its reach? %s", what, left)
+	}
+	return failedf("no %s: %w", what, reasonOf(err))
+}
+
+// reasonOf is what a failed workflow says, without the SDK's words about it.
+func reasonOf(err error) error {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return errors.New(app.Message())
+	}
+	return err
+}
+
+// goesOn explains that nobody waits any more for a workflow that goes on. It returns nil where err is something else.
+func (a *app) goesOn(ctx context.Context, what, id string, err error) error {
+	if ctx.Err() == nil && !timedOut(err) {
+		return nil
+	}
+	text := fmt.Sprintf("%s %s goes on; look: %s", what, id, a.command("remediation", "show", id))
+	if errors.Is(context.Cause(ctx), context.Canceled) {
+		return interruptedf("interrupted: %s", text)
+	}
+	return failedf("not done within --timeout: %s", text)
+}
+
+// reconciled is the result of a reconciliation from what waiting for it gave: a failed one carries it in its
+// error's details. It returns err where there is none.
+func reconciled(err error, r contract.ReconcileResult) (contract.ReconcileResult, error) {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) && app.HasDetails() {
+		var failed contract.ReconcileResult
+		if app.Details(&failed) == nil && failed.State != "" {
+			return failed, nil
+		}
+	}
+	return r, err
+}

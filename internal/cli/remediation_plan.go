@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+// Bounds of what is asked for by hand.
+const (
+	mostMaxCPUs     = 1024
+	mostMaxMemoryMB = 64 << 20
+	leastTarget     = 10 // percent
+	mostTarget      = 95
+)
+
+var (
+	resizeModes   = []string{remedy.ModeRecommend, remedy.ModeTag, remedy.ModeHotAdd, remedy.ModeHotOrOff, remedy.ModePowerCycle}
+	sizings       = []string{remedy.SizingSteps, remedy.SizingOriginal}
+	resizable     = []string{remedy.CPU, remedy.Memory}
+	ofResizesOnly = []string{"resource", "sizing", "max"}
+)
+
+// remedyFlags say what is to be remedied, and how.
+type remedyFlags struct {
+	datastore, resource, mode, sizing string
+	move                              bool
+	max, targetUsage                  int
+	timeout                           time.Duration
+}
+
+func (f *remedyFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.resource, "resource", "", "of a resize: only "+strings.Join(resizable, " or ")+" (default: both)")
+	flags.StringVar(&f.mode, "mode", "", "for a VM without a tag of category "+remedy.CategoryMode+": "+strings.Join(resizeModes, ", ")+
+		" (default "+remedy.ModeHotOrOff+"); a move takes "+remedy.ModeRecommend+" or none")
+	flags.StringVar(&f.sizing, "sizing", remedy.SizingSteps, "how the next size is computed: "+strings.Join(sizings, ", "))
+	flags.IntVar(&f.max, "max", 0, "with --resource: most virtual CPUs, or MB of memory (default: that of the sizing)")
+	flags.BoolVar(&f.move, "move", false, "move the VM to another datastore")
+	flags.StringVar(&f.datastore, "datastore", "", "move VMs off the datastore of this name or inventory path")
+	flags.IntVar(&f.targetUsage, "target-usage", remedy.DefaultTargetUsage, "of a move: percent used that the datastore is to come below")
+	for name, words := range map[string][]string{"resource": resizable, "mode": resizeModes, "sizing": sizings} {
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
+}
+
+// aimed is what the argument, or --datastore, names.
+func (f remedyFlags) aimed(cmd *cobra.Command, args []string) (t aim, err error) {
+	switch named := cmd.Flags().Changed("datastore"); {
+	case named && len(args) > 0:
+		return t, usagef("%s takes a VM or a datastore, got both %q and --datastore", cmd.CommandPath(), args[0])
+	case named:
+		name := strings.TrimSpace(f.datastore)
+		if t = aimAt(name); t.kind != typeDatastore {
+			t = aim{kind: typeDatastore, text: name}
+		}
+		return t, nameCheck("--datastore", name)
+	case len(args) == 0:
+		return t, usagef("%s takes a VM or a datastore: name a VM, give the MoRef of a datastore, or --datastore", cmd.CommandPath())
+	}
+	name := strings.TrimSpace(args[0])
+	return aimAt(name), nameCheck("VM", name)
+}
+
+// check looks at the flags; dryRun: nothing is done with them.
+func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
+	changed := cmd.Flags().Changed
+	for _, name := range ofResizesOnly {
+		if move && changed(name) {
+			return usagef("--%s is of a resize, and this is a move", name)
+		}
+	}
+	switch {
+	case !move && changed("target-usage"):
+		return usagef("--target-usage is of a move: add --move, or name a datastore")
+	case move && f.mode != "" && f.mode != remedy.ModeRecommend:
+		return usagef("--mode %q: a move takes %s, or none", f.mode, remedy.ModeRecommend)
+	case f.targetUsage < leastTarget || f.targetUsage > mostTarget:
+		return usagef("--target-usage %d is not within %d to %d", f.targetUsage, leastTarget, mostTarget)
+	case changed("resource") && !slices.Contains(resizable, f.resource):
+		return usagef("--resource %q is not one of %s", f.resource, strings.Join(resizable, ", "))
+	case changed("mode") && !slices.Contains(resizeModes, f.mode):
+		return usagef("--mode %q is not one of %s", f.mode, strings.Join(resizeModes, ", "))
+	case !slices.Contains(sizings, f.sizing):
+		return usagef("--sizing %q is not one of %s", f.sizing, strings.Join(sizings, ", "))
+	case changed("max") && f.resource == "":
+		return usagef("--max needs --resource: it is a number of virtual CPUs, or of MB")
+	case !dryRun && f.mode == remedy.ModePowerCycle:
+		return usagef("--mode %s is of a rule, which has the window for it: use %s, and turn the VM off", f.mode, remedy.ModeTag)
+	}
+	most := mostMaxCPUs
+	if f.resource == remedy.Memory {
+		most = mostMaxMemoryMB
+	}
+	if changed("max") && (f.max < 1 || f.max > most) {
+		return usagef("--max %d is not within 1 to %d", f.max, most)
+	}
+	return nil
+}
+
+// requests makes the requests of the flags: one for each resource, or one for a move.
+func (a *app) requests(f remedyFlags, t aim, move, dryRun bool) (all []remedy.Request) {
+	one := remedy.Request{
+		Cause: remedy.Cause{Event: remedy.ByHand, Entity: t.ref, Time: a.Now().UTC()}, DryRun: dryRun, TaskQueue: a.target.queue,
+	}
+	switch {
+	case t.ref.Zero():
+		one.Target, one.TargetType = t.text, t.kind
+	case t.kind == typeDatastore:
+		one.Source = t.ref
+	default:
+		one.VM = t.ref
+	}
+	if move {
+		one.ID, one.Kind = uuid.NewString(), remedy.KindMove
+		one.Move = &remedy.Move{
+			TargetUsage: f.targetUsage, Mode: f.mode, Cooldown: policy.Duration(remedy.DefaultMoveCooldown), OverCommit: remedy.DefaultOverCommit,
+		}
+		return []remedy.Request{one}
+	}
+	mode := f.mode
+	if mode == "" {
+		mode = remedy.ModeHotOrOff
+	}
+	for _, resource := range resizable {
+		if f.resource != "" && f.resource != resource {
+			continue
+		}
+		one.ID, one.Kind = uuid.NewString(), remedy.KindResize
+		one.Resize = &remedy.Resize{
+			Resource: resource, Mode: mode, Sizing: f.sizing, Max: f.max, Cooldown: policy.Duration(remedy.DefaultCooldown),
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func (a *app) remediationPlanCommand() *cobra.Command {
+	var f remedyFlags
+	cmd := &cobra.Command{
+		Use: "plan {VM|DATASTORE}", Args: arguments(0, 1, "one VM or datastore"),
+		Short: "Show what a remediation would do",
+		Long: "Show to what size a VM would grow and how, or with --move where it would go; for a datastore, which VMs would leave\n" +
+			"it for which other, and why the others stay. Nothing is done. VM is its MoRef, its inventory path or its name, if\n" +
+			"only one has that; DATASTORE is a MoRef such as datastore-5, or named by --datastore.\n\n" +
+			exitStatus("no such VM or datastore, or several of that name", ""),
+		Example: "  preemptctl remediation plan web-1\n  preemptctl remediation plan vm-12 --resource memory --max 32768\n" +
+			"  preemptctl remediation plan web-1 --move\n  preemptctl remediation plan --datastore vmfs-1 --target-usage 70 -o json",
+		RunE: func(cmd *cobra.Command, args []string) error { return a.remediationPlan(cmd, f, args) },
+	}
+	f.register(cmd)
+	cmd.Flags().DurationVar(&f.timeout, "timeout", planLimit, "how long to wait for the plan")
+	return cmd
+}
+
+func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) error {
+	t, err := f.aimed(cmd, args)
+	if err != nil {
+		return err
+	}
+	move := f.move || t.kind == typeDatastore
+	if err := f.check(cmd, move, true); err != nil {
+		return err
+	}
+	if f.timeout <= 0 {
+		return usagef("--timeout %s is not above zero", f.timeout)
+	}
+	requests := a.requests(f, t, move, true)
+	kind := requests[0].Kind
+	return a.withSession(cmd, f.timeout, func(ctx context.Context, s *session) error {
+		run, err := s.put(ctx, question{
+			id: remediationPlanPrefix + uuid.NewString(), kind: remedy.WorkflowType(kind), summary: line("Dry run: %s of %s", kind, t.words()),
+			input: contract.Input{Requests: requests}, memo: remedyMemo(kind, t), limit: f.timeout, unpolled: "nothing can be planned until one starts",
+		})
+		if err != nil {
+			return err
+		}
+		var r contract.Report
+		ended := run.Get(ctx, &r)
+		if named := notNamed(ended); named != nil {
+			return named
+		}
+		if r, err = contract.ReportOf(ended, r); err != nil {
+			return s.unanswered(ctx, run.GetID(), "plan", "nothing was touched", err)
+		}
+		if err := a.showReport(r); err != nil {
+			return err
+		}
+		if err := verdictOf(r.Decisions); exitCodeOf(err) == exitFailed {
+			return err
+		}
+		return nil // that nothing is to be done is what was asked
+	})
+}
+
+// showReport prints a remediation's decisions.
+func (a *app) showReport(r contract.Report) error {
+	r.Decisions = nonNil(r.Decisions)
+	return a.show(view{
+		value: r, msg: "remediation", attrs: []any{"remediation", r},
+		table: func(t *table) {
+			for _, d := range r.Decisions {
+				decisionTable(t, d)
+			}
+		},
+	})
+}

@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	enumspb "go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+)
+
+// remediationShown is one workflow as remediation show prints it.
+type remediationShown struct {
+	contract.Report
+	Execution      string                    `json:"execution"` // how the workflow stands in Temporal
+	Failure        string                    `json:"failure,omitempty"`
+	StartedAt      time.Time                 `json:"startedAt"`
+	ClosedAt       time.Time                 `json:"closedAt,omitzero"`
+	Reconciliation *contract.ReconcileResult `json:"reconciliation,omitempty"`
+}
+
+func (a *app) remediationShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show ID|VM", Args: arguments(1, 1, "one id of a remediation, or the MoRef of a VM or datastore"),
+		Short: "Show what a remediation decided, and why",
+		Long: "Show what a remediation decided, oldest first: what caused it, the settings before and after, tags that cannot be\n" +
+			"applied, which VMs move where, and which stay and why. Named is the id of a remediation or reconciliation, or a VM\n" +
+			"or datastore by its MoRef, of which all is shown that Temporal keeps. One that has ended is shown without a worker.\n\n" +
+			exitStatus("no such remediation", ""),
+		Example: "  preemptctl remediation show vm-12\n  preemptctl remediation show move@datastore-5\n  preemptctl remediation show resize@vm-12 -o json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id := strings.TrimSpace(args[0])
+			if err := nameCheck("ID", id); err != nil {
+				return err
+			}
+			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.remediationShow(ctx, s, id) })
+		},
+	}
+}
+
+func (a *app) remediationShow(ctx context.Context, s *session, id string) error {
+	ids := []string{id}
+	t := aimAt(id)
+	if !t.ref.Zero() {
+		ids = remediationIDs(t, a.target.queue)
+	}
+	shown := []remediationShown{}
+	var failed error
+	for _, id := range ids {
+		one, err := s.remediation(ctx, id)
+		switch {
+		case missing(err):
+			continue
+		case err != nil && len(ids) == 1:
+			return err
+		case err != nil:
+			failed = errors.Join(failed, err) // the others are shown all the same
+			continue
+		}
+		shown = append(shown, one)
+	}
+	if len(shown) == 0 && failed == nil {
+		return a.noRemediation(t, id)
+	}
+	if len(shown) == 0 {
+		return failed
+	}
+	err := a.show(view{
+		value: shown, msg: "remediations", attrs: []any{"remediations", shown},
+		table: func(t *table) {
+			for _, one := range shown {
+				remediationTable(t, one)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return firstOf(failed)
+}
+
+// firstOf is the first of joined errors: one line is told.
+func firstOf(err error) error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()[0]
+	}
+	return err
+}
+
+// remediationIDs are the ids of all workflows that remedy a VM or a datastore.
+func remediationIDs(t aim, queue string) (ids []string) {
+	if t.kind == typeDatastore {
+		return []string{remedy.WorkflowID(remedy.KindMove, t.ref, queue)}
+	}
+	for _, kind := range remediationKinds {
+		ids = append(ids, remedy.WorkflowID(kind, t.ref, queue))
+	}
+	return ids
+}
+
+func (a *app) noRemediation(t aim, id string) error {
+	where := fmt.Sprintf("in namespace %s on %s", a.target.namespace, a.target.address)
+	look := a.command("remediation", "list")
+	if !t.ref.Zero() {
+		return notFoundf("no remediation of %s for task queue %s %s: there was none, or it is no longer kept; see: %s", t.words(), a.target.queue, where, look)
+	}
+	return notFoundf("no remediation %s %s: it never ran or is no longer kept; a VM is named by its MoRef here; see: %s", id, where, look)
+}
+
+// remediation looks one workflow up, and asks it what it decided.
+func (s *session) remediation(ctx context.Context, id string) (out remediationShown, err error) {
+	d, err := s.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		return out, fmt.Errorf("look up remediation %s: %w", id, err)
+	}
+	info := d.GetWorkflowExecutionInfo()
+	kind := info.GetType().GetName()
+	if kindOf(kind) == "" && kind != contract.ReconcileType {
+		return out, failedf("workflow %s is a %s: here remediations are shown", id, kind)
+	}
+	w := listing(info)
+	out.Execution, out.StartedAt, out.ClosedAt = w.Status, w.StartedAt, w.ClosedAt
+	if kind == contract.ReconcileType {
+		err = s.reconciliation(ctx, info, &out)
+	} else {
+		err = s.report(ctx, info, &out)
+	}
+	out.WorkflowID, out.RunID, out.Kind = cmp.Or(out.WorkflowID, w.WorkflowID), cmp.Or(out.RunID, w.RunID), cmp.Or(out.Kind, kindOf(kind), "reconcile")
+	out.Decisions = nonNil(out.Decisions)
+	return out, err
+}
+
+// report is a remediation's report as it stands, or as it ended with.
+func (s *session) report(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, out *remediationShown) error {
+	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return s.answer(ctx, info, contract.StateQuery, &out.Report)
+	}
+	e := info.GetExecution()
+	var r contract.Report
+	r, err := contract.ReportOf(s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &r), r)
+	return out.ended(ctx, err, func() { out.Report = r })
+}
+
+// reconciliation is the result of a reconciliation; it answers nothing while it runs.
+func (s *session) reconciliation(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, out *remediationShown) error {
+	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return nil
+	}
+	e := info.GetExecution()
+	var r contract.ReconcileResult
+	r, err := reconciled(s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &r), r)
+	return out.ended(ctx, err, func() { out.Reconciliation = &r })
+}
+
+// ended takes a result over, or says why there is none. What was terminated has none, and is shown.
+func (out *remediationShown) ended(ctx context.Context, err error, take func()) error {
+	switch {
+	case err == nil:
+		take()
+	case ctx.Err() != nil || timedOut(err):
+		return err
+	default:
+		out.Failure = reasonOf(err).Error()
+	}
+	return nil
+}
+
+// remediationTable shows one workflow and its decisions.
+func remediationTable(t *table, one remediationShown) {
+	t.section()
+	t.row("remediation", one.WorkflowID+" ("+one.Execution+")")
+	t.row("run", one.RunID)
+	t.row("started", timestamp(one.StartedAt))
+	t.field("closed", timestamp(one.ClosedAt))
+	t.field("failure", one.Failure)
+	if one.Reconciliation != nil {
+		reconcileTable(t, *one.Reconciliation)
+		return
+	}
+	if len(one.Decisions) == 0 {
+		t.row("decided", "nothing yet")
+	}
+	for _, d := range one.Decisions {
+		decisionTable(t, d)
+	}
+}
+
+// verdictOf is the error of decisions that did not do what was asked: exit code 1 where one failed, 4 where all
+// of them do nothing.
+func verdictOf(decisions []contract.Decision) error {
+	var failed, nothing *contract.Decision
+	idle := 0
+	for i, d := range decisions {
+		switch d.State {
+		case contract.Failed:
+			failed = cmp.Or(failed, &decisions[i])
+		case contract.Skipped, contract.Infeasible, contract.AtLimit:
+			nothing = cmp.Or(nothing, &decisions[i])
+			idle++
+		}
+	}
+	switch {
+	case failed != nil:
+		return failedf("%s of %s failed: %s", failed.Kind, subject(*failed), failed.Reason)
+	case nothing != nil && idle == len(decisions):
+		return refusedf("nothing is done about %s (%s): %s", subject(*nothing), nothing.State, nothing.Reason)
+	}
+	return nil
+}
