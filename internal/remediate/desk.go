@@ -30,7 +30,8 @@ type desk struct {
 	report  contract.Report
 	pending []remedy.Request
 	signals workflow.ReceiveChannel
-	told    int // decisions told, for the ids of their events
+	told    int   // decisions told, for the ids of their events
+	broken  error // what the last failed decision failed for
 }
 
 func newDesk(ctx workflow.Context, kind string, earlier []contract.Decision) *desk {
@@ -116,7 +117,7 @@ func (d *desk) result() (contract.Report, error) {
 	for _, dec := range slices.Backward(d.report.Decisions) {
 		if dec.State == contract.Failed {
 			return d.report, temporal.NewNonRetryableApplicationError(
-				fmt.Sprintf("%s of %s failed: %s", dec.Kind, named(dec), dec.Reason), contract.ErrRemediation, nil, d.report)
+				fmt.Sprintf("%s of %s failed: %s", dec.Kind, named(dec), dec.Reason), contract.ErrRemediation, d.broken, d.report)
 		}
 	}
 	return d.report, nil
@@ -243,6 +244,7 @@ func clip(s string, n int) string {
 
 // failed ends a decision with what went wrong.
 func (d *desk) failed(dec *contract.Decision, what string, err error, req remedy.Request) {
+	d.broken = err
 	d.conclude(dec, req, contract.Failed, what+": "+cause(err))
 }
 

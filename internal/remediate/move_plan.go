@@ -28,9 +28,8 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 	defer a.beat(ctx)()
 	req := in.Request
 	l := look{Activities: a, in: in, what: remedy.KindMove, cooldown: req.Move.Cooldown.D()}
-	source, vm, v, err := l.place(ctx)
-	if err != nil || v.State != "" {
-		plan.Verdict = v
+	source, vm, err := l.place(ctx)
+	if err != nil {
 		return plan, err
 	}
 	plan.VM = vm
@@ -68,26 +67,20 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 }
 
 // place is what is to be moved off, or which VM is to be moved.
-func (l *look) place(ctx context.Context) (source, vm policy.Ref, v Verdict, err error) {
+func (l *look) place(ctx context.Context) (source, vm policy.Ref, err error) {
 	req := l.in.Request
 	if !req.Source.Zero() || !req.VM.Zero() {
-		return req.Source, req.VM, v, nil
+		return req.Source, req.VM, nil
 	}
 	if req.TargetType != typeDatastore {
-		vm, v, err = l.resolve(ctx)
-		return source, vm, v, err
+		vm, err = l.resolve(ctx)
+		return source, vm, err
 	}
 	err = l.attempt(ctx, func() (err error) {
 		source, err = l.VCenter.Datastore(ctx, req.Target)
 		return err
 	})
-	switch vcenter.KindOf(err) {
-	case "":
-		return source, vm, v, nil
-	case vcenter.NotFound, vcenter.Ambiguous:
-		return source, vm, Verdict{State: contract.Infeasible, Reason: fmt.Sprintf("%s: %v", vcenter.KindOf(err), err)}, nil
-	}
-	return source, vm, v, step.Typed(err)
+	return source, vm, step.Typed(err)
 }
 
 // excluded tells of each VM that must stay why: others have it, it moved a short time ago, or it is out of bounds.

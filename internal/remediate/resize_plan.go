@@ -10,7 +10,6 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
 // PlanInput is a request to plan for.
@@ -136,9 +135,9 @@ type look struct {
 
 // vm reads the VM, and tells where nothing may be done about it.
 func (l *look) vm(ctx context.Context) (Verdict, error) {
-	ref, v, err := l.resolve(ctx)
-	if err != nil || v.State != "" {
-		return v, err
+	ref, err := l.resolve(ctx)
+	if err != nil {
+		return Verdict{}, err
 	}
 	l.found.Ref = ref
 	if err := l.ask(ctx, ref); err != nil {
@@ -172,22 +171,16 @@ func (l *look) vm(ctx context.Context) (Verdict, error) {
 }
 
 // resolve finds the VM that a person named.
-func (l *look) resolve(ctx context.Context) (ref policy.Ref, v Verdict, err error) {
+func (l *look) resolve(ctx context.Context) (ref policy.Ref, err error) {
 	req := l.in.Request
 	if !req.VM.Zero() {
-		return req.VM, v, nil
+		return req.VM, nil
 	}
 	err = l.attempt(ctx, func() (err error) {
 		ref, err = l.VCenter.FindVM(ctx, req.Target)
 		return err
 	})
-	switch vcenter.KindOf(err) {
-	case "":
-		return ref, v, nil
-	case vcenter.NotFound, vcenter.Ambiguous:
-		return ref, Verdict{State: contract.Infeasible, Reason: fmt.Sprintf("%s: %v", vcenter.KindOf(err), err)}, nil
-	}
-	return ref, v, step.Typed(err)
+	return ref, step.Typed(err)
 }
 
 // ask reads what the ledger knows. A dry run leaves no trace there.
