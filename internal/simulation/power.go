@@ -172,7 +172,7 @@ func (v *VCenter) newTask(ctx *simulator.Context, entity *mo.ManagedEntity, name
 	task.Self = types.ManagedObjectReference{Type: "Task", Value: fmt.Sprintf("task-%d", 1_000_000+v.machines.nextTask())}
 	now := time.Now()
 	task.Info.Key, task.Info.Task = task.Self.Value, task.Self
-	task.Info.EntityName = entity.Name
+	task.Info.EntityName, task.Info.Cancelable = entity.Name, name == relocateTask
 	task.Info.Reason = &types.TaskReasonUser{UserName: ctx.Session.UserName}
 	task.Info.StartTime, task.Info.State = &now, types.TaskInfoStateRunning
 	ctx.Map.Put(task)

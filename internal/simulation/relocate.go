@@ -15,6 +15,8 @@ import (
 // moveSteps is in how many steps a relocation tells its progress.
 const moveSteps = 4
 
+const relocateTask = "relocateVm"
+
 // moves count the relocations under way, and the most there were at once.
 type moves struct {
 	bySource, byHost         map[string]int
@@ -103,8 +105,7 @@ func (m *machine) RelocateVMTask(ctx *simulator.Context, req *types.RelocateVM_T
 		return body
 	}
 	v := m.vcenter
-	task := v.newTask(ctx, m.vm.Entity(), "relocateVm")
-	ctx.WithLock(task, func() { ctx.Update(task, []types.PropertyChange{{Name: "info.cancelable", Val: true}}) })
+	task := v.newTask(ctx, m.vm.Entity(), relocateTask)
 	body.Res = &types.RelocateVM_TaskResponse{Returnval: task.Self}
 	mv, fault := m.plan(ctx, &req.Spec)
 	if fault != nil {
@@ -309,12 +310,15 @@ func (v *VCenter) hostRefuses(mv *move) (fault types.BaseMethodFault) {
 	return fault
 }
 
-// progress tells how far the task is, and whether somebody has cancelled it.
+// progress tells how far the task is, and whether somebody has cancelled it. It writes the info as a whole: for a
+// change within it the simulator would read the rest without a lock.
 func (v *VCenter) progress(task *simulator.Task, percent int) (cancelled bool) {
 	ctx := v.context("")
 	ctx.WithLock(task, func() {
 		if cancelled = task.Info.State != types.TaskInfoStateRunning; !cancelled {
-			ctx.Update(task, []types.PropertyChange{{Name: "info.progress", Val: int32(percent)}})
+			info := task.Info
+			info.Progress = int32(percent)
+			ctx.Update(task, []types.PropertyChange{{Name: "info", Val: info}})
 		}
 	})
 	return cancelled

@@ -150,6 +150,14 @@ func TestDisksAreConsistentlyDescribed(t *testing.T) {
 	if free(t, c, home) != 2048-48 || free(t, c, other) != 2048-50 || v.TotalUsed() != 98*gb {
 		t.Errorf("free %d and %d, used %d", free(t, c, home), free(t, c, other), v.TotalUsed())
 	}
+	must(t, reconfigure(t, c, vm, types.VirtualMachineConfigSpec{Annotation: "x"}))
+	_, err := methods.RefreshStorageInfo(t.Context(), c, &types.RefreshStorageInfo{This: vm})
+	must(t, err)
+	var after mo.VirtualMachine
+	properties(t, c, vm, &after, "layoutEx", "summary", "config.annotation")
+	if s := after.Summary.Storage; s.Committed != 98*gb || s.Uncommitted != 75*gb || len(after.LayoutEx.File) != len(got.LayoutEx.File) || after.Config.Annotation != "x" {
+		t.Errorf("after a reconfiguration of something else: %+v, %d files", s, len(after.LayoutEx.File))
+	}
 	var ds mo.Datastore
 	properties(t, c, other, &ds, "vm", "summary")
 	if !slices.Equal(ds.Vm, []ref{vm}) || ds.Summary.Uncommitted != 0 {
