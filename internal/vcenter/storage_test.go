@@ -417,7 +417,8 @@ func TestRefreshingIsNotWorthFailingFor(t *testing.T) {
 	wantCalls(t, v, 1)
 	v.FailCall("RefreshDatastore", nil, &types.NoPermission{PrivilegeId: "Datastore.FileManagement"}, 1)
 	check(t, g.RefreshDatastore(t.Context(), at))
-	wantKind(t, g.RefreshDatastore(t.Context(), policy.Ref{Type: typeDatastore, Value: "datastore-99999"}), NotFound)
+	v.FailCall("RefreshDatastore", nil, &types.ManagedObjectNotFound{Obj: toMoRef(at)}, 1)
+	wantKind(t, g.RefreshDatastore(t.Context(), at), NotFound)
 }
 
 func TestADatastoreIsFoundByNameOrMoRef(t *testing.T) {
