@@ -51,6 +51,7 @@ func (s *site) killedAt(method string, n int64, req remedy.Request) contract.Dec
 func TestKilledBetweenDetachingAndAttachingNoWishIsLost(t *testing.T) {
 	t.Parallel()
 	for _, call := range []string{"detach", "attach"} {
+		call = "REST POST /com/vmware/cis/tagging/tag-association/{id}?~action=" + call
 		s := remedied(t)
 		vm := s.vc.TaggedVMs("")[0].Ref
 		s.must(s.vc.SetHardware(vm, simulation.Hardware{CPUs: 2, CoresPerSocket: 1}))

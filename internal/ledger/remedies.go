@@ -55,7 +55,8 @@ type RemedyGrant struct {
 	Holder  string    `json:"holder,omitempty"`  // another owner has the VM
 	Until   time.Time `json:"until,omitzero"`    // the VM is in its cooldown until then
 	Tripped time.Time `json:"tripped,omitzero"`  // until when the circuit breaker only lets recommend
-	Full    string    `json:"full,omitempty"`    // in words: the bound on moves that is reached
+	Full    string    `json:"full,omitempty"`    // in words: the bound on moves that is reached, or who is before it
+	Ahead   int       `json:"ahead,omitempty"`   // with Full: how many wait before it for a move off the same datastore
 	Stale   bool      `json:"stale,omitempty"`   // the moves under way have changed since Seen: choose again
 }
 
@@ -169,8 +170,12 @@ func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
 		return RemedyGrant{Tripped: until}
 	}
 	if r.Flight != nil {
-		if full := s.full(r); full != "" {
-			return RemedyGrant{Full: full}
+		full, ahead := s.full(r), s.queue(now, r)
+		if full == "" && ahead > 0 {
+			full = underWay(ahead, "", "waits before it", "wait before it")
+		}
+		if full != "" {
+			return RemedyGrant{Full: full, Ahead: ahead}
 		}
 		if r.Seen != 0 && r.Seen != s.FlightVersion {
 			return RemedyGrant{Stale: true}
@@ -187,6 +192,7 @@ func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
 	s.Holds[r.VM] = Hold{What: r.What, Cooldown: r.Cooldown, Flight: r.Flight}
 	if r.Flight != nil {
 		s.FlightVersion++
+		s.leave(r.Owner)
 	}
 	return RemedyGrant{Granted: true, Version: s.FlightVersion}
 }
@@ -235,24 +241,64 @@ func (s *State) full(r RemedyRequest) string {
 	}
 	switch {
 	case r.PerSource > 0 && off >= r.PerSource:
-		return underWay(off, " off "+r.Flight.Source.Value)
+		return underWay(off, " off "+r.Flight.Source.Value, "is under way", "are under way")
 	case r.PerHost > 0 && to >= r.PerHost && !r.Flight.Host.Zero():
-		return underWay(to, " on "+r.Flight.Host.Value)
+		return underWay(to, " on "+r.Flight.Host.Value, "is under way", "are under way")
 	case r.AtOnce > 0 && all >= r.AtOnce:
-		return underWay(all, "")
+		return underWay(all, "", "is under way", "are under way")
 	}
 	return ""
 }
 
-func underWay(n int, where string) string {
+func underWay(n int, where, is, are string) string {
 	if n == 1 {
-		return "1 move" + where + " is under way"
+		return "1 move" + where + " " + is
 	}
-	return fmt.Sprintf("%d moves%s are under way", n, where)
+	return fmt.Sprintf("%d moves%s %s", n, where, are)
 }
 
-// Remedied ends the hold on a VM. Told again it changes nothing.
+// Waiter is who waits for a move off a datastore.
+type Waiter struct {
+	Owner string `json:"owner"`
+	Heard int64  `json:"heard"` // when it asked last, Unix time
+}
+
+// unheardFor is how long who does not ask again keeps its place.
+const unheardFor = 5 * time.Minute
+
+// queue tells how many wait before an owner for a move off the same datastore, the first of whom is the next: if
+// all were told that there is room, all would choose anew and all but one in vain.
+func (s *State) queue(now time.Time, r RemedyRequest) (ahead int) {
+	source := r.Flight.Source.String()
+	line := slices.DeleteFunc(s.Waiting[source], func(w Waiter) bool {
+		return w.Owner != r.Owner && now.Unix()-w.Heard > int64(unheardFor/time.Second)
+	})
+	ahead = slices.IndexFunc(line, func(w Waiter) bool { return w.Owner == r.Owner })
+	if ahead < 0 {
+		ahead = len(line)
+		line = append(line, Waiter{Owner: r.Owner})
+	}
+	line[ahead].Heard = now.Unix()
+	if s.Waiting == nil {
+		s.Waiting = map[string][]Waiter{}
+	}
+	s.Waiting[source] = line
+	return ahead
+}
+
+// leave gives up an owner's places among those who wait.
+func (s *State) leave(owner string) {
+	for _, source := range workflow.DeterministicKeys(s.Waiting) {
+		line := slices.DeleteFunc(s.Waiting[source], func(w Waiter) bool { return w.Owner == owner })
+		if s.Waiting[source] = line; len(line) == 0 {
+			delete(s.Waiting, source)
+		}
+	}
+}
+
+// Remedied ends the hold on a VM, and its owner's waiting. Told again it changes nothing.
 func (s *State) Remedied(now time.Time, r RemediedRequest) {
+	s.leave(r.Owner)
 	hold, held := s.Holds[r.VM]
 	held = held && s.Reserved[r.VM] == r.Owner
 	if _, known := s.Acted[r.VM][r.What]; r.Acted && (held || !known) { // the latter: granted by a ledger before this one

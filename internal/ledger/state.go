@@ -108,7 +108,9 @@ type State struct {
 	Actions []int64                     `json:"actions,omitempty"`
 	Asked   []Asked                     `json:"asked,omitempty"`
 	// FlightVersion counts the changes of moves under way.
-	FlightVersion int64 `json:"flightVersion,omitempty"`
+	// Waiting are those who wait for a move, by the datastore that it is off; the first is the next.
+	Waiting       map[string][]Waiter `json:"waiting,omitempty"`
+	FlightVersion int64               `json:"flightVersion,omitempty"`
 }
 
 // Bounds of what is remembered of past requests.

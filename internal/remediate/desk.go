@@ -268,7 +268,7 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 		r.What = d.kind
 	}
 	until := workflow.Now(d.ctx).Add(d.setup.Timing.Patience)
-	pause := d.setup.Timing.Wait
+	turn := 0
 	for {
 		var g ledger.RemedyGrant
 		if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).TakeVM, r).Get(d.ctx, &g); err != nil {
@@ -299,17 +299,19 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 			why = "waits: " + g.Full
 		}
 		if !workflow.Now(d.ctx).Before(until) {
+			d.release(dec, r.What, false)
 			d.conclude(dec, req, contract.Deferred, "given up after "+d.setup.Timing.Patience.String()+": "+why)
 			return takenNot, waited
 		}
 		dec.Reason, dec.Until = why, until.UTC()
 		d.show(dec)
-		if waited = true; workflow.Sleep(d.asked, pause) != nil {
+		turn++
+		if waited = true; workflow.Sleep(d.asked, d.setup.Timing.Wait*time.Duration(1+min(max(g.Ahead, turn/8), 7))) != nil {
+			d.release(dec, r.What, false)
 			d.conclude(dec, req, contract.Skipped, "cancelled while it waited")
 			return takenNot, waited
 		}
 		dec.Reason, dec.Until = "", time.Time{}
-		pause = min(2*pause, 8*d.setup.Timing.Wait)
 	}
 }
 

@@ -36,6 +36,7 @@ func (d *desk) move(req remedy.Request) {
 			return
 		}
 		if len(plan.Moves.Moves) == 0 {
+			d.release(dec, remedy.KindMove, false)
 			d.noMore(dec, req, plan, moved)
 			return
 		}

@@ -53,6 +53,9 @@ func (v *VCenter) serveREST(w http.ResponseWriter, r *http.Request) {
 	if !v.delay(r) {
 		return
 	}
+	for _, hook := range v.rules.hooksOf(key) {
+		hook(types.ManagedObjectReference{})
+	}
 	if status := v.rules.restStatus(key); status != 0 {
 		http.Error(w, http.StatusText(status), status)
 		return

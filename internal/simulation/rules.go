@@ -75,8 +75,8 @@ func (v *VCenter) FailREST(key string, status, times int) {
 	v.rules.rest = append(v.rules.rest, &restRule{key: key, status: status, times: times})
 }
 
-// Hook calls fn with the object (of SetField: the entity) before each call of the SOAP method is served. It runs
-// in the call's goroutine and without any lock, so it may change the model or stop the caller's world.
+// Hook calls fn with the object (of SetField: the entity) before each call of the SOAP method is served, or without
+// one before each REST call with that key, as Calls names it. It runs in the call's goroutine and without any lock, so it may change the model or stop the caller's world.
 func (v *VCenter) Hook(method string, fn func(ref types.ManagedObjectReference)) {
 	v.rules.mu.Lock()
 	defer v.rules.mu.Unlock()
