@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 	"sigs.k8s.io/yaml"
 )
@@ -51,6 +52,23 @@ func alerts(t *testing.T) (rules []rule) {
 		rules = append(rules, g.Rules...)
 	}
 	return rules
+}
+
+func TestPrometheusTakesTheRules(t *testing.T) {
+	var r struct {
+		Spec json.RawMessage `json:"spec"`
+	}
+	if err := yaml.Unmarshal(read(t, "../alerts.yaml"), &r); err != nil {
+		t.Fatal(err)
+	}
+	text, err := yaml.JSONToYAML(r.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, errs := rulefmt.Parse(text, false)
+	for _, err := range errs {
+		t.Error(err)
+	}
 }
 
 func read(t *testing.T, path string) []byte {
