@@ -154,6 +154,10 @@ func TestAWorkerLivesUnreadyWhileNothingAnswersAndStopsOnASignal(t *testing.T) {
 	if code, body := await(t, addr, "/healthz"); code != http.StatusOK || body != "ok\n" {
 		t.Errorf("/healthz: %d %s", code, body)
 	}
+	if code, body := await(t, addr, "/metrics"); code != http.StatusOK || !strings.Contains(body, `version="v1.2.3"`) ||
+		!strings.Contains(body, `preemption_plans_total{policy="default",result="short"} 0`) {
+		t.Errorf("/metrics: %d %s", code, body)
+	}
 	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(stderr.String(), "waiting for Temporal") && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}

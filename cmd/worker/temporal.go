@@ -109,6 +109,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	s.log.Info("worker started", "namespace", s.namespace(), "queue", s.queue(), "temporal", s.cfg.Temporal.Options.HostPort,
 		"vcenter", s.cfg.VCenter.Host(), "version", s.build.Version, "config", s.cfg.Path)
 	go s.recheckAttributes(running, a, known)
+	go a.CountPreempted(running, s.metrics.Preempted)
 	go s.ensureWatch(running, c)
 	var err error
 	select {

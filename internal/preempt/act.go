@@ -40,6 +40,8 @@ type ActInput struct {
 	// before it could say so. StillOn is the reason given for those that are on.
 	Settle  bool   `json:"settle,omitempty"`
 	StillOn string `json:"stillOn,omitempty"`
+	// Asked is when the round began, for the figures.
+	Asked time.Time `json:"asked,omitzero"`
 }
 
 // ActResult is what became of the targets. Every target of the input is in exactly one of the three.

@@ -75,7 +75,7 @@ func (e *eviction) offOrAgain(t ActTarget, r vcenter.WaitResult, reason string) 
 		if e.in.Action == policy.ActionSuspend {
 			o.Outcome, o.Forced = OutcomeSuspended, false
 		}
-		e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute)) })
+		e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute, e.in.Asked)) })
 	default:
 		return e.failed(t, r.Err)
 	}
@@ -164,11 +164,11 @@ func (e *eviction) claim(t ActTarget, cut bool, at time.Time) {
 	case cut:
 		o.Outcome = OutcomePoweredOff
 	}
-	e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute)) })
+	e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute, e.in.Asked)) })
 }
 
 // annotate writes the attribute of a VM that is off. Its failure is part of the outcome.
-func (a *Activities) annotate(ctx context.Context, o VMOutcome, attr Attribute) VMOutcome {
+func (a *Activities) annotate(ctx context.Context, o VMOutcome, attr Attribute, asked time.Time) VMOutcome {
 	attr.Preempted, attr.ForcedShutdown, attr.Outcome, attr.PreemptedAt = true, o.Forced, o.Outcome, o.OffAt
 	attr.InstanceUUID, attr.CPUMHz, attr.MemoryMB = o.InstanceUUID, o.CPUMHz, o.MemoryMB
 	value, err := json.Marshal(attr)
@@ -180,6 +180,7 @@ func (a *Activities) annotate(ctx context.Context, o VMOutcome, attr Attribute) 
 		return o
 	}
 	o.Annotated = true
+	a.reclaimed(ctx, o, asked)
 	return o
 }
 

@@ -48,7 +48,8 @@ type Activities struct {
 	Settings  Settings
 	Log       *slog.Logger
 
-	attrs attributeCheck
+	attrs     attributeCheck
+	preempted preempted
 }
 
 func (a *Activities) ledger() ledger.Client {

@@ -22,7 +22,8 @@ type AwaitInput struct {
 	Attribute Attribute   `json:"attribute"`
 	// Evidence demands that vCenter's events show our guest shutdown to be the cause: for a late look-on,
 	// when others may have acted in between.
-	Evidence bool `json:"evidence,omitempty"`
+	Evidence bool      `json:"evidence,omitempty"`
+	Asked    time.Time `json:"asked,omitzero"` // when the round began, for the figures
 }
 
 // AwaitResult is who went off, and who has not.
@@ -86,7 +87,7 @@ func (a *Activities) settleEnded(ctx context.Context, in AwaitInput, ends <-chan
 			for _, o := range a.attributeEnded(ctx, in, together) {
 				wg.Go(func() {
 					if o.Ours() {
-						o = a.annotate(ctx, o, in.Attribute)
+						o = a.annotate(ctx, o, in.Attribute, in.Asked)
 					}
 					a.logger(ctx).Info("decided", "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome,
 						"reason", o.Reason, "annotated", o.Annotated, "attempt", activity.GetInfo(ctx).Attempt)

@@ -89,6 +89,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	if len(p.snap.VMs) <= maxBasis {
 		out.Basis = &contract.Basis{Snapshot: p.snap, Demand: p.demand()}
 	}
+	p.measure(ctx, plan)
 	a.logger(ctx).Info("planned", "alarm", d.Alarm(), "cluster", d.Scope.String(), "targets", len(plan.Targets),
 		"spared", len(plan.Spared), "attempt", activity.GetInfo(ctx).Attempt)
 	return out, nil

@@ -350,6 +350,7 @@ func (r *restore) powerOn(wave []policy.Return, plannedAt time.Time, settle bool
 // to be tried again: no host could take it, and no person waits.
 func (r *restore) add(vm RestoredVM) (decided bool) {
 	r.result.Left = slices.DeleteFunc(r.result.Left, func(s policy.Spared) bool { return s.Ref == vm.Ref })
+	increment(r.ctx, "preemption_restored_vms", map[string]string{"outcome": vm.Outcome})
 	decided = r.in.Person || vm.Reason != string(policy.NoHost)
 	if vm.Outcome == contract.OutcomeLeft {
 		spared := policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason)}
@@ -390,6 +391,7 @@ func (r *restore) finish(state, reason string) {
 		}
 	}
 	r.result.Reason = reason
+	increment(r.ctx, "preemption_restores", map[string]string{"state": state})
 	r.setState(state)
 }
 

@@ -385,6 +385,7 @@ func (p *powering) claim(t policy.Return, at time.Time) {
 			err = p.attemptThrough(p.ctx, func() error { return p.VCenter.Annotate(p.ctx, t.Ref, preemption.AttributeKey, value) })
 		}
 		vm.Annotated = err == nil
+		p.preempted.changed.Store(true)
 		if err != nil {
 			vm.AnnotationError = err.Error()
 		}

@@ -327,6 +327,7 @@ func (r *round) actInput(targets []ActTarget) ActInput {
 	d := r.in.Demand
 	return ActInput{
 		RoundID: r.result.RoundID, Tag: d.Tag, Scope: d.Scope, Targets: targets, Attribute: r.attribute(), Policy: d.Policy,
+		Asked: r.result.StartedAt,
 	}
 }
 
@@ -411,6 +412,7 @@ func (r *round) add(o VMOutcome) {
 		return slices.Index(r.order, a.Ref) - slices.Index(r.order, b.Ref)
 	})
 	r.tally()
+	r.count(o)
 	r.show()
 }
 

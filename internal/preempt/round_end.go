@@ -17,6 +17,7 @@ import (
 // and looks on for late guests.
 func (r *round) conclude() (RoundResult, error) {
 	final := r.verdict()
+	increment(r.ctx, "preemption_rounds", map[string]string{"state": final})
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.release()
 	told := r.result
@@ -47,6 +48,7 @@ func (r *round) fail(err error) (RoundResult, error) {
 		kind = app.Type()
 	}
 	r.result.Reason = text
+	increment(r.ctx, "preemption_rounds", map[string]string{"state": RoundFailed})
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.setState(RoundFailed)
 	r.release()

@@ -126,7 +126,17 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 		line("web UI", `http://127\.0\.0\.1:\d+$`), line("web UI", "port "+strconv.Itoa(tr.program.Ports.UI)+" is taken"),
 	)
 	get(t, tr.await(`web UI +(http://127\.0\.0\.1:\d+)`)[1])
-	get(t, tr.await(`health +(http://127\.0\.0\.1:\d+/readyz)`)[1])
+	ready := tr.await(`health +(http://127\.0\.0\.1:\d+/readyz)`)[1]
+	get(t, ready)
+	figures := get(t, strings.Replace(ready, "/readyz", "/metrics", 1))
+	for _, want := range []string{
+		`preemption_rounds_total\{state="completed"\} [1-9]`, `preemption_receiver_in_flight 0`,
+		`preemption_vcenter_calls_total\{code="OK",method="PowerOffVM_Task"\} [1-9]`, `temporal_num_pollers\{.*"workflow_task".*\} [1-9]`,
+	} {
+		if !regexp.MustCompile(want).MatchString(figures) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
 
 	if err := site.vcenter.PowerOnAs(site.vcenter.VM("cluster-a-batch-03"), "owner@example.com"); err != nil {
 		t.Fatal(err)
@@ -136,16 +146,18 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 	tr.end(exitDone).quiet()
 }
 
-func get(t *testing.T, url string) {
+func get(t *testing.T, url string) (body string) {
 	t.Helper()
 	resp, err := http.Get(url) //nolint:noctx // a test
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		t.Errorf("%s answers %s: %s", url, resp.Status, body)
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("%s answers %s: %s %v", url, resp.Status, text, err)
 	}
+	return string(text)
 }
 
 func TestASecondRunOnTheSameFolderWorks(t *testing.T) {

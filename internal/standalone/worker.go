@@ -72,6 +72,7 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 		return fmt.Errorf("start the worker on task queue %s: %w", s.queue(), err)
 	}
 	s.onStop(w.Stop)
+	s.background(ctx, func(ctx context.Context) { acts.CountPreempted(ctx, s.metrics.Preempted) })
 	s.out.say("worker", "polls task queue %s", s.queue())
 	return errors.Join(s.startWatch(ctx), s.startReceiver())
 }

@@ -132,7 +132,13 @@ func ours() []definition {
 			[][]string{{"restored", "left", "failed"}},
 			nil,
 		},
-		{"preemption_remediations", Counter, []string{"kind", "state"}, "Remediations (resize, reconfigure, move) by the state they reached.", worker, nil, nil},
+		{
+			"preemption_remediations", Counter,
+			[]string{"kind", "state"},
+			"Remediations by the state they reached.", worker,
+			[][]string{{"resize", "reconfigure", "move"}, {"Planned", "Applied", "Deferred", "Skipped", "Infeasible", "AtLimit", "Failed"}},
+			nil,
+		},
 		{
 			"preemption_vcenter_calls", Counter,
 			[]string{"method", "code"},

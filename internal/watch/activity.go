@@ -62,7 +62,7 @@ func (a *Activities) Follow(ctx context.Context, in FollowInput) (contract.Check
 			"this worker's configuration has no rules: the watch waits for a worker that has some; preemptctl watch stop ends the wait",
 			errNoRules, temporal.ApplicationErrorOptions{NextRetryDelay: 5 * time.Second})
 	}
-	f := &follower{Activities: a, ctx: ctx, timing: in.Timing, point: c, log: a.logger(ctx), idle: map[[2]string]string{}, dealt: newDealt(c.Seen)}
+	f := &follower{Activities: a, ctx: ctx, timing: in.Timing, point: c, log: a.logger(ctx), metrics: activity.GetMetricsHandler(ctx), idle: map[[2]string]string{}, dealt: newDealt(c.Seen)}
 	f.point.VCenter, f.point.Worker = a.Source, here()
 	defer f.close()
 	defer f.beat()()
@@ -160,6 +160,8 @@ type follower struct {
 	point  contract.Checkpoint
 	log    *slog.Logger
 
+	metrics client.MetricsHandler // of Temporal's SDK
+
 	mu       sync.Mutex
 	recorded contract.Checkpoint // what the heartbeat carries; guarded by mu
 
@@ -192,6 +194,7 @@ func (f *follower) look(ctx context.Context) {
 	now := time.Now().UTC()
 	if err == nil {
 		f.point.LookedAt = now
+		f.metrics.Gauge("preemption_watch_last_look_timestamp_seconds").Update(float64(now.UnixMilli()) / 1000)
 		if f.point.Trouble != "" {
 			f.log.Info("the watch goes on", "after", now.Sub(f.point.Since).Round(time.Second).String())
 			f.point.Trouble, f.point.Since = "", time.Time{}

@@ -107,6 +107,7 @@ func (f *follower) give(ctx context.Context, events []news, caught bool) error {
 	wg.Wait()
 	var errs []error
 	for i, n := range events {
+		f.count(n.Event, all[i])
 		if err := all[i].err; err != nil && !errors.Is(err, trigger.ErrRefused) {
 			errs = append(errs, err)
 			continue
@@ -115,6 +116,24 @@ func (f *follower) give(ctx context.Context, events []news, caught bool) error {
 		f.mark(n.marks)
 	}
 	return errors.Join(errs...)
+}
+
+// count moves the figures.
+func (f *follower) count(e alarm.Event, g given) {
+	result, at := string(g.res.Verdict), e.Power.Time
+	switch {
+	case errors.Is(g.err, trigger.ErrRefused):
+		result = "refused"
+	case g.err != nil:
+		result = "unavailable"
+	}
+	if e.Class == alarm.ClassAlarm {
+		at = e.Alarm.Time
+	}
+	f.metrics.WithTags(map[string]string{"type": e.Class, "result": result}).Counter("preemption_watch_events").Inc(1)
+	if g.err == nil && g.res.Verdict == trigger.Sent {
+		f.metrics.Timer("preemption_watch_event_lag").Record(time.Since(at))
+	}
 }
 
 // account remembers what became of one event.

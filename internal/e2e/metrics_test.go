@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
+)
+
+// id is what no label may have.
+var id = regexp.MustCompile(`domain-c\d|vm-\d|host-\d|HostSystem|round-|[0-9a-f]{8}-[0-9a-f]{4}-`)
+
+// scrape reads /metrics and adds each metric up over its labels; of a histogram it takes the count.
+func scrape(t *testing.T, addr string) map[string]float64 {
+	t.Helper()
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("/metrics: %d %v %s", resp.StatusCode, err, body)
+	}
+	sums := map[string]float64{}
+	for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
+		line := lines.Text()
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		at := strings.LastIndex(line, " ")
+		value, err := strconv.ParseFloat(line[at+1:], 64)
+		if err != nil {
+			t.Fatalf("/metrics has the line %q", line)
+		}
+		name, _, _ := strings.Cut(line[:at], "{")
+		sums[strings.TrimSuffix(name, "_count")] += value
+		if id.MatchString(line) {
+			t.Errorf("a label tells an id: %s", line)
+		}
+	}
+	return sums
+}
+
+// documentedMetrics returns the worker's metrics of docs/metrics.md.
+func documentedMetrics(t *testing.T) (names []string) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.Split(line, " | "); len(cells) == 5 && strings.HasPrefix(line, "| `") && strings.Contains(cells[3], "worker") {
+			names = append(names, strings.Trim(cells[0], "|` "))
+		}
+	}
+	if len(names) < 40 {
+		t.Fatalf("the page lists only %v", names)
+	}
+	return names
+}
+
+// still are the metrics that a round, a lost session and a restore do not move.
+var still = []string{
+	"preemption_build_info", "preemption_remediations_total",
+	// Nothing of the kind happens.
+	"temporal_workflow_canceled_total", "temporal_workflow_failed_total", "temporal_workflow_continue_as_new_total",
+	"temporal_workflow_task_execution_failed_total", "temporal_workflow_task_no_completion_total", "temporal_activity_execution_failed_total",
+	"temporal_activity_task_error_total", "temporal_unregistered_activity_invocation_total", "temporal_local_activity_execution_cancelled_total",
+	"temporal_local_activity_execution_failed_total", "temporal_local_activity_error_total", "temporal_corrupted_signals_total",
+	"temporal_request_failure_total", "temporal_request_resource_exhausted_total", "temporal_long_request_failure_total",
+	"temporal_long_request_resource_exhausted_total", "temporal_sticky_cache_miss_total", "temporal_sticky_cache_total_forced_eviction_total",
+	// A worker that is alone takes activities up eagerly.
+	"temporal_activity_schedule_to_start_latency_seconds",
+	// They come after a minute without work, or stay as they were at the start.
+	"temporal_workflow_task_queue_poll_empty_total", "temporal_activity_poll_no_task_total", "temporal_worker_start_total",
+	"temporal_poller_start_total", "temporal_num_pollers", "temporal_worker_task_slots_available", "temporal_worker_task_slots_used",
+	"temporal_workflow_active_thread_count", "temporal_sticky_cache_size", "temporal_workflow_task_replay_latency_seconds",
+}
+
+func TestEveryDocumentedMetricMovesDuringARound(t *testing.T) {
+	t.Parallel()
+	worker, _ := program(t, "worker")
+	s := newSite(t)
+	file := filepath.Join(t.TempDir(), "preemption.yaml")
+	alarm := s.id("cpu")
+	s.must(os.WriteFile(file, fmt.Appendf(nil, `
+policies:
+  default:
+    cooldown: 0s
+    repeatWhileRed: false
+    target: {cpu: 5, memory: 5, margin: 1}
+    budgets: [{scope: true, max: "3", per: 1h}]
+  roomy: {maxVMs: 10}
+rules:
+  - alarm: %q
+    preempt: {tag: preemptible}
+`, alarm), 0o600))
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	s.must(err)
+	addr := free.Addr().String()
+	s.must(free.Close())
+	s.workerProcess(worker, "PREEMPTION_CONFIG="+file, "HTTP_ADDR="+addr)
+	s.eventually("the worker starts the watch", func() bool {
+		_, err := s.c.DescribeWorkflowExecution(t.Context(), watch.WorkflowID(s.queue), "")
+		return err == nil
+	})
+	s.follows()
+	var before map[string]float64
+	s.eventually("the preempted VMs are counted", func() bool {
+		before = scrape(t, addr)
+		_, counted := before["preemption_vms_preempted"]
+		return counted
+	})
+	s.must(s.vc.TerminateSessions())
+	cl := s.vc.Cluster("cluster-a")
+	_, err = s.vc.PostAlarm(t.Context(), simulation.AlarmChange{Name: alarm, Entity: cl.Ref, From: "green", To: "red", Cluster: cl.Ref})
+	s.must(err)
+	began := time.Now()
+	var after map[string]float64
+	s.eventually("the round ended", func() bool {
+		after = scrape(t, addr)
+		return after["preemption_rounds_total"] > 0
+	})
+	if after["preemption_evictions_total"] != 3 || after["preemption_reclaim_seconds"] != 3 {
+		t.Errorf("want 3 VMs evicted: %v", after)
+	}
+	for ; after["preemption_vms_preempted"] != 3 && time.Since(began) < 90*time.Second; time.Sleep(time.Second) {
+		after = scrape(t, addr)
+	}
+	if n := after["preemption_vms_preempted"]; n != 3 {
+		t.Errorf("%v VMs are counted as preempted, want 3", n)
+	}
+	if r, err := s.byHand(preempt.RestoreInput{PolicyName: "roomy"}); err != nil || len(r.Restored()) != 3 {
+		t.Errorf("want 3 VMs restored, got %+v %v", r, err)
+	}
+	s.eventually("the restore is counted", func() bool {
+		after = scrape(t, addr)
+		return after["preemption_restores_total"] > 0
+	})
+	for _, name := range documentedMetrics(t) {
+		if !slices.Contains(still, name) && after[name] == before[name] {
+			t.Errorf("%s stayed at %v", name, after[name])
+		}
+	}
+}
