@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,15 +14,20 @@ import (
 )
 
 // Folder renders the kustomization in a folder of the disk.
-func Folder(dir string) ([]byte, error) {
+func Folder(dir string) ([]byte, error) { return FolderOf(filesys.MakeFsOnDisk(), dir) }
+
+// FolderOf renders the kustomization in a folder of a file system.
+func FolderOf(fs filesys.FileSystem, dir string) ([]byte, error) {
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionUnspecified // as kubectl: what the kustomization says, else namespaces first and so on
-	objects, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), dir)
+	objects, err := krusty.MakeKustomizer(options).Run(fs, dir)
 	if err != nil {
 		return nil, fmt.Errorf("render %s: %w", dir, err)
 	}
 	return objects.AsYaml()
 }
+
+var hashed = regexp.MustCompile(`(?m)(name: vsphere-preemption-config)-[a-z0-9]{10}$`)
 
 // Release renders a folder for a release: with what to know on top, and with images, by repository, in the place of
 // those tagged latest. An image that occurs nowhere is an error.
@@ -37,6 +43,8 @@ func Release(dir, about string, images map[string]string) ([]byte, error) {
 		}
 		raw = bytes.ReplaceAll(raw, []byte(from), []byte(to))
 	}
+	// A file that people edit has names that can be written down; what follows its content is for Kustomize.
+	raw = hashed.ReplaceAll(raw, []byte("$1"))
 	var out strings.Builder
 	for line := range strings.Lines(about) {
 		out.WriteString("# " + line)
