@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,7 +190,7 @@ func TestAnAlarmStormOfADatastoreStaysWithinTheBounds(t *testing.T) {
 	n, storm := sized(200, 20), sized(200, 20) // VMs on the datastore, alarms
 	s := newSite(t, oneCluster(n))
 	vms := s.vc.TaggedVMs("")
-	ds, err := s.vc.AddDatastore("cluster-a", simulation.DatastoreOptions{Name: "full", CapacityGB: 4000, UsedGB: 3500 - n})
+	ds, err := s.vc.AddDatastore("cluster-a", simulation.DatastoreOptions{Name: "full", CapacityGB: 1000, UsedGB: 710 - n})
 	s.must(err)
 	for _, vm := range vms {
 		_, err := s.vc.AddDisk(vm.Ref, simulation.DiskOptions{CapacityGB: 1, UsedGB: 1, Datastore: ds})
@@ -207,8 +206,8 @@ func TestAnAlarmStormOfADatastoreStaysWithinTheBounds(t *testing.T) {
 			s.turnsRed("storage", vms[i%(n/10)].Ref)
 		}
 	}
-	for _, vm := range vms[:n/10] {
-		if i := slices.Index(vms, vm); i%2 == 0 && s.report(remedy.KindMove, vm.Ref).Decisions[0].State == contract.Failed {
+	for i, vm := range vms[:n/10] {
+		if i%2 == 0 && s.report(remedy.KindMove, vm.Ref).Decisions[0].State == contract.Failed {
 			t.Errorf("%s failed", vm.Name)
 		}
 	}

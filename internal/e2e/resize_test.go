@@ -353,8 +353,12 @@ func TestRubbishHarmsNoRemediation(t *testing.T) {
 	id := remedy.WorkflowID(remedy.KindResize, ref(vm), s.queue)
 	opts := client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}
 	for _, rubbish := range []any{
-		"no request", 42, []byte{0xff, 0}, strings.Repeat("x", 300<<10), nil,
-		map[string]any{"kind": "move"}, remedy.Request{Kind: "resize"}, remedy.Request{VM: policy.Ref{Type: "Folder", Value: "group-1"}},
+		"no request", 42,
+		[]byte{0xff, 0},
+		strings.Repeat("x", 300<<10), nil,
+		map[string]any{"kind": "move"},
+		remedy.Request{Kind: "resize"},
+		remedy.Request{VM: policy.Ref{Type: "Folder", Value: "group-1"}},
 		asks(remedy.KindResize, vm, func(r *remedy.Request) { r.Resize = &remedy.Resize{Resource: "disk"} }),
 		asks(remedy.KindResize, vm, func(r *remedy.Request) { r.TaskQueue = "another" }),
 		asks(remedy.KindResize, types.ManagedObjectReference{Type: "VirtualMachine", Value: "vm-999999"}, func(r *remedy.Request) {

@@ -11,6 +11,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 )
 
 // increment counts by the handler of Temporal's SDK, which a replay does not move.
@@ -98,7 +99,7 @@ func (a *Activities) CountPreempted(ctx context.Context, tell func(n int)) {
 				a.preempted.changed.Store(true)
 			}
 		}
-		if !sleep(ctx, countLook) {
+		if !step.Sleep(ctx, countLook) {
 			return
 		}
 	}

@@ -181,6 +181,7 @@ func (d *desk) conclude(dec *contract.Decision, req remedy.Request, state, reaso
 	if d.end(dec, state, reason); req.DryRun {
 		return
 	}
+	workflow.GetMetricsHandler(d.ctx).WithTags(map[string]string{"kind": dec.Kind, "state": state}).Counter("preemption_remediations").Inc(1)
 	d.told++
 	in := TellInput{
 		Decision: *dec, WorkflowID: d.report.WorkflowID, EventID: fmt.Sprintf("%s-%d", d.report.RunID, d.told), Event: req.Event,
