@@ -76,6 +76,7 @@ func commands() [][]string {
 		{"policy", "check"},
 		{"policy", "show"},
 		{"policy", "replay"},
+		{"setup"},
 		{"completion"},
 		{"completion", "bash"},
 		{"completion", "zsh"},
