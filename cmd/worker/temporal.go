@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
@@ -99,6 +100,10 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	refused := make(chan error, 1)
 	w := preempt.NewWorker(c, a, preempt.WorkerOptions{OnFatal: func(err error) { refused <- err }})
 	remediate.Register(w, remediation(s.cfg.File, a))
+	doctor.Register(w, &doctor.Activities{
+		VCenter: s.gateway, Rules: s.cfg.File.Rules, Policies: s.settings.Policies, Observe: s.settings.Observe,
+		Worker: s.cfg.Temporal.Options.Identity, Version: s.build.String(),
+	})
 	watch.Register(w, watch.NewActivities(s.gateway, c, s.queue(), s.cfg.File.Rules, s.cfg.VCenter.Host(), s.log))
 	started := make(chan error, 1)
 	go func() { started <- w.Start() }()

@@ -77,6 +77,7 @@ func commands() [][]string {
 		{"policy", "show"},
 		{"policy", "replay"},
 		{"setup"},
+		{"doctor"},
 		{"completion"},
 		{"completion", "bash"},
 		{"completion", "zsh"},

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	setupLimit     = 2 * time.Minute // a new namespace reaches all of Temporal within seconds
-	setupPause     = 200 * time.Millisecond
+	setupLimit = 2 * time.Minute // a new namespace reaches all of Temporal within seconds
+	setupPause = 200 * time.Millisecond
 )
 
 // The states of a part of the set-up.

@@ -134,11 +134,13 @@ func TestSetupSaysWhatToDoByHandWhereItMayNot(t *testing.T) {
 		says, lastErr string
 	}{
 		"no namespace": {
-			cloud{}, 1, "missing missing missing missing",
+			cloud{},
+			1, "missing missing missing missing",
 			"tcld namespace create --namespace prod --region REGION --auth-method api_key --retention-days 3", "namespace prod.a1b2c is missing",
 		},
 		"no attribute": {
-			cloud{namespace: true, known: "PreemptionAlarm PreemptionState"}, 1, "exists exists missing exists",
+			cloud{namespace: true, known: "PreemptionAlarm PreemptionState"},
+			1, "exists exists missing exists",
 			"tcld namespace search-attributes add --namespace prod.a1b2c --search-attribute PreemptionScope=Keyword", "search attribute PreemptionScope is missing",
 		},
 		"all is there": {cloud{namespace: true, known: all}, 0, "exists exists exists exists", "Keyword", ""},
