@@ -13,6 +13,8 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
@@ -302,7 +304,7 @@ func explain(err error) (level slog.Level, kind, text, remedy string) {
 	case errors.As(err, &missing), errors.As(err, &absent):
 		return slog.LevelError, "namespace", "the Temporal namespace does not exist; the worker waits for it",
 			"create it (temporal operator namespace create --namespace <name>) or correct TEMPORAL_NAMESPACE"
-	case errors.As(err, &denied):
+	case errors.As(err, &denied), status.Code(err) == codes.Unauthenticated:
 		return slog.LevelError, "denied", "Temporal denies access; the worker tries again",
 			"check TEMPORAL_API_KEY, TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_NAMESPACE"
 	}
