@@ -103,7 +103,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	w := preempt.NewWorker(c, a, preempt.WorkerOptions{OnFatal: func(err error) { refused <- err }})
 	remediate.Register(w, remediation(s.cfg.File, a))
 	doctor.Register(w, &doctor.Activities{
-		VCenter: s.gateway, Rules: s.cfg.File.Rules, Policies: s.settings.Policies, Observe: s.settings.Observe,
+		VCenter: s.gateway, Rules: s.cfg.File.Rules, Policies: s.settings.Policies, Allowed: s.settings.AllowedTags, Observe: s.settings.Observe,
 		Worker: s.cfg.Temporal.Options.Identity, Version: s.build.String(),
 	})
 	watch.Register(w, watch.NewActivities(s.gateway, c, s.queue(), s.cfg.File.Rules, s.cfg.VCenter.Host(), s.log))

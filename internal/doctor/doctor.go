@@ -31,8 +31,9 @@ type Activities struct {
 	VCenter  *vcenter.Gateway
 	Rules    []trigger.Rule
 	Policies map[string]policy.Policy
-	Observe  bool   // the file's mode: no VM is touched
-	Worker   string // identity
+	Allowed  []string // tags that may be asked for; empty: any
+	Observe  bool     // the file's mode: no VM is touched
+	Worker   string   // identity
 	Version  string
 }
 
@@ -90,7 +91,11 @@ const maxSkew = 5 * time.Second
 
 // clock tells of the worker's clock against another; ahead is by how much the worker's is ahead.
 func (e *examination) clock(name, whose string, ahead time.Duration) {
-	text := fmt.Sprintf("the worker's clock is %s %s", ahead.Abs().Round(time.Millisecond), map[bool]string{true: "behind ", false: "ahead of "}[ahead < 0]+whose)
+	way := "ahead of"
+	if ahead < 0 {
+		way = "behind"
+	}
+	text := fmt.Sprintf("the worker's clock is %s %s %s", ahead.Abs().Round(time.Millisecond), way, whose)
 	if ahead.Abs() > maxSkew {
 		e.add(contract.Warning, name, text, "let NTP set the clocks of the worker's machine, vCenter and Temporal")
 		return

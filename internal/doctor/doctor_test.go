@@ -194,6 +194,12 @@ func TestWithoutATaggedVMPrivilegesOfDatacentersAreAHint(t *testing.T) {
 	p.want(r, "privileges to preempt", contract.Warning, "lacks VirtualMachine.Interact.PowerOff on datacenter-", "where they are needed")
 }
 
+func TestARuleForATagThatTheWorkerRefusesFails(t *testing.T) {
+	p := newPatient(t, simulation.Options{})
+	p.Allowed = []string{"batch"}
+	p.want(p.diagnose(), "tag preemptible", contract.Failed, "this worker refuses requests for it", "limits.allowedTags")
+}
+
 func TestRulesThatFitNothingAreToldWithTheNearNames(t *testing.T) {
 	p := newPatient(t, simulation.Options{})
 	p.vc.Alarm("cluster-memory-above-80")
@@ -224,4 +230,18 @@ func TestClocksApartAreWarnedOf(t *testing.T) {
 	r := contract.Result{Checks: e.checks}
 	p.want(r, "clock of vCenter", contract.Warning, "the worker's clock is 6s behind vCenter's", "NTP")
 	p.want(r, "clock of Temporal", contract.OK, "4s ahead of Temporal's")
+}
+
+func TestEveryPrivilegeIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range (&examination{Activities: &Activities{}}).features() {
+		for _, p := range f.privileges {
+			if !strings.Contains(string(page), p) {
+				t.Errorf("docs/security.md lacks %s, which %s needs", p, f.name)
+			}
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -108,7 +109,7 @@ func (e *examination) alarmsSeen(ctx context.Context) {
 	e.add(contract.OK, "alarms", fmt.Sprintf("their states can be read; %d are yellow or red now", len(states)), "")
 }
 
-// tags looks at the tag of each rule; without such a rule at the tag that is the default.
+// tags looks at the tag of each rule; without such a rule at those that are allowed, or the one that is the default.
 func (e *examination) tags(ctx context.Context) {
 	var names []string
 	for _, r := range e.Rules {
@@ -118,6 +119,9 @@ func (e *examination) tags(ctx context.Context) {
 	}
 	slices.Sort(names)
 	if names = slices.Compact(names); len(names) == 0 {
+		names = slices.Clone(e.Allowed)
+	}
+	if len(names) == 0 {
 		names = []string{preemption.DefaultTag}
 	}
 	for _, name := range names {
@@ -147,6 +151,8 @@ func (e *examination) tag(ctx context.Context, name string) {
 	}
 	text := fmt.Sprintf("in category %s, on %d VMs", category, vms)
 	switch {
+	case len(e.Allowed) > 0 && !slices.Contains(e.Allowed, name):
+		e.add(contract.Failed, line, text+"; this worker refuses requests for it", "add it to limits.allowedTags, or take it out of the rules")
 	case others > 0:
 		e.add(contract.Warning, line, fmt.Sprintf("%s, and on %d objects that are no VMs, which are left alone", text, others), "attach it to their VMs instead")
 	case vms == 0:
@@ -197,7 +203,7 @@ func (e *examination) policies() {
 		}
 	}
 	slices.Sort(observe)
-	text := fmt.Sprintf("%d", len(e.Policies))
+	text := strings.Join(slices.Sorted(maps.Keys(e.Policies)), ", ")
 	switch {
 	case e.Observe || len(observe) == len(e.Policies):
 		text += "; mode observe: no VM is touched"

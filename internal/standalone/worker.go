@@ -69,7 +69,7 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 	rules := s.set.File.Rules
 	remediate.Register(w, remediation(s.set.File, acts))
 	doctor.Register(w, &doctor.Activities{
-		VCenter: gateway, Rules: rules, Policies: acts.Settings.Policies, Observe: acts.Settings.Observe,
+		VCenter: gateway, Rules: rules, Policies: acts.Settings.Policies, Allowed: acts.Settings.AllowedTags, Observe: acts.Settings.Observe,
 		Worker: fmt.Sprintf("standalone-%d", os.Getpid()), Version: build.String(),
 	})
 	watch.Register(w, watch.NewActivities(gateway, s.client, s.queue(), rules, s.set.VCenter.Host(), s.log))
