@@ -67,6 +67,7 @@ func TestAFullDatastoreIsRelievedByTheSmallestThatSuffice(t *testing.T) {
 	if s.used("full") > 70 {
 		t.Errorf("the datastore is %d %% used", s.used("full"))
 	}
+	s.keep("relieved", remedy.WorkflowID(remedy.KindMove, ref(ds), s.queue))
 	if a := s.lastDecision(vms[1].Ref); a.State != contract.Applied || a.Move == nil || a.Cause.Alarm != remedy.AlarmDatastore {
 		t.Errorf("the attribute says %s", pretty(a))
 	}
@@ -235,6 +236,8 @@ func TestMovesOffSeveralDatastoresAreBoundedTogether(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(12))
 	s.vc.SetRelocateTime(3 * time.Second)
+	_, err := s.vc.AddDatastore("cluster-a", simulation.DatastoreOptions{Name: "empty", CapacityGB: 20000})
+	s.must(err)
 	vms := s.vc.TaggedVMs("")
 	s.worker()
 	var ids []string
@@ -259,6 +262,7 @@ func TestMovesOffSeveralDatastoresAreBoundedTogether(t *testing.T) {
 			}
 		}
 	}
+	s.keep("in-line", ids[len(ids)-1])
 	_, perHost, at := s.vc.MaxMoves()
 	if at > 4 || at < 2 {
 		t.Errorf("%d moves at once", at)

@@ -88,7 +88,7 @@ func (d *desk) next() (a Accepted, ok bool, err error) {
 		}
 		in.Raw = raw.Payload().GetData()
 	}
-	err = workflow.ExecuteLocalActivity(d.local(), (*Activities).AcceptRemediation, in).Get(d.ctx, &a)
+	err = workflow.ExecuteLocalActivity(d.local(), steps.AcceptRemediation, in).Get(d.ctx, &a)
 	return a, err == nil, err
 }
 
@@ -189,7 +189,7 @@ func (d *desk) conclude(dec *contract.Decision, req remedy.Request, state, reaso
 	}
 	ctx := workflow.WithScheduleToCloseTimeout(d.options(time.Minute, "tell: "+dec.State), d.setup.Timing.ReplyFor)
 	var told Told
-	if err := workflow.ExecuteActivity(ctx, (*Activities).TellRemediation, in).Get(d.ctx, &told); err != nil {
+	if err := workflow.ExecuteActivity(ctx, steps.TellRemediation, in).Get(d.ctx, &told); err != nil {
 		told = Told{AnnotationError: cause(err), Reply: cause(err)}
 	}
 	dec.Annotated, dec.AnnotationError, dec.Reply = told.Annotated, told.AnnotationError, told.Reply
@@ -272,7 +272,7 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 	turn := 0
 	for {
 		var g ledger.RemedyGrant
-		if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).TakeVM, r).Get(d.ctx, &g); err != nil {
+		if err := workflow.ExecuteLocalActivity(d.local(), steps.TakeVM, r).Get(d.ctx, &g); err != nil {
 			d.failed(dec, "reserve the VM in the ledger", err, req)
 			return takenNot, waited
 		}
@@ -319,7 +319,7 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 // release gives the VM back. acted tells that it was changed.
 func (d *desk) release(dec *contract.Decision, what string, acted bool) {
 	r := ledger.RemediedRequest{Owner: d.report.WorkflowID, VM: dec.VM.String(), What: what, Acted: acted}
-	if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).ReleaseVM, r).Get(d.ctx, nil); err != nil {
+	if err := workflow.ExecuteLocalActivity(d.local(), steps.ReleaseVM, r).Get(d.ctx, nil); err != nil {
 		workflow.GetLogger(d.ctx).Warn("the ledger was not told; it notices when this workflow has ended", "error", err)
 	}
 }

@@ -93,7 +93,7 @@ func (d *desk) drop() { d.report.Decisions = d.report.Decisions[:len(d.report.De
 
 func (d *desk) planMove(dec *contract.Decision, req remedy.Request, without map[string]string) (plan MovePlan, ok bool) {
 	in := PlanInput{Request: req, By: d.report.RunID + "/" + req.ID, Without: without}
-	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), (*Activities).PlanMove, in).Get(d.ctx, &plan); err != nil {
+	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), steps.PlanMove, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the moves", err, req)
 		return plan, false
 	}
@@ -140,7 +140,7 @@ func (d *desk) relocate(dec *contract.Decision, m remedy.Relocation) error {
 	d.show(dec)
 	ctx := d.options(d.setup.Timing.Move, fmt.Sprintf("move %s to %s", m.Name, m.DestinationName))
 	var at policy.Ref
-	return workflow.ExecuteActivity(ctx, (*Activities).RelocateVM, m).Get(d.ctx, &at)
+	return workflow.ExecuteActivity(ctx, steps.RelocateVM, m).Get(d.ctx, &at)
 }
 
 func flightOf(m remedy.Relocation) *remedy.Flight {

@@ -34,14 +34,14 @@ func Reconcile(ctx workflow.Context, in contract.ReconcileInput) (contract.Recon
 	var a Accepted
 	probe := req
 	probe.Target = "all"
-	if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).AcceptRemediation, AcceptInput{Kind: d.kind, Request: &probe}).Get(d.ctx, &a); err != nil {
+	if err := workflow.ExecuteLocalActivity(d.local(), steps.AcceptRemediation, AcceptInput{Kind: d.kind, Request: &probe}).Get(d.ctx, &a); err != nil {
 		return fail("begin", err)
 	}
 	d.setup, req.Reconfigure = a.Setup, a.Request.Reconfigure
 	rest := in.Rest
 	if in.Earlier == nil {
 		var found Unapplied
-		if err := workflow.ExecuteActivity(d.options(15*time.Minute, "find VMs"), (*Activities).FindUnapplied).Get(d.ctx, &found); err != nil {
+		if err := workflow.ExecuteActivity(d.options(15*time.Minute, "find VMs"), steps.FindUnapplied).Get(d.ctx, &found); err != nil {
 			return fail("find the VMs that carry configuration tags", err)
 		}
 		res.Looked, res.On, rest = found.Looked, found.On, found.VMs

@@ -15,10 +15,9 @@ import (
 
 // Tags is the workflow that makes categories and tags, or tells what those of a VM ask for. A person waits for it.
 func Tags(ctx workflow.Context, in contract.TagsInput) (res contract.TagsResult, err error) {
-	var a *Activities
-	do := a.MakeTags
+	do := steps.MakeTags
 	if in.VM != "" {
-		do = a.ShowTags
+		do = steps.ShowTags
 	}
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 2 * time.Minute, ScheduleToCloseTimeout: 3 * time.Minute, HeartbeatTimeout: 10 * time.Second,
