@@ -185,7 +185,7 @@ func (d *desk) conclude(dec *contract.Decision, req remedy.Request, state, reaso
 	d.told++
 	in := TellInput{
 		Decision: *dec, WorkflowID: d.report.WorkflowID, EventID: fmt.Sprintf("%s-%d", d.report.RunID, d.told), Event: req.Event,
-		Annotate: !d.setup.Observe && !dec.VM.Zero(), ReplyTo: replyOf(req),
+		Annotate: !d.setup.Observe && dec.Name != "", ReplyTo: replyOf(req),
 	}
 	ctx := workflow.WithScheduleToCloseTimeout(d.options(time.Minute, "tell: "+dec.State), d.setup.Timing.ReplyFor)
 	var told Told

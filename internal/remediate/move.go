@@ -129,6 +129,7 @@ func (d *desk) noMore(dec *contract.Decision, req remedy.Request, plan MovePlan,
 	case moved > 0 && m.Enough: // each move was told
 		d.drop()
 	case m.Enough:
+		dec.Stay, dec.StayCount = nil, nil // nobody was looked at
 		d.conclude(dec, req, contract.Skipped, m.Reason)
 	default:
 		d.conclude(dec, req, contract.Infeasible, m.Reason)

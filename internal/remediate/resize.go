@@ -107,7 +107,7 @@ func (d *desk) enlarge(dec *contract.Decision, req remedy.Request, plan ResizePl
 		return contract.Failed, "leave the wish as a tag: " + cause(err), true
 	}
 	reason = plan.Sized.Reason + "; wanted as tag " + dec.Tag + ", for the next power-off"
-	if plan.Sized.WhyNot != "" {
+	if plan.Sized.WhyNot != "" && dec.Mode != remedy.ModeTag {
 		reason += ": " + plan.Sized.WhyNot
 	}
 	return contract.Deferred, reason, true
