@@ -9,6 +9,8 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 	"go.temporal.io/sdk/client"
 
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
@@ -271,6 +273,29 @@ func TestMovesOffSeveralDatastoresAreBoundedTogether(t *testing.T) {
 		if most > 2 {
 			t.Errorf("%d moves at once on %s", most, name)
 		}
+	}
+}
+
+func TestAVMThatMovesIsNotPreemptedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := remedied(t)
+	vms := s.vc.TaggedVMs("")
+	ds := s.full(vms, 220)
+	s.vc.SetRelocateTime(4 * time.Second)
+	s.worker()
+	req := asks(remedy.KindMove, ds, nil)
+	id := remedy.WorkflowID(req.Kind, req.Source, s.queue)
+	_, err := s.c.SignalWithStartWorkflow(t.Context(), id, remedy.Signal, req,
+		client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, remedy.MoveType)
+	s.must(err)
+	s.eventually("it moves", func() bool { return s.vc.Moving() == 1 })
+	r := s.preempt(preemption.CriticalityHigh)
+	wantState(t, r, preempt.RoundCompleted, 3)
+	if why := r.Spared; len(why) != 1 || why[0].Ref != ref(vms[0].Ref) {
+		t.Errorf("spared %s", pretty(why))
+	}
+	if d := s.reportOf(id).Decisions[0]; d.State != contract.Applied || !s.on(vms[0]) {
+		t.Errorf("%s", pretty(d))
 	}
 }
 

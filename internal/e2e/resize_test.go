@@ -264,6 +264,11 @@ func TestWithinItsWindowAVMIsShutDownReconfiguredAndPoweredOn(t *testing.T) {
 		t.Errorf("on: %v, %s", s.on(vms[0]), pretty(d))
 	}
 	s.wantHardware(vms[0].Ref, 3, 16<<10)
+	s.must(s.vc.SetToolsRunning(vms[1].Ref, false)) // its guest cannot be asked
+	r = s.byRequest(asks(remedy.KindResize, vms[1].Ref, window))
+	if d := r.Decisions[0]; d.State != contract.Deferred || !s.on(vms[1]) {
+		t.Errorf("on: %v, %s", s.on(vms[1]), pretty(d))
+	}
 	s.report(remedy.KindReconfigure, vms[0].Ref)
 	if !s.on(vms[0]) {
 		t.Error("it is off in the end")
@@ -401,6 +406,28 @@ func TestAResizeWaitsForAPreemptionAndLooksAgain(t *testing.T) {
 	}
 	s.keep("waited", remedy.WorkflowID(remedy.KindResize, ref(vm), s.queue))
 	s.wantHardware(vm, 2, 16<<10)
+}
+
+func TestACloudEventOfAVMsAlarmResizesItOnceHoweverOftenItComes(t *testing.T) {
+	t.Parallel()
+	s := remedied(t, resizes(remedy.AlarmCPU, remedy.Resize{Mode: remedy.ModeHotAdd}))
+	vm := s.vc.TaggedVMs("")[0].Ref
+	s.must(s.vc.SetHardware(vm, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
+	s.worker()
+	url := s.receiver()
+	ev, err := s.vc.PostAlarm(t.Context(), simulation.AlarmChange{Name: remedy.AlarmCPU, Entity: vm, From: "green", To: "red"})
+	s.must(err)
+	for range 3 {
+		s.bring(url, sourced(t, s.vc.URL(), ev))
+	}
+	s.eventually("it is larger", func() bool { return s.vc.HardwareOf(vm).CPUs == 3 })
+	r := s.report(remedy.KindResize, vm)
+	for _, d := range r.Decisions[1:] {
+		if d.State != contract.Skipped {
+			t.Errorf("the event came again: %s", pretty(d))
+		}
+	}
+	s.wantHardware(vm, 3, 16<<10)
 }
 
 func TestAPlanChangesNothing(t *testing.T) {

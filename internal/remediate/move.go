@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -28,10 +29,15 @@ const (
 
 func (d *desk) move(req remedy.Request) {
 	without := map[string]string{}
-	moved, failures := 0, 0
+	moved, failures, by := 0, 0, ""
 	for {
+		if d.info.GetContinueAsNewSuggested() {
+			d.pending = append([]remedy.Request{again(req)}, d.pending...)
+			return
+		}
 		dec := d.open(req)
-		plan, ok := d.planMove(dec, req, without)
+		by = cmp.Or(by, d.by(dec))
+		plan, ok := d.planMove(dec, req, by, without)
 		if !ok {
 			return
 		}
@@ -75,10 +81,6 @@ func (d *desk) move(req remedy.Request) {
 		if d.asked.Err() != nil || !req.VM.Zero() {
 			return
 		}
-		if d.info.GetContinueAsNewSuggested() {
-			d.pending = append([]remedy.Request{again(req)}, d.pending...)
-			return
-		}
 	}
 }
 
@@ -89,10 +91,10 @@ func again(req remedy.Request) remedy.Request {
 }
 
 // drop takes back a decision that came to nothing: it is planned again at once.
-func (d *desk) drop() { d.report.Decisions = d.report.Decisions[:len(d.report.Decisions)-1] }
+func (d *desk) drop() { d.made = d.made[:len(d.made)-1] }
 
-func (d *desk) planMove(dec *contract.Decision, req remedy.Request, without map[string]string) (plan MovePlan, ok bool) {
-	in := PlanInput{Request: req, By: d.report.RunID + "/" + req.ID, Without: without}
+func (d *desk) planMove(dec *contract.Decision, req remedy.Request, by string, without map[string]string) (plan MovePlan, ok bool) {
+	in := PlanInput{Request: req, By: by, Without: without}
 	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), steps.PlanMove, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the moves", err, req)
 		return plan, false

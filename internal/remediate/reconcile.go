@@ -23,7 +23,7 @@ func Reconcile(ctx workflow.Context, in contract.ReconcileInput) (contract.Recon
 	if in.Earlier != nil {
 		res = *in.Earlier
 	}
-	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return d.report, nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return d.report(), nil }); err != nil {
 		return res, err
 	}
 	fail := func(what string, err error) (contract.ReconcileResult, error) {
@@ -60,7 +60,8 @@ func Reconcile(ctx workflow.Context, in contract.ReconcileInput) (contract.Recon
 		}
 		req.VM = vm
 		d.reconfigure(req)
-		res.Add(d.report.Decisions[len(d.report.Decisions)-1])
+		d.finishTelling()
+		res.Add(*d.made[len(d.made)-1])
 	}
 	if res.State == contract.Failed {
 		return res, temporal.NewNonRetryableApplicationError(res.Reason, contract.ErrRemediation, nil, res)

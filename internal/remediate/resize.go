@@ -75,7 +75,7 @@ func (d *desk) goesOn(dec *contract.Decision, req remedy.Request, v Verdict) boo
 
 // by names one asking of the ledger, the same at each attempt of it.
 func (d *desk) by(dec *contract.Decision) string {
-	return d.report.RunID + dec.StartedAt.Format("/20060102T150405.000000000")
+	return d.info.WorkflowExecution.RunID + dec.StartedAt.Format("/20060102T150405.000000000")
 }
 
 // enlarge carries a plan out.
