@@ -289,6 +289,11 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 	}
 	until := workflow.Now(d.ctx).Add(d.setup.Timing.Patience)
 	turn := 0
+	defer func() {
+		if t != takenOK && t != takenStale { // who plans again keeps its place in line
+			d.release(dec, r.What, false)
+		}
+	}()
 	for {
 		var g ledger.RemedyGrant
 		if err := workflow.ExecuteLocalActivity(d.local(), steps.TakeVM, r).Get(d.ctx, &g); err != nil {
@@ -319,7 +324,6 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 			why = "waits: " + g.Full
 		}
 		if !workflow.Now(d.ctx).Before(until) {
-			d.release(dec, r.What, false)
 			d.conclude(dec, req, contract.Deferred, "given up after "+d.setup.Timing.Patience.String()+": "+why)
 			return takenNot, waited
 		}
@@ -327,7 +331,6 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 		d.show(dec)
 		turn++
 		if waited = true; workflow.Sleep(d.asked, d.setup.Timing.Wait*time.Duration(1+min(max(g.Ahead, turn/8), 7))) != nil {
-			d.release(dec, r.What, false)
 			d.conclude(dec, req, contract.Skipped, "cancelled while it waited")
 			return takenNot, waited
 		}

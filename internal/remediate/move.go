@@ -39,6 +39,7 @@ func (d *desk) move(req remedy.Request) {
 		by = cmp.Or(by, d.by(dec))
 		plan, ok := d.planMove(dec, req, by, without)
 		if !ok {
+			d.release(dec, remedy.KindMove, false)
 			return
 		}
 		if len(plan.Moves.Moves) == 0 {

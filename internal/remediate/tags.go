@@ -34,9 +34,11 @@ func (a *Activities) MakeTags(ctx context.Context, in contract.TagsInput) (res c
 	if values == nil {
 		values = contract.DefaultTags()
 	}
-	dry := in.DryRun || a.Settings.Observe
+	if a.Settings.Observe && !in.DryRun {
+		return res, temporal.NewNonRetryableApplicationError("the worker only observes (mode: observe): nothing is made", "Observing", nil)
+	}
 	err = a.attempt(ctx, func() error {
-		created, existed, err := a.VCenter.EnsureTags(ctx, values, dry)
+		created, existed, err := a.VCenter.EnsureTags(ctx, values, in.DryRun)
 		res.Created, res.Existed = nil, nil
 		for _, t := range created {
 			res.Created = append(res.Created, contract.Tag{Category: t.Category, Name: t.Name})
