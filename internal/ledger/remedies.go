@@ -264,8 +264,12 @@ type Waiter struct {
 	Heard int64  `json:"heard"` // when it asked last, Unix time
 }
 
-// unheardFor is how long who does not ask again keeps its place.
-const unheardFor = 5 * time.Minute
+// unheardFor is how long who does not ask again keeps its place. Beyond maxWaiting, who asks is not remembered: the
+// line is long enough.
+const (
+	unheardFor = 5 * time.Minute
+	maxWaiting = 500 // off one datastore
+)
 
 // queue tells how many wait before an owner for a move off the same datastore, the first of whom is the next: if
 // all were told that there is room, all would choose anew and all but one in vain.
@@ -276,7 +280,9 @@ func (s *State) queue(now time.Time, r RemedyRequest) (ahead int) {
 	})
 	ahead = slices.IndexFunc(line, func(w Waiter) bool { return w.Owner == r.Owner })
 	if ahead < 0 {
-		ahead = len(line)
+		if ahead = len(line); ahead == maxWaiting {
+			return ahead
+		}
 		line = append(line, Waiter{Owner: r.Owner})
 	}
 	line[ahead].Heard = now.Unix()
