@@ -42,18 +42,23 @@ var arrows = map[string][]string{
 	},
 	"internal/remediate/contract": {"internal/policy", "internal/remedy"},
 	"internal/cli": {
-		"", "internal/config", "internal/policy", "internal/remedy", "internal/preempt/contract", "internal/remediate/contract", "internal/watch/contract",
+		"", "internal/config", "internal/doctor/contract", "internal/policy", "internal/remedy", "internal/preempt/contract", "internal/remediate/contract",
+		"internal/watch/contract",
 	},
-	"internal/e2e":         {},
-	"cmd/preemptctl":       {"internal/cli"},
-	"cmd/kn-go-preemption": {"internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
-	"cmd/worker":           {"", "internal/config", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate", "internal/telemetry", "internal/vcenter", "internal/watch"},
+	"internal/doctor": {
+		"", "internal/alarm", "internal/doctor/contract", "internal/policy", "internal/remedy", "internal/step", "internal/trigger", "internal/vcenter",
+	},
+	"internal/doctor/contract": {},
+	"internal/e2e":             {},
+	"cmd/preemptctl":           {"internal/cli"},
+	"cmd/kn-go-preemption":     {"internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
+	"cmd/worker":               {"", "internal/config", "internal/doctor", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate", "internal/telemetry", "internal/vcenter", "internal/watch"},
 	"cmd/standalone": {
 		"", "internal/config", "internal/embedded", "internal/notify", "internal/policy", "internal/preempt",
 		"internal/remediate", "internal/simulation", "internal/standalone", "internal/telemetry", "internal/vcenter",
 	},
 	"internal/standalone": {
-		"", "internal/alarm", "internal/config", "internal/embedded", "internal/ledger", "internal/notify", "internal/policy",
+		"", "internal/alarm", "internal/config", "internal/doctor", "internal/embedded", "internal/ledger", "internal/notify", "internal/policy",
 		"internal/preempt", "internal/preempt/contract", "internal/receiver", "internal/remediate", "internal/simulation", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
 }

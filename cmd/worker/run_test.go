@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -13,6 +14,8 @@ import (
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
@@ -50,6 +53,7 @@ func TestAnErrorOfTemporalNamesItsRemedy(t *testing.T) {
 		"a missing namespace":  {serviceerror.NewNamespaceNotFound("ns"), []string{"level=ERROR", "namespace does not exist", "temporal operator namespace create", "TEMPORAL_NAMESPACE"}},
 		"an older server's no": {serviceerror.NewNotFound("Namespace ns is not found."), []string{"level=ERROR", "namespace does not exist"}},
 		"access denied":        {serviceerror.NewPermissionDenied("no", ""), []string{"level=ERROR", "TEMPORAL_API_KEY"}},
+		"a wrong API key":      {fmt.Errorf("failed reaching server: %w", status.Error(codes.Unauthenticated, "no")), []string{"level=ERROR", "TEMPORAL_API_KEY"}},
 		"no connection":        {errors.New("connection refused"), []string{"level=WARN", "waiting for Temporal", "connection refused", "TEMPORAL_URL"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,7 +13,10 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
@@ -99,6 +102,10 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	refused := make(chan error, 1)
 	w := preempt.NewWorker(c, a, preempt.WorkerOptions{OnFatal: func(err error) { refused <- err }})
 	remediate.Register(w, remediation(s.cfg.File, a))
+	doctor.Register(w, &doctor.Activities{
+		VCenter: s.gateway, Rules: s.cfg.File.Rules, Policies: s.settings.Policies, Observe: s.settings.Observe,
+		Worker: s.cfg.Temporal.Options.Identity, Version: s.build.String(),
+	})
 	watch.Register(w, watch.NewActivities(s.gateway, c, s.queue(), s.cfg.File.Rules, s.cfg.VCenter.Host(), s.log))
 	started := make(chan error, 1)
 	go func() { started <- w.Start() }()
@@ -297,7 +304,7 @@ func explain(err error) (level slog.Level, kind, text, remedy string) {
 	case errors.As(err, &missing), errors.As(err, &absent):
 		return slog.LevelError, "namespace", "the Temporal namespace does not exist; the worker waits for it",
 			"create it (temporal operator namespace create --namespace <name>) or correct TEMPORAL_NAMESPACE"
-	case errors.As(err, &denied):
+	case errors.As(err, &denied), status.Code(err) == codes.Unauthenticated:
 		return slog.LevelError, "denied", "Temporal denies access; the worker tries again",
 			"check TEMPORAL_API_KEY, TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_NAMESPACE"
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/serviceerror"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // The exit codes.
@@ -126,6 +128,8 @@ func (a *app) explain(parent, ctx context.Context, err error) error {
 	case errors.As(err, &denied):
 		return failedf("Temporal at %s denies access to namespace %q: %s; check TEMPORAL_API_KEY and TEMPORAL_TLS_*",
 			a.target.address, a.target.namespace, denied.Message)
+	case status.Code(err) == codes.Unauthenticated:
+		return failedf("Temporal at %s does not let us in: %s; check TEMPORAL_API_KEY and TEMPORAL_TLS_*", a.target.address, lastWords(status.Convert(err).Message()))
 	}
 	return err
 }

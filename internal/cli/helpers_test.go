@@ -18,6 +18,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
+	doctor "github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/embedded"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
@@ -113,6 +114,7 @@ func newSite(t *testing.T, withWorker bool) *site {
 	w.RegisterWorkflowWithOptions(fakePlan, workflow.RegisterOptions{Name: contract.PlanType})
 	w.RegisterWorkflowWithOptions(fakeRestore, workflow.RegisterOptions{Name: contract.RestoreType})
 	registerRemedies(w)
+	w.RegisterWorkflowWithOptions(fakeDiagnosis, workflow.RegisterOptions{Name: doctor.Type})
 	w.RegisterWorkflowWithOptions(fakeLedger, workflow.RegisterOptions{Name: "PreemptionLedger"})
 	w.RegisterActivityWithOptions(fakePlanRound, activity.RegisterOptions{Name: contract.PlanActivity})
 	if err := w.Start(); err != nil {

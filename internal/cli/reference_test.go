@@ -76,6 +76,8 @@ func commands() [][]string {
 		{"policy", "check"},
 		{"policy", "show"},
 		{"policy", "replay"},
+		{"setup"},
+		{"doctor"},
 		{"completion"},
 		{"completion", "bash"},
 		{"completion", "zsh"},

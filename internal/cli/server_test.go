@@ -37,6 +37,8 @@ var everyCommand = map[string][]string{
 	"remediation plan": {"remediation", "plan", "web-1"},
 	"remediation run":  {"remediation", "run", "vm-1", "--wait"},
 
+	"doctor": {"doctor"},
+
 	"policy replay": {"policy", "replay", "testdata/empty.yaml"},
 
 	"watch status": {"watch", "status"},

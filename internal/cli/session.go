@@ -59,7 +59,7 @@ func (a *app) withSession(cmd *cobra.Command, limit time.Duration, f func(contex
 type unreachableError struct{ address, reason string }
 
 func (e *unreachableError) Error() string {
-	return fmt.Sprintf("cannot reach Temporal at %s: %s; check --server or TEMPORAL_URL", e.address, e.reason)
+	return fmt.Sprintf("cannot reach Temporal at %s: %s; check --server or TEMPORAL_URL, and TEMPORAL_TLS_* if it wants TLS", e.address, e.reason)
 }
 
 // guard ends the session at the first sign that its address cannot be reached, where the SDK would try

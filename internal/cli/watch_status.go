@@ -67,21 +67,14 @@ func (a *app) watchStatusCommand() *cobra.Command {
 }
 
 func (a *app) watchStatus(ctx context.Context, s *session) error {
-	var st watchStatus
-	for look := 1; ; look++ {
-		w, found, err := s.lookAtWatch(ctx)
-		if err != nil {
-			return err
-		}
-		if !found {
-			return a.noWatch("")
-		}
-		st = a.watchStatusOf(w)
-		if !st.unsettled() || w.silence != nil || look == watchLooks || !sleep(ctx, watchPause) {
-			break
-		}
+	st, found, err := a.settledWatch(ctx, s)
+	if err != nil {
+		return err
 	}
-	err := a.show(view{
+	if !found {
+		return a.noWatch("")
+	}
+	err = a.show(view{
 		value: st, msg: "retrieved watch status", attrs: []any{"workflowID", st.WorkflowID, "state", st.State, "watch", st},
 		table: func(t *table) { a.watchTable(t, st) },
 	})
@@ -89,6 +82,20 @@ func (a *app) watchStatus(ctx context.Context, s *session) error {
 		return err
 	}
 	return failedf("vCenter's events are not followed for task queue %s: %s", a.target.queue, st.Why)
+}
+
+// settledWatch looks at the watch until it stands well, or has not for some looks; found is false where there is none.
+func (a *app) settledWatch(ctx context.Context, s *session) (st watchStatus, found bool, err error) {
+	for look := 1; ; look++ {
+		w, found, err := s.lookAtWatch(ctx)
+		if err != nil || !found {
+			return st, found, err
+		}
+		st = a.watchStatusOf(w)
+		if !st.unsettled() || w.silence != nil || look == watchLooks || !sleep(ctx, watchPause) {
+			return st, true, nil
+		}
+	}
 }
 
 // unsettled tells whether another look may find the watch well: one worker hands over to another within

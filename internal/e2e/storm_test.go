@@ -134,7 +134,7 @@ func TestAStormOfRepeatedAlarmsIsOnePreemptionPerAlarmAndScope(t *testing.T) {
 }
 
 // receiverProcess starts the released receiver by its documented environment, and returns its address.
-func (s *site) receiverProcess(path string) (cmd *exec.Cmd, url string) {
+func (s *site) receiverProcess(path string, extra ...string) (cmd *exec.Cmd, url string) {
 	s.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -151,10 +151,10 @@ func (s *site) receiverProcess(path string) (cmd *exec.Cmd, url string) {
 		s.t.Fatal(err)
 	}
 	cmd = exec.Command(path)
-	cmd.Env = []string{
+	cmd.Env = append([]string{
 		"TEMPORAL_URL=" + server.HostPort(), "TEMPORAL_NAMESPACE=" + server.Namespace(), "TEMPORAL_TASKQUEUE=" + s.queue,
 		"PREEMPTION_CONFIG=" + rules, "PORT=" + port, "HOME=" + os.Getenv("HOME"),
-	}
+	}, extra...)
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {

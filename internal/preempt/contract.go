@@ -9,21 +9,22 @@ import (
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // The names that are not part of the public contract.
 const (
 	RoundSignal     = "RoundChange" // carries RoundChange, from the intake to its round
 	RoundDoneSignal = "RoundDone"   // carries RoundResult, from a round to its intake
-	searchAlarm     = "PreemptionAlarm"
-	searchScope     = "PreemptionScope"
-	searchState     = "PreemptionState"
+	searchAlarm     = contract.SearchAlarm
+	searchScope     = contract.SearchScope
+	searchState     = contract.SearchState
 	maxSparedInFull = 500 // spared candidates kept one by one in a payload, more become counts
 	maxRejections   = 20
 )
 
 // SearchAttributes are the Keyword search attributes that the workflows set where they are registered.
-func SearchAttributes() []string { return []string{searchAlarm, searchScope, searchState} }
+func SearchAttributes() []string { return contract.SearchAttributes() }
 
 // Timing holds how long the machinery waits; the policy holds how long guests and alarms may take. It is
 // recorded with each decision, so that a change applies to later work alone.

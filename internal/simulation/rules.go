@@ -18,6 +18,8 @@ type rules struct {
 	rest  []*restRule
 	hooks map[string][]func(types.ManagedObjectReference)
 	waits map[waitKey]waiter
+
+	denied []string // privileges
 }
 
 type callRule struct {
@@ -180,6 +182,8 @@ func (v *VCenter) intercept(ctx *simulator.Context, method *simulator.Method) (m
 		if ctx.Map.Get(req.Entity) == nil {
 			return nil, &types.ManagedObjectNotFound{Obj: req.Entity}
 		}
+	case *types.HasUserPrivilegeOnEntities:
+		v.serveWith(ctx, &authorization{Self: method.This, denied: v.rules.deniedNow()})
 	case *types.RecommendDatastores:
 		v.serveWith(ctx, &storageManager{Self: method.This, vcenter: v})
 	case *types.RefreshDatastore, *types.RefreshDatastoreStorageInfo:

@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
@@ -67,6 +68,10 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 	w := preempt.NewWorker(s.client, acts, o)
 	rules := s.set.File.Rules
 	remediate.Register(w, remediation(s.set.File, acts))
+	doctor.Register(w, &doctor.Activities{
+		VCenter: gateway, Rules: rules, Policies: acts.Settings.Policies, Observe: acts.Settings.Observe,
+		Worker: fmt.Sprintf("standalone-%d", os.Getpid()), Version: build.String(),
+	})
 	watch.Register(w, watch.NewActivities(gateway, s.client, s.queue(), rules, s.set.VCenter.Host(), s.log))
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start the worker on task queue %s: %w", s.queue(), err)

@@ -222,6 +222,9 @@ func (g *Gateway) User() string { return g.known().user }
 // InstanceUUID identifies this vCenter; "" before the first login.
 func (g *Gateway) InstanceUUID() string { return g.known().instanceUUID }
 
+// Version is vCenter's version and build, "" before the first login.
+func (g *Gateway) Version() string { return g.known().version }
+
 // ServerTime is vCenter's clock. One call.
 func (g *Gateway) ServerTime(ctx context.Context) (time.Time, error) {
 	var now time.Time
@@ -237,7 +240,7 @@ func (g *Gateway) ServerTime(ctx context.Context) (time.Time, error) {
 
 // identity is what a login tells about vCenter and ourselves.
 type identity struct {
-	user, instanceUUID, fqdn string
+	user, instanceUUID, fqdn, version string
 }
 
 func (g *Gateway) known() identity {

@@ -117,7 +117,8 @@ func (g *Gateway) loginSOAP(ctx context.Context) (*soapSession, error) {
 
 // introduce notes who we are and whom we talk to.
 func (g *Gateway) introduce(ctx context.Context, client *vim25.Client, session types.UserSession) {
-	id := identity{user: session.UserName, instanceUUID: client.ServiceContent.About.InstanceUuid, fqdn: g.known().fqdn}
+	about := client.ServiceContent.About
+	id := identity{user: session.UserName, instanceUUID: about.InstanceUuid, fqdn: g.known().fqdn, version: about.Version + " build " + about.Build}
 	if id.fqdn == "" {
 		id.fqdn = vcenterFQDN(ctx, client)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,7 +27,8 @@ type transport struct {
 	observe func(ctx context.Context, method string, began time.Time, err error) // is told of each call of REST
 
 	mu    sync.Mutex
-	addrs map[string]bool // vCenter's addresses as dialled
+	addrs map[string]bool   // vCenter's addresses as dialled
+	cert  *x509.Certificate // that it presented last
 }
 
 func newTransport(u *url.URL, conf *tls.Config, calls int) *transport {
@@ -75,6 +77,22 @@ func (t *transport) addresses() []string {
 	return slices.Sorted(maps.Keys(t.addrs))
 }
 
+// presented notes the certificate of a connection.
+func (t *transport) presented(state *tls.ConnectionState) {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cert = state.PeerCertificates[0]
+}
+
+func (t *transport) certificate() *x509.Certificate {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.cert
+}
+
 type replayKey struct{}
 
 // withReplay allows the transport to send a request again when the idle connection it was sent on
@@ -102,6 +120,7 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.presented(res.TLS)
 	if !refused(req, res) {
 		return res, nil
 	}

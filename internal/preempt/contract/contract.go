@@ -24,6 +24,16 @@ const (
 	PlanActivity = "PlanRound"
 )
 
+// The search attributes that the workflows set where they are registered; all are of type Keyword.
+const (
+	SearchAlarm = "PreemptionAlarm"
+	SearchScope = "PreemptionScope"
+	SearchState = "PreemptionState"
+)
+
+// SearchAttributes lists them.
+func SearchAttributes() []string { return []string{SearchAlarm, SearchScope, SearchState} }
+
 // ScheduledInput is the input of an intake that a schedule starts: it holds one request and completes as
 // soon as that is dealt with. The request names no event and no id, for each run is a request of its own.
 func ScheduledInput(r preemption.WorkflowRequest) (json.RawMessage, error) {

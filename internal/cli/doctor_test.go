@@ -1,0 +1,103 @@
+package cli_test
+
+import (
+	"testing"
+	"time"
+
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/workflow"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
+	doctor "github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
+)
+
+// fakeDiagnosis finds nothing wrong, but at the queue of the test that wants that.
+func fakeDiagnosis(ctx workflow.Context, _ doctor.Input) (doctor.Result, error) {
+	r := doctor.Result{Worker: "worker-1@here", Version: "v1", Checks: []doctor.Check{
+		{Name: "vCenter login", State: doctor.OK, Text: "as somebody"},
+		{Name: "tag preemptible", State: doctor.Warning, Text: "on 0 VMs", Remedy: "attach it"},
+	}}
+	switch workflow.GetInfo(ctx).TaskQueueName {
+	case "TestDoctorTellsWhatIsWrongAndWhatToDo":
+		r.Checks = append(r.Checks, doctor.Check{Name: "rule x", State: doctor.Failed, Text: "evil \x1b[31m", Remedy: "correct it"})
+		r.Rules = 1
+	}
+	return r, nil
+}
+
+// diagnosis is what doctor -o json prints.
+type diagnosis struct {
+	Worker string
+	Checks []doctor.Check
+}
+
+func (d diagnosis) find(t *testing.T, name string) doctor.Check {
+	t.Helper()
+	for _, c := range d.Checks {
+		if c.Name == name {
+			return c
+		}
+	}
+	t.Fatalf("there is no check %q in %+v", name, d.Checks)
+	return doctor.Check{}
+}
+
+func TestDoctorOnASoundSiteEndsWell(t *testing.T) {
+	s := newSite(t, true)
+	got := s.run("doctor")
+	got.want(t, 0, "stdout", "Temporal ", "answers at "+s.address, "namespace vsphere-preemption", "worker-1@here looked, of version v1",
+		"vCenter login", "warning", "on 0 VMs; attach it", "watch ", "none, as the worker has no rules")
+}
+
+func TestDoctorTellsWhatIsWrongAndWhatToDo(t *testing.T) {
+	s := newSite(t, true)
+	got := s.run("doctor", "-o", "json")
+	got.want(t, 1, "stderr", "Error: 2 of ", " checks failed")
+	d := decode[diagnosis](t, got.stdout)
+	if c := d.find(t, "rule x"); c.State != doctor.Failed || c.Remedy != "correct it" {
+		t.Errorf("%+v", c)
+	}
+	if c := d.find(t, "watch"); c.State != doctor.Failed || c.Remedy == "" {
+		t.Errorf("rules without a watch: %+v", c)
+	}
+	s.run("doctor").want(t, 1, "stdout", `evil \x1b[31m; correct it`)
+	s.run("doctor", "-o", "yaml").want(t, 1, "stdout", "remedy: correct it")
+}
+
+func TestDoctorWithoutAWorkerLooksAtTemporalAlone(t *testing.T) {
+	s := newSite(t, false)
+	got := s.run("doctor")
+	got.want(t, 1, "stdout", "ok ", "answers at", "failed", "no worker polls task queue "+s.queue, "start one, or compare its TEMPORAL_NAMESPACE",
+		"skipped", "only a worker can look at it")
+	got.want(t, 1, "stderr", "Error: 1 of ")
+}
+
+func TestDoctorWithoutTemporalOrNamespace(t *testing.T) {
+	got := preemptctl(t, cli.Options{}, "doctor", "-s", "127.0.0.1:1")
+	got.want(t, 1, "stdout", "failed ", "cannot reach Temporal at 127.0.0.1:1: connection refused; check --server or TEMPORAL_URL", "skipped ")
+	s := newSite(t, false)
+	s.run("doctor", "-n", "nosuch").want(t, 1, "stdout", "failed ", `namespace "nosuch" does not exist`, "preemptctl setup --server "+s.address+" --namespace nosuch")
+}
+
+func TestDoctorTellsOfANamespaceThatIsNotSetUp(t *testing.T) {
+	s := newSite(t, false)
+	const name = "doctor-bare"
+	_, err := s.client.WorkflowService().RegisterNamespace(t.Context(), &workflowservice.RegisterNamespaceRequest{
+		Namespace: name, WorkflowExecutionRetentionPeriod: durationpb.New(2 * time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the namespace can be used", func() bool {
+		return preemptctl(t, cli.Options{}, "workflow", "list", "-s", s.address, "-n", name).code == 0
+	})
+	got := preemptctl(t, cli.Options{}, "doctor", "-s", s.address, "-n", name, "-o", "json")
+	d := decode[diagnosis](t, got.stdout)
+	if c := d.find(t, "search attribute PreemptionScope"); c.State != doctor.Warning || c.Remedy != "preemptctl setup --server "+s.address+" --namespace "+name {
+		t.Errorf("%+v", c)
+	}
+	if c := d.find(t, "namespace "+name); c.State != doctor.Warning || c.Text != "retention 2h: what has ended cannot be looked at for long" {
+		t.Errorf("%+v", c)
+	}
+}

@@ -1,0 +1,227 @@
+package doctor
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+)
+
+// patient is a worker with a vCenter.
+type patient struct {
+	*Activities
+	t      *testing.T
+	vc     *simulation.VCenter
+	secret string
+}
+
+func newPatient(t *testing.T, o simulation.Options, change ...func(*vcenter.Config)) *patient {
+	t.Helper()
+	o.Clusters, o.HostsPerCluster, o.VMsPerCluster = 1, 1, 4
+	vc, err := simulation.Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(vc.Close)
+	cfg := vcenter.Config{URL: vc.URL(), SecretPath: t.TempDir(), Thumbprint: vc.Thumbprint()}
+	for _, f := range change {
+		f(&cfg)
+	}
+	if err := vc.WriteSecret(cfg.SecretPath); err != nil {
+		t.Fatal(err)
+	}
+	g, err := vcenter.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		g.Close(ctx)
+	})
+	vc.Alarm("cluster-cpu-above-80")
+	return &patient{t: t, vc: vc, secret: cfg.SecretPath, Activities: &Activities{
+		VCenter: g, Policies: map[string]policy.Policy{"default": policy.Default()}, Worker: "w", Version: "v",
+		Rules: []trigger.Rule{{Alarm: "cluster-cpu-above-80", Action: trigger.Preempt{Tag: "preemptible"}}},
+	}}
+}
+
+func (p *patient) diagnose() contract.Result {
+	p.t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.RegisterActivity(p.Diagnose)
+	value, err := env.ExecuteActivity(p.Diagnose)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var r contract.Result
+	if err := value.Get(&r); err != nil {
+		p.t.Fatal(err)
+	}
+	return r
+}
+
+// want checks state and texts of one check.
+func (p *patient) want(r contract.Result, name string, state contract.State, texts ...string) {
+	p.t.Helper()
+	for _, c := range r.Checks {
+		if c.Name != name {
+			continue
+		}
+		if c.State != state {
+			p.t.Errorf("%s is %s, want %s: %s; %s", name, c.State, state, c.Text, c.Remedy)
+		}
+		for _, text := range texts {
+			if !strings.Contains(c.Text+"; "+c.Remedy, text) {
+				p.t.Errorf("%s lacks %q: %s; %s", name, text, c.Text, c.Remedy)
+			}
+		}
+		return
+	}
+	p.t.Errorf("no check %q: %+v", name, r.Checks)
+}
+
+func TestASoundSiteHasNothingToTell(t *testing.T) {
+	p := newPatient(t, simulation.Options{})
+	r := p.diagnose()
+	for _, c := range r.Checks {
+		if c.State != contract.OK || c.Remedy != "" || c.Text == "" {
+			t.Errorf("%+v", c)
+		}
+	}
+	p.want(r, "vCenter certificate", contract.OK, "trusted by VCENTER_THUMBPRINT; valid until ")
+	p.want(r, "vCenter login", contract.OK, `as VSPHERE.LOCAL\preemption`)
+	p.want(r, "clock of vCenter", contract.OK)
+	p.want(r, "clock of Temporal", contract.OK)
+	p.want(r, "tag preemptible", contract.OK, "in category preemption, on 4 VMs")
+	p.want(r, "privileges to preempt", contract.OK, "granted on 4 tagged VMs")
+	p.want(r, "rules", contract.OK, "1; vCenter has their alarms")
+	if r.Worker != "w" || r.Version != "v" || r.Rules != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestTheFirstTroubleEndsTheExamination(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*vcenter.Config)
+		after  func(*patient)
+		check  string
+		says   []string
+	}{
+		"nobody answers": {
+			func(c *vcenter.Config) { c.URL = "https://127.0.0.1:1/sdk" }, nil,
+			connection,
+			[]string{"connection refused", "check VCENTER_URL"},
+		},
+		"another certificate": {
+			func(c *vcenter.Config) { c.Thumbprint = strings.Repeat("00:", 31) + "00" }, nil,
+			certificate,
+			[]string{"expected 00:00", "VCENTER_THUMBPRINT="},
+		},
+		"a wrong password": {
+			nil, func(p *patient) { p.vc.SetPassword("another") },
+			login,
+			[]string{"InvalidLogin", "correct the files in "},
+		},
+		"no password": {
+			nil, func(p *patient) { _ = os.Remove(filepath.Join(p.secret, "password")) },
+			login,
+			[]string{"password", "VCENTER_SECRET_PATH"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var change []func(*vcenter.Config)
+			if tc.change != nil {
+				change = append(change, tc.change)
+			}
+			p := newPatient(t, simulation.Options{}, change...)
+			if tc.after != nil {
+				tc.after(p)
+			}
+			r := p.diagnose()
+			p.want(r, tc.check, contract.Failed, tc.says...)
+			p.want(r, "the rest", contract.Skipped)
+			failed := 0
+			for _, c := range r.Checks {
+				if c.State == contract.Failed {
+					failed++
+				}
+			}
+			if failed != 1 {
+				t.Errorf("%d checks failed, want the first alone: %+v", failed, r.Checks)
+			}
+		})
+	}
+}
+
+func TestAnUnverifiedCertificateIsWarnedOf(t *testing.T) {
+	p := newPatient(t, simulation.Options{}, func(c *vcenter.Config) { c.Thumbprint, c.Insecure = "", true })
+	p.want(p.diagnose(), certificate, contract.Warning, "not verified", "VCENTER_THUMBPRINT="+p.vc.ThumbprintSHA256())
+}
+
+func TestMissingPrivilegesFailWhereTheyAreNeeded(t *testing.T) {
+	p := newPatient(t, simulation.Options{})
+	p.vc.Deny("VirtualMachine.Interact.PowerOff", "VirtualMachine.Interact.PowerOn", "Global.ManageCustomFields")
+	r := p.diagnose()
+	p.want(r, "privileges to preempt", contract.Failed, `VSPHERE.LOCAL\preemption lacks VirtualMachine.Interact.PowerOff on vm-`, "and 1 more",
+		"govc role.update -a ROLE VirtualMachine.Interact.PowerOff")
+	p.want(r, "privileges to restore", contract.OK, "no rule and no policy needs it")
+	p.want(r, "attribute com.vmware.workflows.vsphere.preemption", contract.Failed, "not annotated", "govc fields.add -type VirtualMachine com.vmware")
+
+	restore := policy.Default()
+	restore.Restore.Enabled = true
+	p.Policies["default"] = restore
+	p.want(p.diagnose(), "privileges to restore", contract.Failed, "lacks VirtualMachine.Interact.PowerOn")
+}
+
+func TestWithoutATaggedVMPrivilegesOfDatacentersAreAHint(t *testing.T) {
+	p := newPatient(t, simulation.Options{Tagged: -1})
+	p.vc.Deny("VirtualMachine.Interact.PowerOff")
+	r := p.diagnose()
+	p.want(r, "tag preemptible", contract.Warning, "on 0 VMs", "govc tags.attach preemptible")
+	p.want(r, "privileges to preempt", contract.Warning, "lacks VirtualMachine.Interact.PowerOff on datacenter-", "where they are needed")
+}
+
+func TestRulesThatFitNothingAreToldWithTheNearNames(t *testing.T) {
+	p := newPatient(t, simulation.Options{})
+	p.vc.Alarm("cluster-memory-above-80")
+	p.vc.Alarm(remedy.AlarmCPU)
+	p.Rules = append(p.Rules,
+		trigger.Rule{Alarm: "Cluster-CPU-above-90", Action: trigger.Preempt{Tag: "nosuch"}},
+		trigger.Rule{Alarm: "zzz*", Action: trigger.Preempt{Tag: "preemptible"}},
+		trigger.Rule{Alarm: "cluster-*", Action: trigger.Preempt{Tag: "preemptible"}},
+		trigger.Rule{Alarm: remedy.AlarmCPU, Action: trigger.Resize{}},
+		trigger.Rule{Alarm: remedy.AlarmOriginalCPU, Action: trigger.Resize{}},
+	)
+	r := p.diagnose()
+	p.want(r, "rule Cluster-CPU-above-90", contract.Warning, "no alarm", "near: cluster-cpu-above-80")
+	p.want(r, "rule zzz*", contract.Warning, "correct the name")
+	p.want(r, "tag nosuch", contract.Failed, "no such tag", "govc tags.create", "global permission")
+	for _, c := range r.Checks {
+		if c.Name == "rule "+remedy.AlarmOriginalCPU || c.Name == "rule cluster-*" {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
+func TestClocksApartAreWarnedOf(t *testing.T) {
+	p := &patient{t: t}
+	e := &examination{}
+	e.clock("clock of vCenter", "vCenter's", -6*time.Second)
+	e.clock("clock of Temporal", "Temporal's", 4*time.Second)
+	r := contract.Result{Checks: e.checks}
+	p.want(r, "clock of vCenter", contract.Warning, "the worker's clock is 6s behind vCenter's", "NTP")
+	p.want(r, "clock of Temporal", contract.OK, "4s ahead of Temporal's")
+}

@@ -1,0 +1,131 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+)
+
+// feature is what needs privileges.
+type feature struct {
+	name       string
+	used       bool // by the worker's file; requests may ask for it all the same
+	privileges []string
+}
+
+const onVMs = "VirtualMachine."
+
+// features lists what needs which privileges; docs/security.md has the same list.
+func (e *examination) features() []feature {
+	var suspend, notice, restore, resize, move, tag bool
+	for _, p := range e.Policies {
+		c := p.Criticality
+		for _, t := range []policy.Treatment{c.High, c.Medium, c.Low} {
+			suspend = suspend || t.Action == policy.ActionSuspend
+			notice = notice || t.Notice > 0
+		}
+		restore = restore || p.Restore.Enabled
+	}
+	for _, r := range e.Rules {
+		switch a := r.Action.(type) {
+		case trigger.Resize:
+			resize = resize || a.Settings.Mode != remedy.ModeRecommend
+			tag = tag || a.Settings.Mode == remedy.ModeTag || a.Settings.Mode == remedy.ModeHotOrOff
+		case trigger.Reconfigure:
+			resize = resize || a.Settings.Mode != remedy.ModeRecommend
+		case trigger.Move:
+			move = move || a.Settings.Mode != remedy.ModeRecommend
+		}
+	}
+	return []feature{
+		{"preempt", true, []string{"VirtualMachine.Interact.PowerOff", "Global.SetCustomField"}},
+		{"suspend", suspend, []string{"VirtualMachine.Interact.Suspend"}},
+		{"notice", notice, []string{"VirtualMachine.Config.AdvancedConfig"}},
+		{"restore", restore, []string{"VirtualMachine.Interact.PowerOn"}},
+		{"resize", resize, []string{
+			"VirtualMachine.Config.CPUCount", "VirtualMachine.Config.Memory", "VirtualMachine.Config.Resource", "VirtualMachine.Config.Settings",
+		}},
+		{"tag", tag, []string{"InventoryService.Tagging.AttachTag", "InventoryService.Tagging.ObjectAttachable"}},
+		{"move", move, []string{
+			"VirtualMachine.Config.DiskExtend", "VirtualMachine.Config.EditDevice", "Resource.AssignVMToPool", "Resource.ColdMigrate",
+			"Resource.HotMigrate", "Resource.QueryVMotion", "Datastore.AllocateSpace",
+		}},
+	}
+}
+
+// maxAsked is on how many VMs privileges are asked for.
+const maxAsked = 100
+
+// privileges asks, for each feature, what our user lacks: on VMs that may go, or on the datacenters where none carries a
+// tag. What is not of VMs is needed elsewhere too, so that its absence from VMs is a hint and no more.
+func (e *examination) privileges(ctx context.Context) {
+	on, sure := e.carrier[:min(maxAsked, len(e.carrier))], true
+	where := fmt.Sprintf("on %d tagged VMs", len(on))
+	if len(on) == 0 {
+		centers, err := e.VCenter.Datacenters(ctx)
+		if err != nil || len(centers) == 0 {
+			e.add(contract.Failed, "privileges", "our user sees neither a tagged VM nor a datacenter", "give "+e.VCenter.User()+" a role on the datacenters, see docs/security.md")
+			return
+		}
+		for _, c := range centers {
+			on = append(on, c.Ref)
+		}
+		sure, where = false, fmt.Sprintf("on %d datacenters", len(on))
+	}
+	for _, f := range e.features() {
+		e.feature(ctx, f, on, where, sure)
+	}
+}
+
+func (e *examination) feature(ctx context.Context, f feature, on []policy.Ref, where string, sure bool) {
+	name := "privileges to " + f.name
+	lacks, err := e.VCenter.Lacks(ctx, f.privileges, on)
+	if err != nil {
+		text, remedy := trouble(err, "")
+		e.add(contract.Warning, name, text, remedy)
+		return
+	}
+	if len(lacks) == 0 {
+		e.add(contract.OK, name, "granted "+where, "")
+		return
+	}
+	var missing []string
+	ofVMs := false
+	for _, l := range lacks {
+		missing = append(missing, l.Privilege)
+		ofVMs = ofVMs || strings.HasPrefix(l.Privilege, onVMs) || l.Privilege == "Global.SetCustomField"
+	}
+	text := fmt.Sprintf("%s lacks %s on %s", e.VCenter.User(), strings.Join(missing, ", "), some(lacks))
+	remedy := "add them to its role there: govc role.update -a ROLE " + strings.Join(missing, " ")
+	switch {
+	case !f.used:
+		e.add(contract.OK, name, text+"; no rule and no policy needs it", "")
+	case sure && ofVMs:
+		e.add(contract.Failed, name, text, remedy)
+	default:
+		e.add(contract.Warning, name, text+"; it may have them where they are needed", remedy)
+	}
+}
+
+// some names a few of the objects that something is lacking on.
+func some(lacks []vcenter.Lack) string {
+	var names []string
+	for _, l := range lacks {
+		for _, o := range l.On {
+			names = append(names, o.String())
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if more := len(names) - 3; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,114 @@
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+)
+
+// rules looks whether vCenter has the alarms that rules are on.
+func (e *examination) rules(ctx context.Context) {
+	if len(e.Rules) == 0 {
+		e.add(contract.OK, "rules", "none: alarms start nothing, requests are taken", "")
+		return
+	}
+	alarms, err := e.VCenter.Alarms(ctx)
+	if err != nil {
+		text, remedy := trouble(err, "")
+		e.add(contract.Warning, "rules", fmt.Sprintf("%d; whether vCenter has their alarms is unknown: %s", len(e.Rules), text), remedy)
+		return
+	}
+	before := len(e.checks)
+	for _, r := range e.Rules {
+		if r.Alarm == "" || matched(r, alarms) || e.twin(r, alarms) {
+			continue
+		}
+		text, remedy := "vCenter has no alarm that it is on", "correct the name in the rule, or create the alarm"
+		if near := near(r.Alarm, alarms); len(near) > 0 {
+			remedy += "; near: " + strings.Join(near, ", ")
+		}
+		e.add(contract.Warning, "rule "+r.Alarm, text, remedy)
+	}
+	if len(e.checks) == before {
+		e.add(contract.OK, "rules", fmt.Sprintf("%d; vCenter has their alarms", len(e.Rules)), "")
+	}
+}
+
+func matched(r trigger.Rule, alarms []vcenter.Named) bool {
+	return slices.ContainsFunc(alarms, func(a vcenter.Named) bool {
+		return r.Matches(alarm.Event{Class: alarm.ClassAlarm, Alarm: alarm.Alarm{
+			Name: a.Name, Ref: alarm.Object{Type: a.Ref.Type, Value: a.Ref.Value},
+		}})
+	})
+}
+
+// twins are the alarms that one rule without a name is on: ours and the original's, of which one suffices.
+var twins = [][2]string{
+	{remedy.AlarmCPU, remedy.AlarmOriginalCPU},
+	{remedy.AlarmMemory, remedy.AlarmOriginalMemory},
+	{remedy.AlarmDatastore, remedy.AlarmOriginalStorage},
+}
+
+// twin tells whether the rule's twin is there, and finds its alarm.
+func (e *examination) twin(r trigger.Rule, alarms []vcenter.Named) bool {
+	for _, t := range twins {
+		i := slices.Index(t[:], r.Alarm)
+		if i < 0 {
+			continue
+		}
+		return slices.ContainsFunc(e.Rules, func(o trigger.Rule) bool { return o.Alarm == t[1-i] && matched(o, alarms) })
+	}
+	return false
+}
+
+// near are up to three names that were perhaps meant.
+func near(name string, alarms []vcenter.Named) []string {
+	type guess struct {
+		name string
+		far  int
+	}
+	var guesses []guess
+	want := strings.ToLower(name)
+	for _, a := range alarms {
+		got := strings.ToLower(a.Name)
+		far := distance([]rune(want), []rune(got))
+		if far <= max(2, len(want)/3) || strings.Contains(got, want) || got != "" && strings.Contains(want, got) {
+			guesses = append(guesses, guess{a.Name, far})
+		}
+	}
+	slices.SortFunc(guesses, func(a, b guess) int { return cmp.Or(cmp.Compare(a.far, b.far), cmp.Compare(a.name, b.name)) })
+	var names []string
+	for _, g := range guesses[:min(3, len(guesses))] {
+		names = append(names, g.name)
+	}
+	return names
+}
+
+// distance is how many letters must be changed, added or left out to make b of a.
+func distance(a, b []rune) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i, x := range a {
+		last := row[0]
+		row[0] = i + 1
+		for j, y := range b {
+			change := last
+			if x != y {
+				change++
+			}
+			last = row[j+1]
+			row[j+1] = min(change, row[j]+1, last+1)
+		}
+	}
+	return row[len(b)]
+}
