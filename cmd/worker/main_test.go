@@ -203,9 +203,10 @@ func TestTheBinaryStaysSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%.2f MB", float64(info.Size())/1e6)
-	// Half a MiB of it is the Prometheus client, which brings figures of the Go runtime and the process besides ours.
-	if info.Size() > 37<<20 {
-		t.Errorf("the stripped worker has %d bytes; the limit is 37 MiB", info.Size())
+	// Half a MiB of it is the Prometheus client, which brings figures of the Go runtime and the process besides ours,
+	// and as much are remediation and the types of the vSphere API that it uses.
+	if info.Size() > 38<<20 {
+		t.Errorf("the stripped worker has %d bytes; the limit is 38 MiB", info.Size())
 	}
 }
 

@@ -123,9 +123,13 @@ func TestTheEnvironmentIsWhatTheProgramsRead(t *testing.T) {
 			}
 		}
 	}
-	names := set(t, theContainer(t, standalone), read(t, "standalone")...)
-	if !slices.Contains(names, "VCENTER_URL") {
-		t.Error("the standalone has no vCenter")
+	// USER and HOME are read by Go's os/user, for Temporal's server: without them it does not start where nobody knows
+	// the user.
+	names := set(t, theContainer(t, standalone), append(read(t, "standalone"), "USER", "HOME")...)
+	for _, name := range []string{"VCENTER_URL", "USER", "HOME"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("the standalone has no %s", name)
+		}
 	}
 }
 

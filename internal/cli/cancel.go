@@ -12,6 +12,8 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	remediation "github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
 // cancelled is what cancel prints.
@@ -23,6 +25,8 @@ type cancelled struct {
 	Effect        string `json:"effect"`
 }
 
+const remediationCancelled = "what waits is given up; a change or a move that was begun is finished"
+
 const cancelEffect = "targets that were not acted on yet are spared; guests already asked to shut down are no longer forced"
 
 func (a *app) cancelCommand() *cobra.Command {
@@ -31,10 +35,11 @@ func (a *app) cancelCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "cancel", Args: noArgs,
-		Short: "Cancel a preemption",
+		Short: "Cancel a preemption or a remediation",
 		Long: "Cancel a running preemption: targets that were not acted on yet are spared, guests already asked to shut down\n" +
-			"are no longer forced, and what was done stays readable with status.\n\n" +
-			exitStatus("nothing to cancel", "the workflow is no preemption"),
+			"are no longer forced, and what was done stays readable with status. Of a remediation, what waits is given up and\n" +
+			"what was begun is finished.\n\n" +
+			exitStatus("nothing to cancel", "the workflow is neither a preemption nor a remediation"),
 		Example: "  preemptctl workflow cancel\n  preemptctl workflow cancel --workflow-id cluster-cpu-above-80@domain-c7 --wait",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
@@ -62,10 +67,13 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 		return err
 	}
 	kind := info.GetType().GetName()
+	effect, look := cancelEffect, a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
 	switch kind {
 	case preemption.WorkflowName, contract.RoundType, contract.PlanType, contract.RestoreType:
+	case remedy.ResizeType, remedy.ReconfigureType, remedy.MoveType, remediation.ReconcileType:
+		effect, look = remediationCancelled, a.command("remediation", "show", f.workflowID)
 	default:
-		return refusedf("workflow %s is a %s: only preemptions are cancelled here", f.workflowID, kind)
+		return refusedf("workflow %s is a %s, which is not cancelled here", f.workflowID, kind)
 	}
 	if info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return notFoundf("nothing to cancel: workflow %s is %s", f.workflowID, statusWord(info.GetStatus()))
@@ -76,7 +84,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	} else if err != nil {
 		return fmt.Errorf("cancel workflow %s: %w", f.workflowID, err)
 	}
-	out := cancelled{WorkflowID: f.workflowID, RunID: e.GetRunId(), Type: kind, WorkerPolling: <-polled, Effect: cancelEffect}
+	out := cancelled{WorkflowID: f.workflowID, RunID: e.GetRunId(), Type: kind, WorkerPolling: <-polled, Effect: effect}
 	if wait && out.WorkerPolling {
 		return a.cancelledResult(ctx, s, info)
 	}
@@ -90,7 +98,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 			t.row("workflow", out.WorkflowID)
 			t.row("run", out.RunID)
 			t.row("cancelled", out.Effect)
-			t.row("next", a.command(ofWorkflow(f.workflowID, "workflow", "status")...))
+			t.row("next", look)
 		},
 	})
 	if err == nil && !out.WorkerPolling {
@@ -113,6 +121,9 @@ func (a *app) cancelledResult(ctx context.Context, s *session, info *workflowpb.
 	}
 	if err != nil {
 		a.log.Debug("the workflow ended without success", "error", err)
+	}
+	if name := info.GetType().GetName(); kindOf(name) != "" || name == remediation.ReconcileType {
+		return a.remediationShow(ctx, s, f.workflowID)
 	}
 	return a.status(ctx, s, f)
 }

@@ -35,6 +35,7 @@ type schema struct {
 	Examples    []any              `json:"examples"`
 	Unit        string             `json:"x-unit"`
 	Range       string             `json:"x-range"`
+	MaxItems    int                `json:"maxItems"`
 	Defs        map[string]*schema `json:"$defs"`
 }
 
@@ -277,7 +278,7 @@ func span(leaf *schema) string {
 	case leaf.Range != "":
 		return leaf.Range
 	case leaf.Items != nil:
-		return "up to 100 entries"
+		return fmt.Sprintf("up to %d entries", leaf.MaxItems)
 	}
 	return "`true`, `false`"
 }

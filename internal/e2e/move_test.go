@@ -9,6 +9,8 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 	"go.temporal.io/sdk/client"
 
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
@@ -67,6 +69,7 @@ func TestAFullDatastoreIsRelievedByTheSmallestThatSuffice(t *testing.T) {
 	if s.used("full") > 70 {
 		t.Errorf("the datastore is %d %% used", s.used("full"))
 	}
+	s.keep("relieved", remedy.WorkflowID(remedy.KindMove, ref(ds), s.queue))
 	if a := s.lastDecision(vms[1].Ref); a.State != contract.Applied || a.Move == nil || a.Cause.Alarm != remedy.AlarmDatastore {
 		t.Errorf("the attribute says %s", pretty(a))
 	}
@@ -235,6 +238,8 @@ func TestMovesOffSeveralDatastoresAreBoundedTogether(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(12))
 	s.vc.SetRelocateTime(3 * time.Second)
+	_, err := s.vc.AddDatastore("cluster-a", simulation.DatastoreOptions{Name: "empty", CapacityGB: 20000})
+	s.must(err)
 	vms := s.vc.TaggedVMs("")
 	s.worker()
 	var ids []string
@@ -259,6 +264,7 @@ func TestMovesOffSeveralDatastoresAreBoundedTogether(t *testing.T) {
 			}
 		}
 	}
+	s.keep("in-line", ids[len(ids)-1])
 	_, perHost, at := s.vc.MaxMoves()
 	if at > 4 || at < 2 {
 		t.Errorf("%d moves at once", at)
@@ -267,6 +273,29 @@ func TestMovesOffSeveralDatastoresAreBoundedTogether(t *testing.T) {
 		if most > 2 {
 			t.Errorf("%d moves at once on %s", most, name)
 		}
+	}
+}
+
+func TestAVMThatMovesIsNotPreemptedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := remedied(t)
+	vms := s.vc.TaggedVMs("")
+	ds := s.full(vms, 220)
+	s.vc.SetRelocateTime(4 * time.Second)
+	s.worker()
+	req := asks(remedy.KindMove, ds, nil)
+	id := remedy.WorkflowID(req.Kind, req.Source, s.queue)
+	_, err := s.c.SignalWithStartWorkflow(t.Context(), id, remedy.Signal, req,
+		client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, remedy.MoveType)
+	s.must(err)
+	s.eventually("it moves", func() bool { return s.vc.Moving() == 1 })
+	r := s.preempt(preemption.CriticalityHigh)
+	wantState(t, r, preempt.RoundCompleted, 3)
+	if why := r.Spared; len(why) != 1 || why[0].Ref != ref(vms[0].Ref) {
+		t.Errorf("spared %s", pretty(why))
+	}
+	if d := s.reportOf(id).Decisions[0]; d.State != contract.Applied || !s.on(vms[0]) {
+		t.Errorf("%s", pretty(d))
 	}
 }
 

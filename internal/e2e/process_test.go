@@ -17,6 +17,10 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	watching "github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
 )
 
 // program builds one of our programs as a release does, and returns its path and size in bytes.
@@ -184,4 +188,27 @@ func BenchmarkPreemptctlRun(b *testing.B) {
 	}
 	figures(b, "preemptctl workflow run: start to exit", samples)
 	fmt.Fprintf(b.Output(), "preemptctl: stripped binary %.2f MB\n", float64(size)/1e6)
+}
+
+func TestTheWorkerProgramFollowsTheRulesOfItsFile(t *testing.T) {
+	t.Parallel()
+	path, _ := program(t, "worker")
+	s := newSite(t)
+	file := filepath.Join(t.TempDir(), "preemption.yaml")
+	rules := fmt.Sprintf("rules:\n  - alarm: %s\n    preempt: {tag: preemptible}\n  - resize: {resource: cpu, mode: hotAddOnly}\n  - reconfigure: {}\n", s.id("cpu"))
+	s.must(os.WriteFile(file, []byte(rules), 0o600))
+	vm := s.vc.TaggedVMs("cluster-b")[0].Ref
+	s.must(s.vc.SetHardware(vm, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
+	s.workerProcess(path, "PREEMPTION_CONFIG="+file)
+	s.polling()
+	s.eventually("the watch is there", func() bool {
+		_, err := s.c.DescribeWorkflowExecution(t.Context(), watching.WorkflowID(s.queue), "")
+		return err == nil
+	})
+	s.follows()
+	s.alarm("cluster-a", 0, "green", "red")
+	s.turnsRed(remedy.AlarmCPU, vm)
+	s.agree(s.done(s.exists(s.intake("cpu", "cluster-a"))))
+	s.decided(remedy.KindResize, vm, contract.Applied)
+	s.wantHardware(vm, 3, 16<<10)
 }

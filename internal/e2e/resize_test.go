@@ -47,6 +47,7 @@ func TestAnAlarmOfAVMAddsCPUsHotBySocketsWhereTheRuleSaysSo(t *testing.T) {
 	if a := s.lastDecision(vm); a.State != contract.Applied || a.Cause.Alarm != remedy.AlarmCPU || a.WorkflowID == "" || len(a.Event) == 0 {
 		t.Errorf("the attribute says %s", pretty(a))
 	}
+	s.keep("added-hot", remedy.WorkflowID(remedy.KindResize, ref(vm), s.queue))
 	kinds, data := box.events(t, 1)
 	if kinds[0] != contract.Applied || data[0].VM != ref(vm) || data[0].Before.CPUs != 4 || data[0].After.CPUs != 6 || data[0].Reason == "" {
 		t.Errorf("the event %s says %s", kinds[0], pretty(data[0]))
@@ -109,6 +110,7 @@ func TestTheOriginalsAlarmTagsAndThePowerOffApplies(t *testing.T) {
 	if a := s.lastDecision(vm); a.State != contract.Applied || a.Kind != remedy.KindReconfigure {
 		t.Errorf("the attribute says %s", pretty(a))
 	}
+	s.keep("tagged-and-applied", remedy.WorkflowID(remedy.KindResize, ref(vm), s.queue), remedy.WorkflowID(remedy.KindReconfigure, ref(vm), s.queue))
 }
 
 func TestAVMIsNeverMadeSmallerByAnAlarm(t *testing.T) {
@@ -262,10 +264,16 @@ func TestWithinItsWindowAVMIsShutDownReconfiguredAndPoweredOn(t *testing.T) {
 		t.Errorf("on: %v, %s", s.on(vms[0]), pretty(d))
 	}
 	s.wantHardware(vms[0].Ref, 3, 16<<10)
+	s.must(s.vc.SetToolsRunning(vms[1].Ref, false)) // its guest cannot be asked
+	r = s.byRequest(asks(remedy.KindResize, vms[1].Ref, window))
+	if d := r.Decisions[0]; d.State != contract.Deferred || !s.on(vms[1]) {
+		t.Errorf("on: %v, %s", s.on(vms[1]), pretty(d))
+	}
 	s.report(remedy.KindReconfigure, vms[0].Ref)
 	if !s.on(vms[0]) {
 		t.Error("it is off in the end")
 	}
+	s.keep("cycled", remedy.WorkflowID(remedy.KindResize, ref(vms[0].Ref), s.queue))
 }
 
 func TestAPreemptedVMIsReconfiguredAndComesBack(t *testing.T) {
@@ -336,6 +344,7 @@ func TestTheReconcilerAppliesWhatNoEventTold(t *testing.T) {
 	if r := reconcile(false); r.State != contract.Applied || len(r.Decisions) != 2 || r.Decisions[0].State != contract.Applied {
 		t.Errorf("reconciled: %s", pretty(r))
 	}
+	s.keep("reconciled", s.id("reconcile"))
 	s.wantHardware(vms[0].Ref, 4, 20480)
 	s.wantHardware(vms[1].Ref, 4, 20480)
 	s.wantHardware(vms[2].Ref, 4, 16<<10)
@@ -369,6 +378,7 @@ func TestRubbishHarmsNoRemediation(t *testing.T) {
 		s.must(err)
 	}
 	s.report(remedy.KindResize, vm)
+	s.keep("rubbish", id)
 	r := s.byRequest(asks(remedy.KindResize, vm, func(r *remedy.Request) {
 		r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd}
 	}))
@@ -394,7 +404,30 @@ func TestAResizeWaitsForAPreemptionAndLooksAgain(t *testing.T) {
 	if d := r.Decisions[0]; d.State != contract.Deferred || d.Tag != remedy.CategoryCPUs+"=3" {
 		t.Errorf("it was off when the resize had it: %s", pretty(d))
 	}
+	s.keep("waited", remedy.WorkflowID(remedy.KindResize, ref(vm), s.queue))
 	s.wantHardware(vm, 2, 16<<10)
+}
+
+func TestACloudEventOfAVMsAlarmResizesItOnceHoweverOftenItComes(t *testing.T) {
+	t.Parallel()
+	s := remedied(t, resizes(remedy.AlarmCPU, remedy.Resize{Mode: remedy.ModeHotAdd}))
+	vm := s.vc.TaggedVMs("")[0].Ref
+	s.must(s.vc.SetHardware(vm, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
+	s.worker()
+	url := s.receiver()
+	ev, err := s.vc.PostAlarm(t.Context(), simulation.AlarmChange{Name: remedy.AlarmCPU, Entity: vm, From: "green", To: "red"})
+	s.must(err)
+	for range 3 {
+		s.bring(url, sourced(t, s.vc.URL(), ev))
+	}
+	s.eventually("it is larger", func() bool { return s.vc.HardwareOf(vm).CPUs == 3 })
+	r := s.report(remedy.KindResize, vm)
+	for _, d := range r.Decisions[1:] {
+		if d.State != contract.Skipped {
+			t.Errorf("the event came again: %s", pretty(d))
+		}
+	}
+	s.wantHardware(vm, 3, 16<<10)
 }
 
 func TestAPlanChangesNothing(t *testing.T) {

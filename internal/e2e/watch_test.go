@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/url"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -272,15 +276,36 @@ func TestALateRequestIsActedUponWhileTheAlarmStandsOnAnotherHost(t *testing.T) {
 func TestTheWatchOutlivesVCenterAndSaysSoOnce(t *testing.T) {
 	t.Parallel()
 	s := watched(t)
+	var said strings.Builder
+	var mu sync.Mutex
+	s.log = slog.New(slog.NewTextHandler(guarded{&mu, &said}, nil))
 	s.worker()
 	s.watch(quickWatch)
 	s.vc.Stop()
 	s.point("the trouble is told", func(c contract.Checkpoint) bool { return c.Trouble != "" && !c.Since.IsZero() })
+	time.Sleep(20 * quickWatch.Poll) // it tries again and again
+	mu.Lock()
+	if n := strings.Count(said.String(), "the watch cannot go on"); n != 1 {
+		t.Errorf("it said so %d times:\n%s", n, said.String())
+	}
+	mu.Unlock()
 	s.must(s.vc.Restart())
 	s.follows()
 	s.vc.TerminateSessions()
 	s.alarm("cluster-a", 0, "green", "red")
 	s.agree(s.done(s.exists(s.intake("cpu", "cluster-a"))))
+}
+
+// guarded writes under a lock.
+type guarded struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (g guarded) Write(b []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.w.Write(b)
 }
 
 func TestAPausedWatchLooksAtNothingUntilItGoesOn(t *testing.T) {

@@ -79,7 +79,7 @@ func runServices(cfg *config.Config, p *servicePorts, logs *logger) (stop func()
 	go func() {
 		defer close(done)
 		defer recoverFatal(logs)
-		srv, err = temporal.NewServer(
+		made, failed := temporal.NewServer(
 			temporal.WithConfig(cfg),
 			temporal.ForServices(temporal.DefaultServices),
 			temporal.WithStaticHosts(staticHosts(p)),
@@ -90,7 +90,8 @@ func runServices(cfg *config.Config, p *servicePorts, logs *logger) (stop func()
 				return authorization.NewNoopClaimMapper()
 			}),
 		)
-		if err == nil {
+		if err = failed; err == nil { // else what was made cannot be stopped: it is a nil in disguise
+			srv = made
 			err = srv.Start()
 		}
 	}()

@@ -110,17 +110,17 @@ func (s *State) RemedyFacts(now time.Time, r RemedyFactsRequest) RemedyFacts {
 		Actions: len(actions), Tripped: tripped(actions, r.PerHour),
 	}
 	told := func(vm string) bool { return len(r.VMs) == 0 || slices.Contains(r.VMs, vm) }
-	for vm, owner := range s.Reserved {
+	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
 		if told(vm) {
-			f.Reserved[vm] = owner
+			f.Reserved[vm] = s.Reserved[vm]
 		}
 	}
-	for vm, ways := range s.Acted {
+	for _, vm := range workflow.DeterministicKeys(s.Acted) {
 		if !told(vm) {
 			continue
 		}
-		for what, a := range ways {
-			f.Last[LastKey(vm, what)] = a.at()
+		for _, what := range workflow.DeterministicKeys(s.Acted[vm]) {
+			f.Last[LastKey(vm, what)] = s.Acted[vm][what].at()
 		}
 	}
 	for _, vm := range workflow.DeterministicKeys(s.Holds) {
@@ -208,7 +208,7 @@ func (s *State) actions(now time.Time, but string) []time.Time {
 			times = append(times, at)
 		}
 	}
-	for vm := range s.Holds {
+	for _, vm := range workflow.DeterministicKeys(s.Holds) {
 		if vm != but {
 			times = append(times, now)
 		}
@@ -227,7 +227,8 @@ func tripped(actions []time.Time, perHour int) time.Time {
 // full says which bound on moves at once is reached.
 func (s *State) full(r RemedyRequest) string {
 	all, off, to := 0, 0, 0
-	for vm, h := range s.Holds {
+	for _, vm := range workflow.DeterministicKeys(s.Holds) {
+		h := s.Holds[vm]
 		if h.Flight == nil || vm == r.VM {
 			continue
 		}
@@ -263,8 +264,12 @@ type Waiter struct {
 	Heard int64  `json:"heard"` // when it asked last, Unix time
 }
 
-// unheardFor is how long who does not ask again keeps its place.
-const unheardFor = 5 * time.Minute
+// unheardFor is how long who does not ask again keeps its place. Beyond maxWaiting, who asks is not remembered: the
+// line is long enough.
+const (
+	unheardFor = 5 * time.Minute
+	maxWaiting = 500 // off one datastore
+)
 
 // queue tells how many wait before an owner for a move off the same datastore, the first of whom is the next: if
 // all were told that there is room, all would choose anew and all but one in vain.
@@ -275,7 +280,9 @@ func (s *State) queue(now time.Time, r RemedyRequest) (ahead int) {
 	})
 	ahead = slices.IndexFunc(line, func(w Waiter) bool { return w.Owner == r.Owner })
 	if ahead < 0 {
-		ahead = len(line)
+		if ahead = len(line); ahead == maxWaiting {
+			return ahead
+		}
 		line = append(line, Waiter{Owner: r.Owner})
 	}
 	line[ahead].Heard = now.Unix()

@@ -379,3 +379,50 @@ func TestTheLedgerAnswersRemediationAndSweepsWhatItLeft(t *testing.T) {
 		t.Errorf("what an ended move held is still held: %+v", after)
 	}
 }
+
+func TestWhoWaitsForAMoveKeepsItsPlaceInLine(t *testing.T) {
+	var s State
+	asks := func(second int, owner string) RemedyGrant {
+		r := moving("vm-"+owner, "datastore-1", "host-1")
+		r.Owner = owner
+		return s.Remedy(at(second), r)
+	}
+	done := func(second int, owner string) {
+		s.Remedied(at(second), RemediedRequest{Owner: owner, VM: "vm-" + owner, What: remedy.KindMove, Acted: true})
+	}
+	if !asks(0, "one").Granted {
+		t.Fatal("the first is not granted")
+	}
+	for i, owner := range []string{"two", "three", "four"} {
+		if g := asks(1, owner); g.Granted || g.Ahead != i || g.Full == "" {
+			t.Errorf("%s: %+v", owner, g)
+		}
+	}
+	done(2, "one")
+	if g := asks(3, "four"); g.Granted || g.Ahead != 2 || g.Full != "2 moves wait before it" {
+		t.Errorf("the last in line: %+v", g)
+	}
+	if g := asks(3, "two"); !g.Granted {
+		t.Errorf("the first in line: %+v", g)
+	}
+	done(4, "two")
+	s.Remedied(at(4), RemediedRequest{Owner: "three", VM: "vm-three", What: remedy.KindMove}) // gives up
+	if g := asks(5, "four"); !g.Granted {
+		t.Errorf("after one has given up: %+v", g)
+	}
+	done(6, "four")
+	asks(7, "five")
+	done(8, "five")
+	asks(9, "six")
+	asks(9, "seven")
+	done(10, "six")
+	if g := asks(11, "eight"); g.Granted || g.Ahead != 1 {
+		t.Errorf("behind one that asked a moment ago: %+v", g)
+	}
+	if g := asks(9+int(unheardFor/time.Second)+1, "eight"); !g.Granted {
+		t.Errorf("behind one that asks no more: %+v", g)
+	}
+	if len(s.Waiting) != 0 {
+		t.Errorf("still in line: %v", s.Waiting)
+	}
+}

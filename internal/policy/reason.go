@@ -14,7 +14,7 @@ const (
 	Infrastructure   Reason = "infrastructure"      // vCLS, vCenter, ourselves, or named in neverTouch
 	PendingOperation Reason = "pending_operation"   // vCenter refuses to power it off at this moment
 	NotConnected     Reason = "not_connected"       // its host is away: vCenter cannot act on it
-	BeingEvicted     Reason = "being_evicted"       // another round has reserved it
+	BeingEvicted     Reason = "being_evicted"       // another round, or a remediation, has reserved it
 	Protected        Reason = "protected"           // a tag of CategoryProtect holds
 	UnreadableTag    Reason = "unreadable_tag"      // a tag of ours cannot be read: that protects
 	MinRuntime       Reason = "min_runtime"         // within protect.minRuntime

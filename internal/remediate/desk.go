@@ -27,35 +27,46 @@ type desk struct {
 	info    *workflow.Info
 	kind    string
 	setup   Setup
-	report  contract.Report
+	made    []*contract.Decision // oldest first
 	pending []remedy.Request
 	signals workflow.ReceiveChannel
 	told    int   // decisions told, for the ids of their events
+	telling int   // those that are being told
 	broken  error // what the last failed decision failed for
 }
 
 func newDesk(ctx workflow.Context, kind string, earlier []contract.Decision) *desk {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	info := workflow.GetInfo(ctx)
-	return &desk{
-		ctx: own, asked: ctx, info: info, kind: kind, signals: workflow.GetSignalChannel(ctx, remedy.Signal),
-		report: contract.Report{
-			WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID, Kind: kind, Decisions: slices.Clone(earlier),
-		},
+	d := &desk{ctx: own, asked: ctx, info: info, kind: kind, signals: workflow.GetSignalChannel(ctx, remedy.Signal)}
+	for _, dec := range earlier {
+		d.made = append(d.made, &dec)
 	}
+	return d
+}
+
+func (d *desk) id() string { return d.info.WorkflowExecution.ID }
+
+// report is what was decided so far.
+func (d *desk) report() contract.Report {
+	r := contract.Report{WorkflowID: d.id(), RunID: d.info.WorkflowExecution.RunID, Kind: d.kind, Decisions: []contract.Decision{}}
+	for _, dec := range d.made {
+		r.Decisions = append(r.Decisions, *dec)
+	}
+	return r
 }
 
 // serve carries out the requests of the input, and those that are signalled, with work.
 func serve(ctx workflow.Context, in contract.Input, kind string, work func(*desk, remedy.Request)) (contract.Report, error) {
 	d := newDesk(ctx, kind, in.Earlier)
 	d.pending = in.Requests
-	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return d.report, nil }); err != nil {
-		return d.report, err
+	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return d.report(), nil }); err != nil {
+		return d.report(), err
 	}
 	for {
 		a, ok, err := d.next()
 		if err != nil {
-			return d.report, temporal.NewNonRetryableApplicationError("take a request: "+err.Error(), contract.ErrRemediation, err, d.report)
+			return d.report(), temporal.NewNonRetryableApplicationError("take a request: "+err.Error(), contract.ErrRemediation, err, d.report())
 		}
 		if !ok {
 			return d.result()
@@ -69,7 +80,8 @@ func serve(ctx workflow.Context, in contract.Input, kind string, work func(*desk
 			return d.result()
 		}
 		if d.info.GetContinueAsNewSuggested() {
-			return d.report, workflow.NewContinueAsNewError(ctx, remedy.WorkflowType(kind), contract.Input{Requests: d.drain(), Earlier: d.report.Decisions})
+			d.finishTelling()
+			return d.report(), workflow.NewContinueAsNewError(ctx, remedy.WorkflowType(kind), contract.Input{Requests: d.drain(), Earlier: d.report().Decisions})
 		}
 	}
 }
@@ -88,7 +100,7 @@ func (d *desk) next() (a Accepted, ok bool, err error) {
 		}
 		in.Raw = raw.Payload().GetData()
 	}
-	err = workflow.ExecuteLocalActivity(d.local(), (*Activities).AcceptRemediation, in).Get(d.ctx, &a)
+	err = workflow.ExecuteLocalActivity(d.local(), steps.AcceptRemediation, in).Get(d.ctx, &a)
 	return a, err == nil, err
 }
 
@@ -114,16 +126,23 @@ func (d *desk) refuse(a Accepted) {
 
 // result is the workflow's: an error with the report where anything failed.
 func (d *desk) result() (contract.Report, error) {
-	for _, dec := range slices.Backward(d.report.Decisions) {
+	d.finishTelling()
+	for _, dec := range slices.Backward(d.made) {
 		if dec.State == contract.Failed {
-			return d.report, temporal.NewNonRetryableApplicationError(
-				fmt.Sprintf("%s of %s failed: %s", dec.Kind, named(dec), dec.Reason), contract.ErrRemediation, d.broken, d.report)
+			return d.report(), temporal.NewNonRetryableApplicationError(
+				fmt.Sprintf("%s of %s failed: %s", dec.Kind, named(dec), dec.Reason), contract.ErrRemediation, d.broken, d.report())
 		}
 	}
-	return d.report, nil
+	return d.report(), nil
 }
 
-func named(dec contract.Decision) string {
+// finishTelling waits until all decisions are told, or given up.
+func (d *desk) finishTelling() {
+	// Its error is that of a context which is never cancelled.
+	_ = workflow.Await(d.ctx, func() bool { return d.telling == 0 })
+}
+
+func named(dec *contract.Decision) string {
 	switch {
 	case dec.Name != "":
 		return dec.VM.Value + " (" + dec.Name + ")"
@@ -156,10 +175,8 @@ func (d *desk) open(req remedy.Request) *contract.Decision {
 	dec := &contract.Decision{
 		Kind: d.kind, State: contract.Working, RequestID: req.ID, VM: req.VM, Cause: req.Cause, StartedAt: workflow.Now(d.ctx).UTC(),
 	}
-	d.report.Decisions = append(d.report.Decisions, *dec)
-	if n := len(d.report.Decisions) - maxDecisions; n > 0 {
-		d.report.Decisions = slices.Delete(d.report.Decisions, 0, n)
-	}
+	d.made = append(d.made, dec)
+	d.made = d.made[max(0, len(d.made)-maxDecisions):]
 	d.show(dec)
 	return dec
 }
@@ -176,7 +193,7 @@ func (d *desk) end(dec *contract.Decision, state, reason string) {
 }
 
 // conclude makes the decision and tells it where people and programs look for it: in the VM's attribute, and as
-// a CloudEvent. A dry run is told to who asked alone.
+// a CloudEvent. Nothing waits for that but the workflow's end. A dry run is told to who asked alone.
 func (d *desk) conclude(dec *contract.Decision, req remedy.Request, state, reason string) {
 	if d.end(dec, state, reason); req.DryRun {
 		return
@@ -184,16 +201,19 @@ func (d *desk) conclude(dec *contract.Decision, req remedy.Request, state, reaso
 	workflow.GetMetricsHandler(d.ctx).WithTags(map[string]string{"kind": dec.Kind, "state": state}).Counter("preemption_remediations").Inc(1)
 	d.told++
 	in := TellInput{
-		Decision: *dec, WorkflowID: d.report.WorkflowID, EventID: fmt.Sprintf("%s-%d", d.report.RunID, d.told), Event: req.Event,
-		Annotate: !d.setup.Observe && !dec.VM.Zero(), ReplyTo: replyOf(req),
+		Decision: *dec, WorkflowID: d.id(), EventID: fmt.Sprintf("%s-%d", d.info.WorkflowExecution.RunID, d.told), Event: req.Event,
+		Annotate: !d.setup.Observe && dec.Name != "", ReplyTo: replyOf(req),
 	}
 	ctx := workflow.WithScheduleToCloseTimeout(d.options(time.Minute, "tell: "+dec.State), d.setup.Timing.ReplyFor)
-	var told Told
-	if err := workflow.ExecuteActivity(ctx, (*Activities).TellRemediation, in).Get(d.ctx, &told); err != nil {
-		told = Told{AnnotationError: cause(err), Reply: cause(err)}
-	}
-	dec.Annotated, dec.AnnotationError, dec.Reply = told.Annotated, told.AnnotationError, told.Reply
-	d.show(dec)
+	d.telling++
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		defer func() { d.telling-- }()
+		var told Told
+		if err := workflow.ExecuteActivity(ctx, steps.TellRemediation, in).Get(ctx, &told); err != nil {
+			told = Told{AnnotationError: cause(err), Reply: cause(err)}
+		}
+		dec.Annotated, dec.AnnotationError, dec.Reply = told.Annotated, told.AnnotationError, told.Reply
+	})
 }
 
 func replyOf(req remedy.Request) string {
@@ -210,14 +230,13 @@ func replyOf(req remedy.Request) string {
 
 // show keeps the report, the memo and the page of the workflow up to date with its last decision.
 func (d *desk) show(dec *contract.Decision) {
-	d.report.Decisions[len(d.report.Decisions)-1] = *dec
 	memo := map[string]any{"kind": dec.Kind, "vm": dec.VM.Value, "name": dec.Name, "state": dec.State, "reason": clip(dec.Reason, 200)}
 	if err := workflow.UpsertMemo(d.ctx, memo); err != nil {
 		workflow.GetLogger(d.ctx).Warn("the memo was not written", "error", err)
 	}
 	var b strings.Builder
 	b.WriteString("| | VM | reason |\n|---|---|---|\n")
-	for _, x := range slices.Backward(d.report.Decisions) {
+	for _, x := range slices.Backward(d.made) {
 		b.WriteString(fmt.Sprintf("| %s | %s (`%s`) | %s |\n", x.State, plain(x.Name), x.VM.Value, plain(clip(x.Reason, 300))))
 		if b.Len() > 15000 {
 			break
@@ -264,15 +283,20 @@ const (
 // preemption that wants the VM gets it. choosy callers have other VMs to go on with, and do not wait for one.
 // waited tells that time has passed since the caller looked.
 func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.Request, choosy bool) (t taken, waited bool) {
-	r.Owner, r.VM, r.PerHour = d.report.WorkflowID, dec.VM.String(), d.setup.PerHour
+	r.Owner, r.VM, r.PerHour = d.id(), dec.VM.String(), d.setup.PerHour
 	if r.What == "" {
 		r.What = d.kind
 	}
 	until := workflow.Now(d.ctx).Add(d.setup.Timing.Patience)
 	turn := 0
+	defer func() {
+		if t != takenOK && t != takenStale { // who plans again keeps its place in line
+			d.release(dec, r.What, false)
+		}
+	}()
 	for {
 		var g ledger.RemedyGrant
-		if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).TakeVM, r).Get(d.ctx, &g); err != nil {
+		if err := workflow.ExecuteLocalActivity(d.local(), steps.TakeVM, r).Get(d.ctx, &g); err != nil {
 			d.failed(dec, "reserve the VM in the ledger", err, req)
 			return takenNot, waited
 		}
@@ -300,7 +324,6 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 			why = "waits: " + g.Full
 		}
 		if !workflow.Now(d.ctx).Before(until) {
-			d.release(dec, r.What, false)
 			d.conclude(dec, req, contract.Deferred, "given up after "+d.setup.Timing.Patience.String()+": "+why)
 			return takenNot, waited
 		}
@@ -308,7 +331,6 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 		d.show(dec)
 		turn++
 		if waited = true; workflow.Sleep(d.asked, d.setup.Timing.Wait*time.Duration(1+min(max(g.Ahead, turn/8), 7))) != nil {
-			d.release(dec, r.What, false)
 			d.conclude(dec, req, contract.Skipped, "cancelled while it waited")
 			return takenNot, waited
 		}
@@ -318,8 +340,8 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 
 // release gives the VM back. acted tells that it was changed.
 func (d *desk) release(dec *contract.Decision, what string, acted bool) {
-	r := ledger.RemediedRequest{Owner: d.report.WorkflowID, VM: dec.VM.String(), What: what, Acted: acted}
-	if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).ReleaseVM, r).Get(d.ctx, nil); err != nil {
+	r := ledger.RemediedRequest{Owner: d.id(), VM: dec.VM.String(), What: what, Acted: acted}
+	if err := workflow.ExecuteLocalActivity(d.local(), steps.ReleaseVM, r).Get(d.ctx, nil); err != nil {
 		workflow.GetLogger(d.ctx).Warn("the ledger was not told; it notices when this workflow has ended", "error", err)
 	}
 }

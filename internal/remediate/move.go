@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -28,11 +29,17 @@ const (
 
 func (d *desk) move(req remedy.Request) {
 	without := map[string]string{}
-	moved, failures := 0, 0
+	moved, failures, by := 0, 0, ""
 	for {
+		if d.info.GetContinueAsNewSuggested() {
+			d.pending = append([]remedy.Request{again(req)}, d.pending...)
+			return
+		}
 		dec := d.open(req)
-		plan, ok := d.planMove(dec, req, without)
+		by = cmp.Or(by, d.by(dec))
+		plan, ok := d.planMove(dec, req, by, without)
 		if !ok {
+			d.release(dec, remedy.KindMove, false)
 			return
 		}
 		if len(plan.Moves.Moves) == 0 {
@@ -75,10 +82,6 @@ func (d *desk) move(req remedy.Request) {
 		if d.asked.Err() != nil || !req.VM.Zero() {
 			return
 		}
-		if d.info.GetContinueAsNewSuggested() {
-			d.pending = append([]remedy.Request{again(req)}, d.pending...)
-			return
-		}
 	}
 }
 
@@ -89,11 +92,11 @@ func again(req remedy.Request) remedy.Request {
 }
 
 // drop takes back a decision that came to nothing: it is planned again at once.
-func (d *desk) drop() { d.report.Decisions = d.report.Decisions[:len(d.report.Decisions)-1] }
+func (d *desk) drop() { d.made = d.made[:len(d.made)-1] }
 
-func (d *desk) planMove(dec *contract.Decision, req remedy.Request, without map[string]string) (plan MovePlan, ok bool) {
-	in := PlanInput{Request: req, By: d.report.RunID + "/" + req.ID, Without: without}
-	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), (*Activities).PlanMove, in).Get(d.ctx, &plan); err != nil {
+func (d *desk) planMove(dec *contract.Decision, req remedy.Request, by string, without map[string]string) (plan MovePlan, ok bool) {
+	in := PlanInput{Request: req, By: by, Without: without}
+	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), steps.PlanMove, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the moves", err, req)
 		return plan, false
 	}
@@ -129,6 +132,7 @@ func (d *desk) noMore(dec *contract.Decision, req remedy.Request, plan MovePlan,
 	case moved > 0 && m.Enough: // each move was told
 		d.drop()
 	case m.Enough:
+		dec.Stay, dec.StayCount = nil, nil // nobody was looked at
 		d.conclude(dec, req, contract.Skipped, m.Reason)
 	default:
 		d.conclude(dec, req, contract.Infeasible, m.Reason)
@@ -140,7 +144,7 @@ func (d *desk) relocate(dec *contract.Decision, m remedy.Relocation) error {
 	d.show(dec)
 	ctx := d.options(d.setup.Timing.Move, fmt.Sprintf("move %s to %s", m.Name, m.DestinationName))
 	var at policy.Ref
-	return workflow.ExecuteActivity(ctx, (*Activities).RelocateVM, m).Get(d.ctx, &at)
+	return workflow.ExecuteActivity(ctx, steps.RelocateVM, m).Get(d.ctx, &at)
 }
 
 func flightOf(m remedy.Relocation) *remedy.Flight {

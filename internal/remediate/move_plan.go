@@ -7,6 +7,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
@@ -48,6 +49,9 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 	if err := l.ask(ctx); err != nil {
 		return plan, err
 	}
+	if err := l.leftovers(ctx); err != nil {
+		return plan, err
+	}
 	if plan.Version = l.facts.Version; l.facts.Duplicate {
 		plan.Verdict = Verdict{State: contract.Skipped, Reason: "the same event was dealt with before", Quiet: true}
 		return plan, nil
@@ -64,6 +68,25 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 		err = l.recommended(ctx, st, d, &plan.Moves.Moves[0])
 	}
 	return plan, step.Typed(err)
+}
+
+// leftovers gives back what an earlier run of this workflow held when it was terminated: one that plans holds
+// nothing.
+func (l *look) leftovers(ctx context.Context) error {
+	id, found := activity.GetInfo(ctx).WorkflowExecution.ID, false
+	for vm, owner := range l.facts.Reserved {
+		if owner != id {
+			continue
+		}
+		found = true
+		if err := l.ledger().Remedied(ctx, ledger.RemediedRequest{Owner: id, VM: vm, What: remedy.KindMove, Acted: true}); err != nil {
+			return fmt.Errorf("give back %s, which an earlier run held: %w", vm, err)
+		}
+	}
+	if !found {
+		return nil
+	}
+	return l.ask(ctx)
 }
 
 // place is what is to be moved off, or which VM is to be moved.

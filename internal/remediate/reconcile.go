@@ -23,7 +23,7 @@ func Reconcile(ctx workflow.Context, in contract.ReconcileInput) (contract.Recon
 	if in.Earlier != nil {
 		res = *in.Earlier
 	}
-	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return d.report, nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return d.report(), nil }); err != nil {
 		return res, err
 	}
 	fail := func(what string, err error) (contract.ReconcileResult, error) {
@@ -34,14 +34,14 @@ func Reconcile(ctx workflow.Context, in contract.ReconcileInput) (contract.Recon
 	var a Accepted
 	probe := req
 	probe.Target = "all"
-	if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).AcceptRemediation, AcceptInput{Kind: d.kind, Request: &probe}).Get(d.ctx, &a); err != nil {
+	if err := workflow.ExecuteLocalActivity(d.local(), steps.AcceptRemediation, AcceptInput{Kind: d.kind, Request: &probe}).Get(d.ctx, &a); err != nil {
 		return fail("begin", err)
 	}
 	d.setup, req.Reconfigure = a.Setup, a.Request.Reconfigure
 	rest := in.Rest
 	if in.Earlier == nil {
 		var found Unapplied
-		if err := workflow.ExecuteActivity(d.options(15*time.Minute, "find VMs"), (*Activities).FindUnapplied).Get(d.ctx, &found); err != nil {
+		if err := workflow.ExecuteActivity(d.options(15*time.Minute, "find VMs"), steps.FindUnapplied).Get(d.ctx, &found); err != nil {
 			return fail("find the VMs that carry configuration tags", err)
 		}
 		res.Looked, res.On, rest = found.Looked, found.On, found.VMs
@@ -60,7 +60,8 @@ func Reconcile(ctx workflow.Context, in contract.ReconcileInput) (contract.Recon
 		}
 		req.VM = vm
 		d.reconfigure(req)
-		res.Add(d.report.Decisions[len(d.report.Decisions)-1])
+		d.finishTelling()
+		res.Add(*d.made[len(d.made)-1])
 	}
 	if res.State == contract.Failed {
 		return res, temporal.NewNonRetryableApplicationError(res.Reason, contract.ErrRemediation, nil, res)

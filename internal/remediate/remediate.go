@@ -77,6 +77,9 @@ type Activities struct {
 	Log       *slog.Logger
 }
 
+// steps names the activities for the workflows, which never call them.
+var steps *Activities
+
 func (a *Activities) ledger() ledger.Client {
 	return ledger.Client{Temporal: a.Temporal, TaskQueue: a.TaskQueue, Sweep: a.Settings.Timing.Sweep}
 }

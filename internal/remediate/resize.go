@@ -48,7 +48,7 @@ func (d *desk) resize(req remedy.Request) {
 // planResize decides what to do; ok is false where that was nothing, and is told.
 func (d *desk) planResize(dec *contract.Decision, req remedy.Request) (plan ResizePlan, ok bool) {
 	in := PlanInput{Request: req, By: d.by(dec)}
-	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), (*Activities).PlanResize, in).Get(d.ctx, &plan); err != nil {
+	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), steps.PlanResize, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the resize", err, req)
 		return plan, false
 	}
@@ -75,7 +75,7 @@ func (d *desk) goesOn(dec *contract.Decision, req remedy.Request, v Verdict) boo
 
 // by names one asking of the ledger, the same at each attempt of it.
 func (d *desk) by(dec *contract.Decision) string {
-	return d.report.RunID + dec.StartedAt.Format("/20060102T150405.000000000")
+	return d.info.WorkflowExecution.RunID + dec.StartedAt.Format("/20060102T150405.000000000")
 }
 
 // enlarge carries a plan out.
@@ -107,7 +107,7 @@ func (d *desk) enlarge(dec *contract.Decision, req remedy.Request, plan ResizePl
 		return contract.Failed, "leave the wish as a tag: " + cause(err), true
 	}
 	reason = plan.Sized.Reason + "; wanted as tag " + dec.Tag + ", for the next power-off"
-	if plan.Sized.WhyNot != "" {
+	if plan.Sized.WhyNot != "" && dec.Mode != remedy.ModeTag {
 		reason += ": " + plan.Sized.WhyNot
 	}
 	return contract.Deferred, reason, true
@@ -119,7 +119,7 @@ func (d *desk) wish(dec *contract.Decision, plan ResizePlan) error {
 	if dec.Resource == remedy.Memory {
 		in.Category = remedy.CategoryMemory
 	}
-	err := workflow.ExecuteActivity(d.options(5*time.Minute, "tag "+in.Category+"="+in.Value), (*Activities).SetWish, in).Get(d.ctx, nil)
+	err := workflow.ExecuteActivity(d.options(5*time.Minute, "tag "+in.Category+"="+in.Value), steps.SetWish, in).Get(d.ctx, nil)
 	if err == nil {
 		dec.Tag = in.Category + "=" + in.Value
 	}
@@ -128,7 +128,7 @@ func (d *desk) wish(dec *contract.Decision, plan ResizePlan) error {
 
 func (d *desk) reconfigureVM(dec *contract.Decision, in ReconfigureInput) (res ReconfigureResult, err error) {
 	summary := fmt.Sprintf("reconfigure %s", dec.Name)
-	err = workflow.ExecuteActivity(d.options(d.setup.Timing.Task, summary), (*Activities).ReconfigureVM, in).Get(d.ctx, &res)
+	err = workflow.ExecuteActivity(d.options(d.setup.Timing.Task, summary), steps.ReconfigureVM, in).Get(d.ctx, &res)
 	return res, err
 }
 
@@ -137,7 +137,7 @@ func (d *desk) reconfigureVM(dec *contract.Decision, in ReconfigureInput) (res R
 func (d *desk) cycle(dec *contract.Decision, req remedy.Request) {
 	var w WindowResult
 	in := WindowInput{Resize: *req.Resize, Now: workflow.Now(d.ctx)}
-	if err := workflow.ExecuteLocalActivity(d.local(), (*Activities).FindWindow, in).Get(d.ctx, &w); err != nil {
+	if err := workflow.ExecuteLocalActivity(d.local(), steps.FindWindow, in).Get(d.ctx, &w); err != nil {
 		d.failed(dec, "find the next window", err, req)
 		return
 	}
@@ -165,7 +165,7 @@ func (d *desk) cycled(dec *contract.Decision, w WindowResult) (state, reason str
 	}
 	var down ShutDownResult
 	off := ShutDownInput{VM: dec.VM, Since: now, Until: w.Until}
-	if err := workflow.ExecuteActivity(d.options(w.Until.Sub(now)+time.Minute, "shut down "+dec.Name), (*Activities).ShutDownVM, off).Get(d.ctx, &down); err != nil {
+	if err := workflow.ExecuteActivity(d.options(w.Until.Sub(now)+time.Minute, "shut down "+dec.Name), steps.ShutDownVM, off).Get(d.ctx, &down); err != nil {
 		return contract.Failed, "shut the VM down: " + cause(err) + "; look whether it is on"
 	}
 	if !down.Off {
@@ -184,7 +184,7 @@ func (d *desk) cycled(dec *contract.Decision, w WindowResult) (state, reason str
 	if !down.Ours {
 		return state, reason + "; somebody else turned it off: it stays off"
 	}
-	if err := workflow.ExecuteActivity(d.options(d.setup.Timing.Task, "power on "+dec.Name), (*Activities).PowerOnVM, dec.VM).Get(d.ctx, nil); err != nil {
+	if err := workflow.ExecuteActivity(d.options(d.setup.Timing.Task, "power on "+dec.Name), steps.PowerOnVM, dec.VM).Get(d.ctx, nil); err != nil {
 		return contract.Failed, reason + "; it was turned off and does not power on, look at it: " + cause(err)
 	}
 	return state, reason

@@ -15,10 +15,9 @@ import (
 
 // Tags is the workflow that makes categories and tags, or tells what those of a VM ask for. A person waits for it.
 func Tags(ctx workflow.Context, in contract.TagsInput) (res contract.TagsResult, err error) {
-	var a *Activities
-	do := a.MakeTags
+	do := steps.MakeTags
 	if in.VM != "" {
-		do = a.ShowTags
+		do = steps.ShowTags
 	}
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 2 * time.Minute, ScheduleToCloseTimeout: 3 * time.Minute, HeartbeatTimeout: 10 * time.Second,
@@ -35,9 +34,11 @@ func (a *Activities) MakeTags(ctx context.Context, in contract.TagsInput) (res c
 	if values == nil {
 		values = contract.DefaultTags()
 	}
-	dry := in.DryRun || a.Settings.Observe
+	if a.Settings.Observe && !in.DryRun {
+		return res, temporal.NewNonRetryableApplicationError("the worker only observes (mode: observe): nothing is made", "Observing", nil)
+	}
 	err = a.attempt(ctx, func() error {
-		created, existed, err := a.VCenter.EnsureTags(ctx, values, dry)
+		created, existed, err := a.VCenter.EnsureTags(ctx, values, in.DryRun)
 		res.Created, res.Existed = nil, nil
 		for _, t := range created {
 			res.Created = append(res.Created, contract.Tag{Category: t.Category, Name: t.Name})
