@@ -24,6 +24,7 @@ type ActTarget struct {
 // ActInput asks for the targets to be turned off.
 type ActInput struct {
 	RoundID    string        `json:"roundID"`
+	Alarm      string        `json:"alarm,omitempty"` // name, for the log
 	Tag        string        `json:"tag"`
 	Scope      policy.Ref    `json:"scope,omitzero"`
 	Action     string        `json:"action"`               // policy.ActionPowerOff or ActionShutdownGuest
@@ -382,7 +383,7 @@ func (e *eviction) decide(o VMOutcome) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.result.Outcomes = append(e.result.Outcomes, o)
-	e.logger(e.asked).Info("decided", "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome, "reason", o.Reason,
+	e.logger(e.asked).Info("decided", "alarm", e.in.Alarm, "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome, "reason", o.Reason,
 		"annotated", o.Annotated)
 }
 

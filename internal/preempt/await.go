@@ -18,6 +18,7 @@ import (
 // AwaitInput asks to look on until guests that were asked to shut down are off.
 type AwaitInput struct {
 	RoundID   string      `json:"roundID"`
+	Alarm     string      `json:"alarm,omitempty"` // name, for the log
 	Pending   []ActTarget `json:"pending"`
 	Attribute Attribute   `json:"attribute"`
 	// Evidence demands that vCenter's events show our guest shutdown to be the cause: for a late look-on,
@@ -89,7 +90,7 @@ func (a *Activities) settleEnded(ctx context.Context, in AwaitInput, ends <-chan
 					if o.Ours() {
 						o = a.annotate(ctx, o, in.Attribute, in.Asked)
 					}
-					a.logger(ctx).Info("decided", "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome,
+					a.logger(ctx).Info("decided", "alarm", in.Alarm, "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome,
 						"reason", o.Reason, "annotated", o.Annotated, "attempt", activity.GetInfo(ctx).Attempt)
 					mu.Lock()
 					defer mu.Unlock()

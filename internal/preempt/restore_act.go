@@ -423,7 +423,7 @@ func (p *powering) decide(vm RestoredVM) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.result.VMs = append(p.result.VMs, vm)
-	p.logger(p.asked).Info("decided", "vm", vm.Name, "moref", vm.Ref.Value, "outcome", vm.Outcome, "reason", vm.Reason, "annotated", vm.Annotated)
+	p.logger(p.asked).Info("decided", "alarm", p.in.By, "vm", vm.Name, "moref", vm.Ref.Value, "outcome", vm.Outcome, "reason", vm.Reason, "annotated", vm.Annotated)
 }
 
 func returnRefs(list []policy.Return) []policy.Ref {

@@ -326,7 +326,7 @@ func (r *round) forget(ref policy.Ref) {
 func (r *round) actInput(targets []ActTarget) ActInput {
 	d := r.in.Demand
 	return ActInput{
-		RoundID: r.result.RoundID, Tag: d.Tag, Scope: d.Scope, Targets: targets, Attribute: r.attribute(), Policy: d.Policy,
+		RoundID: r.result.RoundID, Alarm: r.result.Alarm, Tag: d.Tag, Scope: d.Scope, Targets: targets, Attribute: r.attribute(), Policy: d.Policy,
 		Asked: r.result.StartedAt,
 	}
 }

@@ -219,7 +219,9 @@ func (r *round) watchMeanwhile(d time.Duration) (stop func()) {
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	over := false
 	workflow.Go(ctx, func(ctx workflow.Context) {
-		r.watch(ctx, AwaitInput{RoundID: r.result.RoundID, Pending: r.pending, Attribute: r.attribute()}, d, "wait for guests to shut down")
+		r.watch(ctx, AwaitInput{
+			RoundID: r.result.RoundID, Alarm: r.result.Alarm, Pending: r.pending, Attribute: r.attribute(), Asked: r.result.StartedAt,
+		}, d, "wait for guests to shut down")
 		over = true
 	})
 	return func() {

@@ -75,7 +75,9 @@ func (r *round) look(d time.Duration) {
 			cancel()
 		}
 	})
-	r.watch(ctx, AwaitInput{RoundID: r.result.RoundID, Pending: r.pending, Attribute: r.attribute(), Asked: r.result.StartedAt}, d, "wait for guests to shut down")
+	r.watch(ctx, AwaitInput{
+		RoundID: r.result.RoundID, Alarm: r.result.Alarm, Pending: r.pending, Attribute: r.attribute(), Asked: r.result.StartedAt,
+	}, d, "wait for guests to shut down")
 	stopTimer()
 	r.interrupt = nil
 }
@@ -163,7 +165,9 @@ func (r *round) lateWatch() (changed bool) {
 			cancel()
 		}
 	})
-	in := AwaitInput{RoundID: r.result.RoundID, Pending: r.late, Attribute: r.attribute(), Evidence: true, Asked: r.result.StartedAt}
+	in := AwaitInput{
+		RoundID: r.result.RoundID, Alarm: r.result.Alarm, Pending: r.late, Attribute: r.attribute(), Evidence: true, Asked: r.result.StartedAt,
+	}
 	r.watch(ctx, in, d, "look on for guests that ignored their shutdown")
 	stopTimer()
 	if r.unsure { // no worker was there to tell

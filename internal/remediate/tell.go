@@ -44,7 +44,6 @@ func (a *Activities) TellRemediation(ctx context.Context, in TellInput) (told To
 	if len(d.Plan) > maxPlan {
 		d.Plan = d.Plan[:maxPlan]
 	}
-	a.logger(ctx).Info("remediation", "kind", d.Kind, "state", d.State, "vm", d.Name, "moref", d.VM.Value, "alarm", d.Cause.Alarm, "reason", d.Reason)
 	if in.Annotate {
 		if err := a.annotate(ctx, in); vcenter.KindOf(err).Outage() {
 			return told, step.Typed(err)
