@@ -114,8 +114,8 @@ func (l *look) excluded(st remedy.Storage) map[string]string {
 		key := vm.Ref.String()
 		last := l.facts.Last[key+"|"+remedy.KindMove]
 		switch until := last.Add(l.cooldown); {
-		case remedy.Owner(vm.VM, l.Settings.NeverTouch, l.Settings.Self) != "":
-			out[key] = remedy.Owner(vm.VM, l.Settings.NeverTouch, l.Settings.Self)
+		case l.notOurs(vm.VM) != "":
+			out[key] = l.notOurs(vm.VM)
 		case l.in.Without[key] != "":
 			out[key] = l.in.Without[key]
 		case !last.IsZero() && until.After(l.facts.Now):

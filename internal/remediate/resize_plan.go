@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -198,12 +199,14 @@ func (l *look) ask(ctx context.Context, vms ...policy.Ref) (err error) {
 	return nil
 }
 
+// notOurs tells why a VM is none that may be changed at all.
+func (a *Activities) notOurs(vm remedy.VM) string {
+	return remedy.Owner(vm, a.Settings.NeverTouch, a.Settings.Self, a.VCenter.Addresses())
+}
+
 // decline tells why a VM is never touched.
 func (a *Activities) decline(vm remedy.VM) string {
-	if reason := remedy.Owner(vm, a.Settings.NeverTouch, a.Settings.Self); reason != "" {
-		return reason
-	}
-	return remedy.Decline(vm)
+	return cmp.Or(a.notOurs(vm), remedy.Decline(vm))
 }
 
 // TakeVM reserves a VM in the ledger, or tells why not.

@@ -199,10 +199,15 @@ func decline(vm VM) (stable, words string) {
 }
 
 // Owner returns in words why a VM is not ours to change; "" if it is. never are globs of names as in neverTouch,
-// self the BIOS UUIDs of the VMs that we run on.
-func Owner(vm VM, never, self []string) (reason string) {
+// self the BIOS UUIDs of the VMs that we run on, vcenter the names and addresses of vCenter.
+func Owner(vm VM, never, self, vcenter []string) (reason string) {
 	if vm.BIOSUUID != "" && slices.ContainsFunc(self, func(id string) bool { return strings.EqualFold(id, vm.BIOSUUID) }) {
 		return "we run on it"
+	}
+	for _, addr := range vm.GuestAddrs {
+		if addr != "" && slices.ContainsFunc(vcenter, func(v string) bool { return strings.EqualFold(v, addr) }) {
+			return "vCenter runs on it"
+		}
 	}
 	if glob, ok := policy.Match(never, vm.Name); ok {
 		return "neverTouch names it: " + glob

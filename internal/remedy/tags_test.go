@@ -164,9 +164,11 @@ func TestVMsThatMustNotBeTouched(t *testing.T) {
 func TestVMsThatAreNotOursToChange(t *testing.T) {
 	vm := guest(func(vm *remedy.VM) { vm.BIOSUUID = "42AB" })
 	cases := map[string]struct {
-		never, self []string
-		want        string
+		never, self, addrs []string
+		want               string
 	}{
+		"vCenter runs on it":          {addrs: []string{"", "VC.example.com"}, want: "vCenter runs on it"},
+		"its address is another's":    {addrs: []string{"10.0.0.6"}},
 		"nothing is said of it":       {never: []string{"db-*"}, self: []string{"4711"}},
 		"neverTouch names it":         {never: []string{"db-*", "web-?"}, want: "neverTouch names it: web-?"},
 		"a pattern that is broken":    {never: []string{"["}, want: "neverTouch names it: ["},
@@ -175,7 +177,9 @@ func TestVMsThatAreNotOursToChange(t *testing.T) {
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := remedy.Owner(vm, tc.never, tc.self); got != tc.want {
+			vm := vm
+			vm.GuestAddrs = tc.addrs
+			if got := remedy.Owner(vm, tc.never, tc.self, []string{"vc.example.com", "10.0.0.5"}); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
@@ -203,7 +207,7 @@ func FuzzTags(f *testing.F) {
 		for _, resource := range []string{remedy.CPU, remedy.Memory} {
 			grown(t, vm, remedy.NextSize(vm, rule(resource)))
 		}
-		reason := remedy.Owner(guest(func(vm *remedy.VM) { vm.Name, vm.BIOSUUID = a, b }), []string{c}, []string{d})
+		reason := remedy.Owner(guest(func(vm *remedy.VM) { vm.Name, vm.BIOSUUID = a, b }), []string{c}, []string{d}, []string{a})
 		if b != "" && strings.EqualFold(b, d) && reason == "" {
 			t.Fatalf("our own VM %q may be changed", b)
 		}

@@ -39,7 +39,7 @@ func (g *Gateway) RecheckDetail(ctx context.Context, tag string, refs []policy.R
 	if err != nil {
 		return policy.Snapshot{}, err
 	}
-	snapshot := policy.Snapshot{Time: time.Now().UTC(), Scope: scope.Ref, ScopeName: name, VCenterAddrs: g.addresses()}
+	snapshot := policy.Snapshot{Time: time.Now().UTC(), Scope: scope.Ref, ScopeName: name, VCenterAddrs: g.Addresses()}
 	tagged := setOf(carrying)
 	for _, ref := range want.vms {
 		if vm, ok := inv.vm(ref); ok {

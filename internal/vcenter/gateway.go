@@ -249,7 +249,8 @@ func (g *Gateway) known() identity {
 	return g.identity
 }
 
-func (g *Gateway) addresses() []string {
+// Addresses are the names and addresses of vCenter itself, as far as they are known: a VM that has one of them is it.
+func (g *Gateway) Addresses() []string {
 	addrs := append([]string{g.url.Hostname()}, g.transport.addresses()...)
 	if fqdn := g.known().fqdn; fqdn != "" {
 		addrs = append(addrs, fqdn)

@@ -54,7 +54,7 @@ func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (poli
 	}
 	snapshot := policy.Snapshot{
 		Time: time.Now().UTC(), Scope: scope.Ref, ScopeName: name,
-		Others: others, VCenterAddrs: g.addresses(),
+		Others: others, VCenterAddrs: g.Addresses(),
 	}
 	for _, ref := range vms {
 		vm, ok := inventory.vm(ref)
