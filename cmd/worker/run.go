@@ -190,10 +190,9 @@ func settings(cfg config.Worker) preempt.Settings {
 
 // remediation are the activities of remediation, beside those of preemption.
 func remediation(f config.File, a *preempt.Activities) *remediate.Activities {
-	set := remediate.DefaultSettings()
-	set.Observe, set.Self, set.EventSource = a.Settings.Observe, a.Settings.Self, a.Settings.EventSource
-	set.PerHour, set.Moves, set.NeverTouch = f.Limits.RemediationsPerHour, remediate.Bounds(f.Limits.Moves), f.Limits.NeverTouch
-	set.Timing.Outage = a.Settings.Timing.Outage
+	set, said := remediate.DefaultSettings(), f.Remediation()
+	set.Observe, set.PerHour, set.Moves, set.NeverTouch = said.Observe, said.PerHour, remediate.Bounds(said.Moves), said.NeverTouch
+	set.Self, set.EventSource, set.Timing.Outage = a.Settings.Self, a.Settings.EventSource, a.Settings.Timing.Outage
 	return &remediate.Activities{VCenter: a.VCenter, Temporal: a.Temporal, TaskQueue: a.TaskQueue, Notify: a.Notify, Settings: set, Log: a.Log}
 }
 

@@ -57,9 +57,6 @@ func TestAReleaseNamesItsImagesByDigest(t *testing.T) {
 
 // The configuration files are checked by the program that reads them.
 func TestTheConfigurationFilesAreValid(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds preemptctl")
-	}
 	program := filepath.Join(t.TempDir(), "preemptctl")
 	build := exec.Command("go", "build", "-o", program, "./cmd/preemptctl")
 	build.Dir = "../.."
