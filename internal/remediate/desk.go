@@ -216,6 +216,12 @@ func (d *desk) conclude(dec *contract.Decision, req remedy.Request, state, reaso
 	})
 }
 
+// bare is a request without its event, which no plan reads and each would record.
+func bare(req remedy.Request) remedy.Request {
+	req.Event = nil
+	return req
+}
+
 func replyOf(req remedy.Request) string {
 	switch {
 	case req.Resize != nil:

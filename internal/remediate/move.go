@@ -24,7 +24,7 @@ func Move(ctx workflow.Context, in contract.Input) (contract.Report, error) {
 const (
 	maxMoves       = 200 // moves
 	maxMoveFailure = 3   // failed moves, after which it gives up
-	maxStay        = 100 // VMs of which it is told why they stay
+	maxTold        = 100 // moves of a plan that are told, and VMs of which it is told why they stay
 )
 
 func (d *desk) move(req remedy.Request) {
@@ -52,7 +52,7 @@ func (d *desk) move(req remedy.Request) {
 			return
 		}
 		m := plan.Moves.Moves[0]
-		dec.VM, dec.Name, dec.Move = m.VM, m.Name, &m
+		dec.VM, dec.Name, dec.Move, dec.Stay, dec.StayCount = m.VM, m.Name, &m, nil, nil
 		t, _ := d.take(dec, ledger.RemedyRequest{
 			What: remedy.KindMove, Cooldown: req.Move.Cooldown.D(), Seen: plan.Version, Flight: flightOf(m),
 			PerSource: d.setup.Moves.PerDatastore, PerHost: d.setup.Moves.PerHost, AtOnce: d.setup.Moves.AtOnce,
@@ -95,7 +95,7 @@ func again(req remedy.Request) remedy.Request {
 func (d *desk) drop() { d.made = d.made[:len(d.made)-1] }
 
 func (d *desk) planMove(dec *contract.Decision, req remedy.Request, by string, without map[string]string) (plan MovePlan, ok bool) {
-	in := PlanInput{Request: req, By: by, Without: without}
+	in := PlanInput{Request: bare(req), By: by, Without: without}
 	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), steps.PlanMove, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the moves", err, req)
 		return plan, false
@@ -106,23 +106,11 @@ func (d *desk) planMove(dec *contract.Decision, req remedy.Request, by string, w
 		dec.Source = &m.Source
 	}
 	dec.VM, dec.Name = plan.VM, plan.Name
-	dec.Stay, dec.StayCount = stays(m.Stay)
+	dec.Stay, dec.StayCount = m.Stay, plan.StayCount
 	if plan.State != "" {
 		dec.Plan = m.Moves
 	}
 	return plan, d.goesOn(dec, req, plan.Verdict)
-}
-
-// stays are the first VMs that are not moved, and how many there are by reason if there are more.
-func stays(all []remedy.Stay) ([]remedy.Stay, map[string]int) {
-	if len(all) <= maxStay {
-		return all, nil
-	}
-	count := map[string]int{}
-	for _, s := range all {
-		count[s.Reason]++
-	}
-	return all[:maxStay], count
 }
 
 // noMore ends a request that leaves nothing to move.

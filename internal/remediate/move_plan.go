@@ -18,10 +18,11 @@ import (
 // MovePlan is what to move, as things are now.
 type MovePlan struct {
 	Verdict
-	Moves   remedy.Moves `json:"moves"`
-	Version int64        `json:"version"`     // of the moves under way that were counted
-	VM      policy.Ref   `json:"vm,omitzero"` // the one in alarm
-	Name    string       `json:"name,omitempty"`
+	Moves     remedy.Moves   `json:"moves"`               // at most 100 of the moves, and of those that stay
+	StayCount map[string]int `json:"stayCount,omitempty"` // by reason, where more stay
+	Version   int64          `json:"version"`             // of the moves under way that were counted
+	VM        policy.Ref     `json:"vm,omitzero"`         // the one in alarm
+	Name      string         `json:"name,omitempty"`
 }
 
 // PlanMove measures the datastores, asks the ledger for the moves under way, and chooses. It changes nothing.
@@ -64,10 +65,24 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 		}
 	}
 	plan.Verdict = l.judge(plan.Moves)
+	plan.Moves.Stay, plan.StayCount = stays(plan.Moves.Stay)
+	plan.Moves.Moves = plan.Moves.Moves[:min(len(plan.Moves.Moves), maxTold)]
 	if plan.State == "" && len(plan.Moves.Moves) > 0 {
 		err = l.recommended(ctx, st, d, &plan.Moves.Moves[0])
 	}
 	return plan, step.Typed(err)
+}
+
+// stays are the first VMs that are not moved, and how many there are by reason if there are more.
+func stays(all []remedy.Stay) ([]remedy.Stay, map[string]int) {
+	if len(all) <= maxTold {
+		return all, nil
+	}
+	count := map[string]int{}
+	for _, s := range all {
+		count[s.Reason]++
+	}
+	return all[:maxTold], count
 }
 
 // leftovers gives back what an earlier run of this workflow held when it was terminated: one that plans holds

@@ -46,7 +46,7 @@ func (d *desk) reconfigure(req remedy.Request) {
 
 func (d *desk) planReconfigure(dec *contract.Decision, req remedy.Request) bool {
 	var plan ReconfigurePlan
-	in := PlanInput{Request: req, By: d.by(dec)}
+	in := PlanInput{Request: bare(req), By: d.by(dec)}
 	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), steps.PlanReconfigure, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the reconfiguration", err, req)
 		return false

@@ -47,7 +47,7 @@ func (d *desk) resize(req remedy.Request) {
 
 // planResize decides what to do; ok is false where that was nothing, and is told.
 func (d *desk) planResize(dec *contract.Decision, req remedy.Request) (plan ResizePlan, ok bool) {
-	in := PlanInput{Request: req, By: d.by(dec)}
+	in := PlanInput{Request: bare(req), By: d.by(dec)}
 	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), steps.PlanResize, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the resize", err, req)
 		return plan, false

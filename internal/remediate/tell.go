@@ -33,17 +33,10 @@ type Told struct {
 	Reply           string `json:"reply,omitempty"` // sent, or why not; "": there is no address
 }
 
-// maxPlan is how many moves a told plan lists.
-const maxPlan = 100
-
 // TellRemediation writes the decision into the VM's attribute and sends it as a CloudEvent. A failing address does
 // not keep the attribute from being written.
 func (a *Activities) TellRemediation(ctx context.Context, in TellInput) (told Told, err error) {
 	defer a.beat(ctx)()
-	d := &in.Decision
-	if len(d.Plan) > maxPlan {
-		d.Plan = d.Plan[:maxPlan]
-	}
 	if in.Annotate {
 		if err := a.annotate(ctx, in); vcenter.KindOf(err).Outage() {
 			return told, step.Typed(err)
