@@ -276,6 +276,26 @@ func TestWithinItsWindowAVMIsShutDownReconfiguredAndPoweredOn(t *testing.T) {
 	s.keep("cycled", remedy.WorkflowID(remedy.KindResize, ref(vms[0].Ref), s.queue))
 }
 
+func TestWhenTheWindowOpensTheOwnersWordIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	s := remedied(t)
+	s.worker()
+	vm := s.vc.TaggedVMs("")[0]
+	s.must(s.vc.SetHardware(vm.Ref, simulation.Hardware{CPUs: 2, CoresPerSocket: 1}))
+	s.onCall("REST POST /com/vmware/cis/tagging/tag-association/{id}?~action=attach", 1, func(types.ManagedObjectReference) {
+		_ = s.vc.SetTags(vm.Ref, remedy.CategoryMode, remedy.ModeOff)
+	})
+	r := s.byRequest(asks(remedy.KindResize, vm.Ref, func(r *remedy.Request) {
+		r.Resize = &remedy.Resize{
+			Resource: remedy.CPU, Mode: remedy.ModePowerCycle, Window: "* * * * *", Duration: policy.Duration(10 * time.Minute),
+		}
+	}))
+	if d := r.Decisions[0]; d.State != contract.Skipped || s.calls("ShutdownGuest") != 0 || !s.on(vm) {
+		t.Errorf("%d shutdowns, on: %v, %s", s.calls("ShutdownGuest"), s.on(vm), pretty(d))
+	}
+	s.wantHardware(vm.Ref, 2, 16<<10)
+}
+
 func TestAPreemptedVMIsReconfiguredAndComesBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, restoring())

@@ -50,12 +50,15 @@ func (a *Activities) ShutDownVM(ctx context.Context, in ShutDownInput) (res Shut
 	defer a.beat(ctx)()
 	own, cancel := context.WithDeadline(context.WithoutCancel(ctx), in.Until)
 	defer cancel()
-	vm, err := a.hardware(own, in.VM)
+	vm, err := a.hardware(context.WithoutCancel(ctx), in.VM) // also when the window is over: it may be off by our doing
 	if err != nil {
 		return res, step.Typed(err)
 	}
 	if vm.PowerState != policy.PoweredOn {
 		return a.wentOff(ctx, in, activity.GetInfo(ctx).Attempt > 1)
+	}
+	if own.Err() != nil {
+		return ShutDownResult{Reason: "the window was over before its guest was asked to shut down"}, nil
 	}
 	if !vm.ToolsRunning {
 		return ShutDownResult{Reason: "its guest runs no VMware Tools, so it cannot be shut down"}, nil

@@ -110,7 +110,7 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 func Register(r worker.Registry, a *Activities) {
 	RegisterWorkflows(r)
 	for name, f := range map[string]any{
-		"PlanResize": a.PlanResize, "PlanReconfigure": a.PlanReconfigure, "PlanMove": a.PlanMove, "FindUnapplied": a.FindUnapplied,
+		"PlanResize": a.PlanResize, "PlanCycle": a.PlanCycle, "PlanReconfigure": a.PlanReconfigure, "PlanMove": a.PlanMove, "FindUnapplied": a.FindUnapplied,
 		"SetWish": a.SetWish, "ReconfigureVM": a.ReconfigureVM, "RelocateVM": a.RelocateVM, "ShutDownVM": a.ShutDownVM, "PowerOnVM": a.PowerOnVM,
 		"TellRemediation": a.TellRemediation, "MakeTags": a.MakeTags, "ShowTags": a.ShowTags,
 		// Local activities.

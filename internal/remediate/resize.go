@@ -152,6 +152,17 @@ func (d *desk) cycle(dec *contract.Decision, req remedy.Request) {
 	if t, _ := d.take(dec, ledger.RemedyRequest{What: remedy.KindReconfigure}, req, false); t != takenOK {
 		return
 	}
+	var v Verdict
+	look := PlanInput{Request: bare(req), By: d.by(dec)}
+	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "look again"), steps.PlanCycle, look).Get(d.ctx, &v); err != nil {
+		d.release(dec, remedy.KindReconfigure, false)
+		d.failed(dec, "look at the VM when the window was open", err, req)
+		return
+	}
+	if !d.goesOn(dec, req, v) {
+		d.release(dec, remedy.KindReconfigure, false)
+		return
+	}
 	state, reason := d.cycled(dec, w)
 	d.release(dec, remedy.KindReconfigure, state == contract.Applied || state == contract.Failed)
 	d.conclude(dec, req, state, reason)

@@ -93,6 +93,25 @@ func (a *Activities) choose(s remedy.Sized, req remedy.Request, l look) (Verdict
 	return Verdict{}, doTag
 }
 
+// PlanCycle looks again when the window is open, for days may have passed: whether the VM is still to be turned off
+// and on, by its owner's word and ours, and whether there is anything left to do it for. It changes nothing.
+func (a *Activities) PlanCycle(ctx context.Context, in PlanInput) (Verdict, error) {
+	defer a.beat(ctx)()
+	l := look{Activities: a, in: in}
+	v, err := l.vm(ctx)
+	if err != nil || v.State != "" {
+		return v, err
+	}
+	change, bad := remedy.Difference(l.found)
+	switch mode := remedy.Mode(l.found); {
+	case mode != "" && mode != remedy.ModePowerCycle:
+		return Verdict{State: contract.Skipped, Reason: "when the window opened, its tag " + remedy.CategoryMode + " did not let it be turned off: " + mode}, nil
+	case change.Empty():
+		return Verdict{State: contract.Skipped, Reason: "when the window opened, nothing was left to turn it off for" + badWords(bad)}, nil
+	}
+	return a.held(l.facts, changes(l.found.Hardware, change.Apply(l.found.Hardware))), nil
+}
+
 // held tells why what was decided is only recommended; empty: it is not.
 func (a *Activities) held(f ledger.RemedyFacts, reason string) Verdict {
 	switch {
