@@ -158,6 +158,7 @@ var overridden = map[string]bool{
 	"ShutdownGuest":   true,
 	"ReconfigVM_Task": true,
 	"RelocateVM_Task": true,
+	"Destroy_Task":    true,
 
 	"RefreshStorageInfo": true,
 }

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -57,24 +56,6 @@ func (v *VCenter) Attribute(ref types.ManagedObjectReference, key string) (value
 		}
 	})
 	return value, ok
-}
-
-// RemoveVM destroys the VM as another administrator would: it goes off without an event, then away with a
-// VmRemovedEvent. Its tags stay behind, as in vCenter.
-func (v *VCenter) RemoveVM(ref types.ManagedObjectReference) error {
-	var task types.ManagedObjectReference
-	err := v.mustVM(ref, "remove", func(ctx *simulator.Context, vm *simulator.VirtualMachine) {
-		v.setPower(ctx, vm, off)
-		body := vm.DestroyTask(ctx, &types.Destroy_Task{This: ref})
-		task = body.(*methods.Destroy_TaskBody).Res.Returnval
-	})
-	if err != nil {
-		return err
-	}
-	if _, err := v.await(task); err != nil {
-		return fmt.Errorf("remove %s: %w", ref.Value, err)
-	}
-	return nil
 }
 
 // SetTemplate turns the VM into a template, whatever its power state.

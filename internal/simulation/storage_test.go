@@ -1,7 +1,11 @@
 package simulation_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -381,9 +385,17 @@ func TestADestroyedVMFreesItsSpace(t *testing.T) {
 	to := v.Datastore("datastore-a-2").Ref
 	made[int32](t)(v.AddDisk(vm, simulation.DiskOptions{CapacityGB: 20, UsedGB: 10, Datastore: to}))
 	must(t, v.SetPowerState(vm, off))
+	var home mo.Datastore
+	properties(t, c, v.Datastore("datastore-a-1").Ref, &home, "summary.url")
+	directory := filepath.Join(home.Summary.Url, "cluster-a-batch-01")
+	_, err := os.Stat(directory)
+	must(t, err)
 	task, err := object.NewVirtualMachine(c, vm).Destroy(t.Context())
 	must(t, err)
 	must(t, task.Wait(t.Context()))
+	if _, err := os.Stat(directory); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its directory is still there: %v", err)
+	}
 	eventually(t, "it is free", func() bool { return free(t, c, to) == 2048 && v.TotalUsed() == 0 })
 }
 
