@@ -166,7 +166,7 @@ func TestSomebodyElsesPowerOffCarriesTheirName(t *testing.T) {
 func TestADelayedPowerOffLetsTheVMBeRead(t *testing.T) {
 	v := start(t, small())
 	c, slow, slower := login(t, v), v.VM("cluster-a-batch-01"), v.VM("cluster-a-batch-02")
-	v.SetTaskDelay(300 * time.Millisecond)
+	v.SetTaskDelay(1500 * time.Millisecond)
 	v.SetTaskDelayFor(slower, time.Hour)
 	began := time.Now()
 	tasks := map[types.ManagedObjectReference]*object.Task{}
@@ -177,11 +177,11 @@ func TestADelayedPowerOffLetsTheVMBeRead(t *testing.T) {
 	}
 	var vm mo.VirtualMachine
 	properties(t, c, slow, &vm, "runtime.powerState")
-	if vm.Runtime.PowerState != on || time.Since(began) > 250*time.Millisecond {
+	if vm.Runtime.PowerState != on {
 		t.Errorf("read %s after %v", vm.Runtime.PowerState, time.Since(began))
 	}
 	must(t, tasks[slow].Wait(t.Context()))
-	if took := time.Since(began); took < 300*time.Millisecond {
+	if took := time.Since(began); took < 1500*time.Millisecond {
 		t.Errorf("the task took %v", took)
 	}
 	var task mo.Task

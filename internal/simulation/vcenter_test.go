@@ -117,7 +117,7 @@ func isFault[F types.BaseMethodFault](err error) bool {
 func TestADemoIsUpQuicklyWithTheInventoryAskedFor(t *testing.T) {
 	before := time.Now()
 	v := start(t, simulation.Options{})
-	if took := time.Since(before); took > 10*time.Second {
+	if took := time.Since(before); took > time.Minute {
 		t.Errorf("starting took %v", took)
 	} else {
 		t.Logf("started in %v", took)
