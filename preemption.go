@@ -21,7 +21,8 @@ const (
 	SignalChannel = "PreemptVMsChan"
 	// WorkFlowQueryType is the query that answers one JSON string: a WorkflowResponse.
 	WorkFlowQueryType = "current_state"
-	// AlarmSignal carries one AlarmChange per signal: a rise, a fall, or an unknown state.
+	// AlarmSignal carries an AlarmChange per signal, or an array of them in their order: a rise, a fall, or an
+	// unknown state.
 	AlarmSignal = "AlarmChanged"
 	// RequestUpdate takes one WorkflowRequest and answers what was decided about it.
 	RequestUpdate = "RequestPreemption"

@@ -204,6 +204,12 @@ func TestTwoHostsOfOneClusterAreOnePreemptionAndOneGreenUndoesNothing(t *testing
 // change signals an alarm change, as our triggers do for falls.
 func (s *site) change(id, cluster string, host int, from, to string) {
 	s.t.Helper()
+	s.changes(id, s.changed(cluster, host, from, to))
+}
+
+// changed posts an alarm change in vCenter and returns what is signalled of it.
+func (s *site) changed(cluster string, host int, from, to string) preemption.AlarmChange {
+	s.t.Helper()
 	cl := s.vc.Cluster(cluster)
 	ev, err := s.vc.PostAlarm(s.t.Context(), simulation.AlarmChange{
 		Name: "cluster-cpu-above-80", Entity: cl.Hosts[host].Ref, From: from, To: to, Cluster: cl.Ref,
@@ -218,7 +224,13 @@ func (s *site) change(id, cluster string, host int, from, to string) {
 	if to == "red" || to == "yellow" {
 		c.Request, _ = json.Marshal(preemption.WorkflowRequest{Tag: "preemptible", Criticality: preemption.CriticalityHigh})
 	}
-	_, err = s.c.SignalWithStartWorkflow(s.t.Context(), s.id(id), preemption.AlarmSignal, c,
+	return c
+}
+
+// changes sends one signal of alarm changes.
+func (s *site) changes(id string, payload any) {
+	s.t.Helper()
+	_, err := s.c.SignalWithStartWorkflow(s.t.Context(), s.id(id), preemption.AlarmSignal, payload,
 		client.StartWorkflowOptions{ID: s.id(id), TaskQueue: s.queue}, preemption.WorkflowName)
 	if err != nil {
 		s.t.Fatal(err)
@@ -366,6 +378,26 @@ func TestARequestAfterACancelIsNotLostAndOneBeforeItIsWithdrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.off("cluster-a") != 0 {
+		t.Error("what was asked before the cancel was done all the same")
+	}
+}
+
+func TestAllChangesOfASignalAfterACancelAreKeptAndNoneBeforeIt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	before := []preemption.AlarmChange{s.changed("cluster-b", 0, "green", "red"), s.changed("cluster-b", 1, "green", "red")}
+	after := []preemption.AlarmChange{s.changed("cluster-a", 0, "green", "red"), s.changed("cluster-a", 1, "green", "red")}
+	s.changes("alarm", before) // no worker runs yet, so that all of it arrives together
+	if err := s.c.CancelWorkflow(t.Context(), s.id("alarm"), ""); err != nil {
+		t.Fatal(err)
+	}
+	s.changes("alarm", after)
+	s.worker()
+	s.until("alarm", "the round of what came after is over", func(r preempt.Response) bool { return r.Round != nil && r.State != "running" })
+	if r := s.state("alarm"); len(r.Levels) != 2 || r.Requests != 2 || len(r.Round.Preempted()) != 6 {
+		t.Errorf("%s", pretty(r))
+	}
+	if s.off("cluster-b") != 0 {
 		t.Error("what was asked before the cancel was done all the same")
 	}
 }

@@ -82,6 +82,23 @@ func liveAlarmOver(t *testing.T, name string) {
 	s.keep(name, s.id(id), r.RoundID)
 }
 
+// liveBundled has signals of many changes each, one of which is none.
+func liveBundled(t *testing.T, name string) {
+	s := newSite(t)
+	s.worker()
+	s.changes("alarm", []any{s.changed("cluster-a", 0, "green", "red"), "rubbish", s.changed("cluster-a", 1, "green", "red")})
+	r := s.done("alarm")
+	wantState(t, r, preempt.RoundCompleted, 6)
+	s.until("alarm", "two hosts stand, and what is no change is rejected", func(p preempt.Response) bool {
+		return len(p.Levels) == 2 && len(p.Rejections) == 1 && p.Requests == 3
+	})
+	s.changes("alarm", []any{s.changed("cluster-a", 0, "red", "green"), s.changed("cluster-a", 1, "red", "green")})
+	s.until("alarm", "both fell", func(p preempt.Response) bool { return len(p.Levels) == 0 && p.Requests == 5 })
+	s.changes("alarm", []any{}) // no change at all
+	s.until("alarm", "it is rejected", func(p preempt.Response) bool { return len(p.Rejections) == 2 })
+	s.keep(name, s.id("alarm"), r.RoundID)
+}
+
 // TestWatchLivesWorthReplaying walks through the lives whose histories are replayed by internal/watch:
 // go test ./internal/e2e -run TestWatchLivesWorthReplaying -record=$PWD/internal/watch/testdata/histories/<date>
 func TestWatchLivesWorthReplaying(t *testing.T) {

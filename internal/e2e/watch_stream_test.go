@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -49,15 +50,18 @@ func (s *site) signals(id, name string) (payloads []json.RawMessage) {
 	return payloads
 }
 
-// changes are the alarm changes that an intake was told of.
-func (s *site) changes(id string) (all []preemption.AlarmChange) {
+// told are the alarm changes that an intake was told of.
+func (s *site) told(id string) (all []preemption.AlarmChange) {
 	s.t.Helper()
 	for _, p := range s.signals(id, preemption.AlarmSignal) {
-		var c preemption.AlarmChange
-		if err := json.Unmarshal(p, &c); err != nil {
+		if p[0] != '[' {
+			p = slices.Concat([]byte("["), p, []byte("]"))
+		}
+		var some []preemption.AlarmChange
+		if err := json.Unmarshal(p, &some); err != nil {
 			s.t.Fatal(err)
 		}
-		all = append(all, c)
+		all = append(all, some...)
 	}
 	return all
 }
@@ -140,7 +144,7 @@ func TestWhatHappensWhileManyEventsAreHandedOverDoublesNone(t *testing.T) {
 				t.Errorf("counted %d events, %d sent, %d caught", c.Events, c.Sent, c.Caught)
 			}
 			for _, c := range s.vc.Inventory().Clusters {
-				for _, change := range s.changes(s.intake("cpu", c.Name)) {
+				for _, change := range s.told(s.intake("cpu", c.Name)) {
 					if !keys[change.EventKey] {
 						t.Errorf("event %d on %s was handed over twice, or never posted", change.EventKey, c.Name)
 					}

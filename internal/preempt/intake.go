@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -172,6 +173,31 @@ func (it *intake) accept(raw converter.RawValue, isAlarm bool) {
 		it.reject("a signal that is no JSON: " + err.Error())
 		return
 	}
+	if isAlarm {
+		many := bundled(raw.Payload())
+		if len(many) > 0 && workflow.GetVersion(it.ctx, versionBundle, workflow.DefaultVersion, 1) != workflow.DefaultVersion {
+			for _, one := range many {
+				it.take(Message{Alarm: true, JSON: one})
+			}
+			return
+		}
+	}
+	it.take(m)
+}
+
+// versionBundle marks the intakes that take many alarm changes in one signal.
+const versionBundle = "bundled-alarm-changes"
+
+// bundled returns the elements of a payload that is an array; what is none has none.
+func bundled(p *commonpb.Payload) (many []json.RawMessage) {
+	if err := converter.GetDefaultDataConverter().FromPayload(p, &many); err != nil {
+		return nil
+	}
+	return many
+}
+
+// take puts one message into the inbox, where a repetition only counts.
+func (it *intake) take(m Message) {
 	if n := len(it.inbox); n > 0 && it.inbox[n-1].same(m) {
 		it.inbox[n-1].Again++
 		return

@@ -82,9 +82,10 @@ func (a *Activities) LookAtRound(ctx context.Context, id string) (RoundStatus, e
 	return out, nil
 }
 
-// SignalsAfterCancel counts the requests and alarm changes that reached a run after its cancellation was
-// requested. A workflow cannot tell the order of what arrives together; its history can. It matters when
-// a client cancels what it asked for a moment ago, or asks anew a moment after it cancelled.
+// SignalsAfterCancel counts the requests and alarm changes, of which one signal may carry many, that reached
+// a run after its cancellation was requested. A workflow cannot tell the order of what arrives together; its
+// history can. It matters when a client cancels what it asked for a moment ago, or asks anew a moment after
+// it cancelled.
 func (a *Activities) SignalsAfterCancel(ctx context.Context, run workflow.Execution) (n int, err error) {
 	req := &workflowservice.GetWorkflowExecutionHistoryReverseRequest{
 		Namespace: a.Namespace, Execution: &commonpb.WorkflowExecution{WorkflowId: run.ID, RunId: run.RunID},
@@ -99,9 +100,15 @@ func (a *Activities) SignalsAfterCancel(ctx context.Context, run workflow.Execut
 			case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
 				return n, nil
 			case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-				switch e.GetWorkflowExecutionSignaledEventAttributes().GetSignalName() {
-				case preemption.SignalChannel, preemption.AlarmSignal:
+				switch signal := e.GetWorkflowExecutionSignaledEventAttributes(); signal.GetSignalName() {
+				case preemption.SignalChannel:
 					n++
+				case preemption.AlarmSignal:
+					carried := 1
+					if p := signal.GetInput().GetPayloads(); len(p) > 0 {
+						carried = max(carried, len(bundled(p[0])))
+					}
+					n += carried
 				}
 			}
 		}

@@ -33,12 +33,14 @@ type Temporal interface {
 	SignalWithStartWorkflow(ctx context.Context, workflowID, signal string, arg any, o client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error)
 }
 
-// Engine applies rules to events. It is safe for concurrent use and keeps no state: what was sent twice is
-// told apart by the workflow that gets it.
+// Engine applies rules to events. It is safe for concurrent use and remembers nothing of them: what was sent
+// twice is told apart by the workflow that gets it.
 type Engine struct {
 	Temporal  Temporal
 	TaskQueue string
 	Rules     []Rule
+
+	bundles bundles
 }
 
 // Match returns the first rule on the event.
@@ -73,15 +75,26 @@ func (e *Engine) Handle(ctx context.Context, in Incoming) (Result, error) {
 		return res, nil
 	}
 	res.WorkflowID, res.What = order.WorkflowID, order.What
-	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
-	_, err = e.Temporal.SignalWithStartWorkflow(ctx, order.WorkflowID, order.Signal, order.Payload,
-		client.StartWorkflowOptions{ID: order.WorkflowID, TaskQueue: e.TaskQueue}, order.WorkflowType)
-	if err != nil {
+	if err := e.send(ctx, order); err != nil {
 		return res, fmt.Errorf("signal and start %s %q: %w", order.WorkflowType, order.WorkflowID, err)
 	}
 	res.Verdict = Sent
 	return res, nil
+}
+
+// send returns once Temporal has the order.
+func (e *Engine) send(ctx context.Context, o Order) error {
+	signal := func(ctx context.Context, payload any) error {
+		_, err := e.Temporal.SignalWithStartWorkflow(ctx, o.WorkflowID, o.Signal, payload,
+			client.StartWorkflowOptions{ID: o.WorkflowID, TaskQueue: e.TaskQueue}, o.WorkflowType)
+		return err
+	}
+	if o.Bundle {
+		return e.bundles.send(ctx, o, signal)
+	}
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	return signal(ctx, o.Payload)
 }
 
 func subject(e alarm.Event) string {

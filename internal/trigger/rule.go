@@ -50,6 +50,7 @@ type Order struct {
 	Signal       string
 	Payload      any
 	What         string // for people: "MEDIUM preemption", "fall to green"
+	Bundle       bool   // the workflow also takes an array of such payloads in one signal
 }
 
 // Name is how results and workflows refer to the rule.
@@ -204,7 +205,7 @@ func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
 	}
 	return Order{
 		WorkflowID: WorkflowID(al.Name, scope), WorkflowType: preemption.WorkflowName, Signal: preemption.AlarmSignal,
-		Payload: change, What: what(change),
+		Payload: change, What: what(change), Bundle: true,
 	}, "", true, nil
 }
 
