@@ -99,6 +99,35 @@ func liveBundled(t *testing.T, name string) {
 	s.keep(name, s.id("alarm"), r.RoundID)
 }
 
+// liveAgain is red again while the round that was withdrawn at green has not ended: it has a round of its own.
+func liveAgain(t *testing.T, name string) {
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, policy.Duration(time.Second) }))
+	s.vc.SetTaskDelay(3 * time.Second)
+	s.worker()
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	first := s.started("alarm")
+	s.eventually("VMs are going off", func() bool { return s.calls("PowerOffVM_Task") == 2 })
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	s.eventually("the round is withdrawn", func() bool { return len(s.under(first).Changes) == 1 })
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	s.until("alarm", "the second red waits for the end of the round", func(r preempt.Response) bool {
+		return r.LastDecision != nil && r.LastDecision.Verdict == preempt.Deferred && r.LastDecision.RoundID == first
+	})
+	r := s.until("alarm", "another round is over", func(r preempt.Response) bool {
+		return r.Round != nil && r.Round.RoundID != first && r.State != "running"
+	})
+	wantState(t, *r.Round, preempt.RoundCompleted, 2)
+	if n := s.off("cluster-a"); n != 4 || len(r.Levels) != 1 {
+		t.Errorf("%d VMs are off: %s", n, pretty(r))
+	}
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	s.until("alarm", "the fall is known", func(r preempt.Response) bool { return len(r.Levels) == 0 })
+	if n := s.off("cluster-a"); n != 4 {
+		t.Errorf("%d VMs are off in the end", n)
+	}
+	s.keep(name, s.id("alarm"), first)
+}
+
 // TestWatchLivesWorthReplaying walks through the lives whose histories are replayed by internal/watch:
 // go test ./internal/e2e -run TestWatchLivesWorthReplaying -record=$PWD/internal/watch/testdata/histories/<date>
 func TestWatchLivesWorthReplaying(t *testing.T) {

@@ -175,7 +175,7 @@ func (it *intake) accept(raw converter.RawValue, isAlarm bool) {
 	}
 	if isAlarm {
 		many := bundled(raw.Payload())
-		if len(many) > 0 && workflow.GetVersion(it.ctx, versionBundle, workflow.DefaultVersion, 1) != workflow.DefaultVersion {
+		if len(many) > 0 && it.knows(versionBundle) {
 			for _, one := range many {
 				it.take(Message{Alarm: true, JSON: one})
 			}
@@ -184,9 +184,6 @@ func (it *intake) accept(raw converter.RawValue, isAlarm bool) {
 	}
 	it.take(m)
 }
-
-// versionBundle marks the intakes that take many alarm changes in one signal.
-const versionBundle = "bundled-alarm-changes"
 
 // bundled returns the elements of a payload that is an array; what is none has none.
 func bundled(p *commonpb.Payload) (many []json.RawMessage) {

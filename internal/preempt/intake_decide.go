@@ -72,6 +72,9 @@ func (it *intake) demand(d Demand, sequence int) Decision {
 		it.state.LastDemand = &d
 	}
 	if active, ok := it.state.Active[scope]; ok {
+		if active.Withdrawn && it.knows(versionAgain) {
+			return it.follow(d, sequence, active.RoundID)
+		}
 		return it.join(d, active.RoundID, active.Rank)
 	}
 	if waiting := it.state.deferral(scope); waiting != nil && !d.Person && rank <= waiting.Demand.Criticality.Rank() {
@@ -81,6 +84,13 @@ func (it *intake) demand(d Demand, sequence int) Decision {
 		return it.later(d, sequence, cool.Until, cool.Reason)
 	}
 	return it.start(d, sequence)
+}
+
+// follow puts a request behind a withdrawn round that has not ended.
+func (it *intake) follow(d Demand, sequence int, round string) Decision {
+	decision := it.later(d, sequence, it.now().Add(busyRetry), "round "+round+" was withdrawn and is ending")
+	decision.RoundID = round
+	return decision
 }
 
 // join tells the round under way of a higher criticality. What asks for no more than it does is served by
@@ -130,7 +140,12 @@ func (it *intake) fall(scope, reason string) Decision {
 	if !ok {
 		return Decision{Verdict: Duplicate, Reason: reason + ": nothing was under way"}
 	}
+	if active.Withdrawn && it.knows(versionAgain) {
+		return Decision{Verdict: Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn before"}
+	}
 	it.signal(active.RoundID, RoundChange{Withdraw: true, Reason: reason})
+	active.Withdrawn = true
+	it.state.Active[scope] = active
 	return Decision{Verdict: Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn"}
 }
 
@@ -192,13 +207,22 @@ func (it *intake) start(d Demand, sequence int) Decision {
 	}
 }
 
-// versionOutlast marks the intakes that outlast a round of another's.
-const versionOutlast = "outlast-a-joined-round"
+// Versions of the intake: what a run under way has not decided yet, it decides the new way.
+const (
+	versionBundle  = "bundled-alarm-changes"     // many alarm changes in one signal
+	versionOutlast = "outlast-a-joined-round"    // a request outlives the round of another's that it joined
+	versionAgain   = "again-after-the-withdrawn" // a rise behind a withdrawn round has a round of its own
+)
+
+// knows tells whether the run decides as the version says: not where its history decided otherwise.
+func (it *intake) knows(version string) bool {
+	return workflow.GetVersion(it.ctx, version, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+}
 
 // outlast keeps the request of an alarm that joined another intake's round: that ends when the other's alarm
 // falls, and this one may still stand then.
 func (it *intake) outlast(d Demand, sequence int, joined Decision) {
-	if d.Person || joined.Verdict != Joined || workflow.GetVersion(it.ctx, versionOutlast, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+	if d.Person || joined.Verdict != Joined || !it.knows(versionOutlast) {
 		return
 	}
 	it.state.postpone(Deferral{
@@ -255,13 +279,20 @@ func (it *intake) roundDone(r RoundResult) {
 	active := it.state.Active[scope]
 	delete(it.state.Active, scope)
 	it.state.finished(r)
-	if r.AlarmOver {
+	d, stands := it.state.Standing[scope]
+	// What withdrew the round took back all that stood; what it found over is what it was for. The rest rose since.
+	rose := stands && r.State == RoundWithdrawn && (!r.AlarmOver || r.RoundID != roundID(it.info.WorkflowExecution.ID, d.RequestID, active.Sequence))
+	rose = rose && it.knows(versionAgain)
+	if r.AlarmOver && !rose {
 		it.state.Levels.ClearScope(scope)
 		delete(it.state.Standing, scope)
 		it.state.dropDeferral(scope)
 		it.ended(scope)
+		stands = false
 	}
-	d, stands := it.state.Standing[scope]
+	if rose {
+		it.state.postpone(Deferral{Scope: scope, Until: it.now(), Reason: "the alarm rose while the round before ended", Demand: d})
+	}
 	if stands && d.Policy.RepeatWhileRed && r.State != RoundWithdrawn && it.state.deferral(scope) == nil {
 		pause := max(d.Policy.Cooldown.D(), time.Second)
 		if len(r.Preempted()) == 0 {

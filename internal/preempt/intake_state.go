@@ -41,10 +41,11 @@ type IntakeState struct {
 
 // ActiveRound is a round under way.
 type ActiveRound struct {
-	RoundID  string    `json:"roundID"`
-	Rank     int       `json:"rank"`
-	Since    time.Time `json:"since"`
-	Sequence int       `json:"sequence"`
+	RoundID   string    `json:"roundID"`
+	Rank      int       `json:"rank"`
+	Since     time.Time `json:"since"`
+	Sequence  int       `json:"sequence"`
+	Withdrawn bool      `json:"withdrawn,omitempty"` // it was told to end, and has not ended yet
 }
 
 // Cooling is a cooldown the ledger told of: what it holds back needs no further question.
