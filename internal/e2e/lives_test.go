@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
@@ -126,6 +128,31 @@ func liveAgain(t *testing.T, name string) {
 		t.Errorf("%d VMs are off in the end", n)
 	}
 	s.keep(name, s.id("alarm"), first)
+}
+
+// liveAdopted loses what the intake decided, as when a worker dies between the start of a round and the end of the task
+// that started it; the round is over when the decision is made again.
+func liveAdopted(t *testing.T, name string) {
+	s := newSite(t)
+	s.worker()
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	first := s.done("alarm")
+	run := s.run(s.id("alarm"))
+	_, err := s.c.ResetWorkflowExecution(t.Context(), &workflowservice.ResetWorkflowExecutionRequest{
+		Namespace: server.Namespace(), WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: s.id("alarm"), RunId: run},
+		Reason: "its first task is lost", RequestId: name, WorkflowTaskFinishEventId: 4,
+	})
+	s.must(err)
+	r := s.until("alarm", "it knows the round that it started", func(r preempt.Response) bool {
+		return r.RunID != run && r.Round != nil && r.State != "running"
+	})
+	if r.Round.RoundID != first.RoundID || len(r.VirtualMachines) != 6 || len(r.Levels) != 1 || r.Requests != 1 {
+		t.Errorf("%s", pretty(r))
+	}
+	if n := len(s.rounds()); n != 1 {
+		t.Errorf("%d rounds ran", n)
+	}
+	s.keep(name, s.id("alarm"))
 }
 
 // TestWatchLivesWorthReplaying walks through the lives whose histories are replayed by internal/watch:

@@ -31,7 +31,7 @@ func TestLivesWorthReplaying(t *testing.T) {
 		"high": liveHigh, "medium-forced": liveForced, "cancelled": liveCancelled, "escalated": liveEscalated,
 		"continued-as-new": liveContinued, "deferred": liveDeferred,
 		"softened": liveSoftened, "gray": liveGray, "outlasting": liveOutlasting, "alarm-over": liveAlarmOver,
-		"bundled": liveBundled, "again": liveAgain,
+		"bundled": liveBundled, "again": liveAgain, "adopted": liveAdopted,
 		"noticed": liveNoticed, "notice-withdrawn": liveNoticeWithdrawn, "rehearsed": liveRehearsed, "replaced": liveReplaced,
 		"restored": liveRestored, "restore-stopped": liveRestoreStopped,
 	} {

@@ -187,11 +187,12 @@ func (it *intake) start(d Demand, sequence int) Decision {
 	}
 	switch got.Verdict {
 	case ledger.Granted:
-		it.state.dropDeferral(scope)
-		it.state.LastDemand = &d
-		it.state.Active[scope] = ActiveRound{RoundID: got.Owner, Rank: d.Criticality.Rank(), Since: it.now(), Sequence: sequence}
+		it.began(d, sequence, got.Owner)
 		return Decision{Verdict: Started, RoundID: got.Owner}
 	case ledger.Duplicate:
+		if got.Owner == roundID(it.info.WorkflowExecution.ID, d.RequestID, sequence) && it.adopt(d, sequence, got.Owner) {
+			return Decision{Verdict: Started, RoundID: got.Owner}
+		}
 		return Decision{Verdict: Duplicate, RoundID: got.Owner, Reason: "this request was acted on before"}
 	case ledger.Busy:
 		if d.Person || d.Criticality.Rank() > got.Rank {
@@ -207,11 +208,49 @@ func (it *intake) start(d Demand, sequence int) Decision {
 	}
 }
 
+func (it *intake) began(d Demand, sequence int, round string) {
+	scope := d.Key()
+	it.state.dropDeferral(scope)
+	it.state.LastDemand = &d
+	it.state.Active[scope] = ActiveRound{RoundID: round, Rank: d.Criticality.Rank(), Since: it.now(), Sequence: sequence}
+}
+
+// adopt takes up a round that this intake started in a task that was lost with its worker; false for one that it knew
+// before, or that an earlier intake started.
+func (it *intake) adopt(d Demand, sequence int, round string) bool {
+	last := it.state.Last
+	if last != nil && last.RoundID == round || !it.knows(versionAdopt) {
+		return false
+	}
+	got, err := it.lookAt(round)
+	began := got.Result.StartedAt
+	switch {
+	case err != nil:
+		workflow.GetLogger(it.ctx).Error("it is unknown what became of the round", "round", round, "error", err)
+		return false
+	case !got.Open && (began.Before(it.state.Started) || last != nil && !began.After(last.StartedAt)):
+		return false
+	}
+	it.began(d, sequence, round)
+	if !got.Open {
+		it.roundDone(got.Result)
+	}
+	return true
+}
+
+func (it *intake) lookAt(round string) (got RoundStatus, err error) {
+	var a *Activities
+	ctx := it.local(time.Minute)
+	err = workflow.ExecuteLocalActivity(ctx, a.LookAtRound, round).Get(ctx, &got)
+	return got, err
+}
+
 // Versions of the intake: what a run under way has not decided yet, it decides the new way.
 const (
-	versionBundle  = "bundled-alarm-changes"     // many alarm changes in one signal
-	versionOutlast = "outlast-a-joined-round"    // a request outlives the round of another's that it joined
-	versionAgain   = "again-after-the-withdrawn" // a rise behind a withdrawn round has a round of its own
+	versionBundle  = "bundled-alarm-changes"        // many alarm changes in one signal
+	versionOutlast = "outlast-a-joined-round"       // a request outlives the round of another's that it joined
+	versionAgain   = "again-after-the-withdrawn"    // a rise behind a withdrawn round has a round of its own
+	versionAdopt   = "adopt-a-round-of-a-lost-task" // a round whose start was forgotten is its own all the same
 )
 
 // knows tells whether the run decides as the version says: not where its history decided otherwise.
@@ -315,10 +354,7 @@ func (it *intake) checkRounds() {
 		if it.now().Sub(active.Since) < it.state.Timing.Sweep {
 			continue
 		}
-		var a *Activities
-		var got RoundStatus
-		ctx := it.local(time.Minute)
-		err := workflow.ExecuteLocalActivity(ctx, a.LookAtRound, active.RoundID).Get(ctx, &got)
+		got, err := it.lookAt(active.RoundID)
 		if err != nil || got.Open {
 			continue
 		}

@@ -6,8 +6,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 )
 
 // Histories recorded from real runs must keep replaying: what runs in production today was begun by an
@@ -26,7 +28,20 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 			r := worker.NewWorkflowReplayer()
 			RegisterWorkflows(r)
 			quiet := log.NewStructuredLogger(slog.New(slog.DiscardHandler))
-			if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
+			f, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			history, err := client.HistoryFromJSON(f, client.HistoryJSONOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := history.GetEvents()[0].GetWorkflowExecutionStartedEventAttributes().GetWorkflowId()
+			err = r.ReplayWorkflowHistoryWithOptions(quiet, history, worker.ReplayWorkflowHistoryOptions{
+				OriginalExecution: workflow.Execution{ID: id}, // an intake's rounds are named after it
+			})
+			if err != nil {
 				t.Error(err)
 			}
 			if info, err := os.Stat(file); err != nil || info.Size() > 1<<20 {
