@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"sync"
 	"testing"
 	"time"
@@ -165,4 +166,26 @@ func TestARoundOutlivesItsIntakeThatTimesOut(t *testing.T) {
 	t.Parallel()
 	survives(t, client.StartWorkflowOptions{WorkflowExecutionTimeout: 3 * time.Second}, func(*site) {},
 		enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT)
+}
+
+func TestARoundThatAPersonCancelsIsNotFollowedByAnother(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, notice(time.Minute))
+	s.worker()
+	yellow := s.changed("cluster-a", 0, "green", "yellow")
+	yellow.Request = json.RawMessage(`{"tag":"preemptible","criticality":"MEDIUM"}`)
+	s.changes("alarm", yellow)
+	round := s.started("alarm")
+	s.eventually("a guest has its notice", func() bool { return s.guest(s.vc.TaggedVMs("cluster-a")[0]) != "" })
+	s.change("alarm", "cluster-a", 0, "yellow", "red")
+	s.eventually("the round is raised", func() bool { return s.under(round).Criticality == preemption.CriticalityHigh })
+	s.must(s.c.CancelWorkflow(t.Context(), round, ""))
+	wantState(t, s.done("alarm"), preempt.RoundWithdrawn, 0)
+	time.Sleep(time.Second) // while the alarm stands
+	if r := s.state("alarm"); len(r.Levels) != 1 || r.State != "idle" || r.RoundID != round || len(r.Deferred) != 0 {
+		t.Errorf("%s", pretty(r))
+	}
+	if n := len(s.rounds()); n != 1 {
+		t.Errorf("%d rounds ran", n)
+	}
 }

@@ -319,9 +319,10 @@ func (it *intake) roundDone(r RoundResult) {
 	delete(it.state.Active, scope)
 	it.state.finished(r)
 	d, stands := it.state.Standing[scope]
-	// What withdrew the round took back all that stood; what it found over is what it was for. The rest rose since.
-	rose := stands && r.State == RoundWithdrawn && (!r.AlarmOver || r.RoundID != roundID(it.info.WorkflowExecution.ID, d.RequestID, active.Sequence))
-	rose = rose && it.knows(versionAgain)
+	// The fall that withdrew the round took back all that stood; what the round found over is what it was for. The rest
+	// rose since. A round that a person cancelled is followed by none.
+	other := r.RoundID != roundID(it.info.WorkflowExecution.ID, d.RequestID, active.Sequence)
+	rose := stands && r.State == RoundWithdrawn && (active.Withdrawn || r.AlarmOver && other) && it.knows(versionAgain)
 	if r.AlarmOver && !rose {
 		it.state.Levels.ClearScope(scope)
 		delete(it.state.Standing, scope)
