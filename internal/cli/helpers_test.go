@@ -173,5 +173,8 @@ func eventually(t *testing.T, what string, f func() bool) {
 	t.Fatalf("it never came true that %s", what)
 }
 
+// promised is how long a command may take that promises an answer within five seconds: a busy machine takes longer.
+const promised = 15 * time.Second
+
 // optionsAt are options whose clock stands still.
 func optionsAt(now time.Time) cli.Options { return cli.Options{Now: func() time.Time { return now }} }

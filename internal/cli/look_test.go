@@ -84,7 +84,7 @@ func TestAnEndedWorkflowAnswersWithoutWorker(t *testing.T) {
 	nobody := *withWorker
 	nobody.queue += "-nobody" // what status asks about; the query itself goes to where the workflow ran
 	nobody.run("workflow", "status", "-w", withWorker.id()).want(t, 0, "stdout", "(completed)", "spot")
-	if took := time.Since(start); took > 15*time.Second {
+	if took := time.Since(start); took > promised {
 		t.Errorf("it took %s", took)
 	}
 }
@@ -94,7 +94,7 @@ func TestStatusWithoutWorkerSaysSoWithinFiveSeconds(t *testing.T) {
 	s.run("workflow", "run", "-w", s.id()).want(t, 1, "stderr", "stays queued")
 	start := time.Now()
 	s.run("workflow", "status", "-w", s.id()).want(t, 1, "stderr", "no worker polls task queue "+s.queue, "nobody can answer for "+s.id()+" (running)")
-	if took := time.Since(start); took > 15*time.Second {
+	if took := time.Since(start); took > promised {
 		t.Errorf("it took %s", took)
 	}
 	s.run("workflow", "cancel", "-w", s.id()).want(t, 1, "stderr", "the cancellation stays queued")

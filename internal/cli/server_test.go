@@ -64,7 +64,7 @@ func TestAnUnreachableServerIsOneLineWithinFiveSeconds(t *testing.T) {
 				start := time.Now()
 				got := preemptctl(t, cli.Options{}, append(args, "-s", c.address)...)
 				got.want(t, 1, "stderr", "Error: cannot reach Temporal at "+c.address+": ", c.says, "; check --server or TEMPORAL_URL")
-				if took := time.Since(start); took > 15*time.Second {
+				if took := time.Since(start); took > promised {
 					t.Errorf("it took %s", took)
 				}
 				if n := strings.Count(got.stderr, "\n"); n != 1 {
