@@ -16,50 +16,69 @@ const module = "github.com/vsphere-preemption/vsphere-preemption"
 // exist: a new package states its arrows first.
 var arrows = map[string][]string{
 	"":                    {},
-	"internal/alarm":      {},
-	"internal/policy":     {},
-	"internal/remedy":     {"internal/policy"},
+	"internal/alarm":      {"internal/shown"},
+	"internal/action":     {},
+	"internal/vsphere":    {},
+	"internal/clock":      {},
+	"internal/policy":     {"internal/vsphere", "internal/clock", "internal/action"},
+	"internal/workflowid": {},
+	"internal/remedy":     {"internal/vsphere", "internal/clock", "internal/policy", "internal/workflowid"},
 	"internal/embedded":   {},
-	"internal/simulation": {},
-	"internal/telemetry":  {},
-	"internal/ledger":     {"internal/policy", "internal/remedy"},
-	"internal/notify":     {""},
-	"internal/vcenter":    {"internal/policy", "internal/remedy"},
-	"internal/config":     {"", "internal/policy", "internal/remedy", "internal/trigger"},
-	"internal/trigger":    {"", "internal/alarm", "internal/policy", "internal/remedy"},
-	"internal/receiver":   {"internal/alarm", "internal/trigger"},
+	"internal/simulation": {"internal/shown"},
+	"internal/tally":      {},
+	"internal/shown":      {},
+	"internal/telemetry":  {"internal/action", "internal/shown"},
+	"internal/ledger":     {"internal/remedy", "internal/workflowid"},
+	"internal/notify":     {"internal/shown"},
+	"internal/vcenter":    {"internal/vsphere", "internal/clock", "internal/policy", "internal/remedy", "internal/shown"},
+	"internal/config":     {"internal/clock", "", "internal/policy", "internal/remedy", "internal/shown", "internal/trigger"},
+	"internal/trigger":    {"internal/vsphere", "", "internal/alarm", "internal/remedy", "internal/workflowid"},
+	"internal/receiver":   {"internal/alarm", "internal/shown", "internal/trigger"},
 	"internal/watch": {
-		"internal/alarm", "internal/trigger", "internal/vcenter", "internal/policy", "internal/watch/contract",
+		"internal/vsphere", "internal/alarm", "internal/trigger", "internal/vcenter", "internal/shown", "internal/api/watchapi",
 	},
-	"internal/watch/contract": {},
+	"internal/api/watchapi": {"internal/workflowid"},
 	"internal/preempt": {
-		"", "internal/alarm", "internal/policy", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/preempt/contract",
+		"internal/vsphere", "internal/action", "internal/clock", "", "internal/alarm", "internal/policy", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/api/preemptapi",
+		"internal/shown", "internal/tally", "internal/workflowid",
 	},
-	"internal/step":             {"internal/vcenter"},
-	"internal/preempt/contract": {"", "internal/policy"},
+	"internal/health": {
+		"", "internal/api/doctorapi", "internal/ledger", "internal/api/preemptapi", "internal/api/remediateapi", "internal/remedy", "internal/shown", "internal/api/watchapi",
+	},
+	"internal/repair": {
+		"internal/vsphere", "internal/action", "internal/clock", "", "internal/health", "internal/ledger", "internal/policy", "internal/preempt", "internal/api/preemptapi", "internal/step", "internal/vcenter",
+		"internal/watch", "internal/api/watchapi",
+	},
+	"internal/step":           {"internal/clock", "internal/vcenter"},
+	"internal/api/preemptapi": {"internal/vsphere", "internal/clock", "internal/action", "", "internal/policy", "internal/workflowid"},
 	"internal/remediate": {
-		"", "internal/policy", "internal/remedy", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/remediate/contract",
+		"internal/vsphere", "internal/clock", "internal/remedy", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/api/remediateapi",
+		"internal/shown", "internal/tally",
 	},
-	"internal/remediate/contract": {"internal/policy", "internal/remedy"},
+	"internal/api/remediateapi": {"internal/vsphere", "internal/remedy"},
 	"internal/cli": {
-		"", "internal/config", "internal/doctor/contract", "internal/policy", "internal/remedy", "internal/preempt/contract", "internal/remediate/contract",
-		"internal/watch/contract",
+		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/remedy", "internal/api/preemptapi", "internal/api/remediateapi",
+		"internal/shown", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {
-		"", "internal/alarm", "internal/doctor/contract", "internal/policy", "internal/remedy", "internal/step", "internal/trigger", "internal/vcenter",
+		"internal/vsphere", "internal/action", "", "internal/alarm", "internal/api/doctorapi", "internal/policy", "internal/remedy", "internal/step", "internal/trigger", "internal/vcenter",
 	},
-	"internal/doctor/contract": {},
-	"internal/e2e":             {},
-	"cmd/preemptctl":           {"internal/cli"},
-	"cmd/kn-go-preemption":     {"internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
-	"cmd/worker":               {"", "internal/config", "internal/doctor", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate", "internal/telemetry", "internal/vcenter", "internal/watch"},
-	"cmd/standalone": {
-		"", "internal/config", "internal/embedded", "internal/notify", "internal/policy", "internal/preempt",
-		"internal/remediate", "internal/simulation", "internal/standalone", "internal/telemetry", "internal/vcenter",
+	"internal/api/doctorapi": {},
+	"internal/e2e":           {},
+	"internal/takeover":      {"", "internal/ledger", "internal/preempt", "internal/api/preemptapi"},
+	"cmd/preemptctl":         {"internal/cli"},
+	"cmd/kn-go-preemption":   {"internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
+	"cmd/worker":             {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
+	"internal/program":       {"internal/config"},
+	"internal/worker": {
+		"internal/config", "internal/doctor", "internal/health", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate",
+		"internal/repair", "internal/takeover", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
+	"cmd/standalone": {"internal/standalone", "internal/telemetry"},
 	"internal/standalone": {
-		"", "internal/alarm", "internal/config", "internal/doctor", "internal/embedded", "internal/ledger", "internal/notify", "internal/policy",
-		"internal/preempt", "internal/preempt/contract", "internal/receiver", "internal/remediate", "internal/simulation", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
+		"internal/program", "internal/vsphere", "internal/clock", "", "internal/alarm", "internal/config", "internal/embedded", "internal/health", "internal/ledger", "internal/notify", "internal/policy",
+		"internal/preempt", "internal/api/preemptapi", "internal/receiver", "internal/shown", "internal/simulation", "internal/telemetry",
+		"internal/trigger", "internal/vcenter", "internal/watch", "internal/worker",
 	},
 }
 
@@ -97,10 +116,19 @@ func TestImportsFollowTheArrows(t *testing.T) {
 			t.Errorf("package %q has no arrows: say here what it may import", name)
 			continue
 		}
+		var imported []string
 		for _, imp := range p.Imports {
 			rest, ours := strings.CutPrefix(imp, module)
-			if rest = strings.TrimPrefix(rest, "/"); ours && !slices.Contains(allowed, rest) {
+			if rest = strings.TrimPrefix(rest, "/"); ours {
+				imported = append(imported, rest)
+			}
+			if ours && !slices.Contains(allowed, rest) {
 				t.Errorf("%q imports %q, which its arrows do not allow", name, rest)
+			}
+		}
+		for _, arrow := range allowed { // an arrow that is not used says that there is a need where there is none
+			if !slices.Contains(imported, arrow) {
+				t.Errorf("%q may import %q and does not: take the arrow out", name, arrow)
 			}
 		}
 	}
@@ -108,7 +136,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 
 func TestPurePackagesKnowNoVendor(t *testing.T) {
 	all := list(t)
-	for _, name := range []string{"internal/policy", "internal/alarm"} {
+	for _, name := range []string{"internal/action", "internal/vsphere", "internal/policy", "internal/alarm"} {
 		for _, dep := range all[name].Deps {
 			for _, vendor := range []string{"go.temporal.io", "github.com/vmware/govmomi", "github.com/cloudevents"} {
 				if strings.HasPrefix(dep, vendor) {

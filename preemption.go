@@ -82,6 +82,12 @@ func (c Criticality) Rank() int {
 // ModeObserve is the mode in which everything is decided and nothing is touched.
 const ModeObserve = "observe"
 
+// What to do about an alarm that a person has acknowledged, or whose actions are disabled.
+const (
+	WhenSilencedHold = "hold" // do not start and do not repeat
+	WhenSilencedAct  = "act"
+)
+
 // OriginPerson is the origin of a request whose sender is told when it is refused; an alarm's is deferred instead.
 const OriginPerson = "person"
 
@@ -103,6 +109,9 @@ type WorkflowRequest struct {
 	// TaskQueue names the task queue, and so the vCenter, that the request is meant for. A workflow of the
 	// same id on another queue rejects it, rather than act on another vCenter's VMs. Empty: whoever gets it.
 	TaskQueue string `json:"taskQueue,omitempty"`
+	// WhenSilenced is WhenSilencedAct where an alarm that is acknowledged, or whose actions are disabled, is to be acted
+	// upon all the same. Empty: it is not.
+	WhenSilenced string `json:"whenSilenced,omitempty"`
 }
 
 // MarshalJSON writes the request; an event that was never set is left out.
@@ -134,6 +143,7 @@ type AlarmChange struct {
 	Soften      bool        `json:"soften,omitempty"` // on a fall to yellow: go on at the request's criticality
 	// TaskQueue names the task queue, and so the vCenter, that the change is of; see WorkflowRequest.
 	TaskQueue string `json:"taskQueue,omitempty"`
+	Source    string `json:"source,omitempty"` // of the event: which vCenter it is of; empty: unknown
 }
 
 // WorkflowResponse is the answer of the query and the result of the intake workflow.

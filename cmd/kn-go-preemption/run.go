@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,16 +15,10 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
-)
-
-// Exit codes.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
 )
 
 // drainTime bounds how long requests in flight may take after a signal; with the rest of stopping it stays
@@ -62,8 +55,8 @@ Environment (* required; ** required unless the file has rules):
 Exit codes: 0 stopped by a signal; 1 failed; 2 wrong usage or configuration.
 `
 
-// program is one run of the receiver with all it takes from outside.
-type program struct {
+// invocation is one run of the receiver with all it takes from outside.
+type invocation struct {
 	args           []string
 	env            config.Env
 	stdout, stderr io.Writer
@@ -71,8 +64,9 @@ type program struct {
 }
 
 // run returns the exit code.
-func (p program) run(ctx context.Context) int {
-	path, code, done := p.flags()
+func (p invocation) run(ctx context.Context) int {
+	line := program.Server{Name: name, Usage: usage, Args: p.args, Stdout: p.stdout, Stderr: p.stderr, Build: p.build}
+	path, code, done := line.Flags()
 	if done {
 		return code
 	}
@@ -86,56 +80,23 @@ func (p program) run(ctx context.Context) int {
 		}
 	}
 	if err != nil {
-		return p.refuse(err)
+		return line.Refuse(err)
 	}
 	if p.env.Get("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
+	if token == nil {
+		log.Warn("no token is asked for: whoever reaches this address can ask for preemptions; set RECEIVER_TOKEN_FILE, unless a broker sends the events", "addr", cfg.Addr)
+	}
 	s, err := assemble(cfg, token, p.build, log)
 	if err != nil {
-		return p.refuse(err)
+		return line.Refuse(err)
 	}
 	if err := s.serve(ctx); err != nil {
 		log.Error("the receiver cannot run", "reason", err)
-		return exitFailed
+		return program.Failed
 	}
-	return exitDone
-}
-
-// flags reads the command line; done tells that the answer has been given already.
-func (p program) flags() (path string, code int, done bool) {
-	set := flag.NewFlagSet(name, flag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	var file string
-	set.StringVar(&file, "config", "", "")
-	set.StringVar(&file, "f", "", "")
-	version := set.Bool("version", false, "")
-	err := set.Parse(p.args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(p.stdout, usage)
-		return "", exitDone, true
-	case err == nil && set.NArg() > 0:
-		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
-	}
-	if err != nil {
-		fmt.Fprintf(p.stderr, "%s: %v; see %s --help\n", name, err, name)
-		return "", exitUsage, true
-	}
-	if *version {
-		fmt.Fprintln(p.stdout, name, p.build)
-		return "", exitDone, true
-	}
-	return file, exitDone, false
-}
-
-// refuse lists every problem of the configuration.
-func (p program) refuse(err error) int {
-	fmt.Fprintf(p.stderr, "%s: the configuration cannot be used:\n", name)
-	for _, problem := range config.Problems(err) {
-		fmt.Fprintf(p.stderr, "  - %v\n", problem)
-	}
-	return exitUsage
+	return program.Done
 }
 
 // service is the assembled receiver.
@@ -211,6 +172,9 @@ func (s *service) serve(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.server.Serve(listener) }()
+	for _, warning := range s.cfg.Warnings {
+		s.log.Warn("the configuration can be used, and is hardly meant so", "warning", warning)
+	}
 	s.log.Info("receiver started", "addr", listener.Addr().String(), "temporal", s.cfg.Temporal.Options.HostPort,
 		"namespace", s.cfg.Temporal.Options.Namespace, "queue", s.cfg.Temporal.TaskQueue, "rules", len(s.cfg.Rules),
 		"token", s.cfg.TokenFile != "", "version", s.build.Version, "config", s.cfg.Path)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/client"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 // How Temporal is sought after the start.
@@ -53,12 +55,7 @@ func (t *temporal) seek(ctx context.Context) {
 		limited, cancel := context.WithTimeout(ctx, callTimeout)
 		err := t.ready(limited)
 		cancel()
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if err == nil || !clock.Sleep(ctx, pause) {
 			return
 		}
 	}

@@ -102,7 +102,7 @@ func TestAReceiverFollowsTemporalWithoutARestart(t *testing.T) {
 	_, stop := f.serve(t, addr)
 	until(t, url, 200)
 	code, body := ask(t, "POST", url, bytes.NewReader(documented(t)), "Accept", "*/*")
-	if code != 202 || !strings.Contains(body, `"workflowID":"cluster-cpu-above-80@domain-c7"`) {
+	if code != 202 || !strings.Contains(body, `"workflowID":"cluster-cpu-above-80@domain-c7@q"`) {
 		t.Errorf("the alarm: %d %s\n%s", code, body, stderr)
 	}
 	got := f.last()
@@ -110,7 +110,7 @@ func TestAReceiverFollowsTemporalWithoutARestart(t *testing.T) {
 		t.Fatal("Temporal got nothing")
 	}
 	payload := string(got.GetSignalInput().GetPayloads()[0].GetData())
-	if got.GetWorkflowId() != "cluster-cpu-above-80@domain-c7" || got.GetSignalName() != "AlarmChanged" || got.GetTaskQueue().GetName() != "q" ||
+	if got.GetWorkflowId() != "cluster-cpu-above-80@domain-c7@q" || got.GetSignalName() != "AlarmChanged" || got.GetTaskQueue().GetName() != "q" ||
 		!strings.Contains(payload, `"replyTo":"http://broker.example.com/replies"`) || !strings.Contains(payload, `"tag":"preemptible"`) {
 		t.Errorf("Temporal got %v", got)
 	}

@@ -20,7 +20,7 @@ var version, commit, date string
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	p := program{
+	p := invocation{
 		args: os.Args[1:], env: config.Environ(os.Environ()), stdout: os.Stdout, stderr: os.Stderr,
 		build: telemetry.ReadBuild(version, commit, date),
 	}

@@ -204,9 +204,9 @@ func TestTheBinaryStaysSmall(t *testing.T) {
 	}
 	t.Logf("%.2f MB", float64(info.Size())/1e6)
 	// Half a MiB of it is the Prometheus client, which brings figures of the Go runtime and the process besides ours,
-	// and as much are remediation and the types of the vSphere API that it uses.
-	if info.Size() > 38<<20 {
-		t.Errorf("the stripped worker has %d bytes; the limit is 38 MiB", info.Size())
+	// and as much are remediation and the types of the vSphere API that it uses, and those of its storage policies.
+	if info.Size() > 39<<20 {
+		t.Errorf("the stripped worker has %d bytes; the limit is 39 MiB", info.Size())
 	}
 }
 

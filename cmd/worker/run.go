@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,22 +12,14 @@ import (
 	"slices"
 	"time"
 
-	sdkworker "go.temporal.io/sdk/worker"
-
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
-)
-
-// Exit codes.
-const (
-	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
+	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
 // stopTime bounds each step of stopping but the worker's own, which has 20 seconds: together they stay
@@ -62,8 +53,8 @@ Environment (* required):
 Exit codes: 0 stopped by a signal; 1 failed; 2 wrong usage or configuration.
 `
 
-// program is one run of the worker with all it takes from outside.
-type program struct {
+// invocation is one run of the worker with all it takes from outside.
+type invocation struct {
 	args           []string
 	env            config.Env
 	stdout, stderr io.Writer
@@ -71,86 +62,50 @@ type program struct {
 }
 
 // run returns the exit code.
-func (p program) run(ctx context.Context) int {
-	path, code, done := p.flags()
+func (p invocation) run(ctx context.Context) int {
+	line := program.Server{Name: "worker", Usage: usage, Args: p.args, Stdout: p.stdout, Stderr: p.stderr, Build: p.build}
+	path, code, done := line.Flags()
 	if done {
 		return code
 	}
 	cfg, err := config.LoadWorker(p.env, path)
 	if err != nil {
-		return p.refuse(err)
+		return line.Refuse(err)
 	}
 	debug.SetGCPercent(gcPercent)
 	log := telemetry.New(p.stderr, cfg.Log.Format, cfg.Log.Debug)
 	s, err := assemble(cfg, p.build, log)
 	if err != nil {
-		return p.refuse(err)
+		return line.Refuse(err)
 	}
 	if err := s.serve(ctx); err != nil {
 		log.Error("the worker cannot run", "reason", err)
-		return exitFailed
+		return program.Failed
 	}
-	return exitDone
-}
-
-// flags reads the command line; done tells that the answer has been given already.
-func (p program) flags() (path string, code int, done bool) {
-	set := flag.NewFlagSet("worker", flag.ContinueOnError)
-	set.SetOutput(io.Discard)
-	var file string
-	set.StringVar(&file, "config", "", "")
-	set.StringVar(&file, "f", "", "")
-	version := set.Bool("version", false, "")
-	err := set.Parse(p.args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(p.stdout, usage)
-		return "", exitDone, true
-	case err == nil && set.NArg() > 0:
-		err = fmt.Errorf("unexpected argument %q", set.Arg(0))
-	}
-	if err != nil {
-		fmt.Fprintf(p.stderr, "worker: %v; see worker --help\n", err)
-		return "", exitUsage, true
-	}
-	if *version {
-		fmt.Fprintln(p.stdout, "worker", p.build)
-		return "", exitDone, true
-	}
-	return file, exitDone, false
-}
-
-// refuse lists every problem of the configuration.
-func (p program) refuse(err error) int {
-	fmt.Fprintln(p.stderr, "worker: the configuration cannot be used:")
-	for _, problem := range config.Problems(err) {
-		fmt.Fprintf(p.stderr, "  - %v\n", problem)
-	}
-	return exitUsage
+	return program.Done
 }
 
 // service is the assembled worker.
 type service struct {
-	cfg      config.Worker
-	build    telemetry.Build
-	log      *slog.Logger
-	metrics  *telemetry.Metrics
-	gateway  *vcenter.Gateway
-	sender   *notify.Sender
-	settings preempt.Settings
-	session  session
+	cfg     config.Worker
+	build   telemetry.Build
+	log     *slog.Logger
+	metrics *telemetry.Metrics
+	gateway *vcenter.Gateway
+	sender  *notify.Sender
+	preempt preempt.Settings
+	session session
+	monitor *health.Monitor
 }
 
 // assemble builds the parts; it opens no connection. Its errors are the operator's to correct.
 func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*service, error) {
 	metrics := telemetry.NewMetrics(build, telemetry.Worker)
 	metrics.KnowPolicies(slices.Collect(maps.Keys(cfg.File.Policies))...)
-	gateway, gatewayErr := vcenter.New(vcenter.Config{
-		URL: cfg.VCenter.URL, SecretPath: cfg.VCenter.SecretPath, Insecure: cfg.VCenter.Insecure,
-		CAFile: cfg.VCenter.CAFile, Thumbprint: cfg.VCenter.Thumbprint,
-		MaxConcurrentCalls: cfg.File.Limits.VCenterCalls, Logger: log,
-		Observe: metrics.VCenterCalled, Renewed: metrics.VCenterRenewed,
-	})
+	for _, warning := range cfg.File.Warnings {
+		log.Warn("the configuration can be used, and is hardly meant so", "warning", warning)
+	}
+	gateway, gatewayErr := worker.Gateway(cfg, metrics, log)
 	sender, senderErr := notify.New(cfg.File.Limits.ReplyAllow, 0)
 	if err := errors.Join(gatewayErr, senderErr); err != nil {
 		return nil, err
@@ -160,9 +115,13 @@ func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*serv
 	if options.Identity == "" {
 		options.Identity = identity()
 	}
-	sdkworker.SetBinaryChecksum(build.ID()) // else the SDK reads and hashes the whole binary at the start
-	s := &service{cfg: cfg, build: build, log: log, metrics: metrics, gateway: gateway, sender: sender, settings: settings(cfg)}
+	worker.Prepare(build)
+	s := &service{cfg: cfg, build: build, log: log, metrics: metrics, gateway: gateway, sender: sender}
 	s.session.queue = cfg.Temporal.TaskQueue
+	s.preempt = worker.Preemption(cfg.File, options.HostPort, options.Namespace)
+	s.monitor = &health.Monitor{
+		Namespace: options.Namespace, TaskQueue: cfg.Temporal.TaskQueue, Watched: len(cfg.File.Rules) > 0, Metrics: options.MetricsHandler, Log: log,
+	}
 	return s, nil
 }
 
@@ -175,39 +134,18 @@ func identity() string {
 	return fmt.Sprintf("worker-%d@%s", os.Getpid(), host)
 }
 
-// settings lays the configuration over the defaults.
-func settings(cfg config.Worker) preempt.Settings {
-	s := preempt.DefaultSettings()
-	s.Policies = cfg.File.Policies
-	s.AllowedTags = cfg.File.Limits.AllowedTags
-	s.MaxCriticality = cfg.File.Limits.MaxCriticality
-	s.Observe = cfg.File.Mode == policy.ModeObserve
-	s.Timing.Outage = cfg.File.Limits.Outage
-	s.Self = config.SelfUUIDs(os.DirFS(config.DMI))
-	s.EventSource = notify.Source(cfg.Temporal.Options.HostPort, cfg.Temporal.Options.Namespace)
-	return s
-}
-
-// remediation are the activities of remediation, beside those of preemption.
-func remediation(f config.File, a *preempt.Activities) *remediate.Activities {
-	set, said := remediate.DefaultSettings(), f.Remediation()
-	set.Observe, set.PerHour, set.Moves, set.NeverTouch = said.Observe, said.PerHour, remediate.Bounds(said.Moves), said.NeverTouch
-	set.Self, set.EventSource, set.Timing.Outage = a.Settings.Self, a.Settings.EventSource, a.Settings.Timing.Outage
-	return &remediate.Activities{VCenter: a.VCenter, Temporal: a.Temporal, TaskQueue: a.TaskQueue, Notify: a.Notify, Settings: set, Log: a.Log}
-}
-
 // serve works until ctx ends, then stops in order. Health is served first, so that the process shows
 // that it lives while Temporal and vCenter are still sought, both at the same time.
 func (s *service) serve(ctx context.Context) error {
 	health, err := telemetry.Serve(s.log, s.cfg.HTTP.Addr, s.cfg.HTTP.Explicit, s.metrics,
 		telemetry.Check{Name: "polling", Ready: s.session.ready},
+		telemetry.Check{Name: "progress", Ready: s.monitor.Ready},
 		telemetry.Check{Name: "vcenter", Ready: s.vcenterReady})
 	if err != nil {
 		return err
 	}
 	if s.cfg.VCenter.Insecure {
-		s.log.Warn("vCenter's certificate is not verified: whoever is in between can read the password; for a test only",
-			"reason", "VCENTER_INSECURE=true", "remedy", "set VCENTER_CA_FILE or VCENTER_THUMBPRINT instead")
+		worker.WarnInsecure(s.log)
 	}
 	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // what only the start needed
 	defer settle.Stop()

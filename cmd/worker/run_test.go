@@ -5,45 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 )
-
-func TestSettingsLaysTheConfigurationOverTheDefaults(t *testing.T) {
-	cfg := config.Worker{File: config.DefaultFile()}
-	cfg.Temporal.Options = client.Options{HostPort: "10.0.0.1:7233", Namespace: "ns"}
-	want := preempt.DefaultSettings()
-	want.EventSource = "//10.0.0.1:7233/ns"
-	got := settings(cfg)
-	got.Self = nil // this machine's
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("without a file:\n got %+v\nwant %+v", got, want)
-	}
-	cfg.File.Limits.AllowedTags = []string{"a"}
-	cfg.File.Limits.MaxCriticality = preemption.CriticalityLow
-	cfg.File.Limits.Outage = time.Hour
-	got = settings(cfg)
-	if !slices.Equal(got.AllowedTags, []string{"a"}) || got.MaxCriticality != "LOW" || got.Timing.Outage != time.Hour {
-		t.Errorf("with a file: %+v", got)
-	}
-	if got.Timing.Heartbeat != preempt.DefaultTiming().Heartbeat {
-		t.Error("the other timing is lost")
-	}
-}
 
 func TestAnErrorOfTemporalNamesItsRemedy(t *testing.T) {
 	for name, tc := range map[string]struct {

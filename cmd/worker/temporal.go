@@ -16,10 +16,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
 // How often things are tried and told while Temporal cannot be worked with.
@@ -45,7 +45,7 @@ func (s *service) work(ctx context.Context) {
 		if err := s.poll(ctx, c); err != nil && ctx.Err() == nil {
 			s.session.lost(err)
 			s.log.Error("Temporal refuses the worker; it starts anew", "namespace", s.namespace(), "queue", s.queue(), "reason", err)
-			sleep(ctx, longestPause)
+			clock.Sleep(ctx, longestPause)
 		}
 	}
 }
@@ -67,7 +67,7 @@ func (s *service) reach(ctx context.Context) (c client.Client, ok bool) {
 		}
 		s.session.lost(err)
 		n.tell(err)
-		if !sleep(ctx, pause) {
+		if !clock.Sleep(ctx, pause) {
 			return nil, false
 		}
 	}
@@ -92,21 +92,16 @@ func (s *service) dial(ctx context.Context) (client.Client, error) {
 
 // poll runs one Temporal worker until ctx ends or Temporal refuses it, and stops it.
 func (s *service) poll(ctx context.Context, c client.Client) error {
-	a := &preempt.Activities{
-		VCenter: s.gateway, Temporal: c, TaskQueue: s.queue(), Namespace: s.namespace(),
-		Notify: s.sender, Settings: s.settings, Log: s.log,
-	}
 	running, end := context.WithCancel(ctx)
 	defer end()
-	known := s.checkAttributes(running, a, "")
 	refused := make(chan error, 1)
-	w := preempt.NewWorker(c, a, preempt.WorkerOptions{OnFatal: func(err error) { refused <- err }})
-	remediate.Register(w, remediation(s.cfg.File, a))
-	doctor.Register(w, &doctor.Activities{
-		VCenter: s.gateway, Rules: s.cfg.File.Rules, Policies: s.settings.Policies, Allowed: s.settings.AllowedTags, Observe: s.settings.Observe,
-		Worker: s.cfg.Temporal.Options.Identity, Version: s.build.String(),
+	w := worker.New(running, worker.Config{
+		Temporal: c, Namespace: s.namespace(), TaskQueue: s.queue(), VCenter: s.gateway, VCenterHost: s.cfg.VCenter.Host(), Notify: s.sender,
+		Preempt: s.preempt, Remediate: worker.Remediation(s.cfg.File, s.preempt), Rules: s.cfg.File.Rules,
+		Identity: s.cfg.Temporal.Options.Identity, Version: s.build.String(), Log: s.log,
+		TookOver: s.metrics.TookOver, OnFatal: func(err error) { refused <- err },
 	})
-	watch.Register(w, watch.NewActivities(s.gateway, c, s.queue(), s.cfg.File.Rules, s.cfg.VCenter.Host(), s.log))
+	known := s.checkAttributes(running, w.Preempt, "")
 	started := make(chan error, 1)
 	go func() { started <- w.Start() }()
 	if err, ok := startResult(ctx, started); err != nil || !ok {
@@ -115,9 +110,10 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	s.session.started()
 	s.log.Info("worker started", "namespace", s.namespace(), "queue", s.queue(), "temporal", s.cfg.Temporal.Options.HostPort,
 		"vcenter", s.cfg.VCenter.Host(), "version", s.build.Version, "config", s.cfg.Path)
-	go s.recheckAttributes(running, a, known)
-	go a.CountPreempted(running, s.metrics.Preempted)
+	go s.recheckAttributes(running, w.Preempt, known)
+	go w.Preempt.CountPreempted(running, s.metrics.Preempted)
 	go s.ensureWatch(running, c)
+	go s.monitor.Run(running, c)
 	var err error
 	select {
 	case <-ctx.Done():
@@ -141,13 +137,14 @@ func (s *service) ensureWatch(ctx context.Context, c client.Client) {
 		cancel()
 		if err == nil {
 			s.log.Info("vCenter's events are watched", "rules", len(s.cfg.File.Rules), "workflow_id", watch.WorkflowID(s.queue()))
+			watch.Keep(ctx, c, s.queue(), watch.DefaultTiming(), watch.KeepEvery, s.log)
 			return
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		s.log.Warn("the watch of vCenter's events could not be started; it is tried again", "reason", err)
-		if !sleep(ctx, longestPause) {
+		if !clock.Sleep(ctx, longestPause) {
 			return
 		}
 	}
@@ -170,7 +167,7 @@ func startResult(ctx context.Context, started <-chan error) (err error, ok bool)
 
 // recheckAttributes looks for the search attributes from time to time, as they may be registered later.
 func (s *service) recheckAttributes(ctx context.Context, a *preempt.Activities, known string) {
-	for sleep(ctx, attributesEvery) {
+	for clock.Sleep(ctx, attributesEvery) {
 		known = s.checkAttributes(ctx, a, known)
 	}
 }
@@ -309,16 +306,4 @@ func explain(err error) (level slog.Level, kind, text, remedy string) {
 			"check TEMPORAL_API_KEY, TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_NAMESPACE"
 	}
 	return slog.LevelWarn, "away", "waiting for Temporal", "check that TEMPORAL_URL is right, that Temporal runs, and TEMPORAL_TLS_* if it wants TLS"
-}
-
-// sleep waits for d; it returns false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 // How vCenter is sought, and how fresh its last answer must be to count as ready.
@@ -33,7 +35,7 @@ func (s *service) seekVCenter(ctx context.Context) {
 			s.log.Warn("vCenter cannot be worked with; requests wait until it can", "vcenter", s.cfg.VCenter.Host(),
 				"reason", text, "again_in", pause.String())
 		}
-		if !sleep(ctx, pause) {
+		if !clock.Sleep(ctx, pause) {
 			return
 		}
 	}

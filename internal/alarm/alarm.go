@@ -75,18 +75,39 @@ func rank(colour string) int {
 	return 0
 }
 
+// After reports whether one of two changes in one vCenter, each with its event's key and time, came after the other. The
+// higher key is the newer one, for vCenter's clock may be set back. A lower key with a later time is newer all the same,
+// as from a vCenter that was restored or set up anew, unless that time lies in the future. Without both keys the times
+// decide, of which one in the future means nothing beside one that is not.
+func After(key int64, at time.Time, otherKey int64, other, now time.Time) bool {
+	future := func(t time.Time) bool { return t.After(now.Add(aheadOfUs)) }
+	switch {
+	case key > 0 && otherKey > 0 && key >= otherKey:
+		return key > otherKey
+	case future(at) != future(other):
+		return future(other)
+	}
+	if d := at.Compare(other); d != 0 {
+		return d > 0
+	}
+	return key > otherKey
+}
+
+// aheadOfUs is how far vCenter's clock may be ahead of ours before a time counts as one of the future.
+const aheadOfUs = time.Minute
+
 // Key identifies the change for deduplication: the vCenter's host and the event key, or "" where the event has
 // no key. The CloudEvent's id has no part in it: event routers draw a new one for every delivery.
 func (a Alarm) Key() string {
 	if a.EventKey <= 0 {
 		return ""
 	}
-	return vcenterHost(a.VCenter) + "#" + strconv.FormatInt(a.EventKey, 10)
+	return VCenterHost(a.VCenter) + "#" + strconv.FormatInt(a.EventKey, 10)
 }
 
-// vcenterHost reduces the source of an event to the vCenter's host, in lower case and with its port unless that
+// VCenterHost reduces the source of an event to the vCenter's host, in lower case and with its port unless that
 // is the default, since routers write the same vCenter as https://host/sdk, https://host:443/sdk and host.
-func vcenterHost(source string) string {
+func VCenterHost(source string) string {
 	s := source
 	if !strings.Contains(s, "://") {
 		s = "https://" + strings.TrimPrefix(s, "//")

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // The classes of vSphere events that rules act upon.
@@ -154,9 +156,4 @@ func other(m Message, class string) error {
 }
 
 // clip shortens untrusted text for messages.
-func clip(s string) string {
-	if len(s) > 80 {
-		return strings.ToValidUTF8(s[:80], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return shown.Clip(s, 80) }

@@ -83,42 +83,30 @@ func (r *moref) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
 // eventKey is vCenter's number of an event.
 type eventKey int64
 
+// UnmarshalJSON reads 15227, 15227.0 or "15227", as producers write it that make decimals or texts of numbers.
+func (k *eventKey) UnmarshalJSON(b []byte) error { return k.read(strings.Trim(string(b), `"`)) }
+
 // UnmarshalXML reads the number; its error names the field, which that of encoding/xml would not.
 func (k *eventKey) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
 	var s string
 	if err := d.DecodeElement(&s, &start); err != nil {
 		return err
 	}
-	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
-	if err != nil {
-		return fmt.Errorf("field key is %q: want a number", clip(s))
+	return k.read(s)
+}
+
+func (k *eventKey) read(s string) error {
+	s = strings.TrimSpace(s)
+	if s == "" || s == "null" {
+		return nil
+	}
+	whole, fraction, _ := strings.Cut(s, ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || strings.Trim(fraction, "0") != "" {
+		return fmt.Errorf("field key is %q: want a whole number", clip(s))
 	}
 	*k = eventKey(n)
 	return nil
-}
-
-// stamp is the time of an event.
-type stamp struct{ at time.Time }
-
-// UnmarshalText reads a time of JSON or XML.
-func (s *stamp) UnmarshalText(b []byte) (err error) {
-	s.at, err = parseTime("createdTime", string(b))
-	return err
-}
-
-// parseTime reads an RFC 3339 time; one without a zone is UTC, as vCenter means it. Empty is no time.
-func parseTime(field, s string) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		t, err = time.Parse("2006-01-02T15:04:05", s)
-	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("field %s is %q: want an RFC 3339 time", field, clip(s))
-	}
-	return t.UTC(), nil
 }
 
 // predatesVEBA03 tells whether this is the payload of VEBA 0.1-0.2: a topic and the reference of whatever the

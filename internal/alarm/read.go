@@ -75,10 +75,6 @@ func explain(err error) error {
 		switch e.Type.Name() {
 		case "string":
 			want = "a string"
-		case "eventKey":
-			want = "a whole number"
-		case "stamp":
-			want = "an RFC 3339 time"
 		}
 		return fmt.Errorf("%sa JSON %s: want %s", field, clip(e.Value), want)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // ErrNotAlarm tells that an event is not an AlarmStatusChangedEvent at all.
@@ -17,7 +18,7 @@ type envelope struct {
 	Subject         string          `json:"subject"`
 	Source          string          `json:"source"`
 	EventClass      string          `json:"eventclass"`
-	Time            string          `json:"time"`
+	Time            json.RawMessage `json:"time"`
 	DataContentType string          `json:"datacontenttype"`
 	Data            json.RawMessage `json:"data"`
 	DataBase64      string          `json:"data_base64"`
@@ -55,7 +56,7 @@ func ParseStructured(raw []byte) (Message, error) {
 	if e.Type == "" && e.Subject == "" && len(e.Topic) > 0 {
 		return Message{}, errBeforeVEBA03
 	}
-	at, err := parseTime("time", e.Time)
+	at, err := e.at()
 	if err != nil {
 		return Message{}, fmt.Errorf("decode CloudEvent: %w", err)
 	}
@@ -67,6 +68,18 @@ func ParseStructured(raw []byte) (Message, error) {
 		Type: e.Type, Subject: e.Subject, Source: e.Source, EventClass: e.EventClass, Time: at,
 		MediaType: e.DataContentType, Data: data,
 	}, nil
+}
+
+// at is the time of the envelope, as text or as a number.
+func (e *envelope) at() (time.Time, error) {
+	var text string
+	if len(e.Time) == 0 || string(e.Time) == "null" {
+		return time.Time{}, nil
+	}
+	if json.Unmarshal(e.Time, &text) != nil {
+		text = string(e.Time)
+	}
+	return parseTime("time", text)
 }
 
 // content returns the data as a binary-mode event would carry it.

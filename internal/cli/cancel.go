@@ -11,8 +11,8 @@ import (
 	workflowpb "go.temporal.io/api/workflow/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
-	remediation "github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
@@ -69,8 +69,8 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	kind := info.GetType().GetName()
 	effect, look := cancelEffect, a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
 	switch kind {
-	case preemption.WorkflowName, contract.RoundType, contract.PlanType, contract.RestoreType:
-	case remedy.ResizeType, remedy.ReconfigureType, remedy.MoveType, remediation.ReconcileType:
+	case preemption.WorkflowName, preemptapi.RoundType, preemptapi.PlanType, preemptapi.RestoreType:
+	case remedy.ResizeType, remedy.ReconfigureType, remedy.MoveType, remediateapi.ReconcileType:
 		effect, look = remediationCancelled, a.command("remediation", "show", f.workflowID)
 	default:
 		return refusedf("workflow %s is a %s, which is not cancelled here", f.workflowID, kind)
@@ -122,7 +122,7 @@ func (a *app) cancelledResult(ctx context.Context, s *session, info *workflowpb.
 	if err != nil {
 		a.log.Debug("the workflow ended without success", "error", err)
 	}
-	if name := info.GetType().GetName(); kindOf(name) != "" || name == remediation.ReconcileType {
+	if name := info.GetType().GetName(); kindOf(name) != "" || name == remediateapi.ReconcileType {
 		return a.remediationShow(ctx, s, f.workflowID)
 	}
 	return a.status(ctx, s, f)

@@ -144,9 +144,9 @@ func (a *app) versionEverywhere(cmd *cobra.Command, text string) {
 func (a *app) workflowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "workflow", Aliases: []string{"wf"},
-		Short:   "Run, plan, show, list and cancel preemptions",
-		Long:    "Run, plan, show, list and cancel preemption workflows.\n\n" + exitStatus("", ""),
+		Short:   "Run, plan, show, list, cancel and repair preemptions",
+		Long:    "Run, plan, show, list, cancel and repair preemption workflows.\n\n" + exitStatus("", ""),
 		Example: "  preemptctl workflow run\n  preemptctl workflow status -o json",
 	}
-	return group(cmd, a.runCommand(), a.planCommand(), a.statusCommand(), a.listCommand(), a.cancelCommand())
+	return group(cmd, a.runCommand(), a.planCommand(), a.statusCommand(), a.listCommand(), a.cancelCommand(), a.repairCommand())
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
-	preempt "github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 )
 
 // shortRetention is below what a namespace should keep what has ended: a day's preemptions cannot be looked at then.
@@ -18,43 +19,55 @@ const shortRetention = 24 * time.Hour
 
 // diagnosis is what doctor prints.
 type diagnosis struct {
-	Address   string           `json:"address"`
-	Namespace string           `json:"namespace"`
-	TaskQueue string           `json:"taskQueue"`
-	Worker    string           `json:"worker,omitempty"` // that looked
-	Version   string           `json:"version,omitempty"`
-	Checks    []contract.Check `json:"checks"`
+	Address   string            `json:"address"`
+	Namespace string            `json:"namespace"`
+	TaskQueue string            `json:"taskQueue"`
+	Worker    string            `json:"worker,omitempty"` // that looked
+	Version   string            `json:"version,omitempty"`
+	Checks    []doctorapi.Check `json:"checks"`
 }
 
-func (d *diagnosis) add(state contract.State, name, text, remedy string) {
-	d.Checks = append(d.Checks, contract.Check{Name: name, State: state, Text: text, Remedy: remedy})
+func (d *diagnosis) add(state doctorapi.State, name, text, remedy string) {
+	d.Checks = append(d.Checks, doctorapi.Check{Name: name, State: state, Text: text, Remedy: remedy})
 }
 
 func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	var in doctorapi.Input
+	cmd := &cobra.Command{
 		Use: "doctor", Args: noArgs,
 		Short: "Look whether everything that preemption needs is there",
-		Long: "Look whether Temporal answers, has the namespace and the search attributes, and whether a worker polls the task\n" +
-			"queue; then have that worker look at vCenter: connection, certificate, login, clocks, the rules' alarms and tags, the\n" +
-			"custom attribute, and the privileges that each feature needs; last at the watch. Each check is one line, with what to\n" +
-			"do where it is not well. Nothing is changed. Privileges are asked for on VMs that carry a rule's tag, 100 at most.\n\n" +
+		Long: "Look whether Temporal answers, has the namespace and the search attributes, whether a worker polls the task queue,\n" +
+			"and whether every open workflow makes progress; then have that worker look at vCenter: connection, certificate, login,\n" +
+			"clocks, the rules' alarms and tags, the custom attribute, the privileges that each feature needs, and what only a live\n" +
+			"vCenter can answer: its API version, DRS, DPM and HA of each cluster, how far power-off events are behind, and whether\n" +
+			"several objects may be asked for at once; last at the watch. Each check is one line, with what to do where it is not\n" +
+			"well. Privileges are asked for on VMs that carry a rule's tag, 100 at most.\n\n" +
+			"Nothing is changed, unless --attribute-on names a VM: then values of growing length are written into its custom\n" +
+			"attribute, and taken away again. The VM must not carry the attribute.\n\n" +
+			"With -o json or yaml no name of a VM is printed, so that the result can be sent to others; names of alarms, tags,\n" +
+			"users and hosts of Temporal and vCenter are.\n\n" +
 			exitCodes(", also when something is wrong; warnings are none", "", ""),
-		Example: "  preemptctl doctor\n  preemptctl doctor -o json",
+		Example: "  preemptctl doctor\n  preemptctl doctor -o json\n  preemptctl doctor --attribute-on test-vm",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withSession(cmd, planLimit, func(ctx context.Context, s *session) error { return a.doctor(ctx, cmd.Context(), s) })
+			return a.withSession(cmd, planLimit, func(ctx context.Context, s *session) error { return a.doctor(ctx, cmd.Context(), s, in) })
 		},
 	}
+	cmd.Flags().StringVar(&in.AttributeVM, "attribute-on", "", "try on this VM (a name or MoRef) how long a value of the custom attribute may be")
+	return cmd
 }
 
-func (a *app) doctor(ctx, parent context.Context, s *session) error {
+func (a *app) doctor(ctx, parent context.Context, s *session, in doctorapi.Input) error {
 	d := &diagnosis{Address: a.target.address, Namespace: a.target.namespace, TaskQueue: a.target.queue}
-	wrong := s.examine(ctx, d)
+	wrong := s.examine(ctx, d, in)
 	if explained := a.explain(parent, ctx, wrong); explained != nil {
-		if exitCodeOf(explained) == exitInterrupted {
+		if exitCodeOf(explained) == program.Interrupted {
 			return explained
 		}
-		d.add(contract.Failed, "Temporal", explained.Error(), "")
-		d.add(contract.Skipped, "the rest", "it needs Temporal", "")
+		d.add(doctorapi.Failed, "Temporal", explained.Error(), "")
+		d.add(doctorapi.Skipped, "the rest", "it needs Temporal", "")
+	}
+	if a.flags.output != formatTable {
+		d.hideNames(in.AttributeVM)
 	}
 	err := a.show(view{
 		value: d, msg: "diagnosis", attrs: []any{"checks", d.Checks, "worker", d.Worker},
@@ -69,7 +82,7 @@ func (a *app) doctor(ctx, parent context.Context, s *session) error {
 	}
 	failed := 0
 	for _, c := range d.Checks {
-		if c.State == contract.Failed {
+		if c.State == doctorapi.Failed {
 			failed++
 		}
 	}
@@ -80,7 +93,7 @@ func (a *app) doctor(ctx, parent context.Context, s *session) error {
 }
 
 // examine adds what it finds, first here, then at the worker. An error is one that nothing can be found out after.
-func (s *session) examine(ctx context.Context, d *diagnosis) error {
+func (s *session) examine(ctx context.Context, d *diagnosis, in doctorapi.Input) error {
 	a := s.app
 	found, retention, err := s.lookAtNamespace(ctx)
 	if err != nil {
@@ -89,64 +102,65 @@ func (s *session) examine(ctx context.Context, d *diagnosis) error {
 	if !found {
 		return failedf("namespace %q does not exist on %s; make it: %s", d.Namespace, d.Address, a.command("setup"))
 	}
-	d.add(contract.OK, "Temporal", "answers at "+d.Address, "")
+	d.add(doctorapi.OK, "Temporal", "answers at "+d.Address, "")
 	switch {
 	case retention == 0:
-		d.add(contract.OK, "namespace "+d.Namespace, "its retention is not shown to us", "")
+		d.add(doctorapi.OK, "namespace "+d.Namespace, "its retention is not shown to us", "")
 	case retention < shortRetention:
-		d.add(contract.Warning, "namespace "+d.Namespace, "retention "+hours(retention)+": what has ended cannot be looked at for long",
+		d.add(doctorapi.Warning, "namespace "+d.Namespace, "retention "+hours(retention)+": what has ended cannot be looked at for long",
 			"temporal operator namespace update --namespace "+d.Namespace+" --retention 72h")
 	default:
-		d.add(contract.OK, "namespace "+d.Namespace, "retention "+hours(retention), "")
+		d.add(doctorapi.OK, "namespace "+d.Namespace, "retention "+hours(retention), "")
 	}
 	types, err := s.attributeTypes(ctx)
 	if err != nil {
 		return err
 	}
-	for _, name := range preempt.SearchAttributes() {
+	for _, name := range preemptapi.SearchAttributes() {
 		p := s.attributePart(name, types[name])
 		switch p.State {
 		case partExists:
-			d.add(contract.OK, p.Name, p.Text, "")
+			d.add(doctorapi.OK, p.Name, p.Text, "")
 		case partMissing:
-			d.add(contract.Warning, p.Name, p.Text+": workflows run without", a.command("setup"))
+			d.add(doctorapi.Warning, p.Name, p.Text+": workflows run without", a.command("setup"))
 		default:
-			d.add(contract.Failed, p.Name, p.Text, p.Remedy)
+			d.add(doctorapi.Failed, p.Name, p.Text, p.Remedy)
 		}
 	}
-	return s.examineWorker(ctx, d)
+	return s.examineWorker(ctx, d, in)
 }
 
-func (s *session) examineWorker(ctx context.Context, d *diagnosis) error {
+func (s *session) examineWorker(ctx context.Context, d *diagnosis, in doctorapi.Input) error {
 	polled, err := s.polled(ctx)
 	if err != nil {
 		return err
 	}
 	if !polled {
-		d.add(contract.Failed, "worker", fmt.Sprintf("no worker polls task queue %s in namespace %s", d.TaskQueue, d.Namespace),
+		d.add(doctorapi.Failed, "worker", fmt.Sprintf("no worker polls task queue %s in namespace %s", d.TaskQueue, d.Namespace),
 			"start one, or compare its TEMPORAL_NAMESPACE and TEMPORAL_TASKQUEUE with --namespace and --queue")
-		d.add(contract.Skipped, "vCenter", "only a worker can look at it", "")
+		d.add(doctorapi.Skipped, "vCenter", "only a worker can look at it", "")
 		return nil
 	}
+	s.examineProgress(ctx, d)
 	run, err := s.put(ctx, question{
-		id: "diagnosis-" + uuid.NewString(), kind: contract.Type, summary: "Looks at vCenter, its privileges and the rules",
-		input: contract.Input{}, limit: workerLooks, unpolled: "nothing is looked at",
+		id: "diagnosis-" + uuid.NewString(), kind: doctorapi.Type, summary: "Looks at vCenter, its privileges and the rules",
+		input: in, limit: workerLooks, unpolled: "nothing is looked at",
 	})
 	if err != nil {
 		return err
 	}
-	var r contract.Result
+	var r doctorapi.Result
 	if err := run.Get(ctx, &r); err != nil {
 		if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 			return s.unanswered(ctx, run.GetID(), "diagnosis", "nothing was touched", err)
 		}
-		d.add(contract.Failed, "worker", s.unanswered(ctx, run.GetID(), "diagnosis", "nothing was touched", err).Error(),
+		d.add(doctorapi.Failed, "worker", s.unanswered(ctx, run.GetID(), "diagnosis", "nothing was touched", err).Error(),
 			"look at its log; a worker of an older release does not know how")
-		d.add(contract.Skipped, "vCenter", "only a worker can look at it", "")
+		d.add(doctorapi.Skipped, "vCenter", "only a worker can look at it", "")
 		return nil
 	}
 	d.Worker, d.Version = r.Worker, r.Version
-	d.add(contract.OK, "worker", r.Worker+" looked, of version "+r.Version, "")
+	d.add(doctorapi.OK, "worker", r.Worker+" looked, of version "+r.Version, "")
 	d.Checks = append(d.Checks, r.Checks...)
 	return s.examineWatch(ctx, d, r.Rules)
 }
@@ -158,22 +172,22 @@ func (s *session) examineWatch(ctx context.Context, d *diagnosis, rules int) err
 	a := s.app
 	st, found, err := a.settledWatch(ctx, s)
 	switch {
-	case err != nil && exitCodeOf(err) == exitFailed && ctx.Err() == nil:
-		d.add(contract.Failed, "watch", err.Error(), "")
+	case err != nil && exitCodeOf(err) == program.Failed && ctx.Err() == nil:
+		d.add(doctorapi.Failed, "watch", err.Error(), "")
 	case err != nil:
 		return err
 	case !found && rules == 0:
-		d.add(contract.OK, "watch", "none, as the worker has no rules", "")
+		d.add(doctorapi.OK, "watch", "none, as the worker has no rules", "")
 	case !found:
-		d.add(contract.Failed, "watch", "nobody follows vCenter's events, though the worker has rules", a.command("watch", "start"))
+		d.add(doctorapi.Failed, "watch", "nobody follows vCenter's events, though the worker has rules", a.command("watch", "start"))
 	case st.State == watchFollowing:
-		d.add(contract.OK, "watch", "follows vCenter's events", "")
+		d.add(doctorapi.OK, "watch", "follows vCenter's events", "")
 	case st.State == watchPaused:
-		d.add(contract.Warning, "watch", "paused since "+timestamp(st.PausedAt)+": "+orDash(st.PausedReason), a.command("watch", "start"))
+		d.add(doctorapi.Warning, "watch", "paused since "+timestamp(st.PausedAt)+": "+orDash(st.PausedReason), a.command("watch", "start"))
 	case st.State == watchStarting:
-		d.add(contract.Warning, "watch", st.Why, "look again")
+		d.add(doctorapi.Warning, "watch", st.Why, "look again")
 	default:
-		d.add(contract.Failed, "watch", st.State+": "+st.Why, "")
+		d.add(doctorapi.Failed, "watch", st.State+": "+st.Why, "")
 	}
 	return nil
 }

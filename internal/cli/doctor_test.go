@@ -8,20 +8,25 @@ import (
 	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
-	doctor "github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
 )
 
 // fakeDiagnosis finds nothing wrong, but at the queue of the test that wants that.
-func fakeDiagnosis(ctx workflow.Context, _ doctor.Input) (doctor.Result, error) {
-	r := doctor.Result{Worker: "worker-1@here", Version: "v1", Checks: []doctor.Check{
-		{Name: "vCenter login", State: doctor.OK, Text: "as somebody"},
-		{Name: "tag preemptible", State: doctor.Warning, Text: "on 0 VMs", Remedy: "attach it"},
+func fakeDiagnosis(ctx workflow.Context, in doctorapi.Input) (doctorapi.Result, error) {
+	r := doctorapi.Result{Worker: "worker-1@here", Version: "v1", Checks: []doctorapi.Check{
+		{Name: "vCenter login", State: doctorapi.OK, Text: "as somebody"},
+		{Name: "tag preemptible", State: doctorapi.Warning, Text: "on 0 VMs", Remedy: "attach it"},
 	}}
 	switch workflow.GetInfo(ctx).TaskQueueName {
 	case "TestDoctorTellsWhatIsWrongAndWhatToDo":
-		r.Checks = append(r.Checks, doctor.Check{Name: "rule x", State: doctor.Failed, Text: "evil \x1b[31m", Remedy: "correct it"})
+		r.Checks = append(r.Checks, doctorapi.Check{Name: "rule x", State: doctorapi.Failed, Text: "evil \x1b[31m", Remedy: "correct it"})
 		r.Rules = 1
+	}
+	if in.AttributeVM != "" {
+		r.Checks = append(r.Checks,
+			doctorapi.Check{Name: "attribute length", State: doctorapi.OK, Text: "tried on " + in.AttributeVM},
+			doctorapi.Check{Name: "privileges", State: doctorapi.Warning, Text: "lacks it on vm-12 (db (prod) 1) and vm-13 (db 2); workflow evict@db%201 waits"})
 	}
 	return r, nil
 }
@@ -29,10 +34,10 @@ func fakeDiagnosis(ctx workflow.Context, _ doctor.Input) (doctor.Result, error) 
 // diagnosis is what doctor -o json prints.
 type diagnosis struct {
 	Worker string
-	Checks []doctor.Check
+	Checks []doctorapi.Check
 }
 
-func (d diagnosis) find(t *testing.T, name string) doctor.Check {
+func (d diagnosis) find(t *testing.T, name string) doctorapi.Check {
 	t.Helper()
 	for _, c := range d.Checks {
 		if c.Name == name {
@@ -40,7 +45,7 @@ func (d diagnosis) find(t *testing.T, name string) doctor.Check {
 		}
 	}
 	t.Fatalf("there is no check %q in %+v", name, d.Checks)
-	return doctor.Check{}
+	return doctorapi.Check{}
 }
 
 func TestDoctorOnASoundSiteEndsWell(t *testing.T) {
@@ -55,10 +60,10 @@ func TestDoctorTellsWhatIsWrongAndWhatToDo(t *testing.T) {
 	got := s.run("doctor", "-o", "json")
 	got.want(t, 1, "stderr", "Error: 2 of ", " checks failed")
 	d := decode[diagnosis](t, got.stdout)
-	if c := d.find(t, "rule x"); c.State != doctor.Failed || c.Remedy != "correct it" {
+	if c := d.find(t, "rule x"); c.State != doctorapi.Failed || c.Remedy != "correct it" {
 		t.Errorf("%+v", c)
 	}
-	if c := d.find(t, "watch"); c.State != doctor.Failed || c.Remedy == "" {
+	if c := d.find(t, "watch"); c.State != doctorapi.Failed || c.Remedy == "" {
 		t.Errorf("rules without a watch: %+v", c)
 	}
 	s.run("doctor").want(t, 1, "stdout", `evil \x1b[31m; correct it`)
@@ -94,10 +99,23 @@ func TestDoctorTellsOfANamespaceThatIsNotSetUp(t *testing.T) {
 	})
 	got := preemptctl(t, cli.Options{}, "doctor", "-s", s.address, "-n", name, "-o", "json")
 	d := decode[diagnosis](t, got.stdout)
-	if c := d.find(t, "search attribute PreemptionScope"); c.State != doctor.Warning || c.Remedy != "preemptctl setup --server "+s.address+" --namespace "+name {
+	if c := d.find(t, "search attribute PreemptionScope"); c.State != doctorapi.Warning || c.Remedy != "preemptctl setup --server "+s.address+" --namespace "+name {
 		t.Errorf("%+v", c)
 	}
-	if c := d.find(t, "namespace "+name); c.State != doctor.Warning || c.Text != "retention 2h: what has ended cannot be looked at for long" {
+	if c := d.find(t, "namespace "+name); c.State != doctorapi.Warning || c.Text != "retention 2h: what has ended cannot be looked at for long" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestDoctorTriesAnAttributeWhereThatIsAskedForAndPrintsNoNamesOfVMsInJSON(t *testing.T) {
+	s := newSite(t, true)
+	s.run("doctor", "--attribute-on", "db 1").want(t, 0, "stdout", "tried on db 1", "vm-12 (db (prod) 1)")
+	got := s.run("doctor", "--attribute-on", "db 1", "-o", "json")
+	d := decode[diagnosis](t, got.stdout)
+	if c := d.find(t, "attribute length"); c.Text != "tried on …" {
+		t.Errorf("%+v", c)
+	}
+	if c := d.find(t, "privileges"); c.Text != "lacks it on vm-12 and vm-13; workflow evict@… waits" {
 		t.Errorf("%+v", c)
 	}
 }

@@ -9,16 +9,8 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-)
 
-// The exit codes.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitNotFound    = 3
-	exitRefused     = 4
-	exitInterrupted = 130
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 )
 
 // exitError is an error that knows its exit code.
@@ -30,25 +22,25 @@ type exitError struct {
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
-func usage(err error) error { return &exitError{exitUsage, err} }
+func usage(err error) error { return &exitError{program.Usage, err} }
 func usagef(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+	return &exitError{program.Usage, fmt.Errorf(format, args...)}
 }
 
 func failedf(format string, args ...any) error {
-	return &exitError{exitFailed, fmt.Errorf(format, args...)}
+	return &exitError{program.Failed, fmt.Errorf(format, args...)}
 }
 
 func notFoundf(format string, args ...any) error {
-	return &exitError{exitNotFound, fmt.Errorf(format, args...)}
+	return &exitError{program.NotFound, fmt.Errorf(format, args...)}
 }
 
 func refusedf(format string, args ...any) error {
-	return &exitError{exitRefused, fmt.Errorf(format, args...)}
+	return &exitError{program.Refused, fmt.Errorf(format, args...)}
 }
 
 func interruptedf(format string, args ...any) error {
-	return &exitError{exitInterrupted, fmt.Errorf(format, args...)}
+	return &exitError{program.Interrupted, fmt.Errorf(format, args...)}
 }
 
 // exitCodeOf is the exit code that an error knows of itself.
@@ -56,26 +48,26 @@ func exitCodeOf(err error) int {
 	var coded *exitError
 	switch {
 	case err == nil:
-		return exitDone
+		return program.Done
 	case errors.As(err, &coded):
 		return coded.code
 	}
-	return exitFailed
+	return program.Failed
 }
 
 // report prints an error as one line and returns the exit code. It is the one place where errors become
 // codes.
 func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	if err == nil {
-		return exitDone
+		return program.Done
 	}
 	code := exitCodeOf(err)
 	var coded *exitError
 	if ctx.Err() != nil && !errors.As(err, &coded) {
-		code = exitInterrupted
+		code = program.Interrupted
 	}
 	fmt.Fprintln(a.Stderr, "Error:", clean(err.Error()))
-	if code == exitUsage && cmd != nil {
+	if code == program.Usage && cmd != nil {
 		fmt.Fprintf(a.Stderr, "See '%s --help'.\n", cmd.CommandPath())
 	}
 	return code
@@ -109,7 +101,7 @@ func (a *app) explain(parent, ctx context.Context, err error) error {
 	}
 	var away *unreachableError
 	if errors.As(context.Cause(ctx), &away) {
-		return &exitError{exitFailed, away}
+		return &exitError{program.Failed, away}
 	}
 	var coded *exitError
 	if errors.As(err, &coded) {

@@ -10,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // Bounds of evict.
@@ -44,7 +46,7 @@ func (a *app) evictCommand() *cobra.Command {
 			"must carry the tag; what protects it in a preemption protects it here.\n\n" +
 			"With --notice-only the VM gets its notice, which is taken back at its end, and nothing else happens to it: its\n" +
 			"owner can see what the guest makes of it.\n\n" +
-			exitCodes(", also when no worker polls the task queue", "no such VM", "refused: not tagged, protected or spared, cooldown, a round under way"),
+			exitCodes(", also when no worker polls the task queue", "no such VM, or no such tag", "refused: not tagged, protected or spared, cooldown, a round under way"),
 		Example: "  # what would happen?\n  preemptctl evict web-1 --dry-run\n" +
 			"  # let the guest answer a notice, and take it back\n  preemptctl evict web-1 --notice-only --notice 2m\n" +
 			"  # the real thing\n  preemptctl evict /dc-1/vm/prod/web-1 --criticality HIGH",
@@ -91,21 +93,25 @@ func (a *app) evict(cmd *cobra.Command, vm string, f evictFlags) error {
 	if req.VM, req.NoticeOnly = vm, f.noticeOnly; f.noticeOnly {
 		req.Notice = f.notice.String()
 	}
-	run := runFlags{workflowID: evictID(vm), timeout: f.timeout}
-	switch {
-	case f.dryRun:
+	run := runFlags{workflowID: evictID(vm, a.target.queue), timeout: f.timeout}
+	if f.dryRun {
 		return a.planOf(cmd, planFlags{timeout: f.timeout}, req)
-	case f.wait:
-		return a.withSession(cmd, 0, func(ctx context.Context, s *session) error { return a.evictAndWait(ctx, s, run, req) })
 	}
-	return a.withSession(cmd, quick, func(ctx context.Context, s *session) error {
-		return a.send(ctx, s, run, req, s.polledLater(ctx))
+	limit, ask := quick+namesLimit, func(ctx context.Context, s *session) error { return a.send(ctx, s, run, req, s.polledLater(ctx)) }
+	if f.wait {
+		limit, ask = 0, func(ctx context.Context, s *session) error { return a.evictAndWait(ctx, s, run, req) }
+	}
+	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error {
+		if err := a.known(ctx, s, preemptapi.NamesInput{Tag: req.Tag, VMs: []string{vm}}); err != nil {
+			return err
+		}
+		return ask(ctx, s)
 	})
 }
 
 // evictID is the id of the intake for one VM. What is no plain letter of its name is left out; a part of a
-// hash then tells apart what would be called the same.
-func evictID(vm string) string {
+// hash then tells apart what would be called the same. Task queues other than the default are part of it.
+func evictID(vm, queue string) string {
 	id := strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("._-", r):
@@ -120,7 +126,10 @@ func evictID(vm string) string {
 		sum := sha256.Sum256([]byte(vm))
 		id = strings.TrimPrefix(id+"-"+hex.EncodeToString(sum[:4]), "-")
 	}
-	return "evict@" + id
+	if queue != preemption.DefaultTaskQueue {
+		id += "@" + queue
+	}
+	return workflowid.Of(workflowid.Evict + id)
 }
 
 // evictAndWait asks for the eviction, follows its life, and says how it ended.
@@ -133,31 +142,31 @@ func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req pree
 	if err := show(out); err != nil {
 		return err
 	}
-	if out.Round.State == contract.RoundFailed {
+	if out.Round.State == preemptapi.RoundFailed {
 		ended := s.GetWorkflow(ctx, out.Round.RoundID, "").Get(ctx, nil)
-		if err := notThatVM(*out.Round, contract.KindOf(ended)); err != nil {
+		if err := notThatVM(*out.Round, preemptapi.KindOf(ended)); err != nil {
 			return err
 		}
 	}
 	return evictVerdict(*out.Round, req.VM)
 }
 
-// notThatVM is the error of a round that failed for the VM that was named; nil where it failed for another
+// notThatVM is the error of a round that failed for what was named, the VM or its tag; nil where it failed for another
 // reason. kind is the type of its error.
-func notThatVM(r contract.RoundResult, kind string) error {
+func notThatVM(r preemptapi.RoundResult, kind string) error {
 	switch kind {
-	case contract.NotTagged:
+	case preemptapi.NotTagged:
 		return refusedf("refused: %s; name its tag with --tag, or have it tagged", r.Reason)
-	case contract.VMNotFound:
+	case preemptapi.VMNotFound, preemptapi.TagNotFound, preemptapi.ScopeNotFound:
 		return notFoundf("%s", r.Reason)
-	case contract.VMAmbiguous:
+	case preemptapi.VMAmbiguous, preemptapi.TagAmbiguous:
 		return usagef("%s", r.Reason)
 	}
 	return nil
 }
 
 // evictVerdict is the error of a round, or a plan, by which the VM that was named did not go.
-func evictVerdict(r contract.RoundResult, vm string) error {
+func evictVerdict(r preemptapi.RoundResult, vm string) error {
 	if err := verdict(r, false); err != nil {
 		return err
 	}
@@ -169,16 +178,16 @@ func evictVerdict(r contract.RoundResult, vm string) error {
 	}
 	t := r.Targets[0]
 	name := vmName(t.Name, t.Ref)
-	if t.Outcome != contract.OutcomeSpared {
+	if t.Outcome != action.Spared {
 		return nil
 	}
 	switch t.Reason {
-	case contract.ReasonRehearsed:
+	case preemptapi.ReasonRehearsed:
 		if untold, none := strings.CutPrefix(t.Notice, "none"); none {
 			return failedf("%s was not given its notice%s", name, untold)
 		}
 		return nil
-	case contract.ReasonWithdrawn, contract.ReasonShutWithdrawn:
+	case preemptapi.ReasonWithdrawn, preemptapi.ReasonShutWithdrawn:
 		return failedf("%s stays: %s", name, reasonWords(t.Reason))
 	}
 	return refusedf("%s stays: %s", name, reasonWords(t.Reason))
@@ -200,7 +209,7 @@ func (a *app) showEvicted(out evictResult) error {
 	})
 }
 
-func evictTable(t *table, vm string, r contract.RoundResult) {
+func evictTable(t *table, vm string, r preemptapi.RoundResult) {
 	t.row("vm", vm)
 	t.row("round", r.RoundID)
 	t.row("state", stateWords(r))
@@ -213,13 +222,13 @@ func evictTable(t *table, vm string, r contract.RoundResult) {
 		switch {
 		case v.Notice != "":
 			t.row("notice", v.Notice)
-		case r.State != contract.RoundObserved:
+		case r.State != preemptapi.RoundObserved:
 			t.row("notice", "none: the policy gives none")
 		}
 		t.row("outcome", vmName(v.Name, v.Ref)+": "+becameWords(v))
 		t.field("why", reasonWords(v.Reason))
 		t.field("off at", timestamp(v.OffAt))
-		if v.Ours() {
+		if v.Outcome.Ours() {
 			t.row("power cut", yesNo(v.Forced))
 			t.row("annotated", annotated(v))
 		}
@@ -229,7 +238,7 @@ func evictTable(t *table, vm string, r contract.RoundResult) {
 	sparedTable(t, r)
 }
 
-func annotated(v contract.VMOutcome) string {
+func annotated(v preemptapi.VMOutcome) string {
 	if v.AnnotationError != "" {
 		return "no: " + v.AnnotationError
 	}

@@ -8,86 +8,90 @@ import (
 	sdktemporal "go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // evictions is what a round finds when it is to evict the VM of that name.
-var evictions = map[string]func(*contract.RoundResult) error{
-	"protected": func(r *contract.RoundResult) error {
-		r.State, r.Reason = contract.RoundEmpty, "no VM was eligible"
+var evictions = map[string]func(*preemptapi.RoundResult) error{
+	"protected": func(r *preemptapi.RoundResult) error {
+		r.State, r.Reason = preemptapi.RoundEmpty, "no VM was eligible"
 		r.Spared = []policy.Spared{{Ref: ref("vm-7"), Name: "protected", Reason: policy.Protected, Detail: "do-not-preempt"}}
 		return nil
 	},
-	"protected-since": func(r *contract.RoundResult) error {
+	"protected-since": func(r *preemptapi.RoundResult) error {
 		return spared(r, "protected: do-not-preempt")
 	},
-	"deaf":      func(r *contract.RoundResult) error { return spared(r, contract.ReasonIgnored) },
-	"withdrawn": func(r *contract.RoundResult) error { return spared(r, contract.ReasonWithdrawn) },
-	"untagged": func(r *contract.RoundResult) error {
-		return broken(r, contract.NotTagged, `VM "untagged" does not carry the tag "preemptible"`)
+	"deaf":      func(r *preemptapi.RoundResult) error { return spared(r, preemptapi.ReasonIgnored) },
+	"withdrawn": func(r *preemptapi.RoundResult) error { return spared(r, preemptapi.ReasonWithdrawn) },
+	"untagged": func(r *preemptapi.RoundResult) error {
+		return broken(r, preemptapi.NotTagged, `VM "untagged" does not carry the tag "preemptible"`)
 	},
-	"nosuch": func(r *contract.RoundResult) error {
-		return broken(r, contract.VMNotFound, `find VM "nosuch": this vCenter has no such VM`)
+	"nosuch": func(r *preemptapi.RoundResult) error {
+		return broken(r, preemptapi.VMNotFound, `find VM "nosuch": this vCenter has no such VM`)
 	},
-	"twins": func(r *contract.RoundResult) error {
-		return broken(r, contract.VMAmbiguous, `find VM "twins": 2 VMs are called so`)
+	"twins": func(r *preemptapi.RoundResult) error {
+		return broken(r, preemptapi.VMAmbiguous, `find VM "twins": 2 VMs are called so`)
 	},
-	"broken": func(r *contract.RoundResult) error { return broken(r, "Fault", "vCenter said no") },
-	"observed": func(r *contract.RoundResult) error {
-		r.State = contract.RoundObserved
-		r.Targets = []contract.VMOutcome{{Ref: ref("vm-7"), Name: "observed", Outcome: "would_" + policy.ActionPowerOff}}
+	"broken": func(r *preemptapi.RoundResult) error { return broken(r, "Fault", "vCenter said no") },
+	"observed": func(r *preemptapi.RoundResult) error {
+		r.State = preemptapi.RoundObserved
+		r.Targets = []preemptapi.VMOutcome{{Ref: ref("vm-7"), Name: "observed", Outcome: action.Would(action.PowerOff)}}
 		return nil
 	},
 }
 
-func spared(r *contract.RoundResult, reason string) error {
-	r.State = contract.RoundCompleted
-	r.Targets = []contract.VMOutcome{{Ref: ref("vm-7"), Name: "web-7", Outcome: contract.OutcomeSpared, Reason: reason}}
+func spared(r *preemptapi.RoundResult, reason string) error {
+	r.State = preemptapi.RoundCompleted
+	r.Targets = []preemptapi.VMOutcome{{Ref: ref("vm-7"), Name: "web-7", Outcome: action.Spared, Reason: reason}}
 	return nil
 }
 
-func broken(r *contract.RoundResult, kind, reason string) error {
-	r.State, r.Reason = contract.RoundFailed, reason
+func broken(r *preemptapi.RoundResult, kind, reason string) error {
+	r.State, r.Reason = preemptapi.RoundFailed, reason
 	return sdktemporal.NewNonRetryableApplicationError(reason, kind, nil, *r)
 }
 
 // fakeEviction evicts the one VM that the demand names; its name says how that goes.
-func fakeEviction(ctx workflow.Context, vm string, noticeOnly bool) (contract.RoundResult, error) {
+func fakeEviction(ctx workflow.Context, vm string, noticeOnly bool) (preemptapi.RoundResult, error) {
 	now := workflow.Now(ctx).UTC()
-	r := contract.RoundResult{
-		RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: contract.RoundPlanning, Tag: "preemptible", Criticality: "MEDIUM",
-		PolicyName: "default", StartedAt: now, Targets: []contract.VMOutcome{}, Spared: []policy.Spared{},
+	r := preemptapi.RoundResult{
+		RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: preemptapi.RoundPlanning, Tag: "preemptible", Criticality: "MEDIUM",
+		PolicyName: "default", StartedAt: now, Targets: []preemptapi.VMOutcome{}, Spared: []policy.Spared{},
 	}
-	if err := workflow.SetQueryHandler(ctx, contract.RoundStateQuery, func() (contract.RoundResult, error) { return r, nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, preemptapi.RoundStateQuery, func() (preemptapi.RoundResult, error) { return r, nil }); err != nil {
 		return r, err
 	}
 	if f, ok := evictions[vm]; ok {
 		return r, f(&r)
 	}
-	r.State, r.Deadline, r.Waiting = contract.RoundNotified, now.Add(400*time.Millisecond), []policy.Ref{ref("vm-7")}
+	r.State, r.Deadline, r.Waiting = preemptapi.RoundNotified, now.Add(400*time.Millisecond), []vsphere.Ref{ref("vm-7")}
 	r.Changes = []string{now.Format(time.RFC3339) + " web-7 asked for more time"}
 	if err := workflow.Sleep(ctx, 400*time.Millisecond); err != nil {
 		return r, err
 	}
 	r.Deadline = time.Time{}
-	v := contract.VMOutcome{
-		Ref: ref("vm-7"), Name: "web-7", Outcome: contract.OutcomeForced, Forced: true, OffAt: now, Annotated: true, CPUMHz: 1000, MemoryMB: 1024,
+	v := preemptapi.VMOutcome{
+		Ref: ref("vm-7"), Name: "web-7", Outcome: action.Forced, Forced: true, OffAt: now, Annotated: true, CPUMHz: 1000, MemoryMB: 1024,
 		Why: "rank 1: priority 100, on for 3h", Notice: "extended by 1s",
 	}
 	if noticeOnly {
-		v.Outcome, v.Reason, v.Notice = contract.OutcomeSpared, contract.ReasonRehearsed, "acknowledged, withdrawn"
+		v.Outcome, v.Reason, v.Notice = action.Spared, preemptapi.ReasonRehearsed, "acknowledged, withdrawn"
 		if vm == "toolless" {
 			v.Notice = "none: no running tools"
 		}
-		r.State, r.Targets, r.Waiting = contract.RoundRehearsed, []contract.VMOutcome{v}, nil
+		r.State, r.Targets, r.Waiting = preemptapi.RoundRehearsed, []preemptapi.VMOutcome{v}, nil
 		return r, nil
 	}
-	r.State = contract.RoundWaiting
+	r.State = preemptapi.RoundWaiting
 	if err := workflow.Sleep(ctx, 400*time.Millisecond); err != nil {
 		return r, err
 	}
-	r.State, r.Targets, r.Waiting = contract.RoundCompleted, []contract.VMOutcome{v}, nil
+	r.State, r.Targets, r.Waiting = preemptapi.RoundCompleted, []preemptapi.VMOutcome{v}, nil
 	r.FreedCPUMHz, r.FreedMemMB = v.CPUMHz, v.MemoryMB
 	return r, nil
 }
@@ -103,7 +107,7 @@ func TestEvictShowsTheEvictionsLife(t *testing.T) {
 		VM string `json:"vm"`
 	}
 	out := decode[evicted](t, s.run("evict", "web-7", "-o", "json").stdout)
-	if out.VM != "web-7" || out.WorkflowID != "evict@web-7" || out.Round == nil || out.Round.Criticality != "MEDIUM" {
+	if out.VM != "web-7" || out.WorkflowID != "evict@web-7@"+s.queue || out.Round == nil || out.Round.Criticality != "MEDIUM" {
 		t.Errorf("unexpected result %+v", out)
 	}
 }
@@ -179,7 +183,7 @@ func TestTheIntakeOfAVMHasAnIDThatIsSafeAndItsOwn(t *testing.T) {
 			t.Errorf("%q and %q are both %s", vm, other, out.WorkflowID)
 		}
 		seen[out.WorkflowID] = vm
-		if len(out.WorkflowID) > 120 || strings.Trim(strings.ToLower(out.WorkflowID), "abcdefghijklmnopqrstuvwxyz0123456789._-@") != "" {
+		if len(out.WorkflowID) >= workflowid.Max || strings.Trim(strings.ToLower(out.WorkflowID), "abcdefghijklmnopqrstuvwxyz0123456789._-@") != "" {
 			t.Errorf("%q becomes %q", vm, out.WorkflowID)
 		}
 	}

@@ -11,8 +11,10 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // until is when the fakes say that a cooldown ends.
@@ -27,33 +29,33 @@ type fakeInput struct {
 }
 
 // fakeOnce is a run of a schedule; the tag says how it goes.
-func fakeOnce(ctx workflow.Context, r preemption.WorkflowRequest) (contract.Response, error) {
-	res := contract.Response{Tag: r.Tag, Criticality: r.Criticality, State: "completed", Event: json.RawMessage("null")}
+func fakeOnce(ctx workflow.Context, r preemption.WorkflowRequest) (preemptapi.Response, error) {
+	res := preemptapi.Response{Tag: r.Tag, Criticality: r.Criticality, State: "completed", Event: json.RawMessage("null")}
 	switch r.Tag {
 	case "refused":
-		res.LastDecision = &contract.Decision{Verdict: contract.Refused, Until: until, Reason: "the scope was preempted a short time ago"}
+		res.LastDecision = &preemptapi.Decision{Verdict: preemptapi.Refused, Until: until, Reason: "the scope was preempted a short time ago"}
 	case "slow":
 		return res, workflow.Sleep(ctx, time.Minute)
 	default:
-		res.Round = &contract.RoundResult{RoundID: "round-1", State: contract.RoundPartial, Reason: "1 of 3 VMs failed", Targets: []contract.VMOutcome{
-			{Ref: ref("vm-1"), Outcome: contract.OutcomePoweredOff},
-			{Ref: ref("vm-2"), Outcome: contract.OutcomeForced},
-			{Ref: ref("vm-3"), Outcome: contract.OutcomeFailed},
+		res.Round = &preemptapi.RoundResult{RoundID: "round-1", State: preemptapi.RoundPartial, Reason: "1 of 3 VMs failed", Targets: []preemptapi.VMOutcome{
+			{Ref: ref("vm-1"), Outcome: action.PoweredOff},
+			{Ref: ref("vm-2"), Outcome: action.Forced},
+			{Ref: ref("vm-3"), Outcome: action.Failed},
 		}}
 	}
 	return res, nil
 }
 
 // fakeIntake decides by the request's tag, remembers the last request, and completes when cancelled.
-func fakeIntake(ctx workflow.Context, in fakeInput) (contract.Response, error) {
+func fakeIntake(ctx workflow.Context, in fakeInput) (preemptapi.Response, error) {
 	if in.Once {
 		return fakeOnce(ctx, in.Pending[0].JSON)
 	}
 	info := workflow.GetInfo(ctx)
-	res := contract.Response{
+	res := preemptapi.Response{
 		WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID, WorkflowName: preemption.WorkflowName,
-		VirtualMachines: []policy.Ref{}, Event: json.RawMessage(`{"specversion":"1.0","id":"1","source":"s","type":"t"}`), State: "idle",
-		Rejections: []contract.Rejection{{Time: until, Reason: "evil \x1b[31mred\x1b[0m text"}},
+		VirtualMachines: []vsphere.Ref{}, Event: json.RawMessage(`{"specversion":"1.0","id":"1","source":"s","type":"t"}`), State: "idle",
+		Rejections: []preemptapi.Rejection{{Time: until, Reason: "evil \x1b[31mred\x1b[0m text"}},
 	}
 	take := func(r preemption.WorkflowRequest) {
 		res.Tag, res.Criticality, res.Requests = r.Tag, r.Criticality, res.Requests+1
@@ -66,11 +68,11 @@ func fakeIntake(ctx workflow.Context, in fakeInput) (contract.Response, error) {
 		return res, err
 	}
 	asked := 0
-	err = workflow.SetUpdateHandler(ctx, preemption.RequestUpdate, func(ctx workflow.Context, r preemption.WorkflowRequest) (contract.Decision, error) {
+	err = workflow.SetUpdateHandler(ctx, preemption.RequestUpdate, func(ctx workflow.Context, r preemption.WorkflowRequest) (preemptapi.Decision, error) {
 		take(r)
 		asked++
 		d, err := fakeDecision(ctx, r, asked)
-		if d.Verdict == contract.Started {
+		if d.Verdict == preemptapi.Started {
 			res.State, res.RoundID = "running", d.RoundID
 		}
 		res.LastDecision = &d
@@ -96,15 +98,15 @@ func fakeIntake(ctx workflow.Context, in fakeInput) (contract.Response, error) {
 	return res, err
 }
 
-func fakeDecision(ctx workflow.Context, r preemption.WorkflowRequest, asked int) (contract.Decision, error) {
+func fakeDecision(ctx workflow.Context, r preemption.WorkflowRequest, asked int) (preemptapi.Decision, error) {
 	switch r.Tag {
 	case "refused":
-		return contract.Decision{Verdict: contract.Refused, Until: until, Reason: "the scope was preempted a short time ago"}, nil
+		return preemptapi.Decision{Verdict: preemptapi.Refused, Until: until, Reason: "the scope was preempted a short time ago"}, nil
 	case "rejected":
-		return contract.Decision{Verdict: contract.Rejected, Reason: "tag \"rejected\" is not among the allowed tags"}, nil
+		return preemptapi.Decision{Verdict: preemptapi.Rejected, Reason: "tag \"rejected\" is not among the allowed tags"}, nil
 	case "again":
 		if asked == 1 {
-			return contract.Decision{Verdict: contract.Failed, Reason: "the intake is starting a new run: ask again"}, nil
+			return preemptapi.Decision{Verdict: preemptapi.Failed, Reason: "the intake is starting a new run: ask again", Again: true}, nil
 		}
 	}
 	id := "round-" + r.ID
@@ -119,28 +121,28 @@ func fakeDecision(ctx workflow.Context, r preemption.WorkflowRequest, asked int)
 	if r.Mode == preemption.ModeObserve {
 		what = "observed"
 	}
-	err := workflow.ExecuteChildWorkflow(ctx, contract.RoundType, what).GetChildWorkflowExecution().Get(ctx, nil)
-	return contract.Decision{Verdict: contract.Started, RoundID: id}, err
+	err := workflow.ExecuteChildWorkflow(ctx, preemptapi.RoundType, what).GetChildWorkflowExecution().Get(ctx, nil)
+	return preemptapi.Decision{Verdict: preemptapi.Started, RoundID: id}, err
 }
 
-func ref(id string) policy.Ref { return policy.Ref{Type: policy.TypeVM, Value: id} }
+func ref(id string) vsphere.Ref { return vsphere.Ref{Type: vsphere.TypeVM, Value: id} }
 
 // fakeRound acts on two VMs, one after the other; the tag says how that goes.
-func fakeRound(ctx workflow.Context, tag string) (contract.RoundResult, error) {
+func fakeRound(ctx workflow.Context, tag string) (preemptapi.RoundResult, error) {
 	if parts := strings.Split(tag, ":"); parts[0] == "evict" {
 		return fakeEviction(ctx, parts[1], parts[2] == "true")
 	}
-	r := contract.RoundResult{
-		RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: contract.RoundActing, Tag: tag, Criticality: "HIGH",
-		PolicyName: "default", StartedAt: workflow.Now(ctx), Targets: []contract.VMOutcome{},
+	r := preemptapi.RoundResult{
+		RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: preemptapi.RoundActing, Tag: tag, Criticality: "HIGH",
+		PolicyName: "default", StartedAt: workflow.Now(ctx), Targets: []preemptapi.VMOutcome{},
 		Spared:      []policy.Spared{{Ref: ref("vm-9"), Name: "db-\u202e01", Reason: policy.NotPoweredOn}},
 		FreedCPUMHz: 1500, FreedMemMB: 2048,
 	}
-	if err := workflow.SetQueryHandler(ctx, contract.RoundStateQuery, func() (contract.RoundResult, error) { return r, nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, preemptapi.RoundStateQuery, func() (preemptapi.RoundResult, error) { return r, nil }); err != nil {
 		return r, err
 	}
 	if strings.HasPrefix(tag, "recorded") {
-		r.State = contract.RoundCompleted
+		r.State = preemptapi.RoundCompleted
 		return r, fakePlanning(ctx, tag)
 	}
 	own, _ := workflow.NewDisconnectedContext(ctx)
@@ -149,51 +151,51 @@ func fakeRound(ctx workflow.Context, tag string) (contract.RoundResult, error) {
 		pause = 30 * time.Second
 	}
 	if tag == "observed" {
-		r.State = contract.RoundObserved
-		r.Targets = append(r.Targets, contract.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_powerOff"})
+		r.State = preemptapi.RoundObserved
+		r.Targets = append(r.Targets, preemptapi.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_powerOff"})
 		return r, nil
 	}
 	if tag == "empty" {
-		r.State, r.Reason = contract.RoundEmpty, "no VM was eligible"
+		r.State, r.Reason = preemptapi.RoundEmpty, "no VM was eligible"
 		return r, nil
 	}
-	r.Targets = append(r.Targets, contract.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: contract.OutcomePoweredOff, CPUMHz: 1500, MemoryMB: 2048})
-	r.Waiting = []policy.Ref{ref("vm-2")}
+	r.Targets = append(r.Targets, preemptapi.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: action.PoweredOff, CPUMHz: 1500, MemoryMB: 2048})
+	r.Waiting = []vsphere.Ref{ref("vm-2")}
 	if workflow.Sleep(ctx, pause) != nil {
-		r.State, r.Waiting = contract.RoundWithdrawn, nil
+		r.State, r.Waiting = preemptapi.RoundWithdrawn, nil
 		return r, nil
 	}
-	second := contract.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: contract.OutcomePoweredOff}
+	second := preemptapi.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: action.PoweredOff}
 	if tag == "partial" || tag == "failed" {
-		second.Outcome, second.Reason = contract.OutcomeFailed, "the host is on fire"
+		second.Outcome, second.Reason = action.Failed, "the host is on fire"
 	}
 	r.Targets, r.Waiting = append(r.Targets, second), nil
 	switch tag {
 	case "failed":
-		r.State, r.Reason = contract.RoundFailed, "nothing could be done"
-		return contract.RoundResult{}, sdktemporal.NewNonRetryableApplicationError(r.Reason, "RoundFailed", nil, r)
+		r.State, r.Reason = preemptapi.RoundFailed, "nothing could be done"
+		return preemptapi.RoundResult{}, sdktemporal.NewNonRetryableApplicationError(r.Reason, "RoundFailed", nil, r)
 	case "partial":
-		r.State, r.Reason = contract.RoundPartial, "1 of 2 VMs failed"
+		r.State, r.Reason = preemptapi.RoundPartial, "1 of 2 VMs failed"
 		return r, nil
 	case "watching":
-		r.State = contract.RoundWatching
+		r.State = preemptapi.RoundWatching
 		return r, workflow.Sleep(own, 20*time.Second)
 	}
-	r.State = contract.RoundCompleted
+	r.State = preemptapi.RoundCompleted
 	return r, nil
 }
 
 // usage is a cluster at 90 % of its CPU, against a target of 75 %.
 var usage = []policy.Usage{{
-	Scope: policy.Ref{Type: policy.TypeCluster, Value: "domain-c7"}, Name: "cluster-a", Hosts: 2, Moving: 1,
+	Scope: vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c7"}, Name: "cluster-a", Hosts: 2, Moving: 1,
 	CPU:    policy.Load{Capacity: 100_000, Used: 90_000, Credited: 1000, After: 76_000, Target: 75, Shortfall: 14_000},
 	Memory: policy.Load{Capacity: 1024 * 1024, Used: 512 * 1024, After: 512 * 1024},
 }}
 
 // fakePlan plans two VMs, or none, or the one that is named.
-func fakePlan(_ workflow.Context, raw json.RawMessage) (contract.RoundResult, error) {
-	r := contract.RoundResult{
-		State: contract.RoundPlanned, PolicyName: "default", Targets: []contract.VMOutcome{},
+func fakePlan(_ workflow.Context, raw json.RawMessage) (preemptapi.RoundResult, error) {
+	r := preemptapi.RoundResult{
+		State: preemptapi.RoundPlanned, PolicyName: "default", Targets: []preemptapi.VMOutcome{},
 		Spared: []policy.Spared{{Ref: ref("vm-9"), Name: "db-1", Reason: policy.OutOfScope, Detail: "it is in cluster-b"}},
 	}
 	var req preemption.WorkflowRequest
@@ -205,21 +207,21 @@ func fakePlan(_ workflow.Context, raw json.RawMessage) (contract.RoundResult, er
 	case ok:
 		if err := f(&r); err != nil {
 			r.RoundID = "plan"
-			return r, broken(&r, contract.KindOf(err), r.Reason)
+			return r, broken(&r, preemptapi.KindOf(err), r.Reason)
 		}
 	case req.VM != "":
-		r.Targets = append(r.Targets, contract.VMOutcome{Ref: ref("vm-2"), Name: req.VM, Outcome: "would_powerOff", Why: "rank 1: priority 10"})
+		r.Targets = append(r.Targets, preemptapi.VMOutcome{Ref: ref("vm-2"), Name: req.VM, Outcome: "would_powerOff", Why: "rank 1: priority 10"})
 	case strings.HasPrefix(req.Tag, "reject"):
 		return r, sdktemporal.NewNonRetryableApplicationError("tag is not among the allowed tags", "RequestRejected", nil)
 	case req.Tag == "nosuch":
-		r.State, r.Reason, r.RoundID = contract.RoundFailed, "vCenter has no such tag", "plan"
+		r.State, r.Reason, r.RoundID = preemptapi.RoundFailed, "vCenter has no such tag", "plan"
 		return r, sdktemporal.NewNonRetryableApplicationError(r.Reason, "NoSuchTag", nil, r)
 	case req.Tag != "empty":
 		r.Usage, r.Partial = usage, true
 		r.Shortfall, r.Covered = policy.Resources{CPUMHz: 14_000}, policy.Resources{CPUMHz: 13_000}
 		r.Targets = append(r.Targets,
-			contract.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", CPUMHz: 100, MemoryMB: 512, Why: "rank 1: priority 10, frees 0.1 GHz"},
-			contract.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_shutdownGuest"})
+			preemptapi.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", CPUMHz: 100, MemoryMB: 512, Why: "rank 1: priority 10, frees 0.1 GHz"},
+			preemptapi.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_shutdownGuest"})
 	}
 	return r, nil
 }

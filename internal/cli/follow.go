@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // How often a round is looked at, and how long one look may take.
@@ -18,13 +19,13 @@ const (
 
 // ended is how a workflow ended.
 type ended struct {
-	round contract.RoundResult
+	round preemptapi.RoundResult
 	err   error
 }
 
 // follow watches a round until everything is acted on, and tells of each step and outcome as it appears. That it
 // replies, or looks on for late guests, is not waited for.
-func (a *app) follow(ctx context.Context, s *session, id string) (contract.RoundResult, error) {
+func (a *app) follow(ctx context.Context, s *session, id string) (preemptapi.RoundResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	end := make(chan ended, 1)
@@ -32,14 +33,14 @@ func (a *app) follow(ctx context.Context, s *session, id string) (contract.Round
 		r, err := s.roundResult(ctx, id, "")
 		end <- ended{r, err}
 	}()
-	told := telling{app: a, vms: map[policy.Ref]bool{}}
+	told := telling{app: a, vms: map[vsphere.Ref]bool{}}
 	blind := false
 	for pause := lookFirst / 4; ; pause = min(pause*3/2, lookMost) {
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return contract.RoundResult{}, context.Cause(ctx)
+			return preemptapi.RoundResult{}, context.Cause(ctx)
 		case e := <-end:
 			timer.Stop()
 			if e.err == nil {
@@ -67,7 +68,7 @@ func (a *app) follow(ctx context.Context, s *session, id string) (contract.Round
 // settled tells whether a round in this state has acted on everything.
 func settled(state string) bool {
 	switch state {
-	case contract.RoundPlanning, contract.RoundActing, contract.RoundNotified, contract.RoundWaiting:
+	case preemptapi.RoundPlanning, preemptapi.RoundActing, preemptapi.RoundNotified, preemptapi.RoundWaiting:
 		return false
 	}
 	return true
@@ -76,14 +77,14 @@ func settled(state string) bool {
 // telling is what was told of a round so far.
 type telling struct {
 	app      *app
-	vms      map[policy.Ref]bool
+	vms      map[vsphere.Ref]bool
 	deadline time.Time
 	asked    bool
 	changes  int
 }
 
 // of prints what a round has come to since it was last told of.
-func (to *telling) of(r contract.RoundResult) {
+func (to *telling) of(r preemptapi.RoundResult) {
 	if !r.Deadline.IsZero() && !r.Deadline.Equal(to.deadline) {
 		to.deadline = r.Deadline
 		to.step("notice", "notice: it runs until %s, or until the guest is ready", timestamp(r.Deadline))
@@ -92,7 +93,7 @@ func (to *telling) of(r contract.RoundResult) {
 		to.step("change", "%s", change)
 	}
 	to.changes = max(to.changes, len(r.Changes))
-	if r.State == contract.RoundWaiting && !to.asked {
+	if r.State == preemptapi.RoundWaiting && !to.asked {
 		to.asked = true
 		to.step("shutdown", "asked to shut down: waiting for %s", guests(len(r.Waiting)))
 	}
@@ -119,7 +120,7 @@ func (to *telling) step(name, format string, args ...any) {
 	to.app.notice(format, args...)
 }
 
-func (to *telling) outcome(t contract.VMOutcome) {
+func (to *telling) outcome(t preemptapi.VMOutcome) {
 	if to.app.flags.json {
 		to.app.log.Info("vm", "vm", t.Name, "moref", t.Ref.Value, "outcome", t.Outcome, "reason", t.Reason)
 		return
@@ -132,10 +133,10 @@ func (to *telling) outcome(t contract.VMOutcome) {
 }
 
 // roundState is a round as it stands; it needs a worker.
-func (s *session) roundState(ctx context.Context, id string) (r contract.RoundResult, err error) {
+func (s *session) roundState(ctx context.Context, id string) (r preemptapi.RoundResult, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	v, err := s.QueryWorkflow(ctx, id, "", contract.RoundStateQuery)
+	v, err := s.QueryWorkflow(ctx, id, "", preemptapi.RoundStateQuery)
 	if err != nil {
 		return r, err
 	}
@@ -143,22 +144,25 @@ func (s *session) roundState(ctx context.Context, id string) (r contract.RoundRe
 }
 
 // roundResult waits for a round's result.
-func (s *session) roundResult(ctx context.Context, id, runID string) (contract.RoundResult, error) {
-	var r contract.RoundResult
+func (s *session) roundResult(ctx context.Context, id, runID string) (preemptapi.RoundResult, error) {
+	var r preemptapi.RoundResult
 	err := s.GetWorkflow(ctx, id, runID).Get(ctx, &r)
-	r, err = contract.ResultOf(err, r)
+	r, err = preemptapi.ResultOf(err, r)
 	if err != nil && ctx.Err() == nil && !timedOut(err) {
+		if repaired, none := s.repairedRound(ctx, id, runID, err); none == nil {
+			return *repaired.Round, nil
+		}
 		return r, failedf("round %s ended without a result: %w", id, err)
 	}
 	return r, err
 }
 
 // verdict is the error of a round that did not do all that was asked.
-func verdict(r contract.RoundResult, failEmpty bool) error {
+func verdict(r preemptapi.RoundResult, failEmpty bool) error {
 	reason := r.Reason
-	failed := r.Count(contract.OutcomeFailed)
+	failed := r.Count(action.Failed)
 	switch r.State {
-	case contract.RoundFailed, contract.RoundPartial:
+	case preemptapi.RoundFailed, preemptapi.RoundPartial:
 		if reason == "" {
 			reason = "the round ended as " + r.State
 		}

@@ -3,10 +3,12 @@ package cli
 import (
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 )
@@ -54,8 +56,16 @@ func (a *app) prepare(cmd *cobra.Command) error {
 			return usagef("--%s is empty: leave it out for the default, or name one", name)
 		}
 	}
-	a.log = g.logger(a.Stdout, a.Stderr)
 	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && strings.TrimSpace(f.Value.String()) == "" && !slices.Contains(emptyMayStand, f.Name) && err == nil {
+			err = usage(emptyFlag(f.Name))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	a.log = g.logger(a.Stdout, a.Stderr)
 	a.target, err = a.findTarget(cmd)
 	return err
 }

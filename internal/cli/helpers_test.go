@@ -17,10 +17,10 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
-	doctor "github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/embedded"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // environment is a made-up environment.
@@ -110,13 +110,14 @@ func newSite(t *testing.T, withWorker bool) *site {
 	}
 	w := worker.New(c, s.queue, worker.Options{WorkerStopTimeout: time.Millisecond})
 	w.RegisterWorkflowWithOptions(fakeIntake, workflow.RegisterOptions{Name: preemption.WorkflowName})
-	w.RegisterWorkflowWithOptions(fakeRound, workflow.RegisterOptions{Name: contract.RoundType})
-	w.RegisterWorkflowWithOptions(fakePlan, workflow.RegisterOptions{Name: contract.PlanType})
-	w.RegisterWorkflowWithOptions(fakeRestore, workflow.RegisterOptions{Name: contract.RestoreType})
+	w.RegisterWorkflowWithOptions(fakeRound, workflow.RegisterOptions{Name: preemptapi.RoundType})
+	w.RegisterWorkflowWithOptions(fakePlan, workflow.RegisterOptions{Name: preemptapi.PlanType})
+	w.RegisterWorkflowWithOptions(fakeNames, workflow.RegisterOptions{Name: preemptapi.NamesType})
+	w.RegisterWorkflowWithOptions(fakeRestore, workflow.RegisterOptions{Name: preemptapi.RestoreType})
 	registerRemedies(w)
-	w.RegisterWorkflowWithOptions(fakeDiagnosis, workflow.RegisterOptions{Name: doctor.Type})
+	w.RegisterWorkflowWithOptions(fakeDiagnosis, workflow.RegisterOptions{Name: doctorapi.Type})
 	w.RegisterWorkflowWithOptions(fakeLedger, workflow.RegisterOptions{Name: "PreemptionLedger"})
-	w.RegisterActivityWithOptions(fakePlanRound, activity.RegisterOptions{Name: contract.PlanActivity})
+	w.RegisterActivityWithOptions(fakePlanRound, activity.RegisterOptions{Name: preemptapi.PlanActivity})
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
 // ledgerType is the type of the ledger's workflow, a package that the CLI does not import.
@@ -33,6 +33,7 @@ type listed struct {
 	Tag        string    `json:"tag,omitempty"`
 	StartedAt  time.Time `json:"startedAt"`
 	ClosedAt   time.Time `json:"closedAt,omitzero"`
+	Stalled    string    `json:"stalled,omitempty"` // why it makes no progress
 }
 
 func (a *app) listCommand() *cobra.Command {
@@ -42,7 +43,7 @@ func (a *app) listCommand() *cobra.Command {
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
 		Short: "List preemptions and their rounds",
 		Long: "List the preemption workflows that Temporal keeps, newest first: intakes and rounds; with --all also plans\n" +
-			"and the ledger.\n\n" + exitStatus("", ""),
+			"and the ledger. Workflows that make no progress are marked, and named on stderr, listed or not.\n\n" + exitStatus("", ""),
 		Example: "  preemptctl workflow list\n  preemptctl workflow list --all --limit 100 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 1 || limit > maxList {
@@ -61,23 +62,35 @@ func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
 	if err != nil {
 		return err
 	}
-	return a.show(view{
+	progress := s.progressBeside(ctx)
+	for i := range found {
+		if st, ok := progress.Of(found[i].WorkflowID); ok && st.RunID == found[i].RunID {
+			found[i].Stalled = st.Words()
+		}
+	}
+	err = a.show(view{
 		value: found, msg: "listed workflows", attrs: []any{"workflows", found},
 		table: func(t *table) {
 			t.section("WORKFLOW", "RUN", "TYPE", "STATUS", "STATE", "ALARM", "SCOPE", "STARTED", "CLOSED")
 			for _, w := range found {
-				t.row(w.WorkflowID, w.RunID, w.Type, w.Status, orDash(w.State), orDash(w.Alarm), orDash(w.Scope),
+				state := orDash(w.State)
+				if w.Stalled != "" {
+					state = "STALLED"
+				}
+				t.row(w.WorkflowID, w.RunID, w.Type, w.Status, state, orDash(w.Alarm), orDash(w.Scope),
 					timestamp(w.StartedAt), orDash(timestamp(w.ClosedAt)))
 			}
 		},
 	})
+	a.tellStalled(progress)
+	return err
 }
 
 // workflows lists up to limit workflows of preemptions.
 func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed, error) {
-	types := []string{preemption.WorkflowName, contract.RoundType}
+	types := []string{preemption.WorkflowName, preemptapi.RoundType}
 	if all {
-		types = append(types, contract.PlanType, ledgerType)
+		types = append(types, preemptapi.PlanType, ledgerType)
 	}
 	found, _, err := s.find(ctx, fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(types, "','")), limit)
 	return found, err

@@ -10,7 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
 func TestStatusShowsTheIntakeAndItsRunningRound(t *testing.T) {
@@ -23,9 +23,9 @@ func TestStatusShowsTheIntakeAndItsRunningRound(t *testing.T) {
 		t.Error("control characters reach the terminal")
 	}
 	type status struct {
-		contract.Response
-		Execution    string                `json:"execution"`
-		RunningRound *contract.RoundResult `json:"runningRound"`
+		preemptapi.Response
+		Execution    string                  `json:"execution"`
+		RunningRound *preemptapi.RoundResult `json:"runningRound"`
 	}
 	st := decode[status](t, s.run("workflow", "status", "-w", s.id(), "-o", "json").stdout)
 	if st.State != "running" || st.Execution != "running" || st.RunningRound == nil || len(st.RunningRound.Waiting) != 1 {
@@ -136,19 +136,19 @@ func TestListShowsPreemptionsNewestFirst(t *testing.T) {
 		return slices.ContainsFunc(rows, func(r row) bool { return r.Type == kind && r.Status == "completed" }) &&
 			slices.ContainsFunc(rows, func(r row) bool { return r.WorkflowID == s.id() })
 	}
-	eventually(t, "the round is listed", func() bool { return listed(contract.RoundType) })
+	eventually(t, "the round is listed", func() bool { return listed(preemptapi.RoundType) })
 	intake := slices.IndexFunc(rows, func(r row) bool { return r.WorkflowID == s.id() })
-	round := slices.IndexFunc(rows, func(r row) bool { return r.Type == contract.RoundType })
+	round := slices.IndexFunc(rows, func(r row) bool { return r.Type == preemptapi.RoundType })
 	if round > intake {
 		t.Errorf("the round is newer and stands behind: %+v", rows)
 	}
 	if r := rows[round]; r.Alarm != "cpu" || r.Scope != "ClusterComputeResource:domain-c7" || r.State == "" {
 		t.Errorf("the memo is missing: %+v", r)
 	}
-	if slices.ContainsFunc(rows, func(r row) bool { return r.Type == contract.PlanType }) {
+	if slices.ContainsFunc(rows, func(r row) bool { return r.Type == preemptapi.PlanType }) {
 		t.Error("a plan is listed without --all")
 	}
-	eventually(t, "the plan is listed with --all", func() bool { return listed(contract.PlanType, "--all") })
+	eventually(t, "the plan is listed with --all", func() bool { return listed(preemptapi.PlanType, "--all") })
 	s.run("workflow", "list").want(t, 0, "stdout", "WORKFLOW", s.id())
 	if rows := decode[[]row](t, s.run("workflow", "list", "--limit", "1", "-o", "json").stdout); len(rows) != 1 {
 		t.Errorf("%d rows, want 1", len(rows))

@@ -7,9 +7,10 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // view is a result in every form it can be printed in.
@@ -32,8 +33,10 @@ func (a *app) show(v view) error {
 		return t.flush(a.Stdout)
 	}
 	b, err := json.MarshalIndent(v.value, "", "  ")
+	b = shown.JSON(b)
 	if err == nil && a.flags.output == formatYAML {
-		b, err = yaml.JSONToYAML(b)
+		// YAML would decode the escapes again: there they stand as text, a backslash and what follows it.
+		b, err = yaml.JSONToYAML(shown.Literal(b))
 	}
 	if err != nil {
 		return fmt.Errorf("write the result as %s: %w", a.flags.output, err)
@@ -94,26 +97,9 @@ func (t *table) flush(w io.Writer) error {
 	return nil
 }
 
-// clean escapes what could move the cursor, colour, or turn around the reader's terminal.
-func clean(s string) string {
-	if !strings.ContainsFunc(s, hidden) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case !hidden(r):
-			b.WriteRune(r)
-		case r < 0x80:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
-}
-
-func hidden(r rune) bool { return !unicode.IsPrint(r) }
+// clean escapes what could move the cursor, colour, or turn around the reader's terminal, and hides the
+// secrets of addresses.
+func clean(s string) string { return shown.Plain(shown.Redact(s)) }
 
 // timestamp writes a time for people; the zero time is empty.
 func timestamp(t time.Time) string {

@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
 // planLimit is how long a plan is waited for where no --timeout says otherwise.
@@ -71,17 +71,17 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 		run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 			ID: "preemption-plan-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.timeout,
 			StaticSummary: "Dry run: " + summary(req), Memo: memo(req, "planning"),
-		}, contract.PlanType, req)
+		}, preemptapi.PlanType, req)
 		if err != nil {
 			return fmt.Errorf("ask for a plan: %w", err)
 		}
-		var r contract.RoundResult
+		var r preemptapi.RoundResult
 		err = run.Get(ctx, &r)
-		kind := contract.KindOf(err)
-		if r, err = contract.ResultOf(err, r); err != nil {
+		kind := preemptapi.KindOf(err)
+		if r, err = preemptapi.ResultOf(err, r); err != nil {
 			return a.notPlanned(ctx, s, run.GetID(), err)
 		}
-		if r.State == contract.RoundFailed {
+		if r.State == preemptapi.RoundFailed {
 			return unplanned(r, kind)
 		}
 		if err := a.showPlan(r); err != nil {
@@ -95,7 +95,7 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 }
 
 // unplanned is the error of a plan that failed; kind is the type of its error.
-func unplanned(r contract.RoundResult, kind string) error {
+func unplanned(r preemptapi.RoundResult, kind string) error {
 	if err := notThatVM(r, kind); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (a *app) notPlanned(ctx context.Context, s *session, id string, err error) 
 	return failedf("no plan: %w", err)
 }
 
-func (a *app) showPlan(r contract.RoundResult) error {
+func (a *app) showPlan(r preemptapi.RoundResult) error {
 	return a.show(view{
 		value: r, msg: "planned", attrs: []any{"plan", r},
 		table: func(t *table) { planTable(t, r) },

@@ -11,8 +11,9 @@ import (
 type checked struct {
 	File     string        `json:"file"`
 	Valid    bool          `json:"valid"`
-	Problems []string      `json:"problems"` // each with line and key
-	Policies []namedPolicy `json:"policies"` // of a valid file
+	Problems []string      `json:"problems"`           // each with line and key
+	Warnings []string      `json:"warnings,omitempty"` // what is possible and hardly meant
+	Policies []namedPolicy `json:"policies"`           // of a valid file
 }
 
 // namedPolicy is a policy and its fingerprint.
@@ -26,7 +27,8 @@ func (a *app) policyCheckCommand() *cobra.Command {
 		Use: "check FILE", Args: arguments(1, 1, "one file"),
 		Short: "Check a configuration file",
 		Long: "Check a configuration file: every unknown key and impossible value is named with its line, its key and what\n" +
-			"is allowed.\n\nExit status: 0 done; 1 failed, also when the file is not valid; 2 wrong usage; 3 no such file; 130 interrupted.",
+			"is allowed, as is a limit that would reject what a rule asks for. A rule that is never reached, and a policy that is called\n" +
+			"default but for its case, are warned of.\n\nExit status: 0 done; 1 failed, also when the file is not valid; 2 wrong usage; 3 no such file; 130 interrupted.",
 		Example: "  preemptctl policy check preemption.yaml\n  preemptctl policy check preemption.yaml -o json",
 		RunE:    func(_ *cobra.Command, args []string) error { return a.policyCheck(args[0]) },
 	}
@@ -38,6 +40,7 @@ func (a *app) policyCheck(name string) error {
 		return err
 	}
 	out := checked{File: name, Valid: len(problems) == 0, Problems: append([]string{}, problems...), Policies: []namedPolicy{}}
+	out.Warnings = f.Warnings
 	if out.Valid {
 		for _, n := range slices.Sorted(maps.Keys(f.Policies)) {
 			out.Policies = append(out.Policies, namedPolicy{n, f.Policies[n].Hash()})
@@ -54,6 +57,9 @@ func (a *app) policyCheck(name string) error {
 }
 
 func checkTable(t *table, c checked) {
+	for _, w := range c.Warnings {
+		t.row("warning: " + w)
+	}
 	if !c.Valid {
 		for _, p := range c.Problems {
 			t.row(p)

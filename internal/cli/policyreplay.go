@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // Bounds of replay.
@@ -107,7 +107,7 @@ func (a *app) policyReplay(cmd *cobra.Command, name string, f replayFlags) error
 // run replays the rounds, newest first.
 func (out *replay) run(ctx context.Context, s *session, file config.File, f replayFlags) error {
 	query := fmt.Sprintf("WorkflowType = '%s' AND TaskQueue = '%s' AND StartTime >= '%s'",
-		contract.RoundType, quoted(s.app.target.queue), out.Since.Format(time.RFC3339Nano))
+		preemptapi.RoundType, quoted(s.app.target.queue), out.Since.Format(time.RFC3339Nano))
 	found, more, err := s.find(ctx, query, f.limit)
 	if err != nil {
 		return err

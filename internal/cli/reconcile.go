@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/serviceerror"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
@@ -50,8 +50,8 @@ func (a *app) reconcileCommand() *cobra.Command {
 
 func (a *app) reconcile(ctx context.Context, s *session, dryRun, wait bool, limit time.Duration) error {
 	q := question{
-		id: contract.ReconcileID(a.target.queue), kind: contract.ReconcileType, summary: "Reconciles VMs that are off with their tags",
-		input: contract.ReconcileInput{DryRun: dryRun, By: remedy.ByHand}, memo: reconcileMemo("requested"), unpolled: "nothing is reconciled",
+		id: remediateapi.ReconcileID(a.target.queue), kind: remediateapi.ReconcileType, summary: "Reconciles VMs that are off with their tags",
+		input: remediateapi.ReconcileInput{DryRun: dryRun, By: remedy.ByHand}, memo: reconcileMemo("requested"), unpolled: "nothing is reconciled",
 	}
 	if dryRun {
 		q.id, q.limit = "reconcile-plan-"+uuid.NewString(), limit
@@ -75,7 +75,7 @@ func (a *app) reconcile(ctx context.Context, s *session, dryRun, wait bool, limi
 			},
 		})
 	}
-	var r contract.ReconcileResult
+	var r remediateapi.ReconcileResult
 	r, err = reconciled(run.Get(ctx, &r), r)
 	switch {
 	case err != nil && dryRun:
@@ -100,15 +100,15 @@ func reconcileMemo(state string) map[string]any {
 }
 
 // reconcileVerdict is the error of a reconciliation that failed, for all VMs or for some.
-func reconcileVerdict(r contract.ReconcileResult) error {
+func reconcileVerdict(r remediateapi.ReconcileResult) error {
 	failed := 0
 	for _, d := range r.Decisions {
-		if d.State == contract.Failed {
+		if d.State == remediateapi.Failed {
 			failed++
 		}
 	}
 	switch {
-	case r.State == contract.Failed:
+	case r.State == remediateapi.Failed:
 		return failedf("the reconciliation failed: %s", r.Reason)
 	case failed > 0:
 		return failedf("%s of %s failed", countVMs(failed), countVMs(len(r.Decisions)+r.More))

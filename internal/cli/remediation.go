@@ -13,9 +13,10 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // typeDatastore is the type of a datastore's reference.
@@ -46,17 +47,17 @@ func kindOf(workflowType string) string {
 
 // aim is a VM or a datastore, as a person names it.
 type aim struct {
-	kind string     // policy.TypeVM or typeDatastore
-	text string     // as it was named
-	ref  policy.Ref // zero: only the worker can tell which one is meant
+	kind string      // policy.TypeVM or typeDatastore
+	text string      // as it was named
+	ref  vsphere.Ref // zero: only the worker can tell which one is meant
 }
 
 var moRef = regexp.MustCompile(`^(vm|datastore)-[0-9]+$`)
 
 // aimAt reads what a person names. What is no reference is a VM, by inventory path or name.
 func aimAt(text string) aim {
-	kind, value := policy.TypeVM, text
-	if ref, ok := policy.ParseRef(text); ok && (ref.Type == policy.TypeVM || ref.Type == typeDatastore) {
+	kind, value := vsphere.TypeVM, text
+	if ref, ok := vsphere.ParseRef(text); ok && (ref.Type == vsphere.TypeVM || ref.Type == typeDatastore) {
 		return aim{ref.Type, text, ref}
 	}
 	m := moRef.FindStringSubmatch(text)
@@ -66,7 +67,7 @@ func aimAt(text string) aim {
 	case m[1] == "datastore":
 		kind = typeDatastore
 	}
-	return aim{kind, text, policy.Ref{Type: kind, Value: value}}
+	return aim{kind, text, vsphere.Ref{Type: kind, Value: value}}
 }
 
 // words names it in a sentence.
@@ -99,13 +100,12 @@ func remedyMemo(kind string, t aim) map[string]any {
 	return m
 }
 
+// maxLine is how long a text is that Temporal's list shows.
+const maxLine = 200
+
 // line is a text as Temporal's list shows it.
 func line(format string, args ...any) string {
-	text := clean(fmt.Sprintf(format, args...))
-	if len(text) > 200 {
-		text = strings.ToValidUTF8(text[:200], "")
-	}
-	return text
+	return shown.Clip(clean(fmt.Sprintf(format, args...)), maxLine)
 }
 
 // question is a workflow that a command starts.
@@ -186,10 +186,10 @@ func (a *app) goesOn(ctx context.Context, what, id string, err error) error {
 
 // reconciled is the result of a reconciliation from what waiting for it gave: a failed one carries it in its
 // error's details. It returns err where there is none.
-func reconciled(err error, r contract.ReconcileResult) (contract.ReconcileResult, error) {
+func reconciled(err error, r remediateapi.ReconcileResult) (remediateapi.ReconcileResult, error) {
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) && app.HasDetails() {
-		var failed contract.ReconcileResult
+		var failed remediateapi.ReconcileResult
 		if app.Details(&failed) == nil && failed.State != "" {
 			return failed, nil
 		}

@@ -9,8 +9,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
@@ -123,7 +124,7 @@ func (a *app) requests(f remedyFlags, t aim, move, dryRun bool) (all []remedy.Re
 	if move {
 		one.ID, one.Kind = uuid.NewString(), remedy.KindMove
 		one.Move = &remedy.Move{
-			TargetUsage: f.targetUsage, Mode: f.mode, Cooldown: policy.Duration(remedy.DefaultMoveCooldown), OverCommit: remedy.DefaultOverCommit,
+			TargetUsage: f.targetUsage, Mode: f.mode, Cooldown: clock.Duration(remedy.DefaultMoveCooldown), OverCommit: remedy.DefaultOverCommit,
 		}
 		return []remedy.Request{one}
 	}
@@ -137,7 +138,7 @@ func (a *app) requests(f remedyFlags, t aim, move, dryRun bool) (all []remedy.Re
 		}
 		one.ID, one.Kind = uuid.NewString(), remedy.KindResize
 		one.Resize = &remedy.Resize{
-			Resource: resource, Mode: mode, Sizing: f.sizing, Max: f.max, Cooldown: policy.Duration(remedy.DefaultCooldown),
+			Resource: resource, Mode: mode, Sizing: f.sizing, Max: f.max, Cooldown: clock.Duration(remedy.DefaultCooldown),
 		}
 		all = append(all, one)
 	}
@@ -179,23 +180,23 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 	return a.withSession(cmd, f.timeout, func(ctx context.Context, s *session) error {
 		run, err := s.put(ctx, question{
 			id: remediationPlanPrefix + uuid.NewString(), kind: remedy.WorkflowType(kind), summary: line("Dry run: %s of %s", kind, t.words()),
-			input: contract.Input{Requests: requests}, memo: remedyMemo(kind, t), limit: f.timeout, unpolled: "nothing can be planned until one starts",
+			input: remediateapi.Input{Requests: requests}, memo: remedyMemo(kind, t), limit: f.timeout, unpolled: "nothing can be planned until one starts",
 		})
 		if err != nil {
 			return err
 		}
-		var r contract.Report
+		var r remediateapi.Report
 		ended := run.Get(ctx, &r)
 		if named := notNamed(ended); named != nil {
 			return named
 		}
-		if r, err = contract.ReportOf(ended, r); err != nil {
+		if r, err = remediateapi.ReportOf(ended, r); err != nil {
 			return s.unanswered(ctx, run.GetID(), "plan", "nothing was touched", err)
 		}
 		if err := a.showReport(r); err != nil {
 			return err
 		}
-		if err := verdictOf(r.Decisions); exitCodeOf(err) == exitFailed {
+		if err := verdictOf(r.Decisions); exitCodeOf(err) == program.Failed {
 			return err
 		}
 		return nil // that nothing is to be done is what was asked
@@ -203,7 +204,7 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 }
 
 // showReport prints a remediation's decisions.
-func (a *app) showReport(r contract.Report) error {
+func (a *app) showReport(r remediateapi.Report) error {
 	r.Decisions = nonNil(r.Decisions)
 	return a.show(view{
 		value: r, msg: "remediation", attrs: []any{"remediation", r},

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
@@ -72,7 +73,8 @@ func (a *app) remediationRun(cmd *cobra.Command, f remedyFlags, args []string, w
 		if wait {
 			return a.remedied(ctx, s, out)
 		}
-		return a.show(view{
+		why := s.taken(ctx, out.WorkflowID)
+		err = a.show(view{
 			value: out, msg: "remediation started", attrs: []any{"workflowID", out.WorkflowID, "workflowRunID", out.RunID, "requestIDs", out.RequestIDs},
 			table: func(t *table) {
 				t.row("remediation", out.WorkflowID)
@@ -80,6 +82,7 @@ func (a *app) remediationRun(cmd *cobra.Command, f remedyFlags, args []string, w
 				t.row("next", a.command("remediation", "show", out.WorkflowID))
 			},
 		})
+		return errors.Join(err, a.notTaken(out.WorkflowID, why))
 	})
 }
 
@@ -107,7 +110,7 @@ func (s *session) remedy(ctx context.Context, t aim, requests []remedy.Request) 
 	if t.ref.Zero() {
 		run, err := s.put(ctx, question{
 			id: remediationRunPrefix + uuid.NewString(), kind: remedy.WorkflowType(kind), summary: about,
-			input: contract.Input{Requests: requests}, memo: remedyMemo(kind, t), unpolled: nothing,
+			input: remediateapi.Input{Requests: requests}, memo: remedyMemo(kind, t), unpolled: nothing,
 		})
 		if err != nil {
 			return out, err
@@ -139,19 +142,19 @@ func (s *session) remedy(ctx context.Context, t aim, requests []remedy.Request) 
 
 // remedied waits for a remediation and says what became of what was asked of it.
 func (a *app) remedied(ctx context.Context, s *session, out remediationStarted) error {
-	var r contract.Report
+	var r remediateapi.Report
 	ended := s.GetWorkflow(ctx, out.WorkflowID, out.RunID).Get(ctx, &r)
 	if named := notNamed(ended); named != nil {
 		return named
 	}
-	r, err := contract.ReportOf(ended, r)
+	r, err := remediateapi.ReportOf(ended, r)
 	if err != nil {
 		if on := a.goesOn(ctx, "remediation", out.WorkflowID, err); on != nil {
 			return on
 		}
 		return failedf("remediation %s ended without a result: %w", out.WorkflowID, reasonOf(err))
 	}
-	r.Decisions = slices.DeleteFunc(r.Decisions, func(d contract.Decision) bool { return !slices.Contains(out.RequestIDs, d.RequestID) })
+	r.Decisions = slices.DeleteFunc(r.Decisions, func(d remediateapi.Decision) bool { return !slices.Contains(out.RequestIDs, d.RequestID) })
 	if len(r.Decisions) == 0 {
 		return failedf("remediation %s ended and does not say what became of the request; look: %s", out.WorkflowID, a.command("remediation", "show", out.WorkflowID))
 	}

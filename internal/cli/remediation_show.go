@@ -12,18 +12,19 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // remediationShown is one workflow as remediation show prints it.
 type remediationShown struct {
-	contract.Report
-	Execution      string                    `json:"execution"` // how the workflow stands in Temporal
-	Failure        string                    `json:"failure,omitempty"`
-	StartedAt      time.Time                 `json:"startedAt"`
-	ClosedAt       time.Time                 `json:"closedAt,omitzero"`
-	Reconciliation *contract.ReconcileResult `json:"reconciliation,omitempty"`
+	remediateapi.Report
+	Execution      string                        `json:"execution"` // how the workflow stands in Temporal
+	Failure        string                        `json:"failure,omitempty"`
+	StartedAt      time.Time                     `json:"startedAt"`
+	ClosedAt       time.Time                     `json:"closedAt,omitzero"`
+	Reconciliation *remediateapi.ReconcileResult `json:"reconciliation,omitempty"`
 }
 
 func (a *app) remediationShowCommand() *cobra.Command {
@@ -36,7 +37,7 @@ func (a *app) remediationShowCommand() *cobra.Command {
 			exitStatus("no such remediation", ""),
 		Example: "  preemptctl remediation show vm-12\n  preemptctl remediation show move@datastore-5\n  preemptctl remediation show resize@vm-12 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id := strings.TrimSpace(args[0])
+			id := workflowid.Of(strings.TrimSpace(args[0]))
 			if err := nameCheck("ID", id); err != nil {
 				return err
 			}
@@ -122,12 +123,12 @@ func (s *session) remediation(ctx context.Context, id string) (out remediationSh
 	}
 	info := d.GetWorkflowExecutionInfo()
 	kind := info.GetType().GetName()
-	if kindOf(kind) == "" && kind != contract.ReconcileType {
+	if kindOf(kind) == "" && kind != remediateapi.ReconcileType {
 		return out, failedf("workflow %s is a %s: here remediations are shown", id, kind)
 	}
 	w := listing(info)
 	out.Execution, out.StartedAt, out.ClosedAt = w.Status, w.StartedAt, w.ClosedAt
-	if kind == contract.ReconcileType {
+	if kind == remediateapi.ReconcileType {
 		err = s.reconciliation(ctx, info, &out)
 	} else {
 		err = s.report(ctx, info, &out)
@@ -140,11 +141,11 @@ func (s *session) remediation(ctx context.Context, id string) (out remediationSh
 // report is a remediation's report as it stands, or as it ended with.
 func (s *session) report(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, out *remediationShown) error {
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-		return s.answer(ctx, info, contract.StateQuery, &out.Report)
+		return s.answer(ctx, info, remediateapi.StateQuery, &out.Report)
 	}
 	e := info.GetExecution()
-	var r contract.Report
-	r, err := contract.ReportOf(s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &r), r)
+	var r remediateapi.Report
+	r, err := remediateapi.ReportOf(s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &r), r)
 	return out.ended(ctx, err, func() { out.Report = r })
 }
 
@@ -154,7 +155,7 @@ func (s *session) reconciliation(ctx context.Context, info *workflowpb.WorkflowE
 		return nil
 	}
 	e := info.GetExecution()
-	var r contract.ReconcileResult
+	var r remediateapi.ReconcileResult
 	r, err := reconciled(s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &r), r)
 	return out.ended(ctx, err, func() { out.Reconciliation = &r })
 }
@@ -194,14 +195,14 @@ func remediationTable(t *table, one remediationShown) {
 
 // verdictOf is the error of decisions that did not do what was asked: exit code 1 where one failed, 4 where all
 // of them do nothing.
-func verdictOf(decisions []contract.Decision) error {
-	var failed, nothing *contract.Decision
+func verdictOf(decisions []remediateapi.Decision) error {
+	var failed, nothing *remediateapi.Decision
 	idle := 0
 	for i, d := range decisions {
 		switch d.State {
-		case contract.Failed:
+		case remediateapi.Failed:
 			failed = cmp.Or(failed, &decisions[i])
-		case contract.Skipped, contract.Infeasible, contract.AtLimit:
+		case remediateapi.Skipped, remediateapi.Infeasible, remediateapi.AtLimit:
 			nothing = cmp.Or(nothing, &decisions[i])
 			idle++
 		}

@@ -17,22 +17,22 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // registerRemedies makes a worker take up remediations, as the fakes below do them.
 func registerRemedies(w worker.Worker) {
 	for _, kind := range []string{remedy.KindResize, remedy.KindReconfigure, remedy.KindMove} {
-		f := func(ctx workflow.Context, in contract.Input) (contract.Report, error) {
+		f := func(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
 			return fakeRemedy(ctx, kind, in)
 		}
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: remedy.WorkflowType(kind)})
 	}
-	w.RegisterWorkflowWithOptions(fakeTags, workflow.RegisterOptions{Name: contract.TagsType})
-	w.RegisterWorkflowWithOptions(fakeReconcile, workflow.RegisterOptions{Name: contract.ReconcileType})
+	w.RegisterWorkflowWithOptions(fakeTags, workflow.RegisterOptions{Name: remediateapi.TagsType})
+	w.RegisterWorkflowWithOptions(fakeReconcile, workflow.RegisterOptions{Name: remediateapi.ReconcileType})
 }
 
 func fault(kind, reason string, details ...any) error {
@@ -45,15 +45,15 @@ func named(r remedy.Request) string {
 }
 
 // fakeRemedy deals with its input, and then with signals until none has come for a moment.
-func fakeRemedy(ctx workflow.Context, kind string, in contract.Input) (contract.Report, error) {
+func fakeRemedy(ctx workflow.Context, kind string, in remediateapi.Input) (remediateapi.Report, error) {
 	e := workflow.GetInfo(ctx).WorkflowExecution
-	r := contract.Report{WorkflowID: e.ID, RunID: e.RunID, Kind: kind}
-	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return r, nil }); err != nil {
+	r := remediateapi.Report{WorkflowID: e.ID, RunID: e.RunID, Kind: kind}
+	if err := workflow.SetQueryHandler(ctx, remediateapi.StateQuery, func() (remediateapi.Report, error) { return r, nil }); err != nil {
 		return r, err
 	}
 	for _, req := range in.Requests {
 		if err := fakeDecide(ctx, &r, req); err != nil {
-			return contract.Report{}, err
+			return remediateapi.Report{}, err
 		}
 	}
 	signals := workflow.GetSignalChannel(ctx, remedy.Signal)
@@ -63,19 +63,19 @@ func fakeRemedy(ctx workflow.Context, kind string, in contract.Input) (contract.
 			break
 		}
 		if err := fakeDecide(ctx, &r, req); err != nil {
-			return contract.Report{}, err
+			return remediateapi.Report{}, err
 		}
 	}
 	return r, nil
 }
 
-func fakeDecide(ctx workflow.Context, r *contract.Report, req remedy.Request) error {
-	d := contract.Decision{
-		Kind: req.Kind, State: contract.Applied, RequestID: req.ID, VM: ref("vm-1"), Name: "web-1", Cause: req.Cause, StartedAt: until, EndedAt: until,
+func fakeDecide(ctx workflow.Context, r *remediateapi.Report, req remedy.Request) error {
+	d := remediateapi.Decision{
+		Kind: req.Kind, State: remediateapi.Applied, RequestID: req.ID, VM: ref("vm-1"), Name: "web-1", Cause: req.Cause, StartedAt: until, EndedAt: until,
 		Reason: "evil \x1b[31mred\x1b[0m text",
 	}
 	if req.DryRun {
-		d.State = contract.Planned
+		d.State = remediateapi.Planned
 	}
 	if req.Resize != nil {
 		d.Mode, d.Resource = req.Resize.Mode, req.Resize.Resource
@@ -83,9 +83,9 @@ func fakeDecide(ctx workflow.Context, r *contract.Report, req remedy.Request) er
 		d.Bad = []remedy.BadTag{{Category: remedy.CategoryMaxCPUs, Tag: "lots", Reason: "it is no number"}}
 	}
 	if req.Move != nil {
-		source := policy.Ref{Type: "Datastore", Value: "datastore-5"}
+		source := vsphere.Ref{Type: "Datastore", Value: "datastore-5"}
 		to := remedy.Relocation{
-			VM: ref("vm-1"), Name: "web-1", Source: source, SourceName: "full", Destination: policy.Ref{Type: "Datastore", Value: "datastore-6"}, DestinationName: "roomy",
+			VM: ref("vm-1"), Name: "web-1", Source: source, SourceName: "full", Destination: vsphere.Ref{Type: "Datastore", Value: "datastore-6"}, DestinationName: "roomy",
 			Used: 10 << 30, Provisioned: 20 << 30, UsageAfter: 60, Why: "the least used",
 		}
 		d.Source = &remedy.Usage{Ref: source, Name: "full", Capacity: 100 << 30, Used: 90 << 30, After: 70 << 30, Target: req.Move.TargetUsage}
@@ -98,17 +98,17 @@ func fakeDecide(ctx workflow.Context, r *contract.Report, req remedy.Request) er
 	case "twins":
 		return fault("Ambiguous", "2 VMs are called twins", *r)
 	case "broken":
-		d.State, d.Reason = contract.Failed, "vCenter said no"
+		d.State, d.Reason = remediateapi.Failed, "vCenter said no"
 		r.Decisions = append(r.Decisions, d)
-		return fault(contract.ErrRemediation, d.Reason, *r)
+		return fault(remediateapi.ErrRemediation, d.Reason, *r)
 	case "limit":
-		d.State, d.Reason = contract.AtLimit, "the tag bounds it"
+		d.State, d.Reason = remediateapi.AtLimit, "the tag bounds it"
 	case "silent":
 		return fault("Other", "nobody knows")
 	case "lost":
 		return nil
 	case "slow":
-		d.State = contract.Working
+		d.State = remediateapi.Working
 		r.Decisions = append(r.Decisions, d)
 		return workflow.Sleep(ctx, 30*time.Second)
 	}
@@ -117,13 +117,13 @@ func fakeDecide(ctx workflow.Context, r *contract.Report, req remedy.Request) er
 	return err
 }
 
-func fakeTags(ctx workflow.Context, in contract.TagsInput) (r contract.TagsResult, err error) {
+func fakeTags(ctx workflow.Context, in remediateapi.TagsInput) (r remediateapi.TagsResult, err error) {
 	switch in.VM {
 	case "":
 		for category, tags := range in.Values {
-			r.Created = append(r.Created, contract.Tag{Category: category})
+			r.Created = append(r.Created, remediateapi.Tag{Category: category})
 			for _, tag := range tags {
-				r.Existed = append(r.Existed, contract.Tag{Category: category, Name: tag})
+				r.Existed = append(r.Existed, remediateapi.Tag{Category: category, Name: tag})
 			}
 		}
 		if len(in.Values["tier"]) > 0 && in.Values["tier"][0] == "slow" {
@@ -137,30 +137,30 @@ func fakeTags(ctx workflow.Context, in contract.TagsInput) (r contract.TagsResul
 	case "broken":
 		return r, fault("Fault", "vCenter said no")
 	}
-	return contract.TagsResult{
-		VM: ref("vm-1"), Name: "web-\u202e1", Power: policy.PoweredOn, Hardware: &remedy.Hardware{CPUs: 2, MemoryMB: 4096}, Wanted: &remedy.Hardware{CPUs: 4, MemoryMB: 4096},
+	return remediateapi.TagsResult{
+		VM: ref("vm-1"), Name: "web-\u202e1", Power: vsphere.PoweredOn, Hardware: &remedy.Hardware{CPUs: 2, MemoryMB: 4096}, Wanted: &remedy.Hardware{CPUs: 4, MemoryMB: 4096},
 		Tags: map[string][]string{remedy.CategoryCPUs: {"4"}, remedy.CategoryMemory: {"lots"}, remedy.CategoryMode: {"tag"}},
 		Bad:  []remedy.BadTag{{Category: remedy.CategoryMemory, Tag: "lots", Reason: "it is no number"}},
 	}, nil
 }
 
 // fakeReconcile goes as its task queue says.
-func fakeReconcile(ctx workflow.Context, in contract.ReconcileInput) (contract.ReconcileResult, error) {
-	r := contract.ReconcileResult{State: contract.Applied, Looked: 5, On: 2, Decisions: []contract.Decision{{
-		Kind: remedy.KindReconfigure, State: contract.Applied, VM: ref("vm-1"), Name: "web-1", Cause: remedy.Cause{Event: in.By},
+func fakeReconcile(ctx workflow.Context, in remediateapi.ReconcileInput) (remediateapi.ReconcileResult, error) {
+	r := remediateapi.ReconcileResult{State: remediateapi.Applied, Looked: 5, On: 2, Decisions: []remediateapi.Decision{{
+		Kind: remedy.KindReconfigure, State: remediateapi.Applied, VM: ref("vm-1"), Name: "web-1", Cause: remedy.Cause{Event: in.By},
 		Before: &remedy.Hardware{CPUs: 2, CPUHotAdd: true}, After: &remedy.Hardware{CPUs: 4},
 		Bad: []remedy.BadTag{{Category: remedy.CategoryMemory, Tag: "lots", Reason: "it is no number"}},
 	}}}
 	switch queue := workflow.GetInfo(ctx).TaskQueueName; {
 	case in.DryRun:
-		r.State, r.Decisions[0].State = contract.Planned, contract.Planned
+		r.State, r.Decisions[0].State = remediateapi.Planned, remediateapi.Planned
 	case strings.HasSuffix(queue, "slow"):
 		return r, workflow.Sleep(ctx, 3*time.Second)
 	case strings.HasSuffix(queue, "partial"):
-		r.Decisions[0].State = contract.Failed
+		r.Decisions[0].State = remediateapi.Failed
 	case strings.HasSuffix(queue, "failed"):
-		r.State, r.Reason = contract.Failed, "vCenter said no"
-		return contract.ReconcileResult{}, fault(contract.ErrRemediation, r.Reason, r)
+		r.State, r.Reason = remediateapi.Failed, "vCenter said no"
+		return remediateapi.ReconcileResult{}, fault(remediateapi.ErrRemediation, r.Reason, r)
 	}
 	return r, nil
 }
@@ -185,7 +185,7 @@ func TestAPlanShowsWhatWouldBeDone(t *testing.T) {
 	if strings.Contains(got.stdout, "\x1b") {
 		t.Error("control characters reach the terminal")
 	}
-	r := decode[contract.Report](t, s.run("remediation", "plan", "vm-1", "--resource", "memory", "--max", "8192", "--mode", "recommend", "-o", "json").stdout)
+	r := decode[remediateapi.Report](t, s.run("remediation", "plan", "vm-1", "--resource", "memory", "--max", "8192", "--mode", "recommend", "-o", "json").stdout)
 	if len(r.Decisions) != 1 || r.Decisions[0].Mode != "recommend" || r.Decisions[0].Resource != "memory" || !strings.HasPrefix(r.WorkflowID, "remediation-plan-") {
 		t.Errorf("unexpected report %+v", r)
 	}
@@ -211,14 +211,14 @@ func TestARequestSaysWhatWasNamed(t *testing.T) {
 		"a VM by MoRef":      {[]string{"vm-1"}, remedy.Request{Kind: "resize", VM: ref("vm-1")}},
 		"a VM by reference":  {[]string{"VirtualMachine:vm-1"}, remedy.Request{Kind: "resize", VM: ref("vm-1")}},
 		"a VM by path":       {[]string{"/dc/vm/web-1"}, remedy.Request{Kind: "resize", Target: "/dc/vm/web-1", TargetType: "VirtualMachine"}},
-		"a datastore":        {[]string{"datastore-5"}, remedy.Request{Kind: "move", Source: policy.Ref{Type: "Datastore", Value: "datastore-5"}}},
+		"a datastore":        {[]string{"datastore-5"}, remedy.Request{Kind: "move", Source: vsphere.Ref{Type: "Datastore", Value: "datastore-5"}}},
 		"a datastore's name": {[]string{"--datastore", "vm-1"}, remedy.Request{Kind: "move", Target: "vm-1", TargetType: "Datastore"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := s.run(append([]string{"remediation", "plan", "-o", "json"}, c.args...)...)
 			got.want(t, 0, "stdout")
-			var in contract.Input
-			s.input(t, decode[contract.Report](t, got.stdout).WorkflowID, &in)
+			var in remediateapi.Input
+			s.input(t, decode[remediateapi.Report](t, got.stdout).WorkflowID, &in)
 			req := in.Requests[0]
 			if !req.DryRun || req.ID == "" || req.Cause.Event != remedy.ByHand || req.TaskQueue != s.queue {
 				t.Errorf("unexpected request %+v", req)
@@ -295,7 +295,7 @@ func TestRunAsksTheWorkflowOfTheVM(t *testing.T) {
 	id := remedy.WorkflowID(remedy.KindResize, ref("vm-1"), s.queue)
 	got := s.run("remediation", "run", "vm-1", "--wait", "-o", "json")
 	got.want(t, 0, "stdout")
-	if r := decode[contract.Report](t, got.stdout); r.WorkflowID != id || len(r.Decisions) != 2 || r.Decisions[0].State != contract.Applied {
+	if r := decode[remediateapi.Report](t, got.stdout); r.WorkflowID != id || len(r.Decisions) != 2 || r.Decisions[0].State != remediateapi.Applied {
 		t.Errorf("unexpected report %+v", r)
 	}
 	type started struct {
@@ -317,7 +317,7 @@ func TestShowTellsEveryDecision(t *testing.T) {
 	s.run("remediation", "show", "vm-1").want(t, 0, "stdout", "resize@vm-1@"+s.queue+" (completed)", "move@vm-1@"+s.queue+" (completed)",
 		"resource   cpu", "resource   memory", "roomy (datastore-6)")
 	type shown struct {
-		contract.Report
+		remediateapi.Report
 		Execution string
 	}
 	all := decode[[]shown](t, s.run("remediation", "show", "resize@vm-1@"+s.queue, "-o", "json").stdout)
@@ -372,7 +372,7 @@ func (s *site) newest(t *testing.T) (id string) {
 func TestShowNeedsAWorkerOnlyForWhatRuns(t *testing.T) {
 	s := newSite(t, false)
 	id := remedy.WorkflowID(remedy.KindResize, ref("vm-1"), s.queue)
-	_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, remedy.ResizeType, contract.Input{})
+	_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, remedy.ResizeType, remediateapi.Input{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -430,10 +430,10 @@ func TestTagsAreCreatedOnce(t *testing.T) {
 	s := newSite(t, true)
 	type created struct {
 		DryRun           bool
-		Created, Existed []contract.Tag
+		Created, Existed []remediateapi.Tag
 	}
 	all := decode[created](t, s.run("tags", "create", "--dry-run", "-o", "json").stdout)
-	if !all.DryRun || len(all.Created) != len(contract.DefaultTags()) || len(all.Existed) < 20 {
+	if !all.DryRun || len(all.Created) != len(remediateapi.DefaultTags()) || len(all.Existed) < 20 {
 		t.Errorf("unexpected result %+v", all)
 	}
 	s.run("tags", "create", "--category", "config.hardware.numCPU=8, 16", "--category", "tier=gold", "--category", "config.hardware.numCPU=8").want(t, 0, "stdout",
@@ -447,7 +447,7 @@ func TestTheTagsOfAVMAreShown(t *testing.T) {
 	s.run("tags", "show", "web-1").want(t, 0, "stdout", `web-\u202e1 (vm-1)`, "poweredOn: what is wanted is applied at the next power-off",
 		"virtual CPUs       2         4         4      config.hardware.numCPU", "lots   config.hardware.memoryMB", "it is no number",
 		"tag    remediation-mode")
-	r := decode[contract.TagsResult](t, s.run("tags", "show", "web-1", "-o", "json").stdout)
+	r := decode[remediateapi.TagsResult](t, s.run("tags", "show", "web-1", "-o", "json").stdout)
 	if r.VM != ref("vm-1") || r.Wanted.CPUs != 4 || len(r.Bad) != 1 || !reflect.DeepEqual(r.Tags[remedy.CategoryMode], []string{"tag"}) {
 		t.Errorf("unexpected result %+v", r)
 	}
@@ -460,11 +460,11 @@ func TestReconcileSaysWhatWasApplied(t *testing.T) {
 	s := newSite(t, true)
 	s.run("reconcile", "--wait").want(t, 0, "stdout", "reconciliation   Applied", "5 VMs with tags of settings", "2 VMs, which get theirs", "virtual CPUs 2 to 4, CPU hot add yes to no",
 		"BAD TAG", "it is no number")
-	r := decode[contract.ReconcileResult](t, s.run("reconcile", "--dry-run", "-o", "json").stdout)
-	if r.State != contract.Planned || len(r.Decisions) != 1 || r.Decisions[0].Cause.Event != remedy.ByHand {
+	r := decode[remediateapi.ReconcileResult](t, s.run("reconcile", "--dry-run", "-o", "json").stdout)
+	if r.State != remediateapi.Planned || len(r.Decisions) != 1 || r.Decisions[0].Cause.Event != remedy.ByHand {
 		t.Errorf("unexpected result %+v", r)
 	}
-	id := contract.ReconcileID(s.queue)
+	id := remediateapi.ReconcileID(s.queue)
 	s.run("remediation", "show", id).want(t, 0, "stdout", id+" (completed)", "virtual CPUs 2 to 4")
 }
 
@@ -482,7 +482,7 @@ func TestAReconciliationThatDidNotDoItAllSaysSo(t *testing.T) {
 	}
 	t.Run("slow", func(t *testing.T) {
 		s := newSite(t, true)
-		id := contract.ReconcileID(s.queue)
+		id := remediateapi.ReconcileID(s.queue)
 		s.run("reconcile").want(t, 0, "stdout", id, "preemptctl remediation show "+id)
 		s.run("reconcile").want(t, 4, "stderr", "refused: reconciliation "+id+" is under way; look: preemptctl remediation show "+id)
 		s.run("remediation", "show", id).want(t, 0, "stdout", id+" (running)", "nothing yet")
@@ -496,7 +496,7 @@ func TestAScheduleCanReconcile(t *testing.T) {
 	s.run("schedule", "create", name, "--reconcile", "--cron", "0 3 * * *", "--paused").want(t, 0, "stdout", "every day at 03:00",
 		"asks for    reconciliation of VMs that are off with their tags", "within 6h ends undone")
 	action := s.describe(name).Schedule.Action.(*client.ScheduleWorkflowAction)
-	if action.Workflow != contract.ReconcileType || action.TaskQueue != s.queue || action.ID != "schedule-"+name {
+	if action.Workflow != remediateapi.ReconcileType || action.TaskQueue != s.queue || action.ID != "schedule-"+name {
 		t.Errorf("unexpected action %+v", action)
 	}
 	s.run("schedule", "run", name).want(t, 0, "stdout", "triggered")
@@ -504,7 +504,7 @@ func TestAScheduleCanReconcile(t *testing.T) {
 	if row.Tag+row.Criticality != "" || !row.Reconciles {
 		t.Errorf("unexpected row %+v", row)
 	}
-	var in contract.ReconcileInput
+	var in remediateapi.ReconcileInput
 	if s.input(t, row.Last.WorkflowID, &in); in.By != remedy.ByReconciler || in.DryRun {
 		t.Errorf("unexpected input %+v", in)
 	}

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // setting is one of the settings that remediation changes.
@@ -43,7 +43,7 @@ func changeWords(before, after *remedy.Hardware) string {
 }
 
 // decisionTable shows one decision about a remediation.
-func decisionTable(t *table, d contract.Decision) {
+func decisionTable(t *table, d remediateapi.Decision) {
 	t.section()
 	t.row(cmp.Or(d.Kind, "remediation"), d.State)
 	if !d.VM.Zero() || d.Name != "" {
@@ -137,7 +137,7 @@ func moveTable(t *table, moves []remedy.Relocation) {
 	}
 }
 
-func stayTable(t *table, d contract.Decision) {
+func stayTable(t *table, d remediateapi.Decision) {
 	if len(d.Stay) > 0 {
 		t.section("STAYS", "MOREF", "WHY")
 		for _, s := range d.Stay {
@@ -157,7 +157,7 @@ func stayTable(t *table, d contract.Decision) {
 }
 
 // reconcileTable shows what a reconciliation did, one VM per row.
-func reconcileTable(t *table, r contract.ReconcileResult) {
+func reconcileTable(t *table, r remediateapi.ReconcileResult) {
 	t.section()
 	t.row("reconciliation", r.State)
 	t.field("reason", r.Reason)
@@ -168,7 +168,7 @@ func reconcileTable(t *table, r contract.ReconcileResult) {
 		return
 	}
 	t.section("VM", "MOREF", "STATE", "CHANGE", "WHY")
-	var bad []contract.Decision
+	var bad []remediateapi.Decision
 	for _, d := range r.Decisions {
 		t.row(orDash(d.Name), d.VM.Value, d.State, orDash(changeWords(d.Before, d.After)), orDash(d.Reason))
 		if len(d.Bad) > 0 {
@@ -189,7 +189,7 @@ func reconcileTable(t *table, r contract.ReconcileResult) {
 }
 
 // subject names what a decision is about, in a line.
-func subject(d contract.Decision) string {
+func subject(d remediateapi.Decision) string {
 	switch {
 	case !d.VM.Zero() || d.Name != "":
 		return "VM " + vmName(d.Name, d.VM)
@@ -216,7 +216,7 @@ func badWords(bad []remedy.BadTag, category string) string {
 // poweredWords says whether a VM is on, and what that means for what it is to become.
 func poweredWords(power string, differs bool) string {
 	switch {
-	case power != policy.PoweredOff && differs:
+	case power != vsphere.PoweredOff && differs:
 		return orDash(power) + ": what is wanted is applied at the next power-off"
 	case differs:
 		return orDash(power) + ": what is wanted can be applied now"

@@ -8,28 +8,29 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/converter"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // decision is what a round's history says of its first plan.
 type decision struct {
-	demand  contract.Demand
+	demand  preemptapi.Demand
 	targets []policy.Target
 	at      time.Time
-	basis   contract.Basis
+	basis   preemptapi.Basis
 }
 
 // decided reads a round's history as far as its first plan. why says in words why there is nothing to replay.
 func (s *session) decided(ctx context.Context, w listed) (d decision, why string, err error) {
 	var asked struct {
-		Demand contract.Demand `json:"demand"`
+		Demand preemptapi.Demand `json:"demand"`
 	}
 	var plan struct {
-		Targets   []policy.Target `json:"targets"`
-		PlannedAt time.Time       `json:"plannedAt"`
-		Over      string          `json:"over"`
-		Basis     *contract.Basis `json:"basis"`
+		Targets   []policy.Target   `json:"targets"`
+		PlannedAt time.Time         `json:"plannedAt"`
+		Over      string            `json:"over"`
+		Basis     *preemptapi.Basis `json:"basis"`
 	}
 	conv := converter.GetDefaultDataConverter()
 	events := s.GetWorkflowHistory(ctx, w.WorkflowID, w.RunID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
@@ -42,7 +43,7 @@ func (s *session) decided(ctx context.Context, w listed) (d decision, why string
 		case err != nil:
 			return d, "", fmt.Errorf("read the history of round %s: %w", w.WorkflowID, err)
 		}
-		if a := e.GetActivityTaskScheduledEventAttributes(); a.GetActivityType().GetName() == contract.PlanActivity {
+		if a := e.GetActivityTaskScheduledEventAttributes(); a.GetActivityType().GetName() == preemptapi.PlanActivity {
 			scheduled[e.GetEventId()] = true
 			if err := conv.FromPayloads(a.GetInput(), &asked); err != nil {
 				return d, "what it was asked for cannot be read: " + err.Error(), nil
@@ -73,7 +74,7 @@ type replayedRound struct {
 	Time       time.Time        `json:"time"` // of the plan
 	Alarm      string           `json:"alarm,omitempty"`
 	VM         string           `json:"vm,omitempty"` // the one VM that was to be evicted
-	Scope      policy.Ref       `json:"scope,omitzero"`
+	Scope      vsphere.Ref      `json:"scope,omitzero"`
 	ScopeName  string           `json:"scopeName,omitempty"`
 	PolicyThen namedPolicy      `json:"policyThen"`
 	PolicyNow  namedPolicy      `json:"policyNow"`

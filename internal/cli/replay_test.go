@@ -9,28 +9,29 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // fakeAsked and fakePlanned are of the step PlanRound what a round's history keeps.
 type (
 	fakeAsked struct {
-		Demand contract.Demand `json:"demand"`
+		Demand preemptapi.Demand `json:"demand"`
 	}
 	fakePlanned struct {
-		Targets   []policy.Target `json:"targets"`
-		Spared    []policy.Spared `json:"spared"`
-		PlannedAt time.Time       `json:"plannedAt"`
-		Over      string          `json:"over,omitempty"`
-		Basis     *contract.Basis `json:"basis,omitempty"`
+		Targets   []policy.Target   `json:"targets"`
+		Spared    []policy.Spared   `json:"spared"`
+		PlannedAt time.Time         `json:"plannedAt"`
+		Over      string            `json:"over,omitempty"`
+		Basis     *preemptapi.Basis `json:"basis,omitempty"`
 	}
 )
 
 func fakePlanning(ctx workflow.Context, tag string) error {
-	in := fakeAsked{contract.Demand{
+	in := fakeAsked{preemptapi.Demand{
 		Tag: tag, PolicyName: "default", PolicyHash: "0123456789ab",
-		Scope: policy.Ref{Type: policy.TypeCluster, Value: "domain-c7"}, Change: &contract.Change{Alarm: "cluster-cpu"},
+		Scope: vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c7"}, Change: &preemptapi.Change{Alarm: "cluster-cpu"},
 	}}
 	switch tag {
 	case "recorded-elsewhere":
@@ -40,7 +41,7 @@ func fakePlanning(ctx workflow.Context, tag string) error {
 	}
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute})
 	for range 2 { // the second plan does not count
-		if err := workflow.ExecuteActivity(ctx, contract.PlanActivity, in).Get(ctx, nil); err != nil {
+		if err := workflow.ExecuteActivity(ctx, preemptapi.PlanActivity, in).Get(ctx, nil); err != nil {
 			return err
 		}
 		in.Demand.PolicyName = "later"
@@ -50,10 +51,10 @@ func fakePlanning(ctx workflow.Context, tag string) error {
 
 // fakePlanRound has chosen web-1, of two VMs that are alike but for their age, in a cluster at 90 %.
 func fakePlanRound(_ context.Context, in fakeAsked) (fakePlanned, error) {
-	cluster, on := in.Demand.Scope, policy.Ref{Type: policy.TypeHost, Value: "host-1"}
-	vm := func(id, name string, age time.Duration) policy.VM {
-		return policy.VM{
-			Ref: ref(id), Name: name, PowerState: policy.PoweredOn, Tagged: true, Connected: true, Host: on, Cluster: cluster,
+	cluster, on := in.Demand.Scope, vsphere.Ref{Type: vsphere.TypeHost, Value: "host-1"}
+	vm := func(id, name string, age time.Duration) vsphere.VM {
+		return vsphere.VM{
+			Ref: ref(id), Name: name, PowerState: vsphere.PoweredOn, Tagged: true, Connected: true, Host: on, Cluster: cluster,
 			BootTime: until.Add(-age), CPUMHz: 10_000, MemoryMB: 1024,
 		}
 	}
@@ -65,11 +66,11 @@ func fakePlanRound(_ context.Context, in fakeAsked) (fakePlanned, error) {
 		out.Targets, out.Over = nil, "the alarm has fallen"
 		return out, nil
 	}
-	out.Basis = &contract.Basis{
-		Snapshot: policy.Snapshot{
+	out.Basis = &preemptapi.Basis{
+		Snapshot: vsphere.Snapshot{
 			Time: until, Scope: cluster, ScopeName: "cluster-a",
-			VMs:   []policy.VM{vm("vm-1", "web-1", time.Hour), vm("vm-2", "web-2", 2*time.Hour)},
-			Hosts: []policy.Host{{Ref: on, Cluster: cluster, Connected: true, CPUMHz: 100_000, CPUUsedMHz: 90_000, MemoryMB: 4096, MemoryUsedMB: 2048}},
+			VMs:   []vsphere.VM{vm("vm-1", "web-1", time.Hour), vm("vm-2", "web-2", 2*time.Hour)},
+			Hosts: []vsphere.Host{{Ref: on, Cluster: cluster, Connected: true, CPUMHz: 100_000, CPUUsedMHz: 90_000, MemoryMB: 4096, MemoryUsedMB: 2048}},
 		},
 		Demand: policy.Demand{Tag: in.Demand.Tag, Scope: cluster},
 	}
@@ -96,7 +97,7 @@ type replayed struct {
 func (s *site) rounds(tags ...string) {
 	s.t.Helper()
 	for _, tag := range tags {
-		run, err := s.client.ExecuteWorkflow(s.t.Context(), client.StartWorkflowOptions{ID: tag + "-" + s.queue, TaskQueue: s.queue}, contract.RoundType, tag)
+		run, err := s.client.ExecuteWorkflow(s.t.Context(), client.StartWorkflowOptions{ID: tag + "-" + s.queue, TaskQueue: s.queue}, preemptapi.RoundType, tag)
 		if err == nil {
 			err = run.Get(s.t.Context(), nil)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // askFlags are the flags that say what is asked for.
@@ -68,7 +69,7 @@ func (a *app) asked(f askFlags) (preemption.WorkflowRequest, error) {
 	}
 	if f.replyTo != "" {
 		if u, err := url.Parse(f.replyTo); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return none, usagef("--reply-to %q is no http or https URL", f.replyTo)
+			return none, usagef("--reply-to %q is no http or https URL", shown.Redact(f.replyTo))
 		}
 	}
 	return preemption.WorkflowRequest{

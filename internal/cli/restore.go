@@ -17,8 +17,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // restoreFlags are the flags of restore.
@@ -42,7 +42,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		Long: "Power on again the VMs that were preempted and that nobody touched since: all that carry the tag, or those that are\n" +
 			"named, by MoRef, inventory path or unique name. The most important come first, in waves, while the policy's target\n" +
 			"leaves room. Unlike a restore that an alarm's end starts it waits neither for the settle time nor for room.\n\n" +
-			exitStatus("no such VM", "another restore of the scope or a preemption is under way in it"),
+			exitStatus("no such VM, cluster or tag", "another restore of the scope or a preemption is under way in it"),
 		Example: "  # who would come back, in which order, and why not the others?\n  preemptctl restore --dry-run\n" +
 			"  preemptctl restore --wait\n  preemptctl restore web-1 web-2 --wait\n  preemptctl restore --cluster domain-c7 -o json --wait",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.restore(cmd, f, args) },
@@ -60,8 +60,8 @@ func (a *app) restoreCommand() *cobra.Command {
 }
 
 func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
-	in := contract.RestoreInput{
-		Tag: strings.TrimSpace(f.tag), PolicyName: f.policy, By: contract.ByHand, Person: true, DryRun: f.dryRun, VMs: vms, ReplyTo: f.replyTo,
+	in := preemptapi.RestoreInput{
+		Tag: strings.TrimSpace(f.tag), PolicyName: f.policy, By: preemptapi.ByHand, Person: true, DryRun: f.dryRun, VMs: vms, ReplyTo: f.replyTo,
 	}
 	for _, vm := range vms {
 		if strings.TrimSpace(vm) == "" {
@@ -77,9 +77,9 @@ func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
 		return usagef("--timeout needs --wait or --dry-run: without them nothing is waited for")
 	}
 	if f.cluster != "" {
-		ref, ok := policy.ParseRef(f.cluster)
+		ref, ok := vsphere.ParseRef(f.cluster)
 		if !ok {
-			ref = policy.Ref{Type: policy.TypeCluster, Value: f.cluster}
+			ref = vsphere.Ref{Type: vsphere.TypeCluster, Value: f.cluster}
 		}
 		in.Scope = ref
 	}
@@ -88,14 +88,14 @@ func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
 	case f.dryRun && limit == 0:
 		limit = planLimit
 	case !f.wait && !f.dryRun:
-		limit = quick
+		limit = quick + namesLimit
 	}
 	f.timeout = limit
 	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error { return a.restoreNow(ctx, s, f, in) })
 }
 
 // restoreNow starts the restore, and follows it where that is asked for.
-func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in contract.RestoreInput) error {
+func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in preemptapi.RestoreInput) error {
 	polled, err := s.polled(ctx)
 	if err != nil {
 		return err
@@ -103,14 +103,17 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in con
 	if !polled {
 		return a.noWorker("nothing is restored")
 	}
+	if err := a.known(ctx, s, preemptapi.NamesInput{Tag: in.Tag, Scope: in.Scope, VMs: in.VMs}); err != nil {
+		return err
+	}
 	opts := client.StartWorkflowOptions{
-		ID: contract.RestoreID(a.target.queue, in.Scope), TaskQueue: a.target.queue, WorkflowExecutionErrorWhenAlreadyStarted: true,
+		ID: preemptapi.RestoreID(a.target.queue, in.Scope), TaskQueue: a.target.queue, WorkflowExecutionErrorWhenAlreadyStarted: true,
 		StaticSummary: clean("restore of VMs tagged " + in.Tag), Memo: map[string]any{"alarm": "", "scope": in.Scope.String(), "tag": in.Tag, "state": "requested"},
 	}
 	if in.DryRun {
 		opts.ID, opts.WorkflowExecutionTimeout = "restore-plan-"+uuid.NewString(), f.timeout
 	}
-	run, err := s.ExecuteWorkflow(ctx, opts, contract.RestoreType, in)
+	run, err := s.ExecuteWorkflow(ctx, opts, preemptapi.RestoreType, in)
 	var already *serviceerror.WorkflowExecutionAlreadyStarted
 	if errors.As(err, &already) {
 		return refusedf("refused: restore %s is under way; look: %s; stop it: %s", opts.ID,
@@ -121,14 +124,16 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in con
 	}
 	if !f.wait && !in.DryRun {
 		out := restoreStarted{RestoreID: run.GetID(), RunID: run.GetRunID()}
-		return a.show(view{
+		why := s.taken(ctx, out.RestoreID)
+		err := a.show(view{
 			value: out, msg: "restore started", attrs: []any{"restoreID", out.RestoreID, "workflowRunID", out.RunID},
 			table: func(t *table) { t.row("restore", out.RestoreID); t.row("run", out.RunID) },
 		})
+		return errors.Join(err, a.notTaken(out.RestoreID, why))
 	}
-	var r contract.RestoreResult
+	var r preemptapi.RestoreResult
 	ended := run.Get(ctx, &r)
-	if r, err = contract.RestoreResultOf(ended, r); err != nil {
+	if r, err = preemptapi.RestoreResultOf(ended, r); err != nil {
 		return a.notRestored(ctx, s, in, run.GetID(), err)
 	}
 	var failed *temporal.ApplicationError
@@ -142,7 +147,7 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in con
 }
 
 // notRestored explains a restore without result. A dry run that nobody waits for any more is ended.
-func (a *app) notRestored(ctx context.Context, s *session, in contract.RestoreInput, id string, err error) error {
+func (a *app) notRestored(ctx context.Context, s *session, in preemptapi.RestoreInput, id string, err error) error {
 	if ctx.Err() == nil && !timedOut(err) {
 		return failedf("restore %s ended without a result: %w", id, err)
 	}
@@ -158,11 +163,11 @@ func (a *app) notRestored(ctx context.Context, s *session, in contract.RestoreIn
 
 // restoreStatus shows a restore as it stands.
 func (a *app) restoreStatus(ctx context.Context, s *session, info *workflowpb.WorkflowExecutionInfo) error {
-	var r contract.RestoreResult
-	err := s.answer(ctx, info, contract.RestoreStateQuery, &r)
+	var r preemptapi.RestoreResult
+	err := s.answer(ctx, info, preemptapi.RestoreStateQuery, &r)
 	if err != nil && info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		e := info.GetExecution()
-		r, err = contract.RestoreResultOf(s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &r), r)
+		r, err = preemptapi.RestoreResultOf(s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &r), r)
 	}
 	if err != nil {
 		return err
@@ -171,22 +176,22 @@ func (a *app) restoreStatus(ctx context.Context, s *session, info *workflowpb.Wo
 }
 
 // restoreVerdict is the error of a restore that did not do what was asked.
-func restoreVerdict(r contract.RestoreResult) error {
+func restoreVerdict(r preemptapi.RestoreResult) error {
 	switch r.State {
-	case contract.RestoreRefused:
+	case preemptapi.RestoreRefused:
 		return refusedf("refused: %s", r.Reason)
-	case contract.RestoreFailed, contract.RestorePartial, contract.RestoreStopped:
+	case preemptapi.RestoreFailed, preemptapi.RestorePartial, preemptapi.RestoreStopped:
 		return failedf("the restore is %s: %s", r.State, r.Reason)
 	}
 	return nil
 }
 
-func (a *app) showRestore(r contract.RestoreResult) error {
+func (a *app) showRestore(r preemptapi.RestoreResult) error {
 	return a.show(view{value: r, msg: "restore", attrs: []any{"restore", r}, table: func(t *table) { restoreTable(t, r) }})
 }
 
 // restoreTable shows who came back, or would, and why the others stay off.
-func restoreTable(t *table, r contract.RestoreResult) {
+func restoreTable(t *table, r preemptapi.RestoreResult) {
 	t.section()
 	t.row("restore", r.State)
 	t.field("reason", r.Reason)
@@ -201,7 +206,7 @@ func restoreTable(t *table, r contract.RestoreResult) {
 	}
 	for _, vm := range r.VMs {
 		outcome := strings.ReplaceAll(vm.Outcome, "_", " ")
-		if vm.Outcome == contract.OutcomeWouldPowerOn {
+		if vm.Outcome == preemptapi.OutcomeWouldPowerOn {
 			outcome = "would power on"
 		}
 		why := reasonWords(vm.Reason)

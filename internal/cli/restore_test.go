@@ -7,40 +7,41 @@ import (
 	sdktemporal "go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // fakeRestore brings one VM back; the tag says how it goes.
-func fakeRestore(ctx workflow.Context, in contract.RestoreInput) (contract.RestoreResult, error) {
-	r := contract.RestoreResult{
-		RestoreID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: contract.RestoreCompleted, By: in.By, Tag: in.Tag, Scope: in.Scope,
-		PolicyName: "default", Waves: 1, VMs: []contract.RestoredVM{{
-			Return: policy.Return{Ref: ref("vm-1"), Name: "web-1", Wave: 1, Priority: 100, OffSince: until}, Outcome: contract.OutcomeRestored, OnAt: until,
+func fakeRestore(ctx workflow.Context, in preemptapi.RestoreInput) (preemptapi.RestoreResult, error) {
+	r := preemptapi.RestoreResult{
+		RestoreID: workflow.GetInfo(ctx).WorkflowExecution.ID, State: preemptapi.RestoreCompleted, By: in.By, Tag: in.Tag, Scope: in.Scope,
+		PolicyName: "default", Waves: 1, VMs: []preemptapi.RestoredVM{{
+			Return: policy.Return{Ref: ref("vm-1"), Name: "web-1", Wave: 1, Priority: 100, OffSince: until}, Outcome: preemptapi.OutcomeRestored, OnAt: until,
 		}},
 		Left: []policy.Spared{{Ref: ref("vm-2"), Name: "db-1", Reason: policy.TouchedByOwner, Detail: "VmReconfiguredEvent by alice"}},
 	}
-	if err := workflow.SetQueryHandler(ctx, contract.RestoreStateQuery, func() (contract.RestoreResult, error) { return r, nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, preemptapi.RestoreStateQuery, func() (preemptapi.RestoreResult, error) { return r, nil }); err != nil {
 		return r, err
 	}
-	fails := func(kind, reason string) (contract.RestoreResult, error) {
-		r.State, r.Reason = contract.RestoreFailed, reason
-		return contract.RestoreResult{}, sdktemporal.NewNonRetryableApplicationError(reason, kind, nil, r)
+	fails := func(kind, reason string) (preemptapi.RestoreResult, error) {
+		r.State, r.Reason = preemptapi.RestoreFailed, reason
+		return preemptapi.RestoreResult{}, sdktemporal.NewNonRetryableApplicationError(reason, kind, nil, r)
 	}
 	switch in.Tag {
 	case "slow":
 		return r, workflow.Sleep(ctx, time.Minute)
 	case "busy":
-		r.State, r.Reason = contract.RestoreRefused, "round round-1 is under way in this scope"
+		r.State, r.Reason = preemptapi.RestoreRefused, "round round-1 is under way in this scope"
 	case "partial":
-		r.State, r.Reason = contract.RestorePartial, "1 of 2 VMs failed"
+		r.State, r.Reason = preemptapi.RestorePartial, "1 of 2 VMs failed"
 	case "nosuch":
 		return fails("NotFound", `find VM "web-9": this vCenter has no such VM`)
 	case "rejected":
 		return fails("RequestRejected", "tag is not among the allowed tags")
 	}
 	if in.DryRun {
-		r.State, r.VMs[0].Outcome, r.VMs[0].OnAt = contract.RestorePlanned, contract.OutcomeWouldPowerOn, time.Time{}
+		r.State, r.VMs[0].Outcome, r.VMs[0].OnAt = preemptapi.RestorePlanned, preemptapi.OutcomeWouldPowerOn, time.Time{}
 	}
 	return r, nil
 }
@@ -49,8 +50,8 @@ func TestRestoreSaysWhoCameBackAndWhyTheOthersDidNot(t *testing.T) {
 	s := newSite(t, true)
 	got := s.run("restore", "--wait")
 	got.want(t, 0, "stdout", "completed", "web-1", "restored", "2030-01-02 03:04:05Z", "db-1", "no longer ours (VmReconfiguredEvent by alice)")
-	r := decode[contract.RestoreResult](t, s.run("restore", "web-1", "--cluster", "domain-c7", "--wait", "-o", "json").stdout)
-	if r.Scope != (policy.Ref{Type: policy.TypeCluster, Value: "domain-c7"}) || len(r.Restored()) != 1 || r.RestoreID != contract.RestoreID(s.queue, r.Scope) {
+	r := decode[preemptapi.RestoreResult](t, s.run("restore", "web-1", "--cluster", "domain-c7", "--wait", "-o", "json").stdout)
+	if r.Scope != (vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c7"}) || len(r.Restored()) != 1 || r.RestoreID != preemptapi.RestoreID(s.queue, r.Scope) {
 		t.Errorf("unexpected result %+v", r)
 	}
 	s.run("workflow", "status", "-w", r.RestoreID).want(t, 0, "stdout", "completed", "web-1")
@@ -63,10 +64,10 @@ func TestADryRunOfRestoreShowsTheWaves(t *testing.T) {
 
 func TestWithoutWaitRestoreSaysWhereToLook(t *testing.T) {
 	s := newSite(t, true)
-	s.run("restore", "-t", "slow").want(t, 0, "stdout", contract.RestoreID(s.queue, policy.Ref{}))
-	s.run("restore", "-t", "slow").want(t, 4, "stderr", "refused: restore", "is under way", "workflow cancel --workflow-id "+contract.RestoreID(s.queue, policy.Ref{}))
+	s.run("restore", "-t", "slow").want(t, 0, "stdout", preemptapi.RestoreID(s.queue, vsphere.Ref{}))
+	s.run("restore", "-t", "slow").want(t, 4, "stderr", "refused: restore", "is under way", "workflow cancel --workflow-id "+preemptapi.RestoreID(s.queue, vsphere.Ref{}))
 	s.run("restore", "-t", "slow", "--wait", "--cluster", "domain-c8", "--timeout", "1s").want(t, 1, "stderr", "goes on; stop it")
-	s.run("workflow", "cancel", "-w", contract.RestoreID(s.queue, policy.Ref{})).want(t, 0, "stdout", "cancelled")
+	s.run("workflow", "cancel", "-w", preemptapi.RestoreID(s.queue, vsphere.Ref{})).want(t, 0, "stdout", "cancelled")
 }
 
 func TestARestoreThatDidNotDoWhatWasAskedSaysSoByItsExitCode(t *testing.T) {

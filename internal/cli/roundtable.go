@@ -7,12 +7,12 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 // planTable shows who would go, in order, and who would stay.
-func planTable(t *table, r contract.RoundResult) {
+func planTable(t *table, r preemptapi.RoundResult) {
 	t.section()
 	t.row("plan", fmt.Sprintf("%d would go, %d would stay", len(r.Targets), sparedTotal(r)))
 	about(t, r)
@@ -21,7 +21,7 @@ func planTable(t *table, r contract.RoundResult) {
 	if len(r.Targets) > 0 {
 		t.section("#", "VM", "MOREF", "WOULD", "CPU", "MEMORY", "WHY")
 		for i, v := range r.Targets {
-			t.row(strconv.Itoa(i+1), orDash(v.Name), v.Ref.Value, outcomeWords(v),
+			t.row(strconv.Itoa(i+1), orDash(v.Name), v.Ref.Value, v.Outcome.Words(),
 				fmt.Sprintf("%d MHz", v.CPUMHz), fmt.Sprintf("%d MB", v.MemoryMB), orDash(v.Why))
 		}
 	}
@@ -29,7 +29,7 @@ func planTable(t *table, r contract.RoundResult) {
 }
 
 // roundTable shows what a round did, or has done so far.
-func roundTable(t *table, r contract.RoundResult) {
+func roundTable(t *table, r preemptapi.RoundResult) {
 	t.section()
 	t.row("round", r.RoundID)
 	t.row("state", stateWords(r))
@@ -46,7 +46,7 @@ func roundTable(t *table, r contract.RoundResult) {
 }
 
 // epilogue shows what became of the reply, and how the urgency changed.
-func epilogue(t *table, r contract.RoundResult) {
+func epilogue(t *table, r preemptapi.RoundResult) {
 	switch {
 	case r.ReplyError != "":
 		t.row("reply", "not delivered: "+r.ReplyError)
@@ -60,12 +60,16 @@ func epilogue(t *table, r contract.RoundResult) {
 
 // targetsTable shows what became of each target, in the order in which they were to go. What was not recorded
 // of any has no column.
-func targetsTable(t *table, r contract.RoundResult) {
+func targetsTable(t *table, r preemptapi.RoundResult) {
+	if r.Brief {
+		briefTable(t, r)
+		return
+	}
 	if len(r.Targets)+len(r.Waiting) == 0 {
 		return
 	}
-	noticed := slices.ContainsFunc(r.Targets, func(v contract.VMOutcome) bool { return v.Notice != "" })
-	chosen := slices.ContainsFunc(r.Targets, func(v contract.VMOutcome) bool { return v.Why != "" })
+	noticed := slices.ContainsFunc(r.Targets, func(v preemptapi.VMOutcome) bool { return v.Notice != "" })
+	chosen := slices.ContainsFunc(r.Targets, func(v preemptapi.VMOutcome) bool { return v.Why != "" })
 	row := func(vm, moref, outcome, off, notice, why, choice string) {
 		cells := []string{vm, moref, outcome, off}
 		if noticed {
@@ -97,6 +101,9 @@ func usageTable(t *table, all []policy.Usage) {
 		if u.Moving > 0 {
 			hosts += fmt.Sprintf(" (%d entering maintenance)", u.Moving)
 		}
+		if u.Standby > 0 {
+			hosts += fmt.Sprintf(" (+%d in standby that DPM may wake)", u.Standby)
+		}
 		usageRow(t, u.CPU, megahertz, scope, hosts, "CPU")
 		usageRow(t, u.Memory, megabytes, scope, hosts, "memory")
 	}
@@ -127,7 +134,7 @@ func share(l policy.Load, n int64, write func(int64) string) string {
 }
 
 // toFree says what was missing and how much of it the plan covers.
-func toFree(r contract.RoundResult) string {
+func toFree(r preemptapi.RoundResult) string {
 	if (r.Shortfall == policy.Resources{}) {
 		return ""
 	}
@@ -139,7 +146,7 @@ func toFree(r contract.RoundResult) string {
 }
 
 // about shows what a round was asked for.
-func about(t *table, r contract.RoundResult) {
+func about(t *table, r preemptapi.RoundResult) {
 	t.row("tag", r.Tag)
 	t.row("criticality", string(r.Criticality))
 	t.field("alarm", r.Alarm)
@@ -147,7 +154,7 @@ func about(t *table, r contract.RoundResult) {
 	t.field("policy", r.PolicyName)
 }
 
-func freed(r contract.RoundResult) string {
+func freed(r preemptapi.RoundResult) string {
 	if len(r.Preempted()) == 0 {
 		return ""
 	}
@@ -155,7 +162,7 @@ func freed(r contract.RoundResult) string {
 }
 
 // why says the reason of an outcome, and whether the record on the VM is missing.
-func why(v contract.VMOutcome) string {
+func why(v preemptapi.VMOutcome) string {
 	text := reasonWords(v.Reason)
 	if v.AnnotationError != "" {
 		if text != "" {
@@ -167,7 +174,7 @@ func why(v contract.VMOutcome) string {
 }
 
 // sparedTable shows why candidates stay; of those that are not listed one by one, how many by reason.
-func sparedTable(t *table, r contract.RoundResult) {
+func sparedTable(t *table, r preemptapi.RoundResult) {
 	if len(r.Spared) > 0 {
 		t.section("SPARED", "MOREF", "WHY")
 		for _, s := range r.Spared {
@@ -182,9 +189,17 @@ func sparedTable(t *table, r contract.RoundResult) {
 	}
 }
 
-func sparedTotal(r contract.RoundResult) (n int) {
+func sparedTotal(r preemptapi.RoundResult) (n int) {
 	for _, count := range r.SparedCount {
 		n += count
 	}
 	return max(n, len(r.Spared))
+}
+
+// briefTable shows what an intake knows of a very large round.
+func briefTable(t *table, r preemptapi.RoundResult) {
+	t.section("OUTCOME", "VMS")
+	for _, outcome := range slices.Sorted(maps.Keys(r.Outcomes)) {
+		t.row(outcome.Words(), strconv.Itoa(r.Outcomes[outcome]))
+	}
 }

@@ -16,7 +16,10 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // runFlags are the flags of run.
@@ -29,12 +32,13 @@ type runFlags struct {
 
 // runResult is what run prints.
 type runResult struct {
-	WorkflowID    string                `json:"workflowID"`
-	RunID         string                `json:"workflowRunID,omitempty"`
-	RequestID     string                `json:"requestID"`
-	WorkerPolling bool                  `json:"workerPolling"`
-	Decision      *contract.Decision    `json:"decision,omitempty"` // with --wait
-	Round         *contract.RoundResult `json:"round,omitempty"`    // with --wait
+	WorkflowID    string                  `json:"workflowID"`
+	RunID         string                  `json:"workflowRunID,omitempty"`
+	RequestID     string                  `json:"requestID"`
+	WorkerPolling bool                    `json:"workerPolling"`
+	NotTaken      string                  `json:"notTaken,omitempty"` // why the intake has not dealt with it yet; without --wait
+	Decision      *preemptapi.Decision    `json:"decision,omitempty"` // with --wait
+	Round         *preemptapi.RoundResult `json:"round,omitempty"`    // with --wait
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -43,10 +47,10 @@ func (a *app) runCommand() *cobra.Command {
 		Use: "run", Args: noArgs,
 		Short: "Ask for a preemption",
 		Long: "Ask for a preemption of the VMs that carry a tag. The request goes to the intake workflow, which is started\n" +
-			"when it does not run. Without --wait the command ends as soon as Temporal has the request; with --wait it says\n" +
-			"what was decided and follows the round to its result.\n\n" +
+			"when it does not run. Without --wait the command ends as soon as the intake has taken the request, and fails where it\n" +
+			"has not within two seconds; with --wait it says what was decided and follows the round to its result.\n\n" +
 			"The same event acts once: asking again with it is answered by the round that it caused.\n\n" +
-			exitStatus("", "refused (cooldown, or a round under way), or nothing was eligible with --fail-empty"),
+			exitStatus("vCenter has no such tag", "refused (cooldown, or a round under way), or nothing was eligible with --fail-empty"),
 		Example: "  # ask, and look later\n  preemptctl workflow run\n" +
 			"  # ask to power off at once, and follow it\n  preemptctl workflow run --criticality HIGH --wait\n" +
 			"  # who would go?\n  preemptctl workflow run --dry-run\n" +
@@ -69,6 +73,8 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	switch {
 	case strings.TrimSpace(f.workflowID) == "":
 		return usagef("--workflow-id is empty: leave it out for the default, or name one")
+	case reserved(f.workflowID) != "":
+		return usagef("--workflow-id %q is reserved: such ids belong to %s; name another one, or leave it out for the default", f.workflowID, reserved(f.workflowID))
 	case f.timeout < 0:
 		return usagef("--timeout %s is negative", f.timeout)
 	case (f.timeout > 0 || f.failEmpty) && !f.wait && !f.dryRun:
@@ -76,6 +82,7 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	case f.dryRun:
 		return a.plan(cmd, planFlags{requestFlags: f.requestFlags, timeout: f.timeout, failEmpty: f.failEmpty})
 	}
+	f.workflowID = workflowid.Of(f.workflowID)
 	req, err := a.request(f.requestFlags)
 	if err != nil {
 		return err
@@ -83,23 +90,35 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	if f.observe {
 		req.Mode = preemption.ModeObserve
 	}
+	limit, ask := quick+namesLimit, func(ctx context.Context, s *session) error { return a.send(ctx, s, f, req, s.polledLater(ctx)) }
 	if f.wait {
-		return a.withSession(cmd, 0, func(ctx context.Context, s *session) error { return a.runAndWait(ctx, s, f, req) })
+		limit, ask = 0, func(ctx context.Context, s *session) error { return a.runAndWait(ctx, s, f, req) }
 	}
-	return a.withSession(cmd, quick, func(ctx context.Context, s *session) error {
-		polled := s.polledLater(ctx)
-		return a.send(ctx, s, f, req, polled)
+	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error {
+		if err := a.known(ctx, s, preemptapi.NamesInput{Tag: req.Tag}); err != nil {
+			return err
+		}
+		return ask(ctx, s)
 	})
+}
+
+// reserved names the workflows of our own that an id belongs to, "" where it may be an intake's.
+func reserved(id string) string {
+	what, _ := workflowid.Reserved(workflowid.Of(id))
+	return what
 }
 
 // send puts the request into the intake's queue and says whether somebody takes it from there.
 func (a *app) send(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest, polled <-chan bool) error {
-	a.log.Debug("sending request", "workflowID", f.workflowID, "tag", req.Tag, "criticality", req.Criticality, "replyto", req.ReplyTo)
+	a.log.Debug("sending request", "workflowID", f.workflowID, "tag", req.Tag, "criticality", req.Criticality, "replyto", shown.Redact(req.ReplyTo))
 	runID, err := s.signalWithStart(ctx, f.workflowID, req)
 	if err != nil {
 		return fmt.Errorf("send the request to intake %s: %w", f.workflowID, err)
 	}
 	out := runResult{WorkflowID: f.workflowID, RunID: runID, RequestID: req.ID, WorkerPolling: <-polled}
+	if out.WorkerPolling {
+		out.NotTaken = s.taken(ctx, f.workflowID)
+	}
 	status := a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
 	err = a.show(view{
 		value: out, msg: "successfully triggered workflow",
@@ -120,7 +139,7 @@ func (a *app) send(ctx context.Context, s *session, f runFlags, req preemption.W
 	if !out.WorkerPolling {
 		return a.noWorker("the request stays queued and runs when one starts")
 	}
-	return nil
+	return a.notTaken(f.workflowID, out.NotTaken)
 }
 
 // summary is the line by which Temporal's list shows a request.
@@ -132,7 +151,7 @@ func summary(req preemption.WorkflowRequest) string {
 	case req.VM != "":
 		text = fmt.Sprintf("%s eviction of VM %s", req.Criticality, req.VM)
 	}
-	return clean(text[:min(len(text), 200)])
+	return clean(shown.Clip(text, maxLine))
 }
 
 // memo is what the list of workflows shows of a request until its workflow says more.
@@ -181,7 +200,7 @@ func (s *session) signalStart(ctx context.Context, m signalled) (runID string, e
 		Memo: &commonpb.Memo{Fields: fields}, UserMetadata: &sdkpb.UserMetadata{Summary: text},
 	}
 	resp, err := s.WorkflowService().SignalWithStartWorkflowExecution(ctx, call)
-	for pause := 100 * time.Millisecond; passing(err) && pause < time.Second && sleep(ctx, pause); pause *= 2 {
+	for pause := 100 * time.Millisecond; passing(err) && pause < time.Second && clock.Sleep(ctx, pause); pause *= 2 {
 		resp, err = s.WorkflowService().SignalWithStartWorkflowExecution(ctx, call)
 	}
 	return resp.GetRunId(), err

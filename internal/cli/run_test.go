@@ -7,17 +7,17 @@ import (
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 )
 
 type ran struct {
-	WorkflowID    string                `json:"workflowID"`
-	RunID         string                `json:"workflowRunID"`
-	RequestID     string                `json:"requestID"`
-	WorkerPolling bool                  `json:"workerPolling"`
-	Decision      *contract.Decision    `json:"decision"`
-	Round         *contract.RoundResult `json:"round"`
+	WorkflowID    string                  `json:"workflowID"`
+	RunID         string                  `json:"workflowRunID"`
+	RequestID     string                  `json:"requestID"`
+	WorkerPolling bool                    `json:"workerPolling"`
+	Decision      *preemptapi.Decision    `json:"decision"`
+	Round         *preemptapi.RoundResult `json:"round"`
 }
 
 func TestRunSendsTheRequestAndNamesTheNextStep(t *testing.T) {

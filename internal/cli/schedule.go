@@ -17,7 +17,8 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // A schedule has its name behind a prefix as id in Temporal, so that it is told from other people's. Its
@@ -148,11 +149,11 @@ func (s *session) schedule(ctx context.Context, name string) (client.ScheduleHan
 func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok bool) {
 	name, ours := strings.CutPrefix(id, schedulePrefix)
 	action, starts := d.Schedule.Action.(*client.ScheduleWorkflowAction)
-	if !ours || !starts || action.Workflow != preemption.WorkflowName && action.Workflow != contract.ReconcileType {
+	if !ours || !starts || action.Workflow != preemption.WorkflowName && action.Workflow != remediateapi.ReconcileType {
 		return out, false
 	}
 	out = scheduled{
-		Name: name, ID: id, Reconciles: action.Workflow == contract.ReconcileType, TimeZone: zoneName(d.Schedule.Spec.TimeZoneName), Next: d.Info.NextActionTimes, Queue: action.TaskQueue,
+		Name: name, ID: id, Reconciles: action.Workflow == remediateapi.ReconcileType, TimeZone: zoneName(d.Schedule.Spec.TimeZoneName), Next: d.Info.NextActionTimes, Queue: action.TaskQueue,
 		Overlap: overlapOf(d.Schedule.Policy.Overlap).word, CatchUp: span(d.Schedule.Policy.CatchupWindow),
 		Paused: d.Schedule.State.Paused, Note: textOf(d.Memo, "note"),
 		Runs: d.Info.NumActions, Skipped: d.Info.NumActionsSkippedOverlap, Missed: d.Info.NumActionsMissedCatchupWindow,
@@ -178,7 +179,7 @@ func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok boo
 
 // asks takes over what a schedule's request asks for.
 func (o *scheduled) asks(req preemption.WorkflowRequest) {
-	o.Tag, o.Criticality, o.Policy, o.ReplyTo = req.Tag, req.Criticality, req.Policy, req.ReplyTo
+	o.Tag, o.Criticality, o.Policy, o.ReplyTo = req.Tag, req.Criticality, req.Policy, shown.Redact(req.ReplyTo)
 }
 
 // scheduledRequest reads the request back from the input of a schedule's runs.

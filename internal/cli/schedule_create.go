@@ -13,8 +13,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
-	remediate "github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
@@ -190,15 +190,15 @@ func (a *app) scheduledAction(name string, f scheduleFlags) (action *client.Sche
 	action = &client.ScheduleWorkflowAction{ID: scheduledRunPrefix + name, TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.giveUp()}
 	var input any
 	if f.reconcile {
-		input, asks = remediate.ReconcileInput{By: remedy.ByReconciler}, map[string]any{}
-		action.Workflow, action.Memo = remediate.ReconcileType, reconcileMemo("scheduled")
+		input, asks = remediateapi.ReconcileInput{By: remedy.ByReconciler}, map[string]any{}
+		action.Workflow, action.Memo = remediateapi.ReconcileType, reconcileMemo("scheduled")
 		action.StaticSummary = line("Schedule %s: reconciles VMs that are off with their tags", name)
 	} else {
 		req, err := a.asked(f.askFlags)
 		if err != nil {
 			return nil, nil, err
 		}
-		if input, err = contract.ScheduledInput(req); err != nil {
+		if input, err = preemptapi.ScheduledInput(req); err != nil {
 			return nil, nil, usagef("the request cannot be written as JSON: %w", err)
 		}
 		asks = map[string]any{"tag": req.Tag, "criticality": string(req.Criticality)}

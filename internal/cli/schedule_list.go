@@ -14,8 +14,9 @@ import (
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/client"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
-	remediate "github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 )
 
 // scheduledRun is a run of a schedule and what came of it.
@@ -128,7 +129,7 @@ func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResul
 		out.Result = "under way"
 		return out
 	}
-	if info.GetType().GetName() == remediate.ReconcileType {
+	if info.GetType().GetName() == remediateapi.ReconcileType {
 		out.Result = s.reconciledWords(ctx, info, out.Status)
 		return out
 	}
@@ -136,7 +137,7 @@ func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResul
 	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
 		out.Result = "timed out: no worker took it up, or its round goes on without it"
 	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
-		var res contract.Response
+		var res preemptapi.Response
 		if err := s.GetWorkflow(ctx, out.WorkflowID, info.GetExecution().GetRunId()).Get(ctx, &res); err != nil {
 			out.Result = "unknown: " + err.Error()
 		} else {
@@ -148,7 +149,7 @@ func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResul
 
 // reconciledWords says what came of a reconciliation that has ended.
 func (s *session) reconciledWords(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, status string) string {
-	var r remediate.ReconcileResult
+	var r remediateapi.ReconcileResult
 	e := info.GetExecution()
 	r, err := reconciled(s.GetWorkflow(ctx, e.GetWorkflowId(), e.GetRunId()).Get(ctx, &r), r)
 	switch {
@@ -161,8 +162,8 @@ func (s *session) reconciledWords(ctx context.Context, info *workflowpb.Workflow
 	for _, d := range r.Decisions {
 		count[d.State]++
 	}
-	text := r.State + ", " + countVMs(count[remediate.Applied]) + " reconciled"
-	for _, state := range []string{remediate.Deferred, remediate.Infeasible, remediate.Failed} {
+	text := r.State + ", " + countVMs(count[remediateapi.Applied]) + " reconciled"
+	for _, state := range []string{remediateapi.Deferred, remediateapi.Infeasible, remediateapi.Failed} {
 		if n := count[state]; n > 0 {
 			text += fmt.Sprintf(", %d %s", n, strings.ToLower(state))
 		}
@@ -174,7 +175,7 @@ func (s *session) reconciledWords(ctx context.Context, info *workflowpb.Workflow
 }
 
 // resultWords says what came of an intake that has completed.
-func resultWords(res contract.Response) string {
+func resultWords(res preemptapi.Response) string {
 	r, d := res.Round, res.LastDecision
 	switch {
 	case r != nil:
@@ -182,7 +183,7 @@ func resultWords(res contract.Response) string {
 		if n := len(r.Preempted()); n > 0 {
 			text += ", " + countVMs(n) + " off"
 		}
-		if n := r.Count(contract.OutcomeFailed); n > 0 {
+		if n := r.Count(action.Failed); n > 0 {
 			text += ", " + countVMs(n) + " failed"
 		}
 		if r.Reason != "" {

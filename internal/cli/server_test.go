@@ -16,6 +16,7 @@ var everyCommand = map[string][]string{
 	"status":       {"workflow", "status"},
 	"list":         {"workflow", "list"},
 	"cancel":       {"workflow", "cancel"},
+	"repair":       {"workflow", "repair", "some-workflow"},
 	"cancel, wait": {"workflow", "cancel", "--wait"},
 
 	"evict":          {"evict", "web-1"},

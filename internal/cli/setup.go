@@ -14,7 +14,8 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 const (
@@ -193,7 +194,7 @@ func (s *session) namespaceByHand(retention time.Duration) string {
 // an attribute that exists with another type. namespace is the state of the namespace.
 func (s *session) ensureAttributes(ctx context.Context, namespace string, dryRun bool) (parts []part, err error) {
 	if namespace == partMissing || dryRun && namespace == partCreated {
-		for _, name := range contract.SearchAttributes() {
+		for _, name := range preemptapi.SearchAttributes() {
 			parts = append(parts, part{Name: "search attribute " + name, State: namespace})
 		}
 		return parts, nil
@@ -203,7 +204,7 @@ func (s *session) ensureAttributes(ctx context.Context, namespace string, dryRun
 		return nil, err
 	}
 	missing := map[string]enumspb.IndexedValueType{}
-	for _, name := range contract.SearchAttributes() {
+	for _, name := range preemptapi.SearchAttributes() {
 		p := s.attributePart(name, have[name])
 		if p.State == partMissing {
 			p.State, p.Text, p.Remedy = partCreated, keyword, ""
@@ -253,7 +254,7 @@ func (s *session) attributeTypes(ctx context.Context) (map[string]string, error)
 	if !forbidden(err) {
 		return nil, err
 	}
-	for _, name := range contract.SearchAttributes() {
+	for _, name := range preemptapi.SearchAttributes() {
 		err := s.search(ctx, "`"+name+"` STARTS_WITH 'x'")
 		var invalid *serviceerror.InvalidArgument
 		switch {
@@ -297,7 +298,7 @@ func (s *session) awaitUsable(ctx context.Context, query string) error {
 		switch {
 		case forbidden(err): // who may make it need not be allowed to look
 			return nil
-		case err == nil || !sleep(ctx, setupPause):
+		case err == nil || !clock.Sleep(ctx, setupPause):
 			return err
 		}
 	}

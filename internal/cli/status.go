@@ -15,7 +15,8 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // queryLimit is how long a worker may take to answer for a workflow.
@@ -37,14 +38,15 @@ func (f *idFlags) check() error {
 	if f.runID != "" && uuid.Validate(f.runID) != nil {
 		return usagef("--run-id %q is no run id: take one from list, or leave it out for the current run", f.runID)
 	}
+	f.workflowID = workflowid.Of(f.workflowID)
 	return nil
 }
 
 // intakeStatus is what status prints of an intake: its documented answer, and more.
 type intakeStatus struct {
-	contract.Response
-	Execution    string                `json:"execution"`              // how the workflow stands in Temporal
-	RunningRound *contract.RoundResult `json:"runningRound,omitempty"` // the round under way, as it stands
+	preemptapi.Response
+	Execution    string                  `json:"execution"`              // how the workflow stands in Temporal
+	RunningRound *preemptapi.RoundResult `json:"runningRound,omitempty"` // the round under way, as it stands
 
 	info *workflowpb.WorkflowExecutionInfo
 	text string // the answer as it came
@@ -83,7 +85,7 @@ func (a *app) status(ctx context.Context, s *session, f idFlags) error {
 			return err
 		}
 		return a.showStatus(st)
-	case contract.RoundType, contract.PlanType:
+	case preemptapi.RoundType, preemptapi.PlanType:
 		r, err := s.anyRound(ctx, info)
 		if err != nil {
 			return err
@@ -92,7 +94,7 @@ func (a *app) status(ctx context.Context, s *session, f idFlags) error {
 			value: r, msg: "retrieved workflow status", attrs: []any{"workflowID", f.workflowID, "round", r},
 			table: func(t *table) { roundTable(t, r) },
 		})
-	case contract.RestoreType:
+	case preemptapi.RestoreType:
 		return a.restoreStatus(ctx, s, info)
 	default:
 		return failedf("workflow %s is a %s: status shows preemptions and their rounds", f.workflowID, kind)
@@ -140,6 +142,7 @@ func (s *session) intakeStatus(ctx context.Context, info *workflowpb.WorkflowExe
 	if err != nil {
 		return st, err
 	}
+	st.Round = s.whole(ctx, st.Round)
 	if st.State == "running" && st.RoundID != "" && info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		if r, err := s.roundState(ctx, st.RoundID); err == nil {
 			st.RunningRound = &r
@@ -148,6 +151,23 @@ func (s *session) intakeStatus(ctx context.Context, info *workflowpb.WorkflowExe
 		}
 	}
 	return st, nil
+}
+
+// whole is the result of a very large round, of which its intake keeps counts, as the round itself has it.
+func (s *session) whole(ctx context.Context, r *preemptapi.RoundResult) *preemptapi.RoundResult {
+	if r == nil || !r.Brief {
+		return r
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	full, err := s.roundResult(ctx, r.RoundID, "")
+	if err != nil { // it looks on for late guests, or has been deleted
+		if full, err = s.roundState(ctx, r.RoundID); err != nil {
+			s.app.log.Warn("the round cannot be read; its intake has counts alone", "round", r.RoundID, "error", err)
+			return r
+		}
+	}
+	return &full
 }
 
 // answer queries a workflow. Where nobody polls the task queue it says so without waiting.
@@ -187,13 +207,13 @@ func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecution
 }
 
 // anyRound is a round as it stands, or the result of an ended round or plan.
-func (s *session) anyRound(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (r contract.RoundResult, err error) {
+func (s *session) anyRound(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (r preemptapi.RoundResult, err error) {
 	e := info.GetExecution()
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
-		if info.GetType().GetName() == contract.PlanType {
+		if info.GetType().GetName() == preemptapi.PlanType {
 			return r, failedf("plan %s is still being made", e.GetWorkflowId())
 		}
-		return r, s.answer(ctx, info, contract.RoundStateQuery, &r)
+		return r, s.answer(ctx, info, preemptapi.RoundStateQuery, &r)
 	}
 	return s.roundResult(ctx, e.GetWorkflowId(), e.GetRunId())
 }

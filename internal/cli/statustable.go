@@ -5,7 +5,8 @@ import (
 	"strconv"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // showStatus prints an intake's status.
@@ -33,7 +34,7 @@ func statusTable(t *table, st intakeStatus) {
 	t.row("criticality", orDash(string(st.Criticality)))
 	t.row("alarm", orDash(memoText(st.info, "alarm")))
 	t.row("scope", orDash(memoText(st.info, "scope")))
-	t.field("reply to", st.ReplyTo)
+	t.field("reply to", shown.Redact(st.ReplyTo))
 	t.row("last preemption", cmp.Or(timestamp(st.LastPreemption), "never"))
 	t.field("requests", count(st.Requests))
 	if d := st.LastDecision; d != nil {
@@ -68,6 +69,12 @@ func waitingTables(t *table, st intakeStatus) {
 			t.row(l.Entity, l.Alarm, l.Colour, timestamp(l.Time), cmp.Or(l.Scope, "everything tagged"))
 		}
 	}
+	if len(st.Left) > 0 {
+		t.section("LEFT TO ITS SUCCESSOR")
+		for _, left := range st.Left {
+			t.row(left)
+		}
+	}
 	if len(st.Rejections) > 0 {
 		t.section("REJECTED", "WHY")
 		for _, r := range st.Rejections {
@@ -76,7 +83,7 @@ func waitingTables(t *table, st intakeStatus) {
 	}
 }
 
-func decisionWords(d contract.Decision) string {
+func decisionWords(d preemptapi.Decision) string {
 	text := d.Verdict
 	if d.RoundID != "" {
 		text += " " + d.RoundID

@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
@@ -34,9 +34,9 @@ type tagsFlags struct {
 
 // tagsCreated is what tags create prints.
 type tagsCreated struct {
-	DryRun  bool           `json:"dryRun,omitempty"`
-	Created []contract.Tag `json:"created"` // or, of a dry run, to be created
-	Existed []contract.Tag `json:"existed"`
+	DryRun  bool               `json:"dryRun,omitempty"`
+	Created []remediateapi.Tag `json:"created"` // or, of a dry run, to be created
+	Existed []remediateapi.Tag `json:"existed"`
 }
 
 func (a *app) tagsCreateCommand() *cobra.Command {
@@ -77,7 +77,7 @@ func (a *app) tagsCreate(cmd *cobra.Command, f tagsFlags) error {
 	if f.timeout <= 0 {
 		return usagef("--timeout %s is not above zero", f.timeout)
 	}
-	in := contract.TagsInput{Values: values, DryRun: f.dryRun}
+	in := remediateapi.TagsInput{Values: values, DryRun: f.dryRun}
 	left := "what was created stays; to go on, run it again"
 	if f.dryRun {
 		left = "nothing was touched"
@@ -96,13 +96,13 @@ func (a *app) tagsCreate(cmd *cobra.Command, f tagsFlags) error {
 }
 
 // tags has the worker create or read tags.
-func (s *session) tags(ctx context.Context, in contract.TagsInput, limit time.Duration, left string) (r contract.TagsResult, err error) {
+func (s *session) tags(ctx context.Context, in remediateapi.TagsInput, limit time.Duration, left string) (r remediateapi.TagsResult, err error) {
 	what := line("Creates categories and tags")
 	if in.VM != "" {
 		what = line("Reads the tags of VM %s", in.VM)
 	}
 	run, err := s.put(ctx, question{
-		id: "tags-" + uuid.NewString(), kind: contract.TagsType, summary: what, input: in, limit: limit, unpolled: "no tags are created or read",
+		id: "tags-" + uuid.NewString(), kind: remediateapi.TagsType, summary: what, input: in, limit: limit, unpolled: "no tags are created or read",
 	})
 	if err != nil {
 		return r, err
@@ -134,7 +134,7 @@ func tagsCreatedTable(t *table, out tagsCreated) {
 	t.section("CATEGORY", "TAG", "STATE")
 	for _, of := range []struct {
 		state string
-		tags  []contract.Tag
+		tags  []remediateapi.Tag
 	}{{title, out.Created}, {"existed", out.Existed}} {
 		for _, tag := range of.tags {
 			t.row(tag.Category, orDash(tag.Name), of.state)
@@ -143,7 +143,7 @@ func tagsCreatedTable(t *table, out tagsCreated) {
 }
 
 // tagCount counts categories and tags.
-func tagCount(tags []contract.Tag) string {
+func tagCount(tags []remediateapi.Tag) string {
 	categories := 0
 	for _, t := range tags {
 		if t.Name == "" {
@@ -156,7 +156,7 @@ func tagCount(tags []contract.Tag) string {
 // tagValues reads what --category says: tags by category, without doubles.
 func tagValues(flags []string) (map[string][]string, error) {
 	if len(flags) == 0 {
-		return contract.DefaultTags(), nil
+		return remediateapi.DefaultTags(), nil
 	}
 	values := map[string][]string{}
 	for _, flag := range flags {
@@ -216,7 +216,7 @@ func tagValue(category, value string) error {
 			return fmt.Errorf("is neither true nor false")
 		}
 	case remedy.CategoryMode:
-		if known := contract.DefaultTags()[category]; !slices.Contains(known, value) {
+		if known := remediateapi.DefaultTags()[category]; !slices.Contains(known, value) {
 			return fmt.Errorf("is no mode: use %s", strings.Join(known, ", "))
 		}
 	}

@@ -7,14 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // vmTags is what tags show prints.
 type vmTags struct {
-	VM       policy.Ref          `json:"vm"`
+	VM       vsphere.Ref         `json:"vm"`
 	Name     string              `json:"name"`
 	Power    string              `json:"power"`
 	Tags     map[string][]string `json:"tags"`
@@ -41,7 +41,7 @@ func (a *app) tagsShowCommand() *cobra.Command {
 				return usagef("--timeout %s is not above zero", timeout)
 			}
 			return a.withSession(cmd, timeout, func(ctx context.Context, s *session) error {
-				r, err := s.tags(ctx, contract.TagsInput{VM: vm}, timeout, "nothing was touched")
+				r, err := s.tags(ctx, remediateapi.TagsInput{VM: vm}, timeout, "nothing was touched")
 				if err != nil {
 					return err
 				}
@@ -53,7 +53,7 @@ func (a *app) tagsShowCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) showTags(r contract.TagsResult) error {
+func (a *app) showTags(r remediateapi.TagsResult) error {
 	out := vmTags{VM: r.VM, Name: r.Name, Power: r.Power, Tags: r.Tags, Hardware: r.Hardware, Wanted: r.Wanted, Bad: nonNil(r.Bad)}
 	if out.Tags == nil {
 		out.Tags = map[string][]string{}

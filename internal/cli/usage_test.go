@@ -30,6 +30,8 @@ func TestWrongUsageExitsWith2AndSaysWhatIsWrong(t *testing.T) {
 		"an unknown criticality":           {[]string{"workflow", "run", "-c", "urgent"}, "use LOW, MEDIUM or HIGH"},
 		"an empty tag":                     {[]string{"workflow", "run", "-t", ""}, "--tag is empty"},
 		"an empty workflow id of run":      {[]string{"workflow", "run", "-w", ""}, "--workflow-id is empty"},
+		"the ledger's id":                  {[]string{"workflow", "run", "-w", "preemption-ledger@q"}, `"preemption-ledger@q" is reserved: such ids belong to the ledger`},
+		"a round's id":                     {[]string{"workflow", "run", "-w", "round-0123456789ab-cpu@domain-c7"}, "is reserved: such ids belong to rounds"},
 		"an empty workflow id of status":   {[]string{"workflow", "status", "-w", ""}, "--workflow-id is empty"},
 		"a run id that is none":            {[]string{"workflow", "status", "-r", "latest"}, `--run-id "latest" is no run id`},
 		"an empty workflow id of cancel":   {[]string{"workflow", "cancel", "-w", ""}, "--workflow-id is empty"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -13,7 +12,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 // decisionLimit is how long the intake may take to decide; it decides in milliseconds.
@@ -86,20 +86,20 @@ func (a *app) showRun(out runResult) error {
 
 // ask sends the request as an update, which answers what was decided about it. An intake that is just
 // ending or starting a new run is asked again: it takes the same request once.
-func (s *session) ask(ctx context.Context, id string, req preemption.WorkflowRequest) (d contract.Decision, err error) {
+func (s *session) ask(ctx context.Context, id string, req preemption.WorkflowRequest) (d preemptapi.Decision, err error) {
 	ctx, cancel := context.WithTimeout(ctx, decisionLimit)
 	defer cancel()
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		d, err = s.askOnce(ctx, id, req)
-		again := passing(err) || d.Verdict == contract.Failed && strings.Contains(d.Reason, "ask again")
-		if !again || pause > 3*time.Second || !sleep(ctx, pause) {
+		again := passing(err) || d.Again
+		if !again || pause > 3*time.Second || !clock.Sleep(ctx, pause) {
 			return d, err
 		}
 		s.app.log.Debug("asking again", "verdict", d.Verdict, "reason", d.Reason, "error", err)
 	}
 }
 
-func (s *session) askOnce(ctx context.Context, id string, req preemption.WorkflowRequest) (d contract.Decision, err error) {
+func (s *session) askOnce(ctx context.Context, id string, req preemption.WorkflowRequest) (d preemptapi.Decision, err error) {
 	start := s.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
 		ID: id, TaskQueue: s.app.target.queue, StaticSummary: summary(req), Memo: memo(req, "requested"),
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
@@ -132,19 +132,19 @@ func passing(err error) bool {
 }
 
 // turnedDown is the error for a request that starts nothing.
-func (a *app) turnedDown(d contract.Decision) error {
+func (a *app) turnedDown(d preemptapi.Decision) error {
 	until := ""
 	if !d.Until.IsZero() {
 		until = fmt.Sprintf("; ask again after %s (in %s)", timestamp(d.Until), d.Until.Sub(a.Now()).Round(time.Second))
 	}
 	switch d.Verdict {
-	case contract.Refused:
+	case preemptapi.Refused:
 		return refusedf("refused: %s%s", d.Reason, until)
-	case contract.Deferred:
+	case preemptapi.Deferred:
 		return refusedf("deferred until %s: %s", timestamp(d.Until), d.Reason)
-	case contract.Rejected:
+	case preemptapi.Rejected:
 		return failedf("the worker rejected the request: %s", d.Reason)
-	case contract.Failed:
+	case preemptapi.Failed:
 		return failedf("the request could not be carried out: %s", d.Reason)
 	}
 	if d.RoundID == "" {
@@ -187,16 +187,4 @@ func (a *app) leftAlone(ctx context.Context, intake, round string, err error) er
 		return interruptedf("interrupted: %s", text)
 	}
 	return failedf("not done within --timeout: %s", text)
-}
-
-// sleep waits, or returns false when the context ends.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

@@ -10,7 +10,7 @@ import (
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/converter"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 )
 
 // watchCommand groups the commands about the watch of vCenter's events.
@@ -32,13 +32,13 @@ type watchLook struct {
 	info     *workflowpb.WorkflowExecutionInfo
 	activity *workflowpb.PendingActivityInfo // nil: nobody is to follow
 	polled   bool                            // a worker polls the task queue
-	state    *contract.State                 // nil: nobody answered
+	state    *watchapi.State                 // nil: nobody answered
 	silence  error                           // why, where a worker should have
 }
 
 // lookAtWatch looks at the watch of the task queue; found is false where there is none.
 func (s *session) lookAtWatch(ctx context.Context) (w watchLook, found bool, err error) {
-	w.id = contract.WorkflowID(s.app.target.queue)
+	w.id = watchapi.WorkflowID(s.app.target.queue)
 	d, err := s.DescribeWorkflowExecution(ctx, w.id, "")
 	switch {
 	case missing(err):
@@ -48,12 +48,12 @@ func (s *session) lookAtWatch(ctx context.Context) (w watchLook, found bool, err
 		return w, false, fmt.Errorf("look up the watch %s: %w", w.id, err)
 	}
 	w.info = d.GetWorkflowExecutionInfo()
-	if kind := w.info.GetType().GetName(); kind != contract.WorkflowType {
+	if kind := w.info.GetType().GetName(); kind != watchapi.WorkflowType {
 		return w, false, failedf("workflow %s is a %s, not the watch of vCenter's events: somebody took its id; end that workflow, and start the watch: %s",
 			w.id, kind, s.app.command("watch", "start"))
 	}
 	for _, p := range d.GetPendingActivities() {
-		if p.GetActivityType().GetName() == contract.ActivityType {
+		if p.GetActivityType().GetName() == watchapi.ActivityType {
 			w.activity = p
 		}
 	}
@@ -65,14 +65,14 @@ func (s *session) lookAtWatch(ctx context.Context) (w watchLook, found bool, err
 }
 
 // watchState asks the watch how it stands, or takes that from its result.
-func (s *session) watchState(ctx context.Context, w watchLook) (*contract.State, error) {
-	var st contract.State
+func (s *session) watchState(ctx context.Context, w watchLook) (*watchapi.State, error) {
+	var st watchapi.State
 	switch w.info.GetStatus() {
 	case enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING:
 		if !w.polled {
 			return nil, nil
 		}
-		if err := s.answer(ctx, w.info, contract.StateQuery, &st); err != nil {
+		if err := s.answer(ctx, w.info, watchapi.StateQuery, &st); err != nil {
 			return nil, err
 		}
 	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
@@ -92,11 +92,11 @@ func (w watchLook) running() bool {
 func (w watchLook) paused() bool { return w.running() && w.state != nil && w.state.Paused }
 
 // checkpoint is the last that is known: the heartbeat's, which is fresher than the workflow's.
-func (w watchLook) checkpoint() (c contract.Checkpoint) {
+func (w watchLook) checkpoint() (c watchapi.Checkpoint) {
 	if w.state != nil {
 		c = w.state.Checkpoint
 	}
-	var last contract.Checkpoint
+	var last watchapi.Checkpoint
 	if p := w.activity.GetHeartbeatDetails(); p != nil && converter.GetDefaultDataConverter().FromPayloads(p, &last) == nil {
 		c = last
 	}

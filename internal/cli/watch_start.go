@@ -8,7 +8,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 )
 
 func (a *app) watchStartCommand() *cobra.Command {
@@ -66,7 +66,7 @@ func (a *app) watchStart(ctx context.Context, s *session, dryRun bool) error {
 
 // goOn ends a pause.
 func (s *session) goOn(ctx context.Context, id string) error {
-	if err := s.SignalWorkflow(ctx, id, "", contract.ControlSignal, contract.Control{}); err != nil {
+	if err := s.SignalWorkflow(ctx, id, "", watchapi.ControlSignal, watchapi.Control{}); err != nil {
 		return fmt.Errorf("let the watch %s go on: %w", id, err)
 	}
 	return nil
@@ -77,7 +77,7 @@ func (s *session) startWatch(ctx context.Context, id string) (runID string, err 
 	run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: id, TaskQueue: s.app.target.queue, StaticSummary: "Follows vCenter's events and hands alarms to the rules",
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-	}, contract.WorkflowType)
+	}, watchapi.WorkflowType)
 	if err != nil {
 		return "", fmt.Errorf("start the watch %s: %w", id, err)
 	}

@@ -9,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 	enumspb "go.temporal.io/api/enums/v1"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 )
 
 // The states of the watch, as status names them.
@@ -48,7 +50,11 @@ type watchStatus struct {
 	Heartbeat     time.Time           `json:"heartbeat,omitzero"` // of the worker that follows
 	Attempt       int32               `json:"attempt,omitempty"`  // of the activity
 	Failure       string              `json:"failure,omitempty"`  // of the attempt before
-	Checkpoint    contract.Checkpoint `json:"checkpoint"`
+	Checkpoint    watchapi.Checkpoint `json:"checkpoint"`
+	// Stalled are the workflows of the task queue that make no progress: what is handed to them is not acted upon.
+	Stalled []health.Stall `json:"stalled,omitempty"`
+	// Rejected is what the intakes of the task queue rejected in the last day, the newest first.
+	Rejected []rejected `json:"rejected,omitempty"`
 }
 
 func (a *app) watchStatusCommand() *cobra.Command {
@@ -56,12 +62,12 @@ func (a *app) watchStatusCommand() *cobra.Command {
 		Use: "status", Args: noArgs,
 		Short: "Show how the watch of vCenter's events stands",
 		Long: "Show how the watch of vCenter's events stands: who follows, how far behind, the last event and what became of it,\n" +
-			"which alarms stand, and what is wrong. What is shown is up to ten seconds old: a worker tells every few seconds.\n" +
+			"which alarms are active, what intakes rejected in the last day, and what is wrong. What is shown is up to ten seconds old: a worker tells every few seconds.\n" +
 			"A watch that is paused is no failure.\n\n" +
-			exitCodes(", also when the watch is in trouble or nobody follows", "no such watch", ""),
+			exitCodes(", also when the watch is in trouble, nobody follows, or a workflow that it hands to makes no progress", "no such watch", ""),
 		Example: "  preemptctl watch status\n  preemptctl watch status -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withSession(cmd, quick+watchLooks*watchPause, func(ctx context.Context, s *session) error { return a.watchStatus(ctx, s) })
+			return a.withSession(cmd, quick+rejectedWait+watchLooks*watchPause, func(ctx context.Context, s *session) error { return a.watchStatus(ctx, s) })
 		},
 	}
 }
@@ -74,12 +80,23 @@ func (a *app) watchStatus(ctx context.Context, s *session) error {
 	if !found {
 		return a.noWatch("")
 	}
+	progress := s.progressBeside(ctx)
+	st.Stalled = progress.Stalled
+	if st.WorkerPolling {
+		st.Rejected = s.rejections(ctx)
+	}
 	err = a.show(view{
 		value: st, msg: "retrieved watch status", attrs: []any{"workflowID", st.WorkflowID, "state", st.State, "watch", st},
 		table: func(t *table) { a.watchTable(t, st) },
 	})
-	if err != nil || st.State == watchFollowing || st.State == watchPaused {
+	a.tellStalled(progress)
+	switch {
+	case err != nil:
 		return err
+	case (st.State == watchFollowing || st.State == watchPaused) && progress.Healthy():
+		return nil
+	case st.State == watchFollowing || st.State == watchPaused:
+		return failedf("the watch is %s, but %d workflow(s) of task queue %s make no progress, named above", st.State, len(st.Stalled), a.target.queue)
 	}
 	return failedf("vCenter's events are not followed for task queue %s: %s", a.target.queue, st.Why)
 }
@@ -92,7 +109,7 @@ func (a *app) settledWatch(ctx context.Context, s *session) (st watchStatus, fou
 			return st, found, err
 		}
 		st = a.watchStatusOf(w)
-		if !st.unsettled() || w.silence != nil || look == watchLooks || !sleep(ctx, watchPause) {
+		if !st.unsettled() || w.silence != nil || look == watchLooks || !clock.Sleep(ctx, watchPause) {
 			return st, true, nil
 		}
 	}
@@ -173,8 +190,26 @@ func (a *app) watchTable(t *table, st watchStatus) {
 	t.row("last look", cmp.Or(timestamp(c.LookedAt), "never"))
 	t.row("reached", cmp.Or(timestamp(c.Reached), "nothing yet"))
 	t.row("events", fmt.Sprintf("%d read, %d handed on, %d caught by comparing states, %d refused", c.Events, c.Sent, c.Caught, c.Refused))
+	if c.AsideCount > 0 {
+		t.row("set aside", fmt.Sprintf("%d that could not be handed over and are given again", c.AsideCount))
+	}
 	t.row("last event", noteWords(c.Last))
 	t.row("last action", actionWords(c.LastSent))
+	if c.LastRefused != nil {
+		t.row("last refused", noteWords(c.LastRefused))
+	}
+	if len(c.Aside) > 0 {
+		t.section("SET ASIDE", "TRIES", "WHY")
+		for _, e := range c.Aside {
+			t.row(e.Event, count(e.Tries), e.Reason)
+		}
+	}
+	if len(st.Rejected) > 0 {
+		t.section("REJECTED", "AT", "WHY")
+		for _, r := range st.Rejected {
+			t.row(r.WorkflowID, timestamp(r.Time), r.Reason)
+		}
+	}
 	if len(c.Levels) > 0 {
 		t.section("IN ALARM", "ALARM", "COLOUR", "SINCE", "SCOPE")
 		for _, l := range c.Levels {
@@ -184,7 +219,7 @@ func (a *app) watchTable(t *table, st watchStatus) {
 }
 
 // noteWords says of an event what it was and what became of it.
-func noteWords(n *contract.Note) string {
+func noteWords(n *watchapi.Note) string {
 	if n == nil {
 		return "none"
 	}
@@ -202,14 +237,14 @@ func noteWords(n *contract.Note) string {
 }
 
 // actionWords says what was last made of an event.
-func actionWords(n *contract.Note) string {
+func actionWords(n *watchapi.Note) string {
 	if n == nil {
 		return "none"
 	}
 	return fmt.Sprintf("%s %s: %s", timestamp(n.At), n.WorkflowID, orDash(n.What))
 }
 
-func objectWords(o contract.Object) string {
+func objectWords(o watchapi.Object) string {
 	switch {
 	case o.Value == "":
 		return "-"

@@ -9,7 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 // How long to wait until nobody follows any more. A worker hears of a pause with its next heartbeat, within
@@ -66,7 +67,7 @@ func (a *app) watchStop(ctx context.Context, s *session, reason string, dryRun b
 	case dryRun:
 		return a.showWatch(out)
 	}
-	err = s.SignalWorkflow(ctx, w.id, "", contract.ControlSignal, contract.Control{Paused: true, Reason: reason})
+	err = s.SignalWorkflow(ctx, w.id, "", watchapi.ControlSignal, watchapi.Control{Paused: true, Reason: reason})
 	if missing(err) {
 		return notFoundf("nothing to pause: the watch %s has just ended", w.id)
 	} else if err != nil {
@@ -98,7 +99,7 @@ func (a *app) awaitPause(ctx context.Context, s *session) error {
 		case err == nil && w.paused() && w.activity == nil:
 			return nil
 		}
-		if sleep(limited, pauseLook) {
+		if clock.Sleep(limited, pauseLook) {
 			continue
 		}
 		var away *unreachableError

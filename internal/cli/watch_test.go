@@ -11,22 +11,22 @@ import (
 	sdktemporal "go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
 )
 
 // follow stands for the activity that follows vCenter's events.
-type follow func(context.Context, watch.FollowInput) (contract.Checkpoint, error)
+type follow func(context.Context, watch.FollowInput) (watchapi.Checkpoint, error)
 
 // Follow has the name by which the workflow calls the activity.
-func (f follow) Follow(ctx context.Context, in watch.FollowInput) (contract.Checkpoint, error) {
+func (f follow) Follow(ctx context.Context, in watch.FollowInput) (watchapi.Checkpoint, error) {
 	return f(ctx, in)
 }
 
 // following tells the checkpoint until it is cancelled, as the activity does.
-func following(c contract.Checkpoint) follow {
-	return func(ctx context.Context, in watch.FollowInput) (contract.Checkpoint, error) {
+func following(c watchapi.Checkpoint) follow {
+	return func(ctx context.Context, in watch.FollowInput) (watchapi.Checkpoint, error) {
 		c := c
 		c.Events = max(c.Events, in.Checkpoint.Events) + 1 // each activity reads one
 		for {
@@ -46,7 +46,7 @@ func newWatchSite(t *testing.T, f follow) *site {
 	s := newUnwatchedSite(t)
 	w := worker.New(s.client, s.queue, worker.Options{WorkerStopTimeout: time.Millisecond, MaxHeartbeatThrottleInterval: 20 * time.Millisecond})
 	watch.RegisterWorkflow(w)
-	w.RegisterActivityWithOptions(f.Follow, activity.RegisterOptions{Name: contract.ActivityType})
+	w.RegisterActivityWithOptions(f.Follow, activity.RegisterOptions{Name: watchapi.ActivityType})
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func newUnwatchedSite(t *testing.T) *site {
 	t.Helper()
 	s := newSite(t, false)
 	t.Cleanup(func() {
-		_ = s.client.TerminateWorkflow(context.Background(), contract.WorkflowID(s.queue), "", "the test is over")
+		_ = s.client.TerminateWorkflow(context.Background(), watchapi.WorkflowID(s.queue), "", "the test is over")
 	})
 	return s
 }
@@ -70,7 +70,7 @@ type watchResult struct {
 	State, Why, Execution, Lag, PausedReason, Failure, Done, Effect string
 	DryRun, WorkerPolling                                           bool
 	Attempt                                                         int
-	Checkpoint                                                      contract.Checkpoint
+	Checkpoint                                                      watchapi.Checkpoint
 }
 
 // becomes waits until the watch is in a state, and returns what status says then.
@@ -86,19 +86,23 @@ func (s *site) watchStatus(t *testing.T) watchResult {
 }
 
 // checkpoint is that of a watch that has seen something. Its last look is never long ago, however slow the test.
-func checkpoint() contract.Checkpoint {
+func checkpoint() watchapi.Checkpoint {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	sent := contract.Note{
+	sent := watchapi.Note{
 		Time: at, At: at.Add(time.Second), Class: "AlarmStatusChangedEvent", Alarm: "cpu", Entity: "HostSystem:host-21", To: "red",
 		Rule: "cpu*", WorkflowID: "cpu@domain-c7", What: "HIGH preemption",
 	}
-	ignored := contract.Note{Time: at.Add(time.Minute), Class: "AlarmStatusChangedEvent", Alarm: "evil\x1b[31m", To: "green", Reason: "no rule is on it"}
-	return contract.Checkpoint{
+	ignored := watchapi.Note{Time: at.Add(time.Minute), Class: "AlarmStatusChangedEvent", Alarm: "evil\x1b[31m", To: "green", Reason: "no rule is on it"}
+	refused := watchapi.Note{
+		Time: at.Add(2 * time.Minute), Class: "AlarmStatusChangedEvent", Alarm: "memory", To: "red",
+		Reason: "criticality HIGH is above limits.maxCriticality MEDIUM",
+	}
+	return watchapi.Checkpoint{
 		VCenter: "https://vc/sdk", Worker: "7@here", LookedAt: time.Now().Add(time.Hour), Reached: at, Compared: at, Events: 41, Sent: 3, Caught: 2, Refused: 1,
-		Seen: []contract.Mark{{Key: 1, Time: at}}, Last: &ignored, LastSent: &sent,
-		Levels: []contract.Level{{
-			Alarm: contract.Object{Type: "Alarm", Value: "alarm-2", Name: "cpu"}, Entity: contract.Object{Type: "HostSystem", Value: "host-21", Name: "esx-1"},
-			Scope: contract.Object{Type: "ClusterComputeResource", Value: "domain-c7"}, Colour: "red", Time: at,
+		Seen: []watchapi.Mark{{Key: 1, Time: at}}, Last: &ignored, LastSent: &sent, LastRefused: &refused,
+		Levels: []watchapi.Level{{
+			Alarm: watchapi.Object{Type: "Alarm", Value: "alarm-2", Name: "cpu"}, Entity: watchapi.Object{Type: "HostSystem", Value: "host-21", Name: "esx-1"},
+			Scope: watchapi.Object{Type: "ClusterComputeResource", Value: "domain-c7"}, Colour: "red", Time: at,
 		}},
 	}
 }
@@ -112,6 +116,7 @@ func TestWatchStatusShowsWhoFollowsAndWhatBecameOfTheEvents(t *testing.T) {
 		"42 read, 3 handed on, 2 caught by comparing states, 1 refused",
 		`2026-01-02 03:05:05Z evil\x1b[31m to green: no rule is on it`,
 		"2026-01-02 03:04:06Z cpu@domain-c7: HIGH preemption",
+		"last refused", "2026-01-02 03:06:05Z memory to red: criticality HIGH is above limits.maxCriticality MEDIUM",
 		"IN ALARM", "esx-1 (host-21)", "cpu (alarm-2)", "ClusterComputeResource:domain-c7",
 	)
 	if strings.Contains(got.stdout+got.stderr, "\x1b") {
@@ -126,8 +131,8 @@ func TestWatchStatusShowsWhoFollowsAndWhatBecameOfTheEvents(t *testing.T) {
 }
 
 func TestWatchStatusFailsWhereNobodyFollows(t *testing.T) {
-	noRules := func(context.Context, watch.FollowInput) (contract.Checkpoint, error) {
-		return contract.Checkpoint{}, sdktemporal.NewApplicationErrorWithOptions("this worker's configuration has no rules", "NoRules",
+	noRules := func(context.Context, watch.FollowInput) (watchapi.Checkpoint, error) {
+		return watchapi.Checkpoint{}, sdktemporal.NewApplicationErrorWithOptions("this worker's configuration has no rules", "NoRules",
 			sdktemporal.ApplicationErrorOptions{NextRetryDelay: time.Minute})
 	}
 	troubled, behind := checkpoint(), checkpoint()
@@ -140,7 +145,7 @@ func TestWatchStatusFailsWhereNobodyFollows(t *testing.T) {
 	}{
 		"in trouble":        {following(troubled), "in trouble", "vCenter is on fire (since 2026-01-02 03:04:05Z"},
 		"long without look": {following(behind), "behind", "the last look at vCenter that was answered ended at"},
-		"never looked":      {following(contract.Checkpoint{}), "starting", "the first look at vCenter is under way"},
+		"never looked":      {following(watchapi.Checkpoint{}), "starting", "the first look at vCenter is under way"},
 		"no rules":          {noRules, "failing", "this worker's configuration has no rules"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,7 +200,7 @@ func TestAPauseOutlivesTheActivityUntilTheWatchIsStartedAgain(t *testing.T) {
 	got := s.run("watch", "stop", "--reason", "evil \x1b[31mred")
 	got.want(t, 0, "stdout", "paused", "until it is started again", "preemptctl watch start")
 	got.want(t, 0, "stderr", "waiting until worker 7@here")
-	d, err := s.client.DescribeWorkflowExecution(t.Context(), contract.WorkflowID(s.queue), "")
+	d, err := s.client.DescribeWorkflowExecution(t.Context(), watchapi.WorkflowID(s.queue), "")
 	if err != nil || len(d.GetPendingActivities()) != 0 {
 		t.Errorf("somebody still follows: %v, %v", d.GetPendingActivities(), err)
 	}
@@ -210,7 +215,7 @@ func TestAPauseOutlivesTheActivityUntilTheWatchIsStartedAgain(t *testing.T) {
 
 func TestAWatchThatEndedIsStartedAnew(t *testing.T) {
 	s := newWatchSite(t, following(checkpoint()))
-	id := contract.WorkflowID(s.queue)
+	id := watchapi.WorkflowID(s.queue)
 	s.run("watch", "start").want(t, 0, "stdout")
 	s.becomes(t, "following").want(t, 0, "stdout", "following")
 	if err := s.client.TerminateWorkflow(t.Context(), id, "", "a test"); err != nil {
@@ -229,7 +234,7 @@ func TestAWatchThatEndedIsStartedAnew(t *testing.T) {
 
 func TestAPauseThatIsNotWaitedForStands(t *testing.T) {
 	release := make(chan struct{})
-	s := newWatchSite(t, func(ctx context.Context, _ watch.FollowInput) (contract.Checkpoint, error) {
+	s := newWatchSite(t, func(ctx context.Context, _ watch.FollowInput) (watchapi.Checkpoint, error) {
 		c := checkpoint()
 		for {
 			activity.RecordHeartbeat(ctx, c)
@@ -250,14 +255,14 @@ func TestAPauseThatIsNotWaitedForStands(t *testing.T) {
 	(<-stopped).want(t, 130, "stderr", "interrupted: the pause stands; look: preemptctl watch status")
 	close(release)
 	eventually(t, "nobody follows", func() bool {
-		d, err := s.client.DescribeWorkflowExecution(t.Context(), contract.WorkflowID(s.queue), "")
+		d, err := s.client.DescribeWorkflowExecution(t.Context(), watchapi.WorkflowID(s.queue), "")
 		return err == nil && len(d.GetPendingActivities()) == 0
 	})
 }
 
 func TestAnotherWorkflowUnderTheWatchsIDIsLeftAlone(t *testing.T) {
 	s := newSite(t, false)
-	opts := client.StartWorkflowOptions{ID: contract.WorkflowID(s.queue), TaskQueue: s.queue}
+	opts := client.StartWorkflowOptions{ID: watchapi.WorkflowID(s.queue), TaskQueue: s.queue}
 	if _, err := s.client.ExecuteWorkflow(t.Context(), opts, "Other"); err != nil {
 		t.Fatal(err)
 	}

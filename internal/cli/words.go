@@ -4,39 +4,27 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// outcomeWords says what became, or would become, of a target.
-func outcomeWords(t contract.VMOutcome) string {
-	switch t.Outcome {
-	case "would_" + policy.ActionPowerOff:
-		return "power off"
-	case "would_" + policy.ActionShutdownGuest:
-		return "shut down guest"
-	case "would_" + policy.ActionSuspend:
-		return "suspend"
+// becameWords says what became, or would become, of a target.
+func becameWords(t preemptapi.VMOutcome) string {
+	if _, ok := t.Outcome.Would(); ok {
+		return "would " + t.Outcome.Words()
 	}
-	return strings.ReplaceAll(t.Outcome, "_", " ")
-}
-
-// becameWords is outcomeWords where it is not plain that nothing was done.
-func becameWords(t contract.VMOutcome) string {
-	if strings.HasPrefix(t.Outcome, "would_") {
-		return "would " + outcomeWords(t)
-	}
-	return outcomeWords(t)
+	return t.Outcome.Words()
 }
 
 // stateWords says the state of a round, and what it means where people ask.
-func stateWords(r contract.RoundResult) string {
+func stateWords(r preemptapi.RoundResult) string {
 	switch r.State {
-	case contract.RoundObserved:
+	case preemptapi.RoundObserved:
 		return r.State + ": nothing was touched"
-	case contract.RoundRehearsed:
+	case preemptapi.RoundRehearsed:
 		return r.State + ": the notice was given and taken back, nothing else"
-	case contract.RoundNotified:
+	case preemptapi.RoundNotified:
 		if !r.Deadline.IsZero() {
 			return r.State + ": until " + timestamp(r.Deadline) + ", or until the guests are ready"
 		}
@@ -48,17 +36,17 @@ func stateWords(r contract.RoundResult) string {
 // as it is.
 func reasonWords(reason string) string {
 	switch reason {
-	case contract.ReasonRehearsed:
+	case preemptapi.ReasonRehearsed:
 		return "a rehearsal: only its notice was given, and taken back"
-	case contract.ReasonWithdrawn:
+	case preemptapi.ReasonWithdrawn:
 		return "the preemption was withdrawn before its turn"
-	case contract.ReasonIgnored:
+	case preemptapi.ReasonIgnored:
 		return "its guest ignored the shutdown"
-	case contract.ReasonNoTools:
+	case preemptapi.ReasonNoTools:
 		return "no VMware Tools run in it, so its guest cannot be shut down"
-	case contract.ReasonForcedNoTools:
+	case preemptapi.ReasonForcedNoTools:
 		return "no VMware Tools run in it, so its power was cut"
-	case contract.ReasonShutWithdrawn:
+	case preemptapi.ReasonShutWithdrawn:
 		return "still on when the preemption was withdrawn"
 	}
 	if known, detail, found := strings.Cut(reason, ": "); found {
@@ -78,7 +66,7 @@ func sparedWords(s policy.Spared) string {
 }
 
 // vmName names a VM by name and MoRef.
-func vmName(name string, ref policy.Ref) string {
+func vmName(name string, ref vsphere.Ref) string {
 	if name == "" {
 		return orDash(ref.Value)
 	}
@@ -95,7 +83,7 @@ func megahertz(n int64) string { return fmt.Sprintf("%.1f GHz", float64(n)/1000)
 func megabytes(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/1024) }
 
 // scopeWords names what was contended for.
-func scopeWords(name string, ref policy.Ref) string {
+func scopeWords(name string, ref vsphere.Ref) string {
 	switch {
 	case ref.Zero():
 		return ""

@@ -12,7 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 // fields are the keys of a mapping, each with what reads its value.
@@ -24,6 +24,8 @@ type decoder struct {
 	name     string
 	lines    map[string]int // of each key read, by its path
 	problems []problem
+	warnings []string
+	limited  Limits // of the file, for its rules
 }
 
 type problem struct {
@@ -154,7 +156,7 @@ func (d *decoder) boolean(key string, n *yaml.Node, to *bool) {
 	*to = v
 }
 
-func (d *decoder) duration(key string, n *yaml.Node, to *policy.Duration) {
+func (d *decoder) duration(key string, n *yaml.Node, to *clock.Duration) {
 	if !d.scalar(key, n, "a duration such as 90s or 5m") {
 		return
 	}
@@ -163,7 +165,7 @@ func (d *decoder) duration(key string, n *yaml.Node, to *policy.Duration) {
 		d.add(n.Line, key, "%q is no duration; write it with its unit, such as 90s or 5m", n.Value)
 		return
 	}
-	*to = policy.Duration(v)
+	*to = clock.Duration(v)
 }
 
 // texts reads a list of texts, each of which check accepts.

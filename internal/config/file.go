@@ -8,11 +8,13 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
@@ -29,12 +31,15 @@ const DefaultPolicy = "default"
 
 // Limits are what the operator allows, whoever asks.
 type Limits struct {
-	VCenterCalls   int           // at once, per worker
-	Outage         time.Duration // how long vCenter or Temporal may be away before work is given up
-	AllowedTags    []string      // empty: any
-	MaxCriticality preemption.Criticality
-	ReplyAllow     []string // hosts and CIDRs; empty: any but loopback, link-local, metadata
-	NeverTouch     []string // name globs
+	VCenterCalls int           // at once, per worker
+	Outage       time.Duration // how long vCenter or Temporal may be away before work is given up
+	AllowedTags  []string      // empty: any
+	// WithoutCategories are the tag categories of owners that the site does not have.
+	WithoutCategories []string
+	MaxCriticality    preemption.Criticality
+	ReplyAllow        []string // hosts and CIDRs; empty: any but loopback, link-local, metadata
+	NeverTouch        []string // name globs
+	TrustedUsers      []string // service users whose changes to a VM that is off do not make it its owner's
 
 	RemediationsPerHour int // above which remediation only recommends; 0: any number
 	Moves               Moves
@@ -53,6 +58,8 @@ type File struct {
 	Limits   Limits
 	Policies map[string]policy.Policy // holds at least the policy named default
 	Rules    []trigger.Rule
+	Warnings []string // what is possible and hardly meant, each with its line
+	Aliases  []string // by which event routers call the worker's vCenter, beside its own names
 }
 
 // DefaultFile returns what holds without a file.
@@ -83,6 +90,18 @@ func (f File) Remediation() Remediation {
 	}
 }
 
+// Tags are the tags that the file names: those that may be asked for and those of rules, sorted.
+func (f File) Tags() []string {
+	all := slices.Clone(f.Limits.AllowedTags)
+	for _, r := range f.Rules {
+		if p, ok := r.Action.(trigger.Preempt); ok {
+			all = append(all, p.Tag)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // ReadFile reads the YAML file. Its error joins one error per problem.
 func ReadFile(name string) (File, error) {
 	f, err := os.Open(name)
@@ -111,6 +130,11 @@ func ParseFile(name string, data []byte) (File, error) {
 		"mode":     func(key string, n *yaml.Node) { d.mode(key, n, &f.Mode) },
 		"policies": func(_ string, n *yaml.Node) { policies = n },
 		"rules":    func(_ string, n *yaml.Node) { rules = n },
+		"vcenter": func(key string, n *yaml.Node) {
+			d.mapping(key, n, fields{
+				"aliases": func(key string, n *yaml.Node) { d.texts(key, n, &f.Aliases, checkAlias) },
+			})
+		},
 	})
 	f.Policies = d.policies("policies", policies, f.Limits.NeverTouch)
 	if f.Mode == policy.ModeObserve {
@@ -119,7 +143,9 @@ func ParseFile(name string, data []byte) (File, error) {
 			f.Policies[name] = p
 		}
 	}
+	d.limited = f.Limits
 	f.Rules = d.rules("rules", rules, f.Policies)
+	f.Warnings = d.warnings
 	return f, d.err()
 }
 
@@ -148,16 +174,18 @@ func (d *decoder) limits(at string, n *yaml.Node, l *Limits) {
 	d.mapping(at, n, fields{
 		"vcenterCalls": func(key string, n *yaml.Node) { d.within(key, n, &l.VCenterCalls, 1, 50) },
 		"outage": func(key string, n *yaml.Node) {
-			outage := policy.Duration(l.Outage)
+			outage := clock.Duration(l.Outage)
 			d.duration(key, n, &outage)
 			if l.Outage = outage.D(); l.Outage < time.Second || l.Outage > 30*24*time.Hour {
 				d.add(n.Line, key, "%s is not within 1s to 720h", l.Outage)
 			}
 		},
-		"allowedTags":    func(key string, n *yaml.Node) { d.texts(key, n, &l.AllowedTags, nil) },
-		"maxCriticality": func(key string, n *yaml.Node) { d.criticality(key, n, &l.MaxCriticality) },
-		"replyAllow":     func(key string, n *yaml.Node) { d.texts(key, n, &l.ReplyAllow, checkReplyAllow) },
-		"neverTouch":     func(key string, n *yaml.Node) { d.texts(key, n, &l.NeverTouch, checkGlob) },
+		"allowedTags":       func(key string, n *yaml.Node) { d.texts(key, n, &l.AllowedTags, nil) },
+		"withoutCategories": func(key string, n *yaml.Node) { d.texts(key, n, &l.WithoutCategories, checkOwnerCategory) },
+		"maxCriticality":    func(key string, n *yaml.Node) { d.criticality(key, n, &l.MaxCriticality) },
+		"replyAllow":        func(key string, n *yaml.Node) { d.texts(key, n, &l.ReplyAllow, checkReplyAllow) },
+		"neverTouch":        func(key string, n *yaml.Node) { d.texts(key, n, &l.NeverTouch, checkGlob) },
+		"trustedUsers":      func(key string, n *yaml.Node) { d.texts(key, n, &l.TrustedUsers, checkUser) },
 
 		"remediationsPerHour": func(key string, n *yaml.Node) { d.within(key, n, &l.RemediationsPerHour, 0, 1000) },
 		"moves": func(key string, n *yaml.Node) {
@@ -190,9 +218,37 @@ func (d *decoder) criticality(key string, n *yaml.Node, to *preemption.Criticali
 	*to = c
 }
 
+// checkAlias checks a name of vCenter: a host, a host and port, or the whole source of an event.
+func checkAlias(s string) error {
+	if strings.TrimSpace(s) == "" || len(s) > 2048 {
+		return errors.New("is no name of a vCenter: write its host, or the source that the router's events have")
+	}
+	return nil
+}
+
+// checkOwnerCategory takes the categories of which the policy knows.
+func checkOwnerCategory(s string) error {
+	if all := []string{policy.CategoryPriority, policy.CategoryGroup, policy.CategoryProtect}; !slices.Contains(all, s) {
+		return fmt.Errorf("%q is not one of %s", s, strings.Join(all, ", "))
+	}
+	return nil
+}
+
 func checkGlob(s string) error {
 	if _, err := path.Match(s, ""); err != nil {
 		return fmt.Errorf("%q is no name pattern; use * ? and [a-z], with \\ before a literal one", s)
+	}
+	return nil
+}
+
+// checkUser takes a user as vCenter writes it in events, or as one logs in.
+func checkUser(s string) error {
+	domain, name, ok := strings.Cut(s, `\`)
+	if !ok {
+		name, domain, ok = strings.Cut(s, "@")
+	}
+	if !ok || name == "" || domain == "" || strings.ContainsAny(s, "*?") {
+		return fmt.Errorf(`%q is no user such as VSPHERE.LOCAL\k8s-csi or backup@vsphere.local`, s)
 	}
 	return nil
 }

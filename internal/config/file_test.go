@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
@@ -60,9 +61,9 @@ policies:
 	few.MaxVMs = 3
 	careful := plain
 	careful.Mode, careful.Scope, careful.MaxVMs, careful.RepeatWhileRed = "observe", "host", 1, false
-	careful.Cooldown, careful.GrayTimeout = policy.Duration(90*time.Second), policy.Duration(time.Minute)
-	careful.WithdrawWait, careful.LateWatch, careful.PowerOffTimeout = policy.Duration(2*time.Minute), 0, policy.Duration(3*time.Minute)
-	careful.Criticality.High = policy.Treatment{Action: "shutdownGuest", GracePeriod: policy.Duration(30 * time.Second), ThenForce: true}
+	careful.Cooldown, careful.GrayTimeout = clock.Duration(90*time.Second), clock.Duration(time.Minute)
+	careful.WithdrawWait, careful.LateWatch, careful.PowerOffTimeout = clock.Duration(2*time.Minute), 0, clock.Duration(3*time.Minute)
+	careful.Criticality.High = policy.Treatment{Action: "shutdownGuest", GracePeriod: clock.Duration(30 * time.Second), ThenForce: true}
 	careful.Criticality.Medium.ThenForce = false
 	for name, want := range map[string]policy.Policy{"default": few, "careful": careful, "plain": plain} {
 		if got := f.Policies[name]; !reflect.DeepEqual(got, want) {
@@ -142,7 +143,8 @@ func TestParseFileNamesLineAndKey(t *testing.T) {
 		want []string
 	}{
 		"an unknown top-level key":  {"limit: {}\n", []string{"p.yaml:1: limit: unknown key; allowed are limits, mode, policies"}},
-		"an unknown limit":          {"limits:\n  vcentercalls: 3\n", []string{"p.yaml:2: limits.vcentercalls: unknown key; allowed are allowedTags, maxCriticality, moves, neverTouch, outage, remediationsPerHour, replyAllow, vcenterCalls"}},
+		"an unknown limit":          {"limits:\n  vcentercalls: 3\n", []string{"p.yaml:2: limits.vcentercalls: unknown key; allowed are allowedTags, maxCriticality, moves, neverTouch, outage, remediationsPerHour, replyAllow, trustedUsers, vcenterCalls, withoutCategories"}},
+		"a strange category":        {"limits: {withoutCategories: [preemption-protection]}", []string{`p.yaml:1: limits.withoutCategories: "preemption-protection" is not one of preemption-priority, preemption-group, preemption-protect`}},
 		"an unknown policy key":     {"policies:\n  default:\n    maxVM: 3\n", []string{"p.yaml:3: policies.default.maxVM: unknown key; allowed are budgets, cooldown, criticality, grayTimeout, lateWatch, maxVMs, mode, order, powerOffTimeout, protect, repeatWhileRed, restore, scope, target, withdrawWait"}},
 		"an unknown criticality":    {"policies: {default: {criticality: {\n  high: {}}}}\n", []string{"p.yaml:2: policies.default.criticality.high: unknown key; allowed are HIGH, LOW, MEDIUM"}},
 		"an unknown treatment key":  {"policies: {default: {criticality: {HIGH: {\n force: true}}}}\n", []string{"p.yaml:2: policies.default.criticality.HIGH.force: unknown key; allowed are action, gracePeriod, notice, thenForce"}},
@@ -274,4 +276,16 @@ func FuzzParseFile(f *testing.F) {
 			t.Errorf("%d calls are taken", c)
 		}
 	})
+}
+
+func TestATrustedUserIsNamedWithItsDomain(t *testing.T) {
+	f, err := ParseFile("p.yaml", []byte("limits: {trustedUsers: ['VSPHERE.LOCAL\\k8s-csi', backup@vsphere.local]}"))
+	if err != nil || len(f.Limits.TrustedUsers) != 2 {
+		t.Fatalf("%v, %v", f.Limits.TrustedUsers, err)
+	}
+	for _, bad := range []string{"backup", "'*@vsphere.local'", "'@vsphere.local'"} {
+		if _, err := ParseFile("p.yaml", []byte("limits: {trustedUsers: ["+bad+"]}")); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
 }

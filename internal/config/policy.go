@@ -20,7 +20,7 @@ func (d *decoder) policies(at string, n *yaml.Node, neverTouch []string) map[str
 		return p
 	}
 	all := map[string]policy.Policy{DefaultPolicy: fresh()}
-	named := 0
+	named, names := 0, map[string]int{}
 	d.entries(at, n, func(name string, key, value *yaml.Node) {
 		if named++; named > maxPolicies {
 			if named == maxPolicies+1 {
@@ -32,10 +32,12 @@ func (d *decoder) policies(at string, n *yaml.Node, neverTouch []string) map[str
 			d.add(key.Line, at, "the name of a policy has 1 to 64 characters")
 			return
 		}
+		names[name] = key.Line
 		p := fresh()
 		d.policy(at+"."+name, key.Line, value, &p)
 		all[name] = p
 	})
+	d.almostDefault(names, at)
 	return all
 }
 
@@ -72,7 +74,7 @@ func (d *decoder) policy(at string, line int, n *yaml.Node, p *policy.Policy) {
 
 func (d *decoder) treatment(at string, n *yaml.Node, t *policy.Treatment) {
 	d.mapping(at, n, fields{
-		"action":      func(key string, n *yaml.Node) { d.text(key, n, &t.Action) },
+		"action":      func(key string, n *yaml.Node) { d.text(key, n, (*string)(&t.Action)) },
 		"gracePeriod": func(key string, n *yaml.Node) { d.duration(key, n, &t.GracePeriod) },
 		"thenForce":   func(key string, n *yaml.Node) { d.boolean(key, n, &t.ThenForce) },
 		"notice":      func(key string, n *yaml.Node) { d.duration(key, n, &t.Notice) },

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
@@ -43,9 +45,9 @@ policies:
 	if err != nil {
 		t.Fatal(err)
 	}
-	hours := func(n int) policy.Duration { return policy.Duration(time.Duration(n) * time.Hour) }
+	hours := func(n int) clock.Duration { return clock.Duration(time.Duration(n) * time.Hour) }
 	want, priority := policy.Default(), 0
-	want.Criticality.High = policy.Treatment{Action: policy.ActionSuspend, Notice: policy.Duration(30 * time.Second)}
+	want.Criticality.High = policy.Treatment{Action: action.Suspend, Notice: clock.Duration(30 * time.Second)}
 	want.Target = policy.Goal{CPU: 75, Memory: 80, Margin: 3, IfShort: policy.ShortNone}
 	want.Order.DefaultPriority = &priority
 	want.Protect = policy.Protect{
@@ -56,7 +58,7 @@ policies:
 		{Scope: true, Max: policy.Amount{N: 3}, Per: hours(2)},
 		{Window: "0 8 * * MON-FRI", Duration: hours(10), TimeZone: "Europe/Berlin"},
 	}
-	want.Restore = policy.Restore{Enabled: true, Settle: policy.Duration(5 * time.Minute), Wave: 4, GiveUp: hours(12)}
+	want.Restore = policy.Restore{Enabled: true, Settle: clock.Duration(5 * time.Minute), Wave: 4, GiveUp: hours(12)}
 	if got := f.Policies["default"]; !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

@@ -14,6 +14,7 @@ type Receiver struct {
 	TokenFile string // holds the bearer token that senders must show; "" for none
 	Path      string // of the YAML file; "" for none
 	Rules     []trigger.Rule
+	Warnings  []string // see File
 }
 
 // defaultPort is Knative's.
@@ -45,6 +46,7 @@ func LoadReceiver(env Env, path string) (Receiver, error) {
 		r.errs = append(r.errs, split(err)...)
 		required = err == nil && len(file.Rules) == 0
 	}
+	out.Warnings = file.Warnings
 	out.Rules = append(r.environmentRule(file, required), file.Rules...)
 	return out, errors.Join(r.errs...)
 }
@@ -61,7 +63,9 @@ func (r *reader) environmentRule(file File, required bool) []trigger.Rule {
 	if err := checkReplyTo(sink); err != nil {
 		r.problem("K_SINK", "%w", err)
 	}
-	return []trigger.Rule{{Alarm: name, Action: trigger.Preempt{
-		Tag: tag, Policy: DefaultPolicy, Scope: file.Policies[DefaultPolicy].Scope, ReplyTo: sink, OnFall: trigger.OnFallCancel,
-	}}}
+	p := trigger.Preempt{Tag: tag, Policy: DefaultPolicy, Scope: file.Policies[DefaultPolicy].Scope, ReplyTo: sink, OnFall: trigger.OnFallCancel}
+	if err := refusedByLimits(p, file.Limits); err != nil && tag != "" {
+		r.problem("VSPHERE_PREEMPTION_TAG", "%w", err)
+	}
+	return []trigger.Rule{{Alarm: name, Action: p}}
 }

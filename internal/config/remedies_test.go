@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
@@ -25,7 +25,7 @@ rules:
 	if err != nil {
 		t.Fatal(err)
 	}
-	hours := func(n int) policy.Duration { return policy.Duration(time.Duration(n) * time.Hour) }
+	hours := func(n int) clock.Duration { return clock.Duration(time.Duration(n) * time.Hour) }
 	want := []trigger.Rule{
 		{Alarm: "my CPU*", Action: trigger.Resize{Settings: remedy.Resize{
 			Resource: "cpu", Mode: "powerCycleInWindow", Sizing: "original", Max: 12, Cooldown: hours(1),
@@ -43,7 +43,7 @@ rules:
 }
 
 func TestRemediationWithoutAnAlarmIsOnThoseThatAreMadeForIt(t *testing.T) {
-	half, day := policy.Duration(30*time.Minute), policy.Duration(24*time.Hour)
+	half, day := clock.Duration(30*time.Minute), clock.Duration(24*time.Hour)
 	resize := func(alarm, resource, mode, sizing string, most int) trigger.Rule {
 		return trigger.Rule{Alarm: alarm, Action: trigger.Resize{Settings: remedy.Resize{Resource: resource, Mode: mode, Sizing: sizing, Max: most, Cooldown: half}}}
 	}

@@ -9,8 +9,10 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
@@ -33,8 +35,16 @@ func (d *decoder) rules(at string, n *yaml.Node, policies map[string]policy.Poli
 		d.add(n.Line, at, "%d rules; at most %d are taken", len(n.Content), maxRules)
 		return nil
 	}
+	var earlier []placed
 	for i, item := range n.Content {
-		all = append(all, d.rule(fmt.Sprintf("%s[%d]", at, i), resolve(item), policies)...)
+		at := fmt.Sprintf("%s[%d]", at, i)
+		d.lines[at] = item.Line
+		rules := d.rule(at, resolve(item), policies)
+		d.shadowed(earlier, rules, at)
+		for _, r := range rules {
+			earlier = append(earlier, placed{r, item.Line})
+		}
+		all = append(all, rules...)
 	}
 	return all
 }
@@ -228,7 +238,7 @@ func (d *decoder) some(key string, n *yaml.Node, to *int) {
 }
 
 // time reads a duration whose default is had by leaving the key out, not by 0.
-func (d *decoder) time(key string, n *yaml.Node, to *policy.Duration) {
+func (d *decoder) time(key string, n *yaml.Node, to *clock.Duration) {
 	before := len(d.problems)
 	if d.duration(key, n, to); *to == 0 && len(d.problems) == before {
 		d.add(n.Line, key, "0s is not possible; leave it out for the default")
@@ -244,6 +254,7 @@ func lineOf(n *yaml.Node) int {
 
 func (d *decoder) preempt(at string, n *yaml.Node, policies map[string]policy.Policy) trigger.Preempt {
 	p := trigger.Preempt{Tag: preemption.DefaultTag, Policy: DefaultPolicy, OnFall: trigger.OnFallCancel}
+	before := len(d.problems)
 	d.mapping(at, n, fields{
 		"tag": func(key string, n *yaml.Node) {
 			if !d.text(key, n, &p.Tag) {
@@ -268,6 +279,12 @@ func (d *decoder) preempt(at string, n *yaml.Node, policies map[string]policy.Po
 			}
 		},
 		"mode": func(key string, n *yaml.Node) { d.mode(key, n, &p.Mode) },
+		"whenSilenced": func(key string, n *yaml.Node) {
+			allowed := []string{preemption.WhenSilencedHold, preemption.WhenSilencedAct}
+			if d.text(key, n, &p.WhenSilenced) && !slices.Contains(allowed, p.WhenSilenced) {
+				d.add(n.Line, key, "%q is not one of %s", p.WhenSilenced, strings.Join(allowed, ", "))
+			}
+		},
 		"criticality": func(key string, n *yaml.Node) {
 			d.mapping(key, n, fields{
 				"yellow": func(key string, n *yaml.Node) { d.colour(key, n, &p.Yellow) },
@@ -279,6 +296,9 @@ func (d *decoder) preempt(at string, n *yaml.Node, policies map[string]policy.Po
 		},
 	})
 	p.Scope = policies[p.Policy].Scope
+	if len(d.problems) == before {
+		d.contradicts(at, p, d.limited)
+	}
 	return p
 }
 
@@ -317,7 +337,7 @@ func checkReplyTo(s string) error {
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return fmt.Errorf("%q is no http or https URL", s)
+		return fmt.Errorf("%q is no http or https URL", shown.Redact(s))
 	}
 	return nil
 }

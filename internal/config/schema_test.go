@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
@@ -207,7 +208,7 @@ func TestTheSchemasDefaultsAreTheDecoders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Limits.AllowedTags, f.Limits.ReplyAllow, f.Limits.NeverTouch = nil, nil, nil
+	f.Limits.AllowedTags, f.Limits.WithoutCategories, f.Limits.ReplyAllow, f.Limits.NeverTouch, f.Limits.TrustedUsers = nil, nil, nil, nil, nil
 	if want := DefaultFile(); !reflect.DeepEqual(f.Limits, want.Limits) || f.Policies["default"].Hash() != want.Policies["default"].Hash() {
 		t.Errorf("the schema's defaults make\n%+v, not\n%+v", f, want)
 	}
@@ -244,7 +245,7 @@ func TestTheReferenceHasEveryKey(t *testing.T) {
 func reference(s *schema) string {
 	var b strings.Builder
 	b.WriteString("# The configuration file\n\n<!-- Generated from config.schema.json: go test ./internal/config -run TestTheReference -update -->\n\n" + about)
-	for _, section := range []string{"mode", "limits", "policies", "rules"} {
+	for _, section := range []string{"mode", "vcenter", "limits", "policies", "rules"} {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| key | meaning | unit | default | range | example |\n| --- | --- | --- | --- | --- | --- |\n",
 			section, s.Properties[section].Description)
 		list := s.Properties[section]
@@ -333,7 +334,20 @@ The owners of VMs have a say through vSphere tags of these categories, whatever 
 | ` + "`preemption-protect`" + ` | ` + "`do-not-preempt`" + ` | the VM stays |
 | ` + "`preemption-protect`" + ` | a duration such as ` + "`4h`" + ` | the VM stays that long after its power-on |
 
-A tag of these categories that cannot be read protects its VM, and is reported as ` + "`unreadable_tag`" + `.
+A tag of these categories that cannot be read protects its VM, and is reported as ` + "`" + `unreadable_tag` + "`" + `. Letter case makes no
+difference, neither in the names of the categories nor in ` + "`" + `do-not-preempt` + "`" + `, nor in ` + "`" + `neverTouch` + "`" + ` and ` + "`" + `protect` + "`" + `.
+A VM that was moved by vMotion has lost its time of power-on; it then counts as on since the vMotion at least, for ` + "`" + `preemption-protect` + "`" + `
+and ` + "`" + `protect.minRuntime` + "`" + ` alike.
+
+vCenter leaves out tags and categories that the worker's user has no permission on, and says nothing of it: a VM that its owner
+protects would look like any other. So the three categories must be there and visible. While one is not, every plan and round is
+refused (` + "`" + `CategoriesUnseen` + "`" + `), the worker says so at its start, and ` + "`" + `preemptctl doctor` + "`" + ` fails. What helps:
+
+- the role on tags as a *global* permission, for tags are outside the inventory: [security.md](security.md#roles-in-vcenter);
+- to make the category, empty if need be: ` + "`" + `govc tags.category.create -t VirtualMachine -m preemption-group` + "`" + `;
+- where the site has none, to say so in the file: ` + "`" + `limits: {withoutCategories: [preemption-group]}` + "`" + `. What is there counts all the same.
+
+Single tags that are hidden *within* a visible category cannot be noticed: give the permission on all tags of the category.
 
 Of remediation:
 
@@ -362,3 +376,22 @@ larger of the host's and its cluster's shortfall counts. Where nothing can be me
 
 Without a target up to ` + "`maxVMs`" + ` go, by priority, fewer preemptions, youngest, MoRef.
 `
+
+func TestTheSchemaListsEachAction(t *testing.T) {
+	var all []string
+	for _, a := range action.All() {
+		all = append(all, string(a))
+	}
+	lists := 0
+	readSchema(t).leaves("", func(path string, leaf *schema) {
+		if !strings.HasSuffix(path, ".action") {
+			return
+		}
+		if lists++; !slices.Equal(leaf.Enum, all) {
+			t.Errorf("%s lists %v, want %v", path, leaf.Enum, all)
+		}
+	})
+	if lists == 0 {
+		t.Error("no list was found")
+	}
+}

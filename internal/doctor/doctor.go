@@ -1,11 +1,13 @@
 // Package doctor has a worker look whether it can do what its file asks of it: whether vCenter answers, trusts and
-// obeys it, and knows what the rules name. It looks and changes nothing. It imports of ours the root contract, alarm,
+// obeys it, and knows what the rules name. It looks and changes nothing, but for
+// the value of one attribute that somebody asks it to try. It imports of ours the root contract, alarm,
 // policy, remedy, trigger, step, vcenter and its own contract, and no package of workflows.
 package doctor
 
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -13,11 +15,12 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const (
@@ -35,27 +38,29 @@ type Activities struct {
 	Observe  bool     // the file's mode: no VM is touched
 	Worker   string   // identity
 	Version  string
+	// Takeovers tells which workflows of other programs are open on the task queue, and which the worker took over.
+	Takeovers func() (open, taken []string, err error)
 }
 
 // Register adds the workflow and its activity to a worker.
 func Register(r worker.Registry, a *Activities) {
-	r.RegisterWorkflowWithOptions(Diagnosis, workflow.RegisterOptions{Name: contract.Type})
+	r.RegisterWorkflowWithOptions(Diagnosis, workflow.RegisterOptions{Name: doctorapi.Type})
 	r.RegisterActivityWithOptions(a.Diagnose, activity.RegisterOptions{Name: "Diagnose"})
 }
 
 // Diagnosis has one worker look. A person waits for it.
-func Diagnosis(ctx workflow.Context, _ contract.Input) (res contract.Result, err error) {
+func Diagnosis(ctx workflow.Context, in doctorapi.Input) (res doctorapi.Result, err error) {
 	var a *Activities
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: lookTime + heartbeat, ScheduleToCloseTimeout: 2 * time.Minute, HeartbeatTimeout: heartbeat,
 		RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 2}, // for a worker that dies meanwhile
 	})
-	err = workflow.ExecuteActivity(ctx, a.Diagnose).Get(ctx, &res)
+	err = workflow.ExecuteActivity(ctx, a.Diagnose, in).Get(ctx, &res)
 	return res, err
 }
 
 // Diagnose looks.
-func (a *Activities) Diagnose(ctx context.Context) (contract.Result, error) {
+func (a *Activities) Diagnose(ctx context.Context, in doctorapi.Input) (doctorapi.Result, error) {
 	skew := time.Since(activity.GetInfo(ctx).StartedTime) // before anything takes time
 	defer step.Beat(ctx, heartbeat)()
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
@@ -66,24 +71,28 @@ func (a *Activities) Diagnose(ctx context.Context) (contract.Result, error) {
 		e.alarmsSeen(ctx)
 		e.rules(ctx)
 		e.tags(ctx)
+		e.owners(ctx)
+		e.allowed()
 		e.attribute(ctx)
 		e.privileges(ctx)
+		e.live(ctx, in)
 	} else {
-		e.add(contract.Skipped, "the rest", "rules, tags, attribute and privileges are not checked", "correct what failed first")
+		e.add(doctorapi.Skipped, "the rest", "rules, tags, attribute and privileges are not checked", "correct what failed first")
 	}
 	e.policies()
-	return contract.Result{Worker: a.Worker, Version: a.Version, Rules: len(a.Rules), Checks: e.checks}, nil
+	e.takeovers()
+	return doctorapi.Result{Worker: a.Worker, Version: a.Version, Rules: len(a.Rules), Checks: e.checks}, nil
 }
 
 // examination collects what is found.
 type examination struct {
 	*Activities
-	checks  []contract.Check
-	carrier []policy.Ref // VMs that carry the tag of a rule
+	checks  []doctorapi.Check
+	carrier []vsphere.Ref // VMs that carry the tag of a rule
 }
 
-func (e *examination) add(state contract.State, name, text, remedy string) {
-	e.checks = append(e.checks, contract.Check{Name: name, State: state, Text: text, Remedy: remedy})
+func (e *examination) add(state doctorapi.State, name, text, remedy string) {
+	e.checks = append(e.checks, doctorapi.Check{Name: name, State: state, Text: text, Remedy: remedy})
 }
 
 // maxSkew is how far clocks may be apart: a red alarm is as old as its event says.
@@ -97,8 +106,28 @@ func (e *examination) clock(name, whose string, ahead time.Duration) {
 	}
 	text := fmt.Sprintf("the worker's clock is %s %s %s", ahead.Abs().Round(time.Millisecond), way, whose)
 	if ahead.Abs() > maxSkew {
-		e.add(contract.Warning, name, text, "let NTP set the clocks of the worker's machine, vCenter and Temporal")
+		e.add(doctorapi.Warning, name, text, "let NTP set the clocks of the worker's machine, vCenter and Temporal")
 		return
 	}
-	e.add(contract.OK, name, text, "")
+	e.add(doctorapi.OK, name, text, "")
+}
+
+// takeovers tells of workflows that another program began.
+func (e *examination) takeovers() {
+	const name = "workflows of other programs"
+	if e.Takeovers == nil {
+		return
+	}
+	open, taken, err := e.Takeovers()
+	switch {
+	case err != nil:
+		e.add(doctorapi.Warning, name, "the worker could not look for them: "+err.Error(), "it looks again each minute; read its log")
+	case len(open) > 0:
+		e.add(doctorapi.Failed, name, fmt.Sprintf("%d are open and could not be taken over: %s", len(open), strings.Join(open, "; ")),
+			"the worker tries again each minute; read its log")
+	case len(taken) > 0:
+		e.add(doctorapi.Warning, name, "the worker took over "+strings.Join(taken, "; "), "make sure that no worker of the prototype, or of an older release, runs any more")
+	default:
+		e.add(doctorapi.OK, name, "none is open on the task queue", "")
+	}
 }

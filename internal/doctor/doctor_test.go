@@ -10,7 +10,7 @@ import (
 
 	"go.temporal.io/sdk/testsuite"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
@@ -51,22 +51,30 @@ func newPatient(t *testing.T, o simulation.Options, change ...func(*vcenter.Conf
 		g.Close(ctx)
 	})
 	vc.Alarm("cluster-cpu-above-80")
+	if !o.NoOwnerCategories {
+		if err := vc.CreateTag(policy.CategoryProtect, policy.TagDoNotPreempt); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return &patient{t: t, vc: vc, secret: cfg.SecretPath, Activities: &Activities{
 		VCenter: g, Policies: map[string]policy.Policy{"default": policy.Default()}, Worker: "w", Version: "v",
-		Rules: []trigger.Rule{{Alarm: "cluster-cpu-above-80", Action: trigger.Preempt{Tag: "preemptible"}}},
+		Allowed: []string{"preemptible"},
+		Rules:   []trigger.Rule{{Alarm: "cluster-cpu-above-80", Action: trigger.Preempt{Tag: "preemptible"}}},
 	}}
 }
 
-func (p *patient) diagnose() contract.Result {
+func (p *patient) diagnose() doctorapi.Result { return p.diagnoseWith(doctorapi.Input{}) }
+
+func (p *patient) diagnoseWith(in doctorapi.Input) doctorapi.Result {
 	p.t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	env.RegisterActivity(p.Diagnose)
-	value, err := env.ExecuteActivity(p.Diagnose)
+	value, err := env.ExecuteActivity(p.Diagnose, in)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	var r contract.Result
+	var r doctorapi.Result
 	if err := value.Get(&r); err != nil {
 		p.t.Fatal(err)
 	}
@@ -74,7 +82,7 @@ func (p *patient) diagnose() contract.Result {
 }
 
 // want checks state and texts of one check.
-func (p *patient) want(r contract.Result, name string, state contract.State, texts ...string) {
+func (p *patient) want(r doctorapi.Result, name string, state doctorapi.State, texts ...string) {
 	p.t.Helper()
 	for _, c := range r.Checks {
 		if c.Name != name {
@@ -97,17 +105,17 @@ func TestASoundSiteHasNothingToTell(t *testing.T) {
 	p := newPatient(t, simulation.Options{})
 	r := p.diagnose()
 	for _, c := range r.Checks {
-		if c.State != contract.OK || c.Remedy != "" || c.Text == "" {
+		if c.State != doctorapi.OK || c.Remedy != "" || c.Text == "" {
 			t.Errorf("%+v", c)
 		}
 	}
-	p.want(r, "vCenter certificate", contract.OK, "trusted by VCENTER_THUMBPRINT; valid until ")
-	p.want(r, "vCenter login", contract.OK, `as VSPHERE.LOCAL\preemption`)
-	p.want(r, "clock of vCenter", contract.OK)
-	p.want(r, "clock of Temporal", contract.OK)
-	p.want(r, "tag preemptible", contract.OK, "in category preemption, on 4 VMs")
-	p.want(r, "privileges to preempt", contract.OK, "granted on 4 tagged VMs")
-	p.want(r, "rules", contract.OK, "1; vCenter has their alarms")
+	p.want(r, "vCenter certificate", doctorapi.OK, "trusted by VCENTER_THUMBPRINT; valid until ")
+	p.want(r, "vCenter login", doctorapi.OK, `as VSPHERE.LOCAL\preemption`)
+	p.want(r, "clock of vCenter", doctorapi.OK)
+	p.want(r, "clock of Temporal", doctorapi.OK)
+	p.want(r, "tag preemptible", doctorapi.OK, "in category preemption, on 4 VMs")
+	p.want(r, "privileges to preempt", doctorapi.OK, "granted on 4 tagged VMs")
+	p.want(r, "rules", doctorapi.OK, "1; vCenter has their alarms")
 	if r.Worker != "w" || r.Version != "v" || r.Rules != 1 {
 		t.Errorf("%+v", r)
 	}
@@ -151,11 +159,11 @@ func TestTheFirstTroubleEndsTheExamination(t *testing.T) {
 				tc.after(p)
 			}
 			r := p.diagnose()
-			p.want(r, tc.check, contract.Failed, tc.says...)
-			p.want(r, "the rest", contract.Skipped)
+			p.want(r, tc.check, doctorapi.Failed, tc.says...)
+			p.want(r, "the rest", doctorapi.Skipped)
 			failed := 0
 			for _, c := range r.Checks {
-				if c.State == contract.Failed {
+				if c.State == doctorapi.Failed {
 					failed++
 				}
 			}
@@ -168,36 +176,36 @@ func TestTheFirstTroubleEndsTheExamination(t *testing.T) {
 
 func TestAnUnverifiedCertificateIsWarnedOf(t *testing.T) {
 	p := newPatient(t, simulation.Options{}, func(c *vcenter.Config) { c.Thumbprint, c.Insecure = "", true })
-	p.want(p.diagnose(), certificate, contract.Warning, "not verified", "VCENTER_THUMBPRINT="+p.vc.ThumbprintSHA256())
+	p.want(p.diagnose(), certificate, doctorapi.Warning, "not verified", "VCENTER_THUMBPRINT="+p.vc.ThumbprintSHA256())
 }
 
 func TestMissingPrivilegesFailWhereTheyAreNeeded(t *testing.T) {
 	p := newPatient(t, simulation.Options{})
 	p.vc.Deny("VirtualMachine.Interact.PowerOff", "VirtualMachine.Interact.PowerOn", "Global.ManageCustomFields")
 	r := p.diagnose()
-	p.want(r, "privileges to preempt", contract.Failed, `VSPHERE.LOCAL\preemption lacks VirtualMachine.Interact.PowerOff on vm-`, "and 1 more",
+	p.want(r, "privileges to preempt", doctorapi.Failed, `VSPHERE.LOCAL\preemption lacks VirtualMachine.Interact.PowerOff on vm-`, "and 1 more",
 		"govc role.update -a ROLE VirtualMachine.Interact.PowerOff")
-	p.want(r, "privileges to restore", contract.OK, "no rule and no policy needs it")
-	p.want(r, "attribute com.vmware.workflows.vsphere.preemption", contract.Failed, "not annotated", "govc fields.add -type VirtualMachine com.vmware")
+	p.want(r, "privileges to restore", doctorapi.OK, "no rule and no policy needs it")
+	p.want(r, "attribute com.vmware.workflows.vsphere.preemption", doctorapi.Failed, "not annotated", "govc fields.add -type VirtualMachine com.vmware")
 
 	restore := policy.Default()
 	restore.Restore.Enabled = true
 	p.Policies["default"] = restore
-	p.want(p.diagnose(), "privileges to restore", contract.Failed, "lacks VirtualMachine.Interact.PowerOn")
+	p.want(p.diagnose(), "privileges to restore", doctorapi.Failed, "lacks VirtualMachine.Interact.PowerOn")
 }
 
 func TestWithoutATaggedVMPrivilegesOfDatacentersAreAHint(t *testing.T) {
 	p := newPatient(t, simulation.Options{Tagged: -1})
 	p.vc.Deny("VirtualMachine.Interact.PowerOff")
 	r := p.diagnose()
-	p.want(r, "tag preemptible", contract.Warning, "on 0 VMs", "govc tags.attach preemptible")
-	p.want(r, "privileges to preempt", contract.Warning, "lacks VirtualMachine.Interact.PowerOff on datacenter-", "where they are needed")
+	p.want(r, "tag preemptible", doctorapi.Warning, "on 0 VMs", "govc tags.attach preemptible")
+	p.want(r, "privileges to preempt", doctorapi.Warning, "lacks VirtualMachine.Interact.PowerOff on datacenter-", "where they are needed")
 }
 
 func TestARuleForATagThatTheWorkerRefusesFails(t *testing.T) {
 	p := newPatient(t, simulation.Options{})
 	p.Allowed = []string{"batch"}
-	p.want(p.diagnose(), "tag preemptible", contract.Failed, "this worker refuses requests for it", "limits.allowedTags")
+	p.want(p.diagnose(), "tag preemptible", doctorapi.Failed, "this worker refuses requests for it", "limits.allowedTags")
 }
 
 func TestRulesThatFitNothingAreToldWithTheNearNames(t *testing.T) {
@@ -212,9 +220,9 @@ func TestRulesThatFitNothingAreToldWithTheNearNames(t *testing.T) {
 		trigger.Rule{Alarm: remedy.AlarmOriginalCPU, Action: trigger.Resize{}},
 	)
 	r := p.diagnose()
-	p.want(r, "rule Cluster-CPU-above-90", contract.Warning, "no alarm", "near: cluster-cpu-above-80")
-	p.want(r, "rule zzz*", contract.Warning, "correct the name")
-	p.want(r, "tag nosuch", contract.Failed, "no such tag", "govc tags.create", "global permission")
+	p.want(r, "rule Cluster-CPU-above-90", doctorapi.Warning, "no alarm", "near: cluster-cpu-above-80")
+	p.want(r, "rule zzz*", doctorapi.Warning, "correct the name")
+	p.want(r, "tag nosuch", doctorapi.Failed, "no such tag", "govc tags.create", "global permission")
 	for _, c := range r.Checks {
 		if c.Name == "rule "+remedy.AlarmOriginalCPU || c.Name == "rule cluster-*" {
 			t.Errorf("%+v", c)
@@ -227,9 +235,9 @@ func TestClocksApartAreWarnedOf(t *testing.T) {
 	e := &examination{}
 	e.clock("clock of vCenter", "vCenter's", -6*time.Second)
 	e.clock("clock of Temporal", "Temporal's", 4*time.Second)
-	r := contract.Result{Checks: e.checks}
-	p.want(r, "clock of vCenter", contract.Warning, "the worker's clock is 6s behind vCenter's", "NTP")
-	p.want(r, "clock of Temporal", contract.OK, "4s ahead of Temporal's")
+	r := doctorapi.Result{Checks: e.checks}
+	p.want(r, "clock of vCenter", doctorapi.Warning, "the worker's clock is 6s behind vCenter's", "NTP")
+	p.want(r, "clock of Temporal", doctorapi.OK, "4s ahead of Temporal's")
 }
 
 func TestEveryPrivilegeIsDocumented(t *testing.T) {
@@ -244,4 +252,15 @@ func TestEveryPrivilegeIsDocumented(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAlarmsThatTheAccountMayNotSeeAreCounted(t *testing.T) {
+	p := newPatient(t, simulation.Options{})
+	host := p.vc.Cluster("cluster-a").Hosts[0].Ref
+	if _, err := p.vc.PostAlarm(t.Context(), simulation.AlarmChange{Name: "cpu", Entity: host, From: "green", To: "red"}); err != nil {
+		t.Fatal(err)
+	}
+	p.want(p.diagnose(), "alarms", doctorapi.OK, "1 are yellow or red")
+	p.vc.HideObjects(p.vc.Alarm("cpu"))
+	p.want(p.diagnose(), "alarms", doctorapi.Warning, "1 are yellow or red", "1 cannot be read", "Read-only")
 }

@@ -6,11 +6,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // feature is what needs privileges.
@@ -28,7 +30,7 @@ func (e *examination) features() []feature {
 	for _, p := range e.Policies {
 		c := p.Criticality
 		for _, t := range []policy.Treatment{c.High, c.Medium, c.Low} {
-			suspend = suspend || t.Action == policy.ActionSuspend
+			suspend = suspend || t.Action == action.Suspend
 			notice = notice || t.Notice > 0
 		}
 		restore = restore || p.Restore.Enabled
@@ -45,8 +47,8 @@ func (e *examination) features() []feature {
 		}
 	}
 	return []feature{
-		{"preempt", true, []string{"VirtualMachine.Interact.PowerOff", "Global.SetCustomField"}},
-		{"suspend", suspend, []string{"VirtualMachine.Interact.Suspend"}},
+		{"preempt", true, append(action.PowerOff.Privileges(), "Global.SetCustomField")},
+		{"suspend", suspend, action.Suspend.Privileges()},
 		{"notice", notice, []string{"VirtualMachine.Config.AdvancedConfig"}},
 		{"restore", restore, []string{"VirtualMachine.Interact.PowerOn"}},
 		{"resize", resize, []string{
@@ -55,7 +57,7 @@ func (e *examination) features() []feature {
 		{"tag", tag, []string{"InventoryService.Tagging.AttachTag", "InventoryService.Tagging.ObjectAttachable"}},
 		{"move", move, []string{
 			"VirtualMachine.Config.DiskExtend", "VirtualMachine.Config.EditDevice", "Resource.AssignVMToPool", "Resource.ColdMigrate",
-			"Resource.HotMigrate", "Resource.QueryVMotion", "Datastore.AllocateSpace",
+			"Resource.HotMigrate", "Resource.QueryVMotion", "Datastore.AllocateSpace", "StorageProfile.View",
 		}},
 	}
 }
@@ -71,7 +73,7 @@ func (e *examination) privileges(ctx context.Context) {
 	if len(on) == 0 {
 		centers, err := e.VCenter.Datacenters(ctx)
 		if err != nil || len(centers) == 0 {
-			e.add(contract.Failed, "privileges", "our user sees neither a tagged VM nor a datacenter", "give "+e.VCenter.User()+" a role on the datacenters, see docs/security.md")
+			e.add(doctorapi.Failed, "privileges", "our user sees neither a tagged VM nor a datacenter", "give "+e.VCenter.User()+" a role on the datacenters, see docs/security.md")
 			return
 		}
 		for _, c := range centers {
@@ -84,16 +86,16 @@ func (e *examination) privileges(ctx context.Context) {
 	}
 }
 
-func (e *examination) feature(ctx context.Context, f feature, on []policy.Ref, where string, sure bool) {
+func (e *examination) feature(ctx context.Context, f feature, on []vsphere.Ref, where string, sure bool) {
 	name := "privileges to " + f.name
 	lacks, err := e.VCenter.Lacks(ctx, f.privileges, on)
 	if err != nil {
 		text, remedy := trouble(err, "")
-		e.add(contract.Warning, name, text, remedy)
+		e.add(doctorapi.Warning, name, text, remedy)
 		return
 	}
 	if len(lacks) == 0 {
-		e.add(contract.OK, name, "granted "+where, "")
+		e.add(doctorapi.OK, name, "granted "+where, "")
 		return
 	}
 	var missing []string
@@ -106,11 +108,11 @@ func (e *examination) feature(ctx context.Context, f feature, on []policy.Ref, w
 	remedy := "add them to its role there: govc role.update -a ROLE " + strings.Join(missing, " ")
 	switch {
 	case !f.used:
-		e.add(contract.OK, name, text+"; no rule and no policy needs it", "")
+		e.add(doctorapi.OK, name, text+"; no rule and no policy needs it", "")
 	case sure && ofVMs:
-		e.add(contract.Failed, name, text, remedy)
+		e.add(doctorapi.Failed, name, text, remedy)
 	default:
-		e.add(contract.Warning, name, text+"; it may have them where they are needed", remedy)
+		e.add(doctorapi.Warning, name, text+"; it may have them where they are needed", remedy)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -17,13 +17,13 @@ import (
 // rules looks whether vCenter has the alarms that rules are on.
 func (e *examination) rules(ctx context.Context) {
 	if len(e.Rules) == 0 {
-		e.add(contract.OK, "rules", "none: alarms start nothing, requests are taken", "")
+		e.add(doctorapi.OK, "rules", "none: alarms start nothing, requests are taken", "")
 		return
 	}
 	alarms, err := e.VCenter.Alarms(ctx)
 	if err != nil {
 		text, remedy := trouble(err, "")
-		e.add(contract.Warning, "rules", fmt.Sprintf("%d; whether vCenter has their alarms is unknown: %s", len(e.Rules), text), remedy)
+		e.add(doctorapi.Warning, "rules", fmt.Sprintf("%d; whether vCenter has their alarms is unknown: %s", len(e.Rules), text), remedy)
 		return
 	}
 	before := len(e.checks)
@@ -35,10 +35,10 @@ func (e *examination) rules(ctx context.Context) {
 		if near := near(r.Alarm, alarms); len(near) > 0 {
 			remedy += "; near: " + strings.Join(near, ", ")
 		}
-		e.add(contract.Warning, "rule "+r.Alarm, text, remedy)
+		e.add(doctorapi.Warning, "rule "+r.Alarm, text, remedy)
 	}
 	if len(e.checks) == before {
-		e.add(contract.OK, "rules", fmt.Sprintf("%d; vCenter has their alarms", len(e.Rules)), "")
+		e.add(doctorapi.OK, "rules", fmt.Sprintf("%d; vCenter has their alarms", len(e.Rules)), "")
 	}
 }
 

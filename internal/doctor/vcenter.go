@@ -10,10 +10,11 @@ import (
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // The names of checks on vCenter.
@@ -54,13 +55,13 @@ func (e *examination) reach(ctx context.Context) bool {
 	kind := vcenter.KindOf(err)
 	if err != nil && (ctx.Err() != nil || kind == vcenter.Unavailable || kind == vcenter.Unknown) {
 		text, remedy := trouble(err, "check VCENTER_URL, and that the worker may reach it: DNS, routes, firewalls, network policy, proxy")
-		e.add(contract.Failed, connection, text, remedy)
+		e.add(doctorapi.Failed, connection, text, remedy)
 		return false
 	}
-	e.add(contract.OK, connection, "it answers", "")
+	e.add(doctorapi.OK, connection, "it answers", "")
 	if kind == vcenter.Certificate {
 		text, remedy := trouble(err, "")
-		e.add(contract.Failed, certificate, text, remedy)
+		e.add(doctorapi.Failed, certificate, text, remedy)
 		return false
 	}
 	e.certificate()
@@ -69,10 +70,10 @@ func (e *examination) reach(ctx context.Context) bool {
 	}
 	if err != nil {
 		text, remedy := trouble(err, "write user and password into the files username and password of VCENTER_SECRET_PATH")
-		e.add(contract.Failed, login, text, remedy)
+		e.add(doctorapi.Failed, login, text, remedy)
 		return false
 	}
-	e.add(contract.OK, login, fmt.Sprintf("as %s, to version %s", e.VCenter.User(), e.VCenter.Version()), "")
+	e.add(doctorapi.OK, login, fmt.Sprintf("as %s, to version %s, in version %s of its API", e.VCenter.User(), e.VCenter.Version(), e.VCenter.ServiceVersion()), "")
 	e.clock("clock of vCenter", "vCenter's", began.Add(half).Sub(now))
 	return true
 }
@@ -83,35 +84,45 @@ func (e *examination) certificate() {
 	ends := "until " + c.NotAfter.UTC().Format(time.DateOnly)
 	switch {
 	case !e.VCenter.Encrypted():
-		e.add(contract.Warning, certificate, "the connection is not encrypted: whoever is in between can read the password", "let VCENTER_URL start with https://")
+		e.add(doctorapi.Warning, certificate, "the connection is not encrypted: whoever is in between can read the password", "let VCENTER_URL start with https://")
 	case !ok:
-		e.add(contract.Warning, certificate, "it was not seen", "")
+		e.add(doctorapi.Warning, certificate, "it was not seen", "")
 	case c.Trust == "":
-		e.add(contract.Warning, certificate, "it is not verified: whoever is in between can read the password; valid "+ends,
+		e.add(doctorapi.Warning, certificate, "it is not verified: whoever is in between can read the password; valid "+ends,
 			"set VCENTER_CA_FILE, or VCENTER_THUMBPRINT="+c.Thumbprint+" if that is really your vCenter's, instead of VCENTER_INSECURE")
 	case left <= 0:
-		e.add(contract.Warning, certificate, "trusted by "+c.Trust+", but it ended on "+c.NotAfter.UTC().Format(time.DateOnly), "renew it in vCenter")
+		e.add(doctorapi.Warning, certificate, "trusted by "+c.Trust+", but it ended on "+c.NotAfter.UTC().Format(time.DateOnly), "renew it in vCenter")
 	case left < expirySoon:
-		e.add(contract.Warning, certificate, fmt.Sprintf("trusted by %s; it ends in %d days", c.Trust, int(left.Hours()/24)),
+		e.add(doctorapi.Warning, certificate, fmt.Sprintf("trusted by %s; it ends in %d days", c.Trust, int(left.Hours()/24)),
 			"renew it in vCenter, and give the worker the new thumbprint if it pins one")
 	default:
-		e.add(contract.OK, certificate, "trusted by "+c.Trust+"; valid "+ends, "")
+		e.add(doctorapi.OK, certificate, "trusted by "+c.Trust+"; valid "+ends, "")
 	}
 }
 
 func (e *examination) alarmsSeen(ctx context.Context) {
-	states, err := e.VCenter.TriggeredAlarms(ctx)
+	states, unseen, err := e.VCenter.TriggeredAlarms(ctx)
 	if err != nil {
 		text, remedy := trouble(err, "give "+e.VCenter.User()+" the role Read-only on vCenter's root, with propagation")
-		e.add(contract.Failed, "alarms", text, remedy)
+		e.add(doctorapi.Failed, "alarms", text, remedy)
 		return
 	}
-	e.add(contract.OK, "alarms", fmt.Sprintf("their states can be read; %d are yellow or red now", len(states)), "")
+	if len(unseen) > 0 {
+		e.add(doctorapi.Warning, "alarms", fmt.Sprintf("%d are yellow or red now, of which %d cannot be read: neither rule nor restore knows of them",
+			len(states)+len(unseen), len(unseen)), "give "+e.VCenter.User()+" the role Read-only on vCenter's root, with propagation")
+		return
+	}
+	e.add(doctorapi.OK, "alarms", fmt.Sprintf("their states can be read; %d are yellow or red now", len(states)), "")
 }
 
 // tags looks at the tag of each rule; without such a rule at those that are allowed, or the one that is the default.
 func (e *examination) tags(ctx context.Context) {
-	var names []string
+	for _, name := range e.ruleTags() {
+		e.tag(ctx, name)
+	}
+}
+
+func (e *examination) ruleTags() (names []string) {
 	for _, r := range e.Rules {
 		if p, ok := r.Action.(trigger.Preempt); ok {
 			names = append(names, p.Tag)
@@ -124,9 +135,7 @@ func (e *examination) tags(ctx context.Context) {
 	if len(names) == 0 {
 		names = []string{preemption.DefaultTag}
 	}
-	for _, name := range names {
-		e.tag(ctx, name)
-	}
+	return names
 }
 
 func (e *examination) tag(ctx context.Context, name string) {
@@ -137,12 +146,12 @@ func (e *examination) tag(ctx context.Context, name string) {
 		if vcenter.KindOf(err) == vcenter.TagNotFound {
 			remedy += "; if it is there, give " + e.VCenter.User() + " Read-only as a global permission: tags are outside the inventory"
 		}
-		e.add(contract.Failed, line, text, remedy)
+		e.add(doctorapi.Failed, line, text, remedy)
 		return
 	}
 	var vms, others int
 	for _, ref := range carriers {
-		if ref.Type != policy.TypeVM {
+		if ref.Type != vsphere.TypeVM {
 			others++
 			continue
 		}
@@ -152,13 +161,13 @@ func (e *examination) tag(ctx context.Context, name string) {
 	text := fmt.Sprintf("in category %s, on %d VMs", category, vms)
 	switch {
 	case len(e.Allowed) > 0 && !slices.Contains(e.Allowed, name):
-		e.add(contract.Failed, line, text+"; this worker refuses requests for it", "add it to limits.allowedTags, or take it out of the rules")
+		e.add(doctorapi.Failed, line, text+"; this worker refuses requests for it", "add it to limits.allowedTags, or take it out of the rules")
 	case others > 0:
-		e.add(contract.Warning, line, fmt.Sprintf("%s, and on %d objects that are no VMs, which are left alone", text, others), "attach it to their VMs instead")
+		e.add(doctorapi.Warning, line, fmt.Sprintf("%s, and on %d objects that are no VMs, which are left alone", text, others), "attach it to their VMs instead")
 	case vms == 0:
-		e.add(contract.Warning, line, text+": nobody would go", "attach it to VMs: govc tags.attach "+name+" /DATACENTER/vm/NAME")
+		e.add(doctorapi.Warning, line, text+": nobody would go", "attach it to VMs: govc tags.attach "+name+" /DATACENTER/vm/NAME")
 	default:
-		e.add(contract.OK, line, text, "")
+		e.add(doctorapi.OK, line, text, "")
 	}
 }
 
@@ -169,23 +178,23 @@ func (e *examination) attribute(ctx context.Context) {
 	has, err := e.VCenter.HasAttribute(ctx, name)
 	if err != nil {
 		text, remedy := trouble(err, "")
-		e.add(contract.Failed, line, text, remedy)
+		e.add(doctorapi.Failed, line, text, remedy)
 		return
 	}
 	if has {
-		e.add(contract.OK, line, "it is there", "")
+		e.add(doctorapi.OK, line, "it is there", "")
 		return
 	}
 	lacks, err := e.VCenter.Lacks(ctx, []string{manageFields}, nil)
 	switch {
 	case err != nil:
 		text, _ := trouble(err, "")
-		e.add(contract.Warning, line, "it is not there, and whether it may be made is unknown: "+text, makeField)
+		e.add(doctorapi.Warning, line, "it is not there, and whether it may be made is unknown: "+text, makeField)
 	case len(lacks) > 0:
-		e.add(contract.Failed, line, "it is not there, and "+e.VCenter.User()+" may not make it: VMs are preempted, and not annotated",
+		e.add(doctorapi.Failed, line, "it is not there, and "+e.VCenter.User()+" may not make it: VMs are preempted, and not annotated",
 			makeField+", or give "+e.VCenter.User()+" "+manageFields+" on vCenter's root")
 	default:
-		e.add(contract.OK, line, "it is made with the first preemption", "")
+		e.add(doctorapi.OK, line, "it is made with the first preemption", "")
 	}
 }
 
@@ -210,5 +219,5 @@ func (e *examination) policies() {
 	case len(observe) > 0:
 		text += "; these only observe: " + strings.Join(observe, ", ")
 	}
-	e.add(contract.OK, "policies", text, "")
+	e.add(doctorapi.OK, "policies", text, "")
 }

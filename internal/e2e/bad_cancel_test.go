@@ -11,12 +11,16 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // response waits for an intake to close and returns its result.
-func (s *site) response(id string) (r preempt.Response) {
+func (s *site) response(id string) (r preemptapi.Response) {
 	s.t.Helper()
 	if err := s.c.GetWorkflow(s.t.Context(), s.id(id), "").Get(s.t.Context(), &r); err != nil {
 		s.t.Fatalf("the intake did not complete: %v", err)
@@ -57,9 +61,9 @@ func TestACancelWhileVMsAreGoingOffFinishesTheCommittedAndSparesTheRest(t *testi
 	if sent >= 15 || sent < 5 {
 		t.Fatalf("%d power-offs were sent: the cancellation came too late or too early to tell anything", sent)
 	}
-	wantState(t, r, preempt.RoundWithdrawn, sent)
+	wantState(t, r, preemptapi.RoundWithdrawn, sent)
 	for _, o := range r.Targets {
-		if !o.Ours() && (o.Outcome != preempt.OutcomeSpared || o.Reason != preempt.ReasonWithdrawn) {
+		if !o.Outcome.Ours() && (o.Outcome != action.Spared || o.Reason != preemptapi.ReasonWithdrawn) {
 			t.Errorf("%s is %s (%s)", o.Name, o.Outcome, o.Reason)
 		}
 	}
@@ -72,8 +76,8 @@ func TestACancelWhileVMsAreGoingOffFinishesTheCommittedAndSparesTheRest(t *testi
 func TestACancelDuringTheGracePeriodForcesNobody(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) {
-		p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute)
-		p.WithdrawWait, p.LateWatch = policy.Duration(3*time.Second), 0
+		p.Criticality.Medium.GracePeriod = clock.Duration(time.Minute)
+		p.WithdrawWait, p.LateWatch = clock.Duration(3*time.Second), 0
 	}))
 	vms := s.vc.TaggedVMs("")
 	for _, vm := range vms {
@@ -82,15 +86,15 @@ func TestACancelDuringTheGracePeriodForcesNobody(t *testing.T) {
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
 	round := s.started("alarm")
-	s.reaches(round, preempt.RoundWaiting)
+	s.reaches(round, preemptapi.RoundWaiting)
 	s.cancel("alarm")
 	s.must(s.guestOff(vms[0].Ref)) // within withdrawWait
 	s.response("alarm")
 	r := s.round(round)
-	wantState(t, r, preempt.RoundWithdrawn, 1)
-	wantOutcome(t, r, vms[0], preempt.OutcomeShutDown)
+	wantState(t, r, preemptapi.RoundWithdrawn, 1)
+	wantOutcome(t, r, vms[0], action.ShutDown)
 	for _, vm := range vms[1:] {
-		wantOutcome(t, r, vm, preempt.OutcomeSpared, preempt.ReasonShutWithdrawn)
+		wantOutcome(t, r, vm, action.Spared, preemptapi.ReasonShutWithdrawn)
 	}
 	if n := s.calls("PowerOffVM_Task"); n != 0 {
 		t.Errorf("%d VMs were forced after the withdrawal", n)
@@ -122,7 +126,7 @@ func TestACancelWhileNoWorkerLivesClaimsWhatWasSentBefore(t *testing.T) {
 	res := s.response("alarm")
 	r := s.round(res.RoundID)
 	s.eventually("the slow power-off ends", func() bool { return s.vc.PowerState(slow.Ref) == "poweredOff" })
-	wantOutcome(t, r, slow, preempt.OutcomePoweredOff)
+	wantOutcome(t, r, slow, action.PoweredOff)
 	s.wantOursExactly(r)
 }
 
@@ -146,7 +150,7 @@ func survives(t *testing.T, o client.StartWorkflowOptions, end func(s *site), st
 		t.Fatal("the round had ended before its intake: nothing to see")
 	}
 	r := s.round(round)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.wantOursExactly(r)
 	for key, scope := range s.ledger().Scopes {
 		if scope.Active != "" {
@@ -162,10 +166,14 @@ func TestARoundOutlivesItsTerminatedIntake(t *testing.T) {
 	}, enums.WORKFLOW_EXECUTION_STATUS_TERMINATED)
 }
 
-func TestARoundOutlivesItsIntakeThatTimesOut(t *testing.T) {
+func TestARoundOutlivesItsIntakeThatEndsBeforeItsClientsTimeout(t *testing.T) {
 	t.Parallel()
-	survives(t, client.StartWorkflowOptions{WorkflowExecutionTimeout: 3 * time.Second}, func(*site) {},
-		enums.WORKFLOW_EXECUTION_STATUS_TIMED_OUT)
+	survives(t, client.StartWorkflowOptions{WorkflowExecutionTimeout: 3 * time.Second}, func(s *site) {
+		s.eventually("the intake was handed over", func() bool {
+			d, err := s.c.DescribeWorkflowExecution(s.t.Context(), workflowid.Handover+s.id("alarm"), "")
+			return err == nil && d.GetWorkflowExecutionInfo().GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_COMPLETED
+		})
+	}, enums.WORKFLOW_EXECUTION_STATUS_RUNNING) // its successor
 }
 
 func TestARoundThatAPersonCancelsIsNotFollowedByAnother(t *testing.T) {
@@ -180,7 +188,7 @@ func TestARoundThatAPersonCancelsIsNotFollowedByAnother(t *testing.T) {
 	s.change("alarm", "cluster-a", 0, "yellow", "red")
 	s.eventually("the round is raised", func() bool { return s.under(round).Criticality == preemption.CriticalityHigh })
 	s.must(s.c.CancelWorkflow(t.Context(), round, ""))
-	wantState(t, s.done("alarm"), preempt.RoundWithdrawn, 0)
+	wantState(t, s.done("alarm"), preemptapi.RoundWithdrawn, 0)
 	time.Sleep(time.Second) // while the alarm stands
 	if r := s.state("alarm"); len(r.Levels) != 1 || r.State != "idle" || r.RoundID != round || len(r.Deferred) != 0 {
 		t.Errorf("%s", pretty(r))

@@ -14,13 +14,13 @@ import (
 
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
-	"go.temporal.io/sdk/worker"
+	sdkworker "go.temporal.io/sdk/worker"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
 // childEnv marks a process of this test binary that is a worker, and runs no test; it holds its orders.
@@ -67,15 +67,12 @@ func serve(o orders) error {
 	if err != nil {
 		return err
 	}
-	a := &preempt.Activities{
-		VCenter: g, Temporal: c, TaskQueue: o.Queue, Namespace: o.Namespace, Notify: sender, Settings: o.Settings, Log: log,
-	}
-	worker.SetStickyWorkflowCacheSize(0) // or the server waits a while for each workflow that it had in hand when killed
-	w := preempt.NewWorker(c, a, preempt.WorkerOptions{StopTimeout: 500 * time.Millisecond})
-	remediate.Register(w, &remediate.Activities{
-		VCenter: g, Temporal: c, TaskQueue: o.Queue, Notify: sender, Settings: o.Remediate, Log: log,
+	sdkworker.SetStickyWorkflowCacheSize(0) // or the server waits a while for each workflow that it had in hand when killed
+	w := worker.New(context.Background(), worker.Config{
+		Temporal: c, Namespace: o.Namespace, TaskQueue: o.Queue, VCenter: g, VCenterHost: vcenterHost(o.VCenter), Notify: sender,
+		Preempt: o.Settings, Remediate: o.Remediate, Rules: rulesOn(o.Alarms...), Identity: "child", Version: "test", Log: log,
+		StopTimeout: 500 * time.Millisecond,
 	})
-	watch.Register(w, watch.NewActivities(g, c, o.Queue, rulesOn(o.Alarms...), vcenterHost(o.VCenter), log))
 	if err := w.Start(); err != nil {
 		return err
 	}
@@ -105,7 +102,7 @@ type process struct {
 func (s *site) process() *process {
 	s.t.Helper()
 	b, err := json.Marshal(orders{
-		HostPort: server.HostPort(), Namespace: server.Namespace(), Queue: s.queue,
+		HostPort: s.server.HostPort(), Namespace: s.server.Namespace(), Queue: s.queue,
 		VCenter: s.vc.URL(), Secret: s.secret, Settings: s.set, Remediate: s.remedy, Alarms: alarmsOf(s.rules),
 	})
 	if err != nil {

@@ -11,6 +11,8 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -18,13 +20,13 @@ import (
 
 // waiting starts a round that cannot reach its vCenter, checks that it says why, mends that, and returns
 // the result.
-func (s *site) waiting(mend func(), words ...string) preempt.RoundResult {
+func (s *site) waiting(mend func(), words ...string) preemptapi.RoundResult {
 	s.t.Helper()
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	round := s.started("alarm")
 	s.waitsBecause(round, words...)
-	if state := s.under(round).State; state != preempt.RoundPlanning {
+	if state := s.under(round).State; state != preemptapi.RoundPlanning {
 		s.t.Errorf("the round is %s while it cannot reach vCenter", state)
 	}
 	mend()
@@ -37,7 +39,7 @@ func TestSecretFilesMissingAtStartAreWaitedFor(t *testing.T) {
 	password := filepath.Join(s.secret, "password")
 	s.must(os.Remove(password))
 	r := s.waiting(func() { s.must(s.vc.WriteSecret(s.secret)) }, password, "VCENTER_SECRET_PATH")
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.agree(r)
 }
 
@@ -51,7 +53,7 @@ func TestAWrongPasswordIsWaitedOutUntilItIsRotated(t *testing.T) {
 		}
 		s.must(s.vc.WriteSecret(s.secret))
 	}, s.vc.Username(), "correct the files in "+s.secret)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.agree(r)
 }
 
@@ -84,7 +86,7 @@ func TestAnUntrustedCertificateIsNamedWithItsThumbprintAndWaitedOut(t *testing.T
 		trusting.Store(true) // as a redeployment with the right setting does
 		s.worker()
 	}, "certificate", "VCENTER_THUMBPRINT")
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.agree(r)
 }
 
@@ -93,7 +95,7 @@ func TestAVCenterThatIsAwayAtStartIsWaitedFor(t *testing.T) {
 	s := newSite(t)
 	s.must(s.vc.Stop())
 	r := s.waiting(func() { s.must(s.vc.Restart()) }, "connection refused")
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.agree(r)
 }
 
@@ -102,13 +104,13 @@ func TestACancelEndsARoundThatWaitsForAnAbsentVCenter(t *testing.T) {
 	s := newSite(t)
 	s.must(s.vc.Stop())
 	r := s.waiting(func() { s.must(s.c.CancelWorkflow(t.Context(), s.id("alarm"), "")) }, "connection refused")
-	wantState(t, r, preempt.RoundWithdrawn, 0)
+	wantState(t, r, preemptapi.RoundWithdrawn, 0)
 	s.must(s.vc.Restart())
 	s.agree(r)
 }
 
 // disturbed runs a HIGH round on ten VMs, with trouble at its third power-off.
-func (s *site) disturbed(trouble func()) preempt.RoundResult {
+func (s *site) disturbed(trouble func()) preemptapi.RoundResult {
 	s.t.Helper()
 	s.vc.SetTaskDelay(100 * time.Millisecond)
 	s.onCall("PowerOffVM_Task", 3, func(types.ManagedObjectReference) {
@@ -123,7 +125,7 @@ func TestSessionsEndedDuringARoundAreMadeAnew(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(10))
 	r := s.disturbed(func() { s.must(s.vc.TerminateSessions()) })
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
@@ -135,7 +137,7 @@ func TestSessionsEndedBetweenRoundsAreMadeAnew(t *testing.T) {
 	s.must(s.vc.TerminateSessions())
 	s.signal("other", s.alarmRequest("cluster-b", preemption.CriticalityHigh))
 	second := s.round(s.started("other"))
-	wantState(t, second, preempt.RoundCompleted, 6)
+	wantState(t, second, preemptapi.RoundCompleted, 6)
 	s.agree(first, second)
 }
 
@@ -143,7 +145,7 @@ func TestAVCenterRestartedInTheMiddleOfActingLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(10))
 	r := s.disturbed(func() { s.must(s.vc.Restart()) })
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
@@ -155,7 +157,7 @@ func TestAVCenterThatAnswers503ForAWhileIsWaitedOut(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		s.vc.Recover()
 	})
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
@@ -167,19 +169,19 @@ func TestConnectionsDroppedForAWhileLoseNothing(t *testing.T) {
 		time.Sleep(time.Second)
 		s.vc.Recover()
 	})
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
 func TestAnOutageLongerThanAPowerOffMayTakeLosesNoVM(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(10), withPolicy(func(p *policy.Policy) { p.PowerOffTimeout = policy.Duration(time500) }))
+	s := newSite(t, oneCluster(10), withPolicy(func(p *policy.Policy) { p.PowerOffTimeout = clock.Duration(time500) }))
 	r := s.disturbed(func() {
 		s.vc.Outage()
 		time.Sleep(4 * time500)
 		s.vc.Recover()
 	})
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
@@ -201,7 +203,7 @@ func TestAfterALongAbsenceThePlanIsMadeAnew(t *testing.T) {
 		}
 		s.vc.Recover()
 	})
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	if len(r.Changes) == 0 || !strings.Contains(r.Changes[0], "planning again") {
 		t.Errorf("the result does not tell of a new plan: %q", r.Changes)
 	}
@@ -217,7 +219,7 @@ func TestAfterALongAbsenceThePlanIsMadeAnew(t *testing.T) {
 func TestAfterALongAbsenceGuestsThatWereAskedAreNotAskedAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(14), withSettings(func(set *preempt.Settings) { set.Timing.StalePlan = 2 * time.Second }),
-		withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(10 * time.Second) }))
+		withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = clock.Duration(10 * time.Second) }))
 	s.vc.SetShutdownDelay(5 * time.Second)
 	s.onCall("ShutdownGuest", 3, func(types.ManagedObjectReference) {
 		go func() {
@@ -229,6 +231,6 @@ func TestAfterALongAbsenceGuestsThatWereAskedAreNotAskedAgain(t *testing.T) {
 	})
 	s.worker()
 	r := s.preempt(preemption.CriticalityMedium)
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }

@@ -8,6 +8,9 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
@@ -25,9 +28,9 @@ func TestMEDIUMShutsGuestsDownWithoutForce(t *testing.T) {
 	s := newSite(t)
 	s.worker()
 	r := s.preempt(preemption.CriticalityMedium)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	for _, vm := range s.vc.TaggedVMs("cluster-a") {
-		wantOutcome(t, r, vm, preempt.OutcomeShutDown)
+		wantOutcome(t, r, vm, action.ShutDown)
 		s.wantForced(vm.Ref, false)
 	}
 	if n := s.calls("PowerOffVM_Task"); n != 0 {
@@ -46,8 +49,8 @@ func TestMEDIUMForcesAGuestThatIgnoresItsShutdownWhenTheGracePeriodEnds(t *testi
 	s.worker()
 	began := time.Now()
 	r := s.preempt(preemption.CriticalityMedium)
-	wantState(t, r, preempt.RoundCompleted, 6)
-	wantOutcome(t, r, vms[1], preempt.OutcomeForced)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
+	wantOutcome(t, r, vms[1], action.Forced)
 	s.wantForced(vms[1].Ref, true)
 	s.wantForced(vms[0].Ref, false)
 	if grace := at.Sub(began); grace < 2*time.Second {
@@ -58,13 +61,13 @@ func TestMEDIUMForcesAGuestThatIgnoresItsShutdownWhenTheGracePeriodEnds(t *testi
 
 func TestMEDIUMPowersAVMWithoutToolsOffAtOnceAndSaysWhy(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = clock.Duration(time.Minute) }))
 	vms := s.vc.TaggedVMs("cluster-a")
 	s.must(s.vc.SetToolsRunning(vms[1].Ref, false))
 	s.worker()
 	r := s.preempt(preemption.CriticalityMedium)
-	wantState(t, r, preempt.RoundCompleted, 6)
-	wantOutcome(t, r, vms[1], preempt.OutcomeForced, preempt.ReasonForcedNoTools)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
+	wantOutcome(t, r, vms[1], action.Forced, preemptapi.ReasonForcedNoTools)
 	s.wantForced(vms[1].Ref, true)
 	s.wantOursExactly(r)
 }
@@ -72,11 +75,12 @@ func TestMEDIUMPowersAVMWithoutToolsOffAtOnceAndSaysWhy(t *testing.T) {
 func TestToolsThatStopJustBeforeTheShutdownAreNoFailure(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		criticality     preemption.Criticality
-		outcome, reason string
+		criticality preemption.Criticality
+		outcome     action.Outcome
+		reason      string
 	}{
-		{preemption.CriticalityMedium, preempt.OutcomeForced, preempt.ReasonForcedNoTools},
-		{preemption.CriticalityLow, preempt.OutcomeSpared, preempt.ReasonNoTools},
+		{preemption.CriticalityMedium, action.Forced, preemptapi.ReasonForcedNoTools},
+		{preemption.CriticalityLow, action.Spared, preemptapi.ReasonNoTools},
 	} {
 		t.Run(string(c.criticality), func(t *testing.T) {
 			t.Parallel()
@@ -98,8 +102,8 @@ func TestLOWSparesAVMWithoutTools(t *testing.T) {
 	s.must(s.vc.SetToolsRunning(vms[1].Ref, false))
 	s.worker()
 	r := s.preempt(preemption.CriticalityLow)
-	wantState(t, r, preempt.RoundCompleted, 5)
-	wantOutcome(t, r, vms[1], preempt.OutcomeSpared, preempt.ReasonNoTools)
+	wantState(t, r, preemptapi.RoundCompleted, 5)
+	wantOutcome(t, r, vms[1], action.Spared, preemptapi.ReasonNoTools)
 	s.wantOursExactly(r)
 }
 
@@ -110,8 +114,8 @@ func TestLOWSparesAGuestThatIgnoresItsShutdown(t *testing.T) {
 	s.vc.IgnoreShutdown(vms[1].Ref)
 	s.worker()
 	r := s.preempt(preemption.CriticalityLow)
-	wantState(t, r, preempt.RoundCompleted, 5)
-	wantOutcome(t, r, vms[1], preempt.OutcomeSpared, preempt.ReasonIgnored)
+	wantState(t, r, preemptapi.RoundCompleted, 5)
+	wantOutcome(t, r, vms[1], action.Spared, preemptapi.ReasonIgnored)
 	if n := s.calls("PowerOffVM_Task"); n != 0 {
 		t.Errorf("LOW powered %d VMs off", n)
 	}
@@ -121,7 +125,7 @@ func TestLOWSparesAGuestThatIgnoresItsShutdown(t *testing.T) {
 // lateGuests ignore their shutdown for the grace period at least, and are watched on for d.
 func lateGuests(d time.Duration) siteOption {
 	return withPolicy(func(p *policy.Policy) {
-		p.Criticality.Low.GracePeriod, p.LateWatch = policy.Duration(time500), policy.Duration(d)
+		p.Criticality.Low.GracePeriod, p.LateWatch = clock.Duration(time500), clock.Duration(d)
 	})
 }
 
@@ -133,7 +137,7 @@ func (s *site) late() string {
 	}
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityLow))
 	round := s.started("alarm")
-	s.reaches(round, preempt.RoundWatching)
+	s.reaches(round, preemptapi.RoundWatching)
 	return round
 }
 
@@ -146,9 +150,9 @@ func TestALOWGuestThatGoesOffLateByOurShutdownIsReportedAfterAll(t *testing.T) {
 		s.must(s.guestOff(vm.Ref))
 	}
 	r := s.round(round)
-	wantState(t, r, preempt.RoundCompleted, 2)
+	wantState(t, r, preemptapi.RoundCompleted, 2)
 	for _, vm := range s.vc.TaggedVMs("") {
-		wantOutcome(t, r, vm, preempt.OutcomeShutDown)
+		wantOutcome(t, r, vm, action.ShutDown)
 	}
 	s.eventually("the intake tells of it too", func() bool { return len(s.state("alarm").VirtualMachines) == 2 })
 	s.wantOursExactly(r)
@@ -166,7 +170,7 @@ func TestALOWGuestThatGoesOffLateWhileNoWorkerLivesIsReportedAfterAll(t *testing
 	time.Sleep(2500 * time.Millisecond) // the look-on is over before anybody could look
 	s.worker()
 	r := s.round(round)
-	wantState(t, r, preempt.RoundCompleted, 2)
+	wantState(t, r, preemptapi.RoundCompleted, 2)
 	s.wantOursExactly(r)
 }
 
@@ -177,40 +181,40 @@ func TestALOWGuestThatAnotherTurnsOffLateIsNotClaimed(t *testing.T) {
 	round, vm := s.late(), s.vc.TaggedVMs("")[0]
 	s.must(s.vc.PowerOffAs(vm.Ref, "bob@example.org"))
 	r := s.round(round)
-	wantState(t, r, preempt.RoundCompleted, 0)
-	wantOutcome(t, r, vm, preempt.OutcomeAlreadyOff, "bob")
+	wantState(t, r, preemptapi.RoundCompleted, 0)
+	wantOutcome(t, r, vm, action.AlreadyOff, "bob")
 	s.wantOursExactly(r, vm.Ref)
 }
 
 func TestALateGuestThatALaterRoundAskedTooIsClaimedByOneAlone(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(1), lateGuests(time.Minute), withSettings(func(set *preempt.Settings) { set.Timing.Retry = time500 }),
-		withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute) }))
+		withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = clock.Duration(time.Minute) }))
 	s.worker()
 	round, vm := s.late(), s.vc.TaggedVMs("")[0]
 	s.signal("other", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
 	later := s.started("other")
-	s.reaches(later, preempt.RoundWaiting)
+	s.reaches(later, preemptapi.RoundWaiting)
 	s.must(s.guestOff(vm.Ref))
 	first, second := s.round(round), s.round(later)
-	wantOutcome(t, second, vm, preempt.OutcomeShutDown)
-	wantOutcome(t, first, vm, preempt.OutcomeAlreadyOff)
+	wantOutcome(t, second, vm, action.ShutDown)
+	wantOutcome(t, first, vm, action.AlreadyOff)
 	s.agree(first, second)
 }
 
 func TestAVMThatAnotherTurnsOffDuringTheGracePeriodIsNotClaimed(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = clock.Duration(time.Minute) }))
 	vms := s.vc.TaggedVMs("cluster-a")
 	s.vc.IgnoreShutdown(vms[1].Ref)
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
 	round := s.started("alarm")
-	s.reaches(round, preempt.RoundWaiting)
+	s.reaches(round, preemptapi.RoundWaiting)
 	s.must(s.vc.PowerOffAs(vms[1].Ref, "bob@example.org"))
 	r := s.round(round)
-	wantState(t, r, preempt.RoundCompleted, 5)
-	wantOutcome(t, r, vms[1], preempt.OutcomeAlreadyOff, "bob")
+	wantState(t, r, preemptapi.RoundCompleted, 5)
+	wantOutcome(t, r, vms[1], action.AlreadyOff, "bob")
 	s.wantOursExactly(r, vms[1].Ref)
 }
 
@@ -229,7 +233,7 @@ func TestAWaitThatVCenterRefusesDoesNotSpin(t *testing.T) {
 
 func TestAHigherCriticalityForTheSameScopeCutsTheWaitingVMsAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = policy.Duration(time.Minute) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = clock.Duration(time.Minute) }))
 	vms := s.vc.TaggedVMs("cluster-a")
 	for _, vm := range vms {
 		s.vc.IgnoreShutdown(vm.Ref)
@@ -238,7 +242,7 @@ func TestAHigherCriticalityForTheSameScopeCutsTheWaitingVMsAtOnce(t *testing.T) 
 	low := s.alarmRequest("cluster-a", preemption.CriticalityLow)
 	s.signal("alarm", low)
 	round := s.started("alarm")
-	s.reaches(round, preempt.RoundWaiting)
+	s.reaches(round, preemptapi.RoundWaiting)
 	s.signal("alarm", preemption.WorkflowRequest{
 		Tag: "preemptible", Criticality: preemption.CriticalityHigh, Event: s.alarmEvent("cluster-a", 1, "yellow", "red"),
 	})
@@ -247,15 +251,15 @@ func TestAHigherCriticalityForTheSameScopeCutsTheWaitingVMsAtOnce(t *testing.T) 
 	if took := time.Since(began); took > 40*time.Second {
 		t.Errorf("cut only after %s", took)
 	}
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	for _, vm := range vms {
-		wantOutcome(t, r, vm, preempt.OutcomeForced)
+		wantOutcome(t, r, vm, action.Forced)
 		s.wantForced(vm.Ref, true)
 	}
 	if r.Criticality != preemption.CriticalityHigh || !strings.Contains(strings.Join(r.Changes, "\n"), "raised to HIGH") {
 		t.Errorf("criticality %s, changes %q", r.Criticality, r.Changes)
 	}
-	if got := s.until("alarm", "the round is reported", func(r preempt.Response) bool { return r.State != "running" }); got.RoundID != round {
+	if got := s.until("alarm", "the round is reported", func(r preemptapi.Response) bool { return r.State != "running" }); got.RoundID != round {
 		t.Errorf("a second round ran: %s", got.RoundID)
 	}
 	s.wantOursExactly(r)
@@ -263,21 +267,21 @@ func TestAHigherCriticalityForTheSameScopeCutsTheWaitingVMsAtOnce(t *testing.T) 
 
 func TestAPersonsHigherCriticalityJoinsTheRoundOfAnotherIntake(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = policy.Duration(time.Minute) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = clock.Duration(time.Minute) }))
 	for _, vm := range s.vc.TaggedVMs("cluster-a") {
 		s.vc.IgnoreShutdown(vm.Ref)
 	}
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityLow))
 	round := s.started("alarm")
-	s.reaches(round, preempt.RoundWaiting)
+	s.reaches(round, preemptapi.RoundWaiting)
 	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
 	req.Origin = preemption.OriginPerson
 	s.signal("person", req)
 	r := s.round(round)
-	wantState(t, r, preempt.RoundCompleted, 6)
-	got := s.until("person", "the person is told", func(r preempt.Response) bool { return r.LastDecision != nil })
-	if d := got.LastDecision; d.Verdict != preempt.Joined || d.RoundID != round {
+	wantState(t, r, preemptapi.RoundCompleted, 6)
+	got := s.until("person", "the person is told", func(r preemptapi.Response) bool { return r.LastDecision != nil })
+	if d := got.LastDecision; d.Verdict != preemptapi.Joined || d.RoundID != round {
 		t.Errorf("decision %+v, want joined to %s", d, round)
 	}
 	s.wantOursExactly(r)

@@ -11,9 +11,11 @@ import (
 	"go.temporal.io/api/enums/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // oneCluster is a small vCenter of which each of n VMs carries the tag.
@@ -32,7 +34,7 @@ func (s *site) onCall(method string, n int64, fn func(types.ManagedObjectReferen
 }
 
 // preempt signals an alarm request for cluster-a, and returns the result of its round when that has closed.
-func (s *site) preempt(c preemption.Criticality) preempt.RoundResult {
+func (s *site) preempt(c preemption.Criticality) preemptapi.RoundResult {
 	s.t.Helper()
 	s.signal("alarm", s.alarmRequest("cluster-a", c))
 	return s.round(s.started("alarm"))
@@ -41,18 +43,18 @@ func (s *site) preempt(c preemption.Criticality) preempt.RoundResult {
 // started waits until the intake has a round that it had not before, and returns its id.
 func (s *site) started(id string) string {
 	s.t.Helper()
-	return s.until(id, "a round began", func(r preempt.Response) bool { return r.RoundID != "" }).RoundID
+	return s.until(id, "a round began", func(r preemptapi.Response) bool { return r.RoundID != "" }).RoundID
 }
 
 // under queries a round that is under way.
-func (s *site) under(round string) (r preempt.RoundResult) {
+func (s *site) under(round string) (r preemptapi.RoundResult) {
 	s.t.Helper()
-	v, err := s.c.QueryWorkflow(s.t.Context(), round, "", preempt.RoundStateQuery)
+	v, err := s.c.QueryWorkflow(s.t.Context(), round, "", preemptapi.RoundStateQuery)
 	for tries := 1; err != nil; tries++ { // a query that finds no worker in time is asked again
 		if tries == 3 {
 			s.t.Fatal(err)
 		}
-		v, err = s.c.QueryWorkflow(s.t.Context(), round, "", preempt.RoundStateQuery)
+		v, err = s.c.QueryWorkflow(s.t.Context(), round, "", preemptapi.RoundStateQuery)
 	}
 	if err := v.Get(&r); err != nil {
 		s.t.Fatal(err)
@@ -61,9 +63,9 @@ func (s *site) under(round string) (r preempt.RoundResult) {
 }
 
 // reaches waits until the round is in the state.
-func (s *site) reaches(round, state string) preempt.RoundResult {
+func (s *site) reaches(round, state string) preemptapi.RoundResult {
 	s.t.Helper()
-	var r preempt.RoundResult
+	var r preemptapi.RoundResult
 	s.eventually("the round is "+state, func() bool {
 		r = s.under(round)
 		return r.State == state
@@ -122,7 +124,7 @@ func containsAll(text string, words ...string) bool {
 }
 
 // of returns what became of the VM in the round; the test fails where the round does not tell.
-func of(t testing.TB, r preempt.RoundResult, vm simulation.VM) preempt.VMOutcome {
+func of(t testing.TB, r preemptapi.RoundResult, vm simulation.VM) preemptapi.VMOutcome {
 	t.Helper()
 	for _, o := range r.Targets {
 		if o.Ref == ref(vm.Ref) {
@@ -130,11 +132,11 @@ func of(t testing.TB, r preempt.RoundResult, vm simulation.VM) preempt.VMOutcome
 		}
 	}
 	t.Fatalf("%s is no target of the round: %s", vm.Name, pretty(r))
-	return preempt.VMOutcome{}
+	return preemptapi.VMOutcome{}
 }
 
 // wantOutcome checks what became of a VM, and why.
-func wantOutcome(t testing.TB, r preempt.RoundResult, vm simulation.VM, outcome string, reason ...string) {
+func wantOutcome(t testing.TB, r preemptapi.RoundResult, vm simulation.VM, outcome action.Outcome, reason ...string) {
 	t.Helper()
 	if o := of(t, r, vm); o.Outcome != outcome || !containsAll(o.Reason, reason...) {
 		t.Errorf("%s is %s (%q), want %s with %q", vm.Name, o.Outcome, o.Reason, outcome, reason)
@@ -142,7 +144,7 @@ func wantOutcome(t testing.TB, r preempt.RoundResult, vm simulation.VM, outcome 
 }
 
 // spared returns why the plan let an object stay; "" where it does not say.
-func spared(r preempt.RoundResult, object types.ManagedObjectReference) policy.Reason {
+func spared(r preemptapi.RoundResult, object types.ManagedObjectReference) policy.Reason {
 	for _, s := range r.Spared {
 		if s.Ref == ref(object) {
 			return s.Reason
@@ -152,7 +154,7 @@ func spared(r preempt.RoundResult, object types.ManagedObjectReference) policy.R
 }
 
 // wantState checks how a round ended and how many VMs it turned off.
-func wantState(t testing.TB, r preempt.RoundResult, state string, preempted int) {
+func wantState(t testing.TB, r preemptapi.RoundResult, state string, preempted int) {
 	t.Helper()
 	if r.State != state || len(r.Preempted()) != preempted {
 		t.Fatalf("want %s with %d VMs preempted, got %s with %d: %s", state, preempted, r.State, len(r.Preempted()), pretty(r))
@@ -161,20 +163,20 @@ func wantState(t testing.TB, r preempt.RoundResult, state string, preempted int)
 
 // wantOursExactly checks that of the tagged VMs those that are off, but for what others did, are claimed
 // and annotated, and the others are not; and that no VM is in the result twice.
-func (s *site) wantOursExactly(r preempt.RoundResult, others ...types.ManagedObjectReference) {
+func (s *site) wantOursExactly(r preemptapi.RoundResult, others ...types.ManagedObjectReference) {
 	s.t.Helper()
 	s.agree(r)
 	foreign := map[types.ManagedObjectReference]bool{}
 	for _, o := range others {
 		foreign[o] = true
 	}
-	ours := map[policy.Ref]bool{}
-	seen := map[policy.Ref]bool{}
+	ours := map[vsphere.Ref]bool{}
+	seen := map[vsphere.Ref]bool{}
 	for _, t := range r.Targets {
 		if seen[t.Ref] {
 			s.t.Errorf("%s is in the result twice", t.Name)
 		}
-		seen[t.Ref], ours[t.Ref] = true, t.Ours() && t.Annotated
+		seen[t.Ref], ours[t.Ref] = true, t.Outcome.Ours() && t.Annotated
 	}
 	for _, sp := range r.Spared {
 		if seen[sp.Ref] {

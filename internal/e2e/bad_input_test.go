@@ -7,8 +7,9 @@ import (
 	"go.temporal.io/api/enums/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -19,12 +20,12 @@ func TestAnUnknownTagFailsTheRoundAndNamesTheTagAndTheRemedy(t *testing.T) {
 	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
 	req.Tag = "no-such-tag"
 	s.signal("alarm", req)
-	res := s.until("alarm", "the failure shows", func(r preempt.Response) bool { return r.State == preempt.RoundFailed })
+	res := s.until("alarm", "the failure shows", func(r preemptapi.Response) bool { return r.State == preemptapi.RoundFailed })
 	if !containsAll(res.Failure, "no-such-tag", "create it") {
 		t.Errorf("the failure does not name the tag and the remedy: %q", res.Failure)
 	}
 	r := s.round(res.RoundID)
-	wantState(t, r, preempt.RoundFailed, 0)
+	wantState(t, r, preemptapi.RoundFailed, 0)
 	if got := s.status(res.RoundID); got != enums.WORKFLOW_EXECUTION_STATUS_FAILED {
 		t.Errorf("the round workflow is %s", got)
 	}
@@ -38,7 +39,7 @@ func TestATagNameInTwoCategoriesIsRefusedNamingBoth(t *testing.T) {
 	s.must(s.vc.AttachTag("billing", "preemptible", s.vc.VM("cluster-a-app-01")))
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundFailed, 0)
+	wantState(t, r, preemptapi.RoundFailed, 0)
 	if !containsAll(r.Reason, "billing:preemptible", "preemption:preemptible") {
 		t.Errorf("the reason does not name both: %q", r.Reason)
 	}
@@ -56,7 +57,7 @@ func TestATagNameInTwoCategoriesIsChosenByItsCategory(t *testing.T) {
 	req.Tag = "billing:preemptible"
 	s.signal("alarm", req)
 	r := s.done("alarm")
-	wantState(t, r, preempt.RoundCompleted, 1)
+	wantState(t, r, preemptapi.RoundCompleted, 1)
 	if r.Preempted()[0] != ref(other) {
 		t.Errorf("the wrong VM went: %v", r.Preempted())
 	}
@@ -73,7 +74,7 @@ func TestATagOnAHostOrFolderIsReportedAndDoesNoHarm(t *testing.T) {
 	}
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	for _, object := range []types.ManagedObjectReference{host, folder} {
 		if got := spared(r, object); got != policy.NotAVM {
 			t.Errorf("%s is spared for %q, want %q", object, got, policy.NotAVM)
@@ -91,7 +92,7 @@ func TestTenCandidatesAlreadyOffDoNotHideTheTwoThatAreOn(t *testing.T) {
 	}
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 2)
+	wantState(t, r, preemptapi.RoundCompleted, 2)
 	for _, vm := range vms[2:] {
 		if got := spared(r, vm.Ref); got != policy.NotPoweredOn {
 			t.Errorf("%s is spared for %q", vm.Name, got)
@@ -105,7 +106,7 @@ func TestOfThirtyCandidatesTenGoAndTheOthersAreReportedOverTheLimit(t *testing.T
 	s := newSite(t, oneCluster(30))
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	if n := r.SparedCount[policy.OverLimit]; n != 20 || len(r.Spared) != 20 {
 		t.Errorf("%d spared, %d for the limit, want 20", len(r.Spared), n)
 	}
@@ -130,7 +131,7 @@ func TestEachCandidateThatMayNotGoStaysWithItsReason(t *testing.T) {
 	}
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 3)
+	wantState(t, r, preemptapi.RoundCompleted, 3)
 	for vm, reason := range want {
 		if got := spared(r, vm); got != reason {
 			t.Errorf("%s is spared for %q, want %q", vm.Value, got, reason)
@@ -144,14 +145,14 @@ func TestNothingEligibleEndsEmptyAndTouchesNothing(t *testing.T) {
 	s := newSite(t, withInventory(func(o *simulation.Options) { o.Tagged = -1 }))
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundEmpty, 0)
+	wantState(t, r, preemptapi.RoundEmpty, 0)
 	s.agree(r)
 }
 
 // The calls by which a round reads the inventory, in their order.
 const (
-	planReads    = 1
-	recheckReads = 2
+	planReads    = 2 // the first is about the alarm
+	recheckReads = 3
 )
 
 func TestAVMThatDisappearsBetweenPlanAndActionIsSparedAsGone(t *testing.T) {
@@ -161,8 +162,8 @@ func TestAVMThatDisappearsBetweenPlanAndActionIsSparedAsGone(t *testing.T) {
 	s.onCall("RetrievePropertiesEx", recheckReads, func(types.ManagedObjectReference) { s.must(s.vc.RemoveVM(vm.Ref)) })
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeSpared, string(policy.Gone))
+	wantState(t, r, preemptapi.RoundCompleted, 5)
+	wantOutcome(t, r, vm, action.Spared, string(policy.Gone))
 	s.agree(r)
 }
 
@@ -177,8 +178,8 @@ func TestAVMThatDisappearsAtItsPowerOffIsSparedAsGone(t *testing.T) {
 	})
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeSpared, string(policy.Gone))
+	wantState(t, r, preemptapi.RoundCompleted, 5)
+	wantOutcome(t, r, vm, action.Spared, string(policy.Gone))
 	s.agree(r)
 }
 
@@ -191,8 +192,8 @@ func TestAVMThatLosesItsTagBetweenPlanAndActionStaysOn(t *testing.T) {
 	})
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeSpared, string(policy.NotTagged))
+	wantState(t, r, preemptapi.RoundCompleted, 5)
+	wantOutcome(t, r, vm, action.Spared, string(policy.NotTagged))
 	if s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
 		t.Error("it went off all the same")
 	}
@@ -206,8 +207,8 @@ func TestAVMTurnedOffByAnotherBetweenPlanAndActionIsNotClaimed(t *testing.T) {
 	s.onCall("RetrievePropertiesEx", recheckReads, func(types.ManagedObjectReference) { s.must(s.vc.PowerOffAs(vm.Ref, "bob@example.org")) })
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeAlreadyOff)
+	wantState(t, r, preemptapi.RoundCompleted, 5)
+	wantOutcome(t, r, vm, action.AlreadyOff)
 	s.wantOursExactly(r, vm.Ref)
 }
 
@@ -222,8 +223,8 @@ func TestAVMTurnedOffByAnotherJustBeforeOurPowerOffIsNotClaimed(t *testing.T) {
 	})
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeAlreadyOff, "bob")
+	wantState(t, r, preemptapi.RoundCompleted, 5)
+	wantOutcome(t, r, vm, action.AlreadyOff, "bob")
 	s.wantOursExactly(r, vm.Ref)
 }
 
@@ -239,7 +240,7 @@ func TestAVMTurnedOffByAnotherWhileOurPowerOffRunsIsNotClaimed(t *testing.T) {
 	})
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeAlreadyOff, "bob")
+	wantState(t, r, preemptapi.RoundCompleted, 5)
+	wantOutcome(t, r, vm, action.AlreadyOff, "bob")
 	s.wantOursExactly(r, vm.Ref)
 }

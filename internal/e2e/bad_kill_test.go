@@ -9,6 +9,9 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
@@ -18,7 +21,7 @@ var impatient = withSettings(func(set *preempt.Settings) { set.Timing.Heartbeat 
 
 // endedAt runs a HIGH round on ten VMs whose worker process is ended by end at the n-th call of method,
 // lets another worker take over, and returns the result.
-func (s *site) endedAt(method string, n int64, end func(*process)) preempt.RoundResult {
+func (s *site) endedAt(method string, n int64, end func(*process)) preemptapi.RoundResult {
 	s.t.Helper()
 	p := s.process()
 	var gone sync.WaitGroup
@@ -40,7 +43,7 @@ func TestAfterKillMinusNineAmongThePowerOffsEachVMIsClaimedOnceAndAnnotated(t *t
 	t.Parallel()
 	s := newSite(t, oneCluster(10), impatient)
 	r := s.endedAt("PowerOffVM_Task", 4, (*process).kill)
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
@@ -49,7 +52,7 @@ func TestAfterKillMinusNineWhileThePowerOffsAreUnderWayEachVMIsClaimedOnce(t *te
 	s := newSite(t, oneCluster(10), impatient)
 	s.vc.SetTaskDelay(2 * time.Second) // they end when nobody looks, or under the second worker's eyes
 	r := s.endedAt("PowerOffVM_Task", 7, (*process).kill)
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
@@ -57,7 +60,7 @@ func TestAfterKillMinusNineAmongTheAnnotationsEachVMIsAnnotated(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(10), impatient)
 	r := s.endedAt("SetField", 3, (*process).kill)
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
@@ -66,7 +69,7 @@ func TestAfterSIGTERMAmongThePowerOffsEachVMIsClaimedOnceAndAnnotated(t *testing
 	s := newSite(t, oneCluster(10), impatient)
 	s.vc.SetTaskDelay(2 * time.Second) // longer than the stopping worker is given
 	r := s.endedAt("PowerOffVM_Task", 4, (*process).terminate)
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
@@ -75,7 +78,7 @@ func TestAfterSIGTERMWhilePlanningAnotherWorkerPlans(t *testing.T) {
 	s := newSite(t, oneCluster(10), impatient)
 	s.vc.SetLatency(50 * time.Millisecond)
 	r := s.endedAt("RetrievePropertiesEx", planReads, (*process).terminate)
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	s.wantOursExactly(r)
 }
 
@@ -93,8 +96,47 @@ func TestAWorkerThatStopsInTheMiddleOfPlanningHandsThePlanOver(t *testing.T) {
 	first.stop()
 	s.worker()
 	r := s.round(s.started("alarm"))
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.wantOursExactly(r)
+}
+
+func TestARoundThatIsWithdrawnWhileItsPlansWorkerIsDeadHasNotFailed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, impatient)
+	p := s.process()
+	s.onCall("RetrievePropertiesEx", planReads, func(types.ManagedObjectReference) { p.kill() })
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	<-p.gone
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	s.worker()
+	r := s.round(s.started("alarm"))
+	wantState(t, r, preemptapi.RoundWithdrawn, 0)
+	s.keep("withdrawn-as-its-worker-died", r.RoundID)
+	s.eventually("its scope is free", func() bool {
+		for _, scope := range s.ledger().Scopes {
+			if scope.Active != "" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestARestoreThatIsStoppedWhileItsPlansWorkerIsDeadHasNotFailed(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, impatient, restoring())
+	p := s.process()
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	s.done("alarm")
+	s.onCall("RetrievePropertiesEx", planReads, func(types.ManagedObjectReference) { p.kill() })
+	s.change("alarm", "cluster-a", 0, "red", "green")
+	<-p.gone
+	s.change("alarm", "cluster-a", 0, "green", "red")
+	s.worker()
+	if r := s.restored(); r.State != preemptapi.RestoreStopped {
+		t.Errorf("the restore is %s: %s", r.State, r.Reason)
+	}
+	s.keep("stopped-as-its-worker-died", s.restoreID())
 }
 
 func TestWhatOthersTurnOffWhileNoWorkerLivesIsNotClaimed(t *testing.T) {
@@ -119,7 +161,7 @@ func TestWhatOthersTurnOffWhileNoWorkerLivesIsNotClaimed(t *testing.T) {
 	if other == (types.ManagedObjectReference{}) {
 		t.Fatal("all power-offs were sent before the kill, which at five at a time should not be: nothing to see")
 	}
-	wantState(t, r, preempt.RoundCompleted, 9)
+	wantState(t, r, preemptapi.RoundCompleted, 9)
 	s.wantOursExactly(r, other)
 }
 
@@ -129,7 +171,7 @@ func TestAfterKillMinusNineWhileWaitingForGuestsEachVMIsClaimedOnceAndAnnotated(
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, oneCluster(6), impatient, withPolicy(func(p *policy.Policy) {
-				p.Criticality.Medium.GracePeriod = policy.Duration(3 * time.Second)
+				p.Criticality.Medium.GracePeriod = clock.Duration(3 * time.Second)
 			}))
 			vms := s.vc.TaggedVMs("")
 			s.vc.SetShutdownDelay(1500 * time.Millisecond) // some go off while no worker lives
@@ -141,10 +183,10 @@ func TestAfterKillMinusNineWhileWaitingForGuestsEachVMIsClaimedOnceAndAnnotated(
 			time.Sleep(time.Second)
 			s.worker()
 			r := s.round(s.started("alarm"))
-			wantState(t, r, preempt.RoundCompleted, 6)
-			wantOutcome(t, r, vms[0], preempt.OutcomeForced)
+			wantState(t, r, preemptapi.RoundCompleted, 6)
+			wantOutcome(t, r, vms[0], action.Forced)
 			for _, vm := range vms[1:] {
-				wantOutcome(t, r, vm, preempt.OutcomeShutDown)
+				wantOutcome(t, r, vm, action.ShutDown)
 			}
 			s.wantOursExactly(r)
 		})
@@ -156,10 +198,11 @@ func TestAfterKillMinusNineAtAnyInstantEachVMIsClaimedOnceAndAnnotated(t *testin
 	random := seeded(t)
 	for i := range 10 {
 		crit := []preemption.Criticality{preemption.CriticalityHigh, preemption.CriticalityMedium}[i%2]
-		delay := time.Duration(random.Int64N(int64(600 * time.Millisecond)))
+		delay, late := time.Duration(random.Int64N(int64(600*time.Millisecond))), lags(t, random)
 		t.Run(fmt.Sprintf("%s after %s", crit, delay.Round(time.Millisecond)), func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, oneCluster(8), impatient)
+			s.lagged(late)
 			s.vc.SetLatency(10 * time.Millisecond)
 			s.vc.SetTaskDelay(100 * time.Millisecond)
 			s.vc.SetShutdownDelay(300 * time.Millisecond)
@@ -178,7 +221,7 @@ func TestAfterKillMinusNineAtAnyInstantEachVMIsClaimedOnceAndAnnotated(t *testin
 			}
 			s.worker()
 			r := s.round(s.started("alarm"))
-			wantState(t, r, preempt.RoundCompleted, 8-len(others))
+			wantState(t, r, preemptapi.RoundCompleted, 8-len(others))
 			s.wantOursExactly(r, others...)
 		})
 	}

@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // mailbox receives replies over HTTP.
@@ -62,7 +62,7 @@ func (m *mailbox) got() (attempts []string, taken []reply) {
 }
 
 // replied runs a round that replies to the address.
-func (s *site) replied(target string, c preemption.Criticality) (preempt.RoundResult, preemption.WorkflowRequest) {
+func (s *site) replied(target string, c preemption.Criticality) (preemptapi.RoundResult, preemption.WorkflowRequest) {
 	s.t.Helper()
 	s.worker()
 	req := s.alarmRequest("cluster-a", c)
@@ -75,7 +75,7 @@ func TestTheReplyIsTheDocumentedCloudEvent(t *testing.T) {
 	t.Parallel()
 	s, box := newSite(t), newMailbox(t)
 	r, req := s.replied(box.URL, preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	if !r.ReplySent || r.ReplyError != "" {
 		t.Errorf("sent=%v, error %q", r.ReplySent, r.ReplyError)
 	}
@@ -103,7 +103,7 @@ func TestTheReplyIsTheDocumentedCloudEvent(t *testing.T) {
 		WorkflowID      string
 		WorkflowStarted string
 		Event           map[string]any
-		VirtualMachines []policy.Ref
+		VirtualMachines []vsphere.Ref
 	}
 	if err := json.Unmarshal(taken[0].body, &data); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestAFailingReplyAddressHoldsUpNeitherResultNorScope(t *testing.T) {
 	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
 	req.ReplyTo = box.URL
 	s.signal("alarm", req)
-	wantState(t, s.done("alarm"), preempt.RoundCompleted, 6)
+	wantState(t, s.done("alarm"), preemptapi.RoundCompleted, 6)
 	if active := s.ledger().Scopes[s.cluster("cluster-a").String()].Active; active != "" {
 		t.Errorf("the scope is still held by %s", active)
 	}
@@ -166,7 +166,7 @@ func TestAReplyThatIsRefusedForGoodIsReportedAndFailsNothing(t *testing.T) {
 	s, box := newSite(t), newMailbox(t)
 	box.always = http.StatusBadRequest
 	r, _ := s.replied(box.URL, preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	if r.ReplySent || !containsAll(r.ReplyError, box.URL, "400") {
 		t.Errorf("sent=%v, error %q", r.ReplySent, r.ReplyError)
 	}
@@ -181,7 +181,7 @@ func TestALoopbackReplyAddressIsRefusedUnlessAllowed(t *testing.T) {
 	s, box := newSite(t), newMailbox(t)
 	s.allow = nil
 	r, _ := s.replied(box.URL, preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	if r.ReplySent || !containsAll(r.ReplyError, "not allowed", "limits.replyAllow") {
 		t.Errorf("sent=%v, error %q", r.ReplySent, r.ReplyError)
 	}
@@ -194,7 +194,7 @@ func TestNoReplyIsSentWhenNothingWasPreempted(t *testing.T) {
 	t.Parallel()
 	s, box := newSite(t, withInventory(func(o *simulation.Options) { o.Tagged = -1 })), newMailbox(t)
 	r, _ := s.replied(box.URL, preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundEmpty, 0)
+	wantState(t, r, preemptapi.RoundEmpty, 0)
 	if attempts, _ := box.got(); len(attempts) != 0 || r.ReplySent {
 		t.Errorf("%d events for nothing, sent=%v", len(attempts), r.ReplySent)
 	}

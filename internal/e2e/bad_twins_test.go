@@ -8,8 +8,9 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
 
 func TestTwoWorkersThatCreateTheCustomFieldAtOnceBothAnnotate(t *testing.T) {
@@ -28,8 +29,8 @@ func TestTwoWorkersThatCreateTheCustomFieldAtOnceBothAnnotate(t *testing.T) {
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	twin.signal("alarm", twin.alarmRequest("cluster-b", preemption.CriticalityHigh))
 	first, second := s.round(s.started("alarm")), twin.round(twin.started("alarm"))
-	wantState(t, first, preempt.RoundCompleted, 6)
-	wantState(t, second, preempt.RoundCompleted, 6)
+	wantState(t, first, preemptapi.RoundCompleted, 6)
+	wantState(t, second, preemptapi.RoundCompleted, 6)
 	if n := s.calls("AddCustomFieldDef"); n != 2 {
 		t.Fatalf("%d attempts to create the field: nothing to see", n)
 	}
@@ -38,7 +39,7 @@ func TestTwoWorkersThatCreateTheCustomFieldAtOnceBothAnnotate(t *testing.T) {
 
 func TestTwoIntakesOnOneScopeAtOneInstantShareTheLimit(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(30), withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(time.Minute) }))
+	s := newSite(t, oneCluster(30), withPolicy(func(p *policy.Policy) { p.Cooldown = clock.Duration(time.Minute) }))
 	s.worker()
 	s.worker()
 	requests := map[string]preemption.WorkflowRequest{}
@@ -54,18 +55,18 @@ func TestTwoIntakesOnOneScopeAtOneInstantShareTheLimit(t *testing.T) {
 	}
 	sent.Wait()
 	verdicts := map[string]int{}
-	var r preempt.RoundResult
+	var r preemptapi.RoundResult
 	for id := range requests {
-		d := s.until(id, "it is decided", func(r preempt.Response) bool { return r.LastDecision != nil }).LastDecision
+		d := s.until(id, "it is decided", func(r preemptapi.Response) bool { return r.LastDecision != nil }).LastDecision
 		verdicts[d.Verdict]++
-		if d.Verdict == preempt.Started {
+		if d.Verdict == preemptapi.Started {
 			r = s.round(d.RoundID)
 		}
 	}
-	if verdicts[preempt.Started] != 1 || verdicts[preempt.Failed]+verdicts[preempt.Rejected] != 0 {
+	if verdicts[preemptapi.Started] != 1 || verdicts[preemptapi.Failed]+verdicts[preemptapi.Rejected] != 0 {
 		t.Errorf("verdicts %v: want one started, the others refused or deferred", verdicts)
 	}
-	wantState(t, r, preempt.RoundCompleted, 10)
+	wantState(t, r, preemptapi.RoundCompleted, 10)
 	time.Sleep(time500)
 	if n := s.calls("PowerOffVM_Task"); n != 10 {
 		t.Errorf("%d VMs were powered off between them, want 10", n)

@@ -8,6 +8,9 @@ import (
 	"go.temporal.io/api/enums/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
@@ -29,7 +32,7 @@ func TestAPowerOffCallThatFaultsOnceIsRepeated(t *testing.T) {
 	s.vc.FailCall("PowerOffVM_Task", &vm.Ref, transient, 1)
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	if n := s.calls("PowerOffVM_Task"); n != 7 {
 		t.Errorf("%d power-offs were sent, want one repeated: 7", n)
 	}
@@ -43,8 +46,8 @@ func TestAPowerOffCallWithoutPermissionFailsThatVMAndNamesThePrivilege(t *testin
 	s.vc.FailCall("PowerOffVM_Task", &vm.Ref, noRights, -1)
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundPartial, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeFailed, vm.Name, "VirtualMachine.Interact.PowerOff")
+	wantState(t, r, preemptapi.RoundPartial, 5)
+	wantOutcome(t, r, vm, action.Failed, vm.Name, "VirtualMachine.Interact.PowerOff")
 	if n := s.calls("PowerOffVM_Task"); n != 6 {
 		t.Errorf("%d power-offs were sent, want 6: a missing privilege does not appear by asking again", n)
 	}
@@ -61,7 +64,7 @@ func TestAPowerOffTaskThatFailsTwiceIsRepeated(t *testing.T) {
 	s.vc.FailTask(vm.Ref, transient, 2)
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.agree(r)
 }
 
@@ -72,8 +75,8 @@ func TestAPowerOffTaskThatFailsForEverFailsThatVMAlone(t *testing.T) {
 	s.vc.FailTask(vm.Ref, transient, -1)
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundPartial, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeFailed, vm.Name)
+	wantState(t, r, preemptapi.RoundPartial, 5)
+	wantOutcome(t, r, vm, action.Failed, vm.Name)
 	if n := s.calls("PowerOffVM_Task"); n != 8 {
 		t.Errorf("%d power-offs were sent, want 3 attempts on the one VM: 8", n)
 	}
@@ -88,8 +91,8 @@ func TestASlowTaskThatFailsIsGivenUpAfterThreeAttempts(t *testing.T) {
 	s.vc.FailTask(vm.Ref, transient, -1)
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundPartial, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeFailed, vm.Name)
+	wantState(t, r, preemptapi.RoundPartial, 5)
+	wantOutcome(t, r, vm, action.Failed, vm.Name)
 	if n := s.calls("PowerOffVM_Task"); n != 8 {
 		t.Errorf("%d power-offs were sent, want 3 attempts on the one VM: 8", n)
 	}
@@ -112,7 +115,7 @@ func TestAPowerOffThatTakesLongIsWaitedFor(t *testing.T) {
 		t.Error("a VM that is still on is annotated")
 	}
 	r := s.round(round)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	if n := s.calls("PowerOffVM_Task"); n != 6 {
 		t.Errorf("%d power-offs were sent, want 6", n)
 	}
@@ -121,13 +124,13 @@ func TestAPowerOffThatTakesLongIsWaitedFor(t *testing.T) {
 
 func TestAPowerOffBeyondItsTimeoutFailsAndSaysSo(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.PowerOffTimeout = policy.Duration(time500) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.PowerOffTimeout = clock.Duration(time500) }))
 	vm := s.vc.TaggedVMs("cluster-a")[1]
 	s.vc.SetTaskDelayFor(vm.Ref, 10*time.Second)
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundPartial, 5)
-	wantOutcome(t, r, vm, preempt.OutcomeFailed, "500ms", "task")
+	wantState(t, r, preemptapi.RoundPartial, 5)
+	wantOutcome(t, r, vm, action.Failed, "500ms", "task")
 	if n := s.calls("PowerOffVM_Task"); n != 6 {
 		t.Errorf("%d power-offs were sent, want 6: the first may still be at work", n)
 	}
@@ -140,13 +143,13 @@ func TestWhenAllVMsFailTheRoundFailsInResultStatusAndWorkflow(t *testing.T) {
 	s.vc.FailCall("PowerOffVM_Task", nil, noRights, -1)
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	res := s.until("alarm", "the failure shows", func(r preempt.Response) bool { return r.State == preempt.RoundFailed })
-	if res.Failure == "" || res.Round == nil || res.Round.State != preempt.RoundFailed || len(res.VirtualMachines) != 0 {
+	res := s.until("alarm", "the failure shows", func(r preemptapi.Response) bool { return r.State == preemptapi.RoundFailed })
+	if res.Failure == "" || res.Round == nil || res.Round.State != preemptapi.RoundFailed || len(res.VirtualMachines) != 0 {
 		t.Errorf("the status: %s", pretty(res))
 	}
 	r := s.round(res.RoundID)
-	wantState(t, r, preempt.RoundFailed, 0)
-	if r.Count(preempt.OutcomeFailed) != 6 {
+	wantState(t, r, preemptapi.RoundFailed, 0)
+	if r.Count(action.Failed) != 6 {
 		t.Errorf("want 6 failed: %s", pretty(r))
 	}
 	if got := s.status(res.RoundID); got != enums.WORKFLOW_EXECUTION_STATUS_FAILED {
@@ -165,7 +168,7 @@ func TestAnnotationsThatFailTransientlyAreRepeated(t *testing.T) {
 	}
 	s.worker()
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.wantOursExactly(r)
 }
 

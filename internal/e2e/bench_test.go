@@ -9,8 +9,8 @@ import (
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -45,7 +45,7 @@ func tenOff(b *testing.B, latency, task time.Duration) {
 			}
 		}
 		took := time.Since(start)
-		if r := s.done(id); len(r.Preempted()) != 10 || r.State != preempt.RoundCompleted {
+		if r := s.done(id); len(r.Preempted()) != 10 || r.State != preemptapi.RoundCompleted {
 			b.Fatalf("%+v", r)
 		}
 		for _, vm := range vms {

@@ -8,8 +8,10 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
 
 // flood sends n different requests to one workflow, from eight clients at once.
@@ -34,19 +36,19 @@ func (s *site) flood(id string, n int) {
 // survivesAFlood floods an intake whose round waits for guests that ignore their shutdown.
 func survivesAFlood(t testing.TB, n int) {
 	s := newSite(t, withPolicy(func(p *policy.Policy) {
-		p.Cooldown = policy.Duration(time.Hour)
-		p.Criticality.Medium.GracePeriod = policy.Duration(5 * time.Second)
+		p.Cooldown = clock.Duration(time.Hour)
+		p.Criticality.Medium.GracePeriod = clock.Duration(5 * time.Second)
 	}))
 	for _, vm := range s.vc.TaggedVMs("cluster-a") {
 		s.vc.IgnoreShutdown(vm.Ref)
 	}
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
-	first := s.until("alarm", "the round waits", func(r preempt.Response) bool { return r.RoundID != "" })
+	first := s.until("alarm", "the round waits", func(r preemptapi.Response) bool { return r.RoundID != "" })
 
 	s.flood("alarm", n)
 
-	var last preempt.Response
+	var last preemptapi.Response
 	deadline := time.Now().Add(5 * time.Minute)
 	for last.Requests != n+1 && time.Now().Before(deadline) {
 		time.Sleep(100 * time.Millisecond)
@@ -59,16 +61,16 @@ func survivesAFlood(t testing.TB, n int) {
 		t.Errorf("%d signals did not make it continue as new", n)
 	}
 	r := s.round(first.RoundID)
-	if r.State != preempt.RoundCompleted || r.Count(preempt.OutcomeForced) != 6 {
+	if r.State != preemptapi.RoundCompleted || r.Count(action.Forced) != 6 {
 		t.Errorf("the flood harmed the round: %+v", r)
 	}
-	s.until("alarm", "the round's result reached the intake's new run", func(r preempt.Response) bool {
+	s.until("alarm", "the round's result reached the intake's new run", func(r preemptapi.Response) bool {
 		return r.Round != nil && r.Round.RoundID == first.RoundID
 	})
 	if err := s.c.CancelWorkflow(t.Context(), s.id("alarm"), ""); err != nil {
 		t.Fatal(err)
 	}
-	var res preempt.Response
+	var res preemptapi.Response
 	if err := s.c.GetWorkflow(t.Context(), s.id("alarm"), "").Get(t.Context(), &res); err != nil {
 		t.Fatalf("cancel after the flood: %v", err)
 	}

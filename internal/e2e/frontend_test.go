@@ -115,7 +115,8 @@ func newFrontend(t testing.TB, a *authority, apiKey string) *frontend {
 	plain := &http.Transport{Protocols: new(http.Protocols)}
 	plain.Protocols.SetUnencryptedHTTP2(true)
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: server.HostPort()})
-	proxy.Transport, proxy.FlushInterval, proxy.ErrorLog = plain, -1, log.New(io.Discard, "", 0)
+	// No FlushInterval: a flush that overtakes an answer of headers alone, as gRPC's errors are, takes its end away.
+	proxy.Transport, proxy.ErrorLog = plain, log.New(io.Discard, "", 0)
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !f.admit(r) {
 			w.Header().Set("Content-Type", "application/grpc")
@@ -181,7 +182,7 @@ func (f *frontend) revoke(serial int64) {
 func (s *site) ctl(path string, env []string, args ...string) (out string, code int) {
 	s.t.Helper()
 	cmd := exec.CommandContext(s.t.Context(), path, args...)
-	cmd.Env = append([]string{"TEMPORAL_NAMESPACE=" + server.Namespace(), "TEMPORAL_TASKQUEUE=" + s.queue, "HOME=" + s.t.TempDir()}, env...)
+	cmd.Env = append([]string{"TEMPORAL_NAMESPACE=" + s.server.Namespace(), "TEMPORAL_TASKQUEUE=" + s.queue, "HOME=" + s.t.TempDir()}, env...)
 	text, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		s.t.Fatal(err)

@@ -11,13 +11,14 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
 // ask sends a request by update, as preemptctl run --wait does.
-func (s *site) ask(id string, r preemption.WorkflowRequest) preempt.Decision {
+func (s *site) ask(id string, r preemption.WorkflowRequest) preemptapi.Decision {
 	s.t.Helper()
 	op := s.c.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
 		ID: s.id(id), TaskQueue: s.queue, WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
@@ -31,7 +32,7 @@ func (s *site) ask(id string, r preemption.WorkflowRequest) preempt.Decision {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	var d preempt.Decision
+	var d preemptapi.Decision
 	if err := h.Get(s.t.Context(), &d); err != nil {
 		s.t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func TestARequestWithoutAnEventPreemptsEverythingTagged(t *testing.T) {
 	s.worker()
 	s.signal("cli", preemption.WorkflowRequest{Tag: "preemptible", Criticality: preemption.CriticalityHigh})
 	r := s.done("cli")
-	if r.State != preempt.RoundCompleted || len(r.Preempted()) != 12 {
+	if r.State != preemptapi.RoundCompleted || len(r.Preempted()) != 12 {
 		t.Fatalf("want all 12 tagged VMs, got %s %d: %s", r.State, len(r.Preempted()), r.Reason)
 	}
 	s.agree(r)
@@ -85,7 +86,7 @@ func TestGarbageIsRejectedWithAReasonAndTheWorkflowLivesOn(t *testing.T) {
 	for _, b := range bad {
 		s.signal("alarm", b)
 	}
-	res := s.until("alarm", "all are rejected", func(r preempt.Response) bool { return len(r.Rejections) == len(bad) })
+	res := s.until("alarm", "all are rejected", func(r preemptapi.Response) bool { return len(r.Rejections) == len(bad) })
 	for _, r := range res.Rejections {
 		if r.Reason == "" || r.Time.IsZero() {
 			t.Errorf("a rejection without reason or time: %+v", r)
@@ -101,7 +102,7 @@ func TestGarbageIsRejectedWithAReasonAndTheWorkflowLivesOn(t *testing.T) {
 	if err := s.c.CancelWorkflow(t.Context(), s.id("alarm"), ""); err != nil {
 		t.Fatal(err)
 	}
-	var final preempt.Response
+	var final preemptapi.Response
 	if err := s.c.GetWorkflow(t.Context(), s.id("alarm"), "").Get(t.Context(), &final); err != nil {
 		t.Fatalf("garbage must not make it uncancellable: %v", err)
 	}
@@ -117,7 +118,7 @@ func TestCurrentStateAnswersTheDocumentedFieldsAsAJSONString(t *testing.T) {
 	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
 	req.ReplyTo = "http://broker.invalid/x"
 	s.signal("alarm", req)
-	s.until("alarm", "VMs are preempted", func(r preempt.Response) bool { return len(r.VirtualMachines) > 0 })
+	s.until("alarm", "VMs are preempted", func(r preemptapi.Response) bool { return len(r.VirtualMachines) > 0 })
 	v, err := s.c.QueryWorkflow(t.Context(), s.id("alarm"), "", preemption.WorkFlowQueryType)
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +164,7 @@ func TestTheStateBeforeAnyRoundIsReadableByExistingClients(t *testing.T) {
 
 func TestARedeliveredAlarmActsOnce(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, policy.Duration(100*time.Millisecond) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, clock.Duration(100*time.Millisecond) }))
 	s.worker()
 	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
 	s.signal("alarm", req)
@@ -172,9 +173,9 @@ func TestARedeliveredAlarmActsOnce(t *testing.T) {
 	req.Event.SetID("drawn-anew-by-the-router")
 	s.signal("alarm", req)
 	s.signal("another-id", req)
-	s.until("alarm", "both were taken", func(r preempt.Response) bool { return r.Requests == 2 })
-	s.until("another-id", "it was decided", func(r preempt.Response) bool {
-		return r.LastDecision != nil && r.LastDecision.Verdict == preempt.Duplicate
+	s.until("alarm", "both were taken", func(r preemptapi.Response) bool { return r.Requests == 2 })
+	s.until("another-id", "it was decided", func(r preemptapi.Response) bool {
+		return r.LastDecision != nil && r.LastDecision.Verdict == preemptapi.Duplicate
 	})
 	if n := s.off("cluster-a"); n != 2 {
 		t.Errorf("one event, delivered thrice to two ids, took %d VMs; 2 is the plan's limit", n)
@@ -193,7 +194,7 @@ func TestTwoHostsOfOneClusterAreOnePreemptionAndOneGreenUndoesNothing(t *testing
 	}
 	s.change("alarm", "cluster-a", 0, "red", "green")
 	r := s.done("alarm")
-	if r.State != preempt.RoundCompleted || len(r.Preempted()) != 2 || s.off("cluster-a") != 2 {
+	if r.State != preemptapi.RoundCompleted || len(r.Preempted()) != 2 || s.off("cluster-a") != 2 {
 		t.Fatalf("want one round of 2 that one host's green does not withdraw, got %+v", r)
 	}
 	if up := s.state("alarm").Levels; len(up) != 1 || up[0].Entity != "HostSystem:"+s.vc.Cluster("cluster-a").Hosts[1].Ref.Value {
@@ -245,15 +246,15 @@ func TestInTheCooldownAPersonIsRefusedAndAnAlarmDeferred(t *testing.T) {
 	first := s.done("alarm")
 
 	refused := s.ask("cli", person(preemption.CriticalityHigh))
-	if refused.Verdict != preempt.Refused || !refused.Until.After(first.EndedAt) {
+	if refused.Verdict != preemptapi.Refused || !refused.Until.After(first.EndedAt) {
 		t.Errorf("a person in the cooldown: %+v", refused)
 	}
 	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
 	deferred := s.ask("alarm", req)
-	if deferred.Verdict != preempt.Deferred {
+	if deferred.Verdict != preemptapi.Deferred {
 		t.Fatalf("an alarm in the cooldown: %+v", deferred)
 	}
-	again := s.until("alarm", "the deferred alarm is planned anew", func(r preempt.Response) bool {
+	again := s.until("alarm", "the deferred alarm is planned anew", func(r preemptapi.Response) bool {
 		return r.Round != nil && r.Round.RoundID != first.RoundID && r.State != "running"
 	})
 	if gap := again.Round.StartedAt.Sub(first.EndedAt); gap < 3900*time.Millisecond {
@@ -271,9 +272,9 @@ func TestSkipsDoNotExtendTheCooldown(t *testing.T) {
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	first := s.done("alarm")
-	var last preempt.Decision
+	var last preemptapi.Decision
 	for time.Since(first.EndedAt) < 2*time.Second {
-		if last = s.ask("cli", person(preemption.CriticalityHigh)); last.Verdict != preempt.Refused {
+		if last = s.ask("cli", person(preemption.CriticalityHigh)); last.Verdict != preemptapi.Refused {
 			t.Fatalf("%+v", last)
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -285,7 +286,7 @@ func TestSkipsDoNotExtendTheCooldown(t *testing.T) {
 		t.Error("a skip wiped the status")
 	}
 	time.Sleep(time.Until(last.Until) + 100*time.Millisecond)
-	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preempt.Started {
+	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preemptapi.Started {
 		t.Errorf("after the cooldown: %+v", d)
 	}
 }
@@ -294,15 +295,15 @@ func TestAHigherCriticalityOverridesTheCooldownOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs = 2 }))
 	s.worker()
-	if d := s.ask("cli", person(preemption.CriticalityLow)); d.Verdict != preempt.Started {
+	if d := s.ask("cli", person(preemption.CriticalityLow)); d.Verdict != preemptapi.Started {
 		t.Fatalf("%+v", d)
 	}
 	s.done("cli")
-	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preempt.Started {
+	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preemptapi.Started {
 		t.Fatalf("LOW then HIGH within the cooldown must not be dropped: %+v", d)
 	}
-	s.until("cli", "HIGH is done", func(r preempt.Response) bool { return r.State != "running" && r.Round.Criticality == "HIGH" })
-	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preempt.Refused {
+	s.until("cli", "HIGH is done", func(r preemptapi.Response) bool { return r.State != "running" && r.Round.Criticality == "HIGH" })
+	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preemptapi.Refused {
 		t.Errorf("a flap buys no second set: %+v", d)
 	}
 }
@@ -310,13 +311,13 @@ func TestAHigherCriticalityOverridesTheCooldownOnce(t *testing.T) {
 func TestAnAlarmThatStandsIsPlannedAgainAfterTheCooldown(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, withPolicy(func(p *policy.Policy) {
-		p.MaxVMs, p.RepeatWhileRed, p.Cooldown = 2, true, policy.Duration(time.Second)
+		p.MaxVMs, p.RepeatWhileRed, p.Cooldown = 2, true, clock.Duration(time.Second)
 	}))
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	s.until("alarm", "a second round", func(preempt.Response) bool { return s.off("cluster-a") == 4 })
+	s.until("alarm", "a second round", func(preemptapi.Response) bool { return s.off("cluster-a") == 4 })
 	s.change("alarm", "cluster-a", 0, "red", "green")
-	s.until("alarm", "the alarm fell", func(r preempt.Response) bool { return len(r.Levels) == 0 && len(r.Deferred) == 0 })
+	s.until("alarm", "the alarm fell", func(r preemptapi.Response) bool { return len(r.Levels) == 0 && len(r.Deferred) == 0 })
 	off := s.off("cluster-a")
 	time.Sleep(1500 * time.Millisecond)
 	if s.off("cluster-a") != off {
@@ -326,28 +327,28 @@ func TestAnAlarmThatStandsIsPlannedAgainAfterTheCooldown(t *testing.T) {
 
 func TestAnUnknownAlarmStateHoldsAndThenFalls(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.GrayTimeout = 2, policy.Duration(time.Second) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.GrayTimeout = 2, clock.Duration(time.Second) }))
 	s.worker()
 	s.change("alarm", "cluster-a", 0, "green", "red")
 	s.done("alarm")
 	s.change("alarm", "cluster-a", 0, "red", "gray")
-	if up := s.until("alarm", "gray is known", func(r preempt.Response) bool { return len(r.Levels) == 1 && r.Levels[0].Colour == "gray" }); up.Levels[0].Rank == 0 {
+	if up := s.until("alarm", "gray is known", func(r preemptapi.Response) bool { return len(r.Levels) == 1 && r.Levels[0].Colour == "gray" }); up.Levels[0].Rank == 0 {
 		t.Errorf("gray must hold: %+v", up.Levels)
 	}
-	s.until("alarm", "gray counts as fallen", func(r preempt.Response) bool { return len(r.Levels) == 0 })
+	s.until("alarm", "gray counts as fallen", func(r preemptapi.Response) bool { return len(r.Levels) == 0 })
 }
 
 func TestRedGreenRedPreemptsOnceInTheCooldown(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, policy.Duration(time.Minute) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, clock.Duration(time.Minute) }))
 	s.worker()
 	for range 3 { // as the original function does: signal, then cancel
 		s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-		s.until("alarm", "decided", func(r preempt.Response) bool { return r.LastDecision != nil && r.State != "running" })
+		s.until("alarm", "decided", func(r preemptapi.Response) bool { return r.LastDecision != nil && r.State != "running" })
 		if err := s.c.CancelWorkflow(t.Context(), s.id("alarm"), ""); err != nil {
 			t.Fatal(err)
 		}
-		var res preempt.Response
+		var res preemptapi.Response
 		if err := s.c.GetWorkflow(t.Context(), s.id("alarm"), "").Get(t.Context(), &res); err != nil {
 			t.Fatalf("a cancelled intake completes with its response: %v", err)
 		}
@@ -373,7 +374,7 @@ func TestARequestAfterACancelIsNotLostAndOneBeforeItIsWithdrawn(t *testing.T) {
 	if r := s.done("after"); r.Criticality != preemption.CriticalityHigh || len(r.Preempted()) != 6 {
 		t.Errorf("what was asked after the cancel: %+v", r)
 	}
-	var res preempt.Response
+	var res preemptapi.Response
 	if err := s.c.GetWorkflow(t.Context(), s.id("before"), "").Get(t.Context(), &res); err != nil {
 		t.Fatal(err)
 	}
@@ -393,7 +394,7 @@ func TestAllChangesOfASignalAfterACancelAreKeptAndNoneBeforeIt(t *testing.T) {
 	}
 	s.changes("alarm", after)
 	s.worker()
-	s.until("alarm", "the round of what came after is over", func(r preempt.Response) bool { return r.Round != nil && r.State != "running" })
+	s.until("alarm", "the round of what came after is over", func(r preemptapi.Response) bool { return r.Round != nil && r.State != "running" })
 	if r := s.state("alarm"); len(r.Levels) != 2 || r.Requests != 2 || len(r.Round.Preempted()) != 6 {
 		t.Errorf("%s", pretty(r))
 	}
@@ -411,11 +412,11 @@ func TestAnIdleIntakeCompletesBeforeItsClientsTimeout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var res preempt.Response
+	var res preemptapi.Response
 	if err := s.c.GetWorkflow(t.Context(), s.id("cli"), "").Get(t.Context(), &res); err != nil {
 		t.Fatalf("it must not end as timed out: %v", err)
 	}
-	if res.State != preempt.RoundCompleted || len(res.VirtualMachines) != 10 {
+	if res.State != preemptapi.RoundCompleted || len(res.VirtualMachines) != 10 {
 		t.Errorf("%s, %d VMs", res.State, len(res.VirtualMachines))
 	}
 }
@@ -424,16 +425,16 @@ func TestAPlanTouchesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.worker()
-	var r preempt.RoundResult
+	var r preemptapi.RoundResult
 	run, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: s.id("plan"), TaskQueue: s.queue},
-		preempt.PlanType, s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+		preemptapi.PlanType, s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	if err == nil {
 		err = run.Get(t.Context(), &r)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.State != preempt.RoundPlanned || len(r.Targets) != 6 || r.SparedCount[policy.OutOfScope] != 6 || r.PolicyHash == "" {
+	if r.State != preemptapi.RoundPlanned || len(r.Targets) != 6 || r.SparedCount[policy.OutOfScope] != 6 || r.PolicyHash == "" {
 		t.Errorf("%+v", r)
 	}
 	if s.off("") != 0 {
@@ -446,7 +447,7 @@ func TestAnObservingPolicyTouchesNothing(t *testing.T) {
 	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Mode = policy.ModeObserve }))
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	if r := s.done("alarm"); r.State != preempt.RoundObserved || len(r.Targets) != 6 || len(r.Preempted()) != 0 {
+	if r := s.done("alarm"); r.State != preemptapi.RoundObserved || len(r.Targets) != 6 || len(r.Preempted()) != 0 {
 		t.Errorf("%+v", r)
 	}
 	if s.off("") != 0 {
@@ -463,38 +464,38 @@ func TestAClusterThatThisVCenterDoesNotHaveIsRefusedAndNeverWidened(t *testing.T
 	if err := json.Unmarshal(req.Event.Data(), &data); err != nil {
 		t.Fatal(err)
 	}
-	data["computeResource"].(map[string]any)["name"] = "another-name"
+	data["computeResource"].(map[string]any)["computeResource"] = map[string]any{"type": "ClusterComputeResource", "value": "domain-c999"}
 	if err := req.Event.SetData(event.ApplicationJSON, data); err != nil {
 		t.Fatal(err)
 	}
 	s.signal("alarm", req)
 	r := s.done("alarm")
-	if r.State != preempt.RoundFailed || !strings.Contains(r.Reason, "another-name") || s.off("") != 0 {
-		t.Errorf("want it refused by name, got %s %q, %d off", r.State, r.Reason, s.off(""))
+	if r.State != preemptapi.RoundFailed || !strings.Contains(r.Reason, "domain-c999") || s.off("") != 0 {
+		t.Errorf("want it refused by reference, got %s %q, %d off", r.State, r.Reason, s.off(""))
 	}
-	if st := s.state("alarm"); st.State != preempt.RoundFailed || st.Failure == "" {
+	if st := s.state("alarm"); st.State != preemptapi.RoundFailed || st.Failure == "" {
 		t.Errorf("the status must show the failure: %+v", st)
 	}
 }
 
 func TestARoundWhoseWorkflowWasTerminatedFreesItsScope(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = policy.Duration(time.Hour) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = clock.Duration(time.Hour) }))
 	for _, vm := range s.vc.TaggedVMs("") {
 		s.vc.IgnoreShutdown(vm.Ref)
 	}
 	s.worker()
 	d := s.ask("cli", person(preemption.CriticalityLow))
-	if d.Verdict != preempt.Started {
+	if d.Verdict != preemptapi.Started {
 		t.Fatalf("%+v", d)
 	}
-	if got := s.ask("cli", person(preemption.CriticalityLow)); got.Verdict != preempt.Refused || got.RoundID != d.RoundID {
+	if got := s.ask("cli", person(preemption.CriticalityLow)); got.Verdict != preemptapi.Refused || got.RoundID != d.RoundID {
 		t.Errorf("a second person beside a running round: %+v", got)
 	}
 	if err := s.c.TerminateWorkflow(t.Context(), d.RoundID, "", "an operator's hand"); err != nil {
 		t.Fatal(err)
 	}
-	res := s.until("cli", "the intake finds out", func(r preempt.Response) bool { return r.State == preempt.RoundFailed })
+	res := s.until("cli", "the intake finds out", func(r preemptapi.Response) bool { return r.State == preemptapi.RoundFailed })
 	if !strings.Contains(res.Failure, "Terminated") {
 		t.Errorf("the status must say how the round ended: %q", res.Failure)
 	}
@@ -502,7 +503,7 @@ func TestARoundWhoseWorkflowWasTerminatedFreesItsScope(t *testing.T) {
 	for len(s.ledger().Reserved) > 0 && time.Now().Before(deadline) {
 		time.Sleep(50 * time.Millisecond)
 	}
-	if d := s.ask("cli", person(preemption.CriticalityLow)); d.Verdict != preempt.Started {
+	if d := s.ask("cli", person(preemption.CriticalityLow)); d.Verdict != preemptapi.Started {
 		t.Errorf("the scope is still held: %+v", d)
 	}
 }

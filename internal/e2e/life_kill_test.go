@@ -11,8 +11,10 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
 
 // TestAfterKillMinusNineAtAnyInstantOfItsLifeEveryVMIsAccountedFor kills the worker at fifty instants over the
@@ -23,9 +25,11 @@ func TestAfterKillMinusNineAtAnyInstantOfItsLifeEveryVMIsAccountedFor(t *testing
 	phases := []string{"notice", "wait", "act", "verify", "annotate", "report"}
 	for i := range sized(50, 12) {
 		phase, nth, delay := phases[i%len(phases)], int64(1+random.IntN(4)), time.Duration(random.IntN(500))*time.Millisecond
+		late := lags(t, random)
 		t.Run(fmt.Sprintf("%s %d", phase, i/len(phases)+1), func(t *testing.T) {
 			t.Parallel()
 			l := newLife(t)
+			l.lagged(late)
 			p := l.process()
 			var gone sync.WaitGroup
 			gone.Add(1)
@@ -52,7 +56,7 @@ func TestAfterKillMinusNineAtAnyInstantOfItsLifeEveryVMIsAccountedFor(t *testing
 			l.signal("alarm", req)
 			switch id := l.started("alarm"); phase {
 			case "wait":
-				l.eventually("the notice runs", func() bool { return l.under(id).State == preempt.RoundNotified })
+				l.eventually("the notice runs", func() bool { return l.under(id).State == preemptapi.RoundNotified })
 				time.Sleep(delay)
 				killed()
 			case "verify":
@@ -63,7 +67,7 @@ func TestAfterKillMinusNineAtAnyInstantOfItsLifeEveryVMIsAccountedFor(t *testing
 			gone.Wait()
 			l.worker()
 			r := l.round(l.started("alarm"))
-			wantState(t, r, preempt.RoundCompleted, lifeVMs)
+			wantState(t, r, preemptapi.RoundCompleted, lifeVMs)
 			l.wantOursExactly(r)
 			for _, vm := range l.vc.TaggedVMs("") {
 				if text := l.guest(vm); text != "" {
@@ -90,8 +94,8 @@ func newLife(t *testing.T) *life {
 	t.Helper()
 	l := &life{site: newSite(t, oneCluster(lifeVMs), impatient, withPolicy(func(p *policy.Policy) {
 		p.Criticality.Medium = policy.Treatment{
-			Action: policy.ActionShutdownGuest, Notice: policy.Duration(800 * time.Millisecond),
-			GracePeriod: policy.Duration(1500 * time.Millisecond), ThenForce: true,
+			Action: action.ShutdownGuest, Notice: clock.Duration(800 * time.Millisecond),
+			GracePeriod: clock.Duration(1500 * time.Millisecond), ThenForce: true,
 		}
 	}))}
 	l.vc.SetLatency(5 * time.Millisecond)

@@ -10,6 +10,9 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
@@ -18,7 +21,7 @@ import (
 // notice gives every criticality a notice before it acts.
 func notice(d time.Duration) siteOption {
 	return withPolicy(func(p *policy.Policy) {
-		p.Criticality.High.Notice, p.Criticality.Medium.Notice, p.Criticality.Low.Notice = policy.Duration(d), policy.Duration(d), policy.Duration(d)
+		p.Criticality.High.Notice, p.Criticality.Medium.Notice, p.Criticality.Low.Notice = clock.Duration(d), clock.Duration(d), clock.Duration(d)
 	})
 }
 
@@ -27,7 +30,7 @@ func target(cpu int) siteOption {
 	return withPolicy(func(p *policy.Policy) { p.Target = policy.Goal{CPU: cpu, Margin: 1, IfShort: policy.ShortPartial} })
 }
 
-func wantNotice(t testing.TB, r preempt.RoundResult, vm, want string) {
+func wantNotice(t testing.TB, r preemptapi.RoundResult, vm, want string) {
 	t.Helper()
 	for _, o := range r.Targets {
 		if o.Name == vm {
@@ -88,7 +91,7 @@ func TestAProtectedVMStaysAndAGroupKeepsItsMinimum(t *testing.T) {
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	r := s.done("alarm")
-	wantState(t, r, preempt.RoundCompleted, 2)
+	wantState(t, r, preemptapi.RoundCompleted, 2)
 	s.agree(r)
 	reasons := map[string]policy.Reason{}
 	for _, sp := range r.Spared {
@@ -115,10 +118,10 @@ func TestATagThatProtectsCountsUntilTheLastMoment(t *testing.T) {
 	vm := s.vc.TaggedVMs("cluster-a")[0]
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	id := s.started("alarm")
-	s.eventually("the notice runs", func() bool { return s.under(id).State == preempt.RoundNotified && s.guest(vm) != "" })
+	s.eventually("the notice runs", func() bool { return s.under(id).State == preemptapi.RoundNotified && s.guest(vm) != "" })
 	s.must(s.vc.SetTags(vm.Ref, policy.CategoryProtect, policy.TagDoNotPreempt))
 	r := s.round(id)
-	wantState(t, r, preempt.RoundCompleted, 5)
+	wantState(t, r, preemptapi.RoundCompleted, 5)
 	s.agree(r)
 	wantNotice(t, r, vm.Name, "withdrawn")
 }
@@ -141,7 +144,7 @@ func TestGuestsAreToldBeforeTheyGoAndTheNoticeIsClearedAfterwards(t *testing.T) 
 		t.Error("it went before its time")
 	}
 	r := s.round(id)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.agree(r)
 	wantNotice(t, r, vm.Name, "given")
 	s.eventually("the notice is cleared", func() bool { return s.guest(vm) == "" })
@@ -158,7 +161,7 @@ func TestAFallDuringTheNoticeSparesEveryoneAndTellsTheGuests(t *testing.T) {
 	s.eventually("the guest is told", func() bool { return s.guest(vm) != "" })
 	s.alarm("cluster-a", 0, "red", "green")
 	r := s.done(id)
-	wantState(t, r, preempt.RoundWithdrawn, 0)
+	wantState(t, r, preemptapi.RoundWithdrawn, 0)
 	s.agree(r)
 	wantNotice(t, r, vm.Name, "withdrawn")
 	if text := s.guest(vm); !strings.Contains(text, `"state":"withdrawn"`) {
@@ -168,7 +171,7 @@ func TestAFallDuringTheNoticeSparesEveryoneAndTellsTheGuests(t *testing.T) {
 
 func TestARiseShortensTheNotice(t *testing.T) {
 	t.Parallel()
-	s := watched(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.Notice = policy.Duration(10 * time.Minute) }))
+	s := watched(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.Notice = clock.Duration(10 * time.Minute) }))
 	s.worker()
 	s.watch(quickWatch)
 	vm := s.vc.TaggedVMs("cluster-a")[0]
@@ -177,7 +180,7 @@ func TestARiseShortensTheNotice(t *testing.T) {
 	s.eventually("the guest is told", func() bool { return s.guest(vm) != "" })
 	s.alarm("cluster-a", 0, "yellow", "red")
 	r := s.done(id)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.agree(r)
 	if r.Criticality != preemption.CriticalityHigh {
 		t.Errorf("criticality %s", r.Criticality)
@@ -199,7 +202,7 @@ func TestAGuestThatIsReadyGoesAtOnceAndOneThatAsksGetsOneExtension(t *testing.T)
 	start := time.Now()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	r := s.done("alarm")
-	wantState(t, r, preempt.RoundCompleted, 2)
+	wantState(t, r, preemptapi.RoundCompleted, 2)
 	s.agree(r)
 	wantNotice(t, r, vms[0].Name, "acknowledged")
 	wantNotice(t, r, vms[1].Name, "extended by 2s")
@@ -219,12 +222,12 @@ func TestAGuestThatIsReadyGoesAtOnceAndOneThatAsksGetsOneExtension(t *testing.T)
 // firstChosen is the first target of a dry run.
 func (s *site) firstChosen(cluster string) types.ManagedObjectReference {
 	s.t.Helper()
-	run, err := s.c.ExecuteWorkflow(s.t.Context(), client.StartWorkflowOptions{TaskQueue: s.queue}, preempt.PlanType,
+	run, err := s.c.ExecuteWorkflow(s.t.Context(), client.StartWorkflowOptions{TaskQueue: s.queue}, preemptapi.PlanType,
 		s.alarmRequest(cluster, preemption.CriticalityHigh))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	var r preempt.RoundResult
+	var r preemptapi.RoundResult
 	if err := run.Get(s.t.Context(), &r); err != nil {
 		s.t.Fatal(err)
 	}
@@ -242,7 +245,7 @@ func TestATargetThatCannotGoIsReplacedWhileTheShortfallRemains(t *testing.T) {
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	r := s.done("alarm")
 	cpu, _ := s.vc.Usage("cluster-a")
-	if r.State != preempt.RoundPartial || len(r.Preempted()) == 0 || cpu >= 88 {
+	if r.State != preemptapi.RoundPartial || len(r.Preempted()) == 0 || cpu >= 88 {
 		t.Errorf("%s with %d VMs, the cluster is at %.1f %%: %s", r.State, len(r.Preempted()), cpu, pretty(r))
 	}
 	s.agree(r)
@@ -250,13 +253,13 @@ func TestATargetThatCannotGoIsReplacedWhileTheShortfallRemains(t *testing.T) {
 
 func TestASuspendedVMIsAnnotatedAndReportedAsSuch(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(3), withPolicy(func(p *policy.Policy) { p.Criticality.High.Action = policy.ActionSuspend }))
+	s := newSite(t, oneCluster(3), withPolicy(func(p *policy.Policy) { p.Criticality.High.Action = action.Suspend }))
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	r := s.done("alarm")
-	wantState(t, r, preempt.RoundCompleted, 3)
+	wantState(t, r, preemptapi.RoundCompleted, 3)
 	for _, vm := range s.vc.TaggedVMs("") {
-		wantOutcome(t, r, vm, preempt.OutcomeSuspended)
+		wantOutcome(t, r, vm, action.Suspended)
 		if a, ok := s.attribute(vm.Ref); !ok || a.ForcedShutdown || s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStateSuspended {
 			t.Errorf("%s: %+v, %s", vm.Name, a, s.vc.PowerState(vm.Ref))
 		}
@@ -272,7 +275,7 @@ func TestOneNamedVMIsEvictedAndAnUntaggedOneIsRefused(t *testing.T) {
 	req.VM = vm.Name
 	s.signal("one", req)
 	r := s.done("one")
-	wantState(t, r, preempt.RoundCompleted, 1)
+	wantState(t, r, preemptapi.RoundCompleted, 1)
 	s.agree(r)
 	if s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOff {
 		t.Error("it is on")
@@ -281,7 +284,7 @@ func TestOneNamedVMIsEvictedAndAnUntaggedOneIsRefused(t *testing.T) {
 	req.VM = "cluster-a-app-01"
 	s.signal("other", req)
 	r = s.done("other")
-	if r.State != preempt.RoundFailed || !strings.Contains(r.Reason, "does not carry the tag") {
+	if r.State != preemptapi.RoundFailed || !strings.Contains(r.Reason, "does not carry the tag") {
 		t.Errorf("%s: %s", r.State, r.Reason)
 	}
 }
@@ -296,7 +299,7 @@ func TestARehearsalGivesTheNoticeAndTakesItBack(t *testing.T) {
 	s.signal("rehearsal", req)
 	s.eventually("the guest is told", func() bool { return strings.Contains(s.guest(vm), `"state":"pending"`) })
 	r := s.done("rehearsal")
-	wantState(t, r, preempt.RoundRehearsed, 0)
+	wantState(t, r, preemptapi.RoundRehearsed, 0)
 	s.agree(r)
 	if !strings.Contains(s.guest(vm), `"state":"withdrawn"`) || s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
 		t.Errorf("the guest reads %s, it is %s", s.guest(vm), s.vc.PowerState(vm.Ref))
@@ -309,7 +312,7 @@ func TestInObserveModeEverythingIsDecidedAndNothingTouched(t *testing.T) {
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	r := s.done("alarm")
-	if r.State != preempt.RoundObserved || len(r.Targets) != 6 || s.off("cluster-a") != 0 {
+	if r.State != preemptapi.RoundObserved || len(r.Targets) != 6 || s.off("cluster-a") != 0 {
 		t.Errorf("%s, %d targets, %d off", r.State, len(r.Targets), s.off("cluster-a"))
 	}
 }
@@ -322,7 +325,7 @@ func TestTwoAlarmsAndAPersonAtOneInstantKeepLimitsAndBudgets(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.Cooldown, p.MaxVMs = 0, 3
-		p.Budgets = []policy.Budget{{Scope: true, Max: most, Per: policy.Duration(time.Hour)}}
+		p.Budgets = []policy.Budget{{Scope: true, Max: most, Per: clock.Duration(time.Hour)}}
 	}))
 	s.worker()
 	s.worker()
@@ -341,7 +344,7 @@ func TestTwoAlarmsAndAPersonAtOneInstantKeepLimitsAndBudgets(t *testing.T) {
 		}
 		return true
 	})
-	var results []preempt.RoundResult
+	var results []preemptapi.RoundResult
 	for _, id := range s.rounds() {
 		r := s.round(id)
 		if n := len(r.Preempted()); n > 3 {
@@ -359,7 +362,7 @@ func TestAGuestThatWasReadyIsRecordedAndForcedInItsOwnTimeWhileOthersStillHaveTh
 	t.Parallel()
 	s := newSite(t, oneCluster(3), withPolicy(func(p *policy.Policy) {
 		p.Criticality.Medium = policy.Treatment{
-			Action: policy.ActionShutdownGuest, Notice: policy.Duration(6 * time.Second), GracePeriod: policy.Duration(4 * time.Second), ThenForce: true,
+			Action: action.ShutdownGuest, Notice: clock.Duration(6 * time.Second), GracePeriod: clock.Duration(4 * time.Second), ThenForce: true,
 		}
 	}))
 	vms := s.vc.TaggedVMs("")
@@ -371,13 +374,13 @@ func TestAGuestThatWasReadyIsRecordedAndForcedInItsOwnTimeWhileOthersStillHaveTh
 	id := s.started("alarm")
 	s.eventually("the ready one is off and annotated while the others have their notice", func() bool {
 		_, annotated := s.attribute(vms[0].Ref)
-		return annotated && s.under(id).State == preempt.RoundNotified
+		return annotated && s.under(id).State == preemptapi.RoundNotified
 	})
 	r := s.round(id)
-	wantState(t, r, preempt.RoundCompleted, 3)
+	wantState(t, r, preemptapi.RoundCompleted, 3)
 	s.agree(r)
 	late, early := of(t, r, vms[2]), of(t, r, vms[1])
-	if late.Outcome != preempt.OutcomeForced || late.OffAt.Sub(early.OffAt) < 3*time.Second {
+	if late.Outcome != action.Forced || late.OffAt.Sub(early.OffAt) < 3*time.Second {
 		t.Errorf("the one that ignored its shutdown: %s, %s after the other was off", late.Outcome, late.OffAt.Sub(early.OffAt))
 	}
 }
@@ -396,15 +399,15 @@ func TestWhatHoldsAPolicyBackHoldsInTheField(t *testing.T) {
 		off    int           // of four
 		reason policy.Reason // of the others
 	}{
-		"a minimum run time": {set: func(p *policy.Policy) { p.Protect.MinRuntime = policy.Duration(24 * time.Hour) }, reason: policy.MinRuntime},
+		"a minimum run time": {set: func(p *policy.Policy) { p.Protect.MinRuntime = clock.Duration(24 * time.Hour) }, reason: policy.MinRuntime},
 		"excluded names":     {set: func(p *policy.Policy) { p.Protect.Names = []string{"*-batch-01"} }, off: 3, reason: policy.ExcludedName},
 		"an excluded folder": {set: func(p *policy.Policy) { p.Protect.Folders = []string{"vm"} }, reason: policy.ExcludedFolder},
 		"an excluded pool":   {set: func(p *policy.Policy) { p.Protect.ResourcePools = []string{"Resources"} }, reason: policy.ExcludedPool},
 		"a blackout window": {set: func(p *policy.Policy) {
-			p.Budgets = []policy.Budget{{Window: "0 0 * * *", Duration: policy.Duration(24 * time.Hour), TimeZone: "Europe/Berlin"}}
+			p.Budgets = []policy.Budget{{Window: "0 0 * * *", Duration: clock.Duration(24 * time.Hour), TimeZone: "Europe/Berlin"}}
 		}, reason: policy.Blackout},
 		"a scope budget": {set: func(p *policy.Policy) {
-			p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 50, Percent: true}, Per: policy.Duration(time.Hour)}}
+			p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 50, Percent: true}, Per: clock.Duration(time.Hour)}}
 		}, off: 2, reason: policy.ScopeBudget},
 		"nothing rather than a part": {set: func(p *policy.Policy) {
 			p.Target = policy.Goal{CPU: 1, IfShort: policy.ShortNone}
@@ -446,13 +449,13 @@ func TestAVMIsNotPreemptedMoreOftenThanThePolicyAllows(t *testing.T) {
 	s := newSite(t, oneCluster(2), withPolicy(func(p *policy.Policy) { p.Cooldown, p.Protect.MaxPreemptionsPerDay = 0, 1 }))
 	s.worker()
 	s.signal("one", person(preemption.CriticalityHigh))
-	wantState(t, s.done("one"), preempt.RoundCompleted, 2)
+	wantState(t, s.done("one"), preemptapi.RoundCompleted, 2)
 	for _, vm := range s.vc.TaggedVMs("") {
 		s.must(s.vc.PowerOnAs(vm.Ref, "owner@example.org"))
 	}
 	s.signal("two", person(preemption.CriticalityHigh))
 	r := s.done("two")
-	wantState(t, r, preempt.RoundEmpty, 0)
+	wantState(t, r, preemptapi.RoundEmpty, 0)
 	for _, sp := range r.Spared {
 		if sp.Reason != policy.PreemptedOften {
 			t.Errorf("%s stays for %s", sp.Name, sp.Reason)
@@ -464,19 +467,19 @@ func TestWhatIsEvictedByNameCountsInTheBudgetOfItsCluster(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) {
 		p.Cooldown = 0
-		p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1}, Per: policy.Duration(time.Hour)}}
+		p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1}, Per: clock.Duration(time.Hour)}}
 	}))
 	s.worker()
 	req := person(preemption.CriticalityHigh)
 	req.VM = s.vc.TaggedVMs("")[0].Name
 	s.signal("one", req)
-	wantState(t, s.done("one"), preempt.RoundCompleted, 1)
+	wantState(t, s.done("one"), preemptapi.RoundCompleted, 1)
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	wantState(t, s.done("alarm"), preempt.RoundEmpty, 0)
+	wantState(t, s.done("alarm"), preemptapi.RoundEmpty, 0)
 	other := person(preemption.CriticalityHigh)
 	other.VM = s.vc.TaggedVMs("")[1].Name
 	s.signal("two", other)
-	wantState(t, s.done("two"), preempt.RoundEmpty, 0)
+	wantState(t, s.done("two"), preemptapi.RoundEmpty, 0)
 	if n := s.off(""); n != 1 {
 		t.Errorf("%d VMs are off, the budget is 1", n)
 	}
@@ -489,7 +492,7 @@ func TestARequestMayAskToObserve(t *testing.T) {
 	req := person(preemption.CriticalityHigh)
 	req.Mode = preemption.ModeObserve
 	s.signal("look", req)
-	if r := s.done("look"); r.State != preempt.RoundObserved || s.off("cluster-a")+s.off("cluster-b") != 0 {
+	if r := s.done("look"); r.State != preemptapi.RoundObserved || s.off("cluster-a")+s.off("cluster-b") != 0 {
 		t.Errorf("%s, %d off", r.State, s.off("cluster-a")+s.off("cluster-b"))
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
 
 // liveNoticed is a round whose guests are told: one is ready, one asks for more time, one ignores its shutdown; the
@@ -17,7 +18,7 @@ import (
 func liveNoticed(t *testing.T, name string) {
 	l := newLife(t)
 	p := l.set.Policies["default"]
-	p.Criticality.Medium.Notice = policy.Duration(5 * time.Second) // time enough to be ready in, on a slow machine
+	p.Criticality.Medium.Notice = clock.Duration(5 * time.Second) // time enough to be ready in, on a slow machine
 	l.set.Policies["default"] = p
 	vms := l.vc.TaggedVMs("")
 	l.vc.GuestReply(vms[1].Ref, func(string) (string, time.Duration) { return "ready", 0 })
@@ -27,7 +28,7 @@ func liveNoticed(t *testing.T, name string) {
 	req.ReplyTo = l.sink.URL
 	l.signal("alarm", req)
 	r := l.round(l.started("alarm"))
-	wantState(t, r, preempt.RoundCompleted, lifeVMs)
+	wantState(t, r, preemptapi.RoundCompleted, lifeVMs)
 	wantNotice(t, r, vms[1].Name, "acknowledged")
 	l.keep(name, r.RoundID)
 }
@@ -40,7 +41,7 @@ func liveNoticeWithdrawn(t *testing.T, name string) {
 	s.eventually("the guest is told", func() bool { return s.guest(vm) != "" })
 	s.change("alarm", "cluster-a", 0, "red", "green")
 	r := s.done("alarm")
-	wantState(t, r, preempt.RoundWithdrawn, 0)
+	wantState(t, r, preemptapi.RoundWithdrawn, 0)
 	s.keep(name, s.id("alarm"), r.RoundID)
 }
 
@@ -51,14 +52,14 @@ func liveRehearsed(t *testing.T, name string) {
 	req.VM, req.NoticeOnly, req.Notice = s.vc.TaggedVMs("")[0].Name, true, "500ms"
 	s.signal("rehearsal", req)
 	r := s.done("rehearsal")
-	wantState(t, r, preempt.RoundRehearsed, 0)
+	wantState(t, r, preemptapi.RoundRehearsed, 0)
 	s.keep(name, s.id("rehearsal"), r.RoundID)
 }
 
 // liveReplaced is a round under a target and a budget, whose first target cannot go.
 func liveReplaced(t *testing.T, name string) {
 	s := newSite(t, target(88), withPolicy(func(p *policy.Policy) {
-		p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 5}, Per: policy.Duration(time.Hour)}}
+		p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 5}, Per: clock.Duration(time.Hour)}}
 	}))
 	s.must(s.vc.SetClusterUsage("cluster-a", 92, 50))
 	s.worker()

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
 func TestAnAlarmRequestPowersOffTheTaggedVMsOfItsCluster(t *testing.T) {
@@ -12,7 +12,7 @@ func TestAnAlarmRequestPowersOffTheTaggedVMsOfItsCluster(t *testing.T) {
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	r := s.done("alarm")
-	if r.State != preempt.RoundCompleted || len(r.Preempted()) != 6 {
+	if r.State != preemptapi.RoundCompleted || len(r.Preempted()) != 6 {
 		t.Fatalf("want 6 VMs preempted, got %s: %+v", r.State, r)
 	}
 	s.agree(r)

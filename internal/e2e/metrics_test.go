@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
@@ -76,7 +76,7 @@ func documentedMetrics(t *testing.T) (names []string) {
 
 // still are the metrics that a round, a lost session and a restore do not move.
 var still = []string{
-	"preemption_build_info", "preemption_remediations_total",
+	"preemption_build_info", "preemption_remediations_total", "preemption_stalled_workflows", "preemption_takeovers_total",
 	// Nothing of the kind happens.
 	"temporal_workflow_canceled_total", "temporal_workflow_failed_total", "temporal_workflow_continue_as_new_total",
 	"temporal_workflow_task_execution_failed_total", "temporal_workflow_task_no_completion_total", "temporal_activity_execution_failed_total",
@@ -145,12 +145,17 @@ rules:
 	if n := after["preemption_vms_preempted"]; n != 3 {
 		t.Errorf("%v VMs are counted as preempted, want 3", n)
 	}
-	if r, err := s.byHand(preempt.RestoreInput{PolicyName: "roomy"}); err != nil || len(r.Restored()) != 3 {
+	if r, err := s.byHand(preemptapi.RestoreInput{PolicyName: "roomy"}); err != nil || len(r.Restored()) != 3 {
 		t.Errorf("want 3 VMs restored, got %+v %v", r, err)
 	}
 	s.eventually("the restore is counted", func() bool {
 		after = scrape(t, addr)
 		return after["preemption_restores_total"] > 0
+	})
+	s.signal("rubbish", 7)
+	s.eventually("the rejection is counted", func() bool {
+		after = scrape(t, addr)
+		return after["preemption_rejections_total"] > 0
 	})
 	for _, name := range documentedMetrics(t) {
 		if !slices.Contains(still, name) && after[name] == before[name] {

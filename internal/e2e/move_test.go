@@ -10,8 +10,8 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
@@ -59,7 +59,7 @@ func TestAFullDatastoreIsRelievedByTheSmallestThatSuffice(t *testing.T) {
 	total := s.vc.TotalUsed()
 	s.works()
 	s.turnsRed(remedy.AlarmDatastore, ds)
-	d := s.decided(remedy.KindMove, ds, contract.Applied)
+	d := s.decided(remedy.KindMove, ds, remediateapi.Applied)
 	if d.VM != ref(vms[1].Ref) || s.disksOn(vms[1].Ref, ds) || !s.disksOn(vms[0].Ref, ds) || !s.disksOn(vms[2].Ref, ds) {
 		t.Errorf("want %s moved alone: %s", vms[1].Name, pretty(d))
 	}
@@ -70,10 +70,10 @@ func TestAFullDatastoreIsRelievedByTheSmallestThatSuffice(t *testing.T) {
 		t.Errorf("the datastore is %d %% used", s.used("full"))
 	}
 	s.keep("relieved", remedy.WorkflowID(remedy.KindMove, ref(ds), s.queue))
-	if a := s.lastDecision(vms[1].Ref); a.State != contract.Applied || a.Move == nil || a.Cause.Alarm != remedy.AlarmDatastore {
+	if a := s.lastDecision(vms[1].Ref); a.State != remediateapi.Applied || a.Move == nil || a.Cause.Alarm != remedy.AlarmDatastore {
 		t.Errorf("the attribute says %s", pretty(a))
 	}
-	if kinds, _ := box.events(t, 1); kinds[0] != contract.Applied {
+	if kinds, _ := box.events(t, 1); kinds[0] != remediateapi.Applied {
 		t.Errorf("events %v", kinds)
 	}
 }
@@ -98,7 +98,7 @@ func TestWhatCannotMoveStaysAndIsTold(t *testing.T) {
 	disk(7, simulation.DiskOptions{LinkedClone: true})
 	s.worker()
 	d := s.byRequest(asks(remedy.KindMove, ds, nil)).Decisions[0]
-	if d.State != contract.Infeasible {
+	if d.State != remediateapi.Infeasible {
 		t.Fatalf("%s", pretty(d))
 	}
 	reasons := map[string]string{}
@@ -135,7 +135,7 @@ func TestNoDestinationIsFilledUpOrOutOfReach(t *testing.T) {
 			s.must(err)
 			s.worker()
 			d := s.byRequest(asks(remedy.KindMove, ds, nil)).Decisions[0]
-			if d.State != contract.Infeasible || len(d.Stay) != 1 || d.Stay[0].Reason != "no_destination" || d.Stay[0].Detail == "" {
+			if d.State != remediateapi.Infeasible || len(d.Stay) != 1 || d.Stay[0].Reason != "no_destination" || d.Stay[0].Detail == "" {
 				t.Errorf("%s", pretty(d))
 			}
 		})
@@ -149,7 +149,7 @@ func TestAVMsOwnStorageAlarmMovesThatVM(t *testing.T) {
 	ds := s.full(vms, 100, 100)
 	s.works()
 	s.turnsRed(remedy.AlarmOriginalStorage, vms[1].Ref)
-	s.decided(remedy.KindMove, vms[1].Ref, contract.Applied)
+	s.decided(remedy.KindMove, vms[1].Ref, remediateapi.Applied)
 	if s.disksOn(vms[1].Ref, ds) || !s.disksOn(vms[0].Ref, ds) {
 		t.Error("want the second alone moved")
 	}
@@ -157,7 +157,7 @@ func TestAVMsOwnStorageAlarmMovesThatVM(t *testing.T) {
 	s.eventually("the cooldown of a day keeps it where it is", func() bool {
 		r := s.report(remedy.KindMove, vms[1].Ref)
 		d := r.Decisions[len(r.Decisions)-1]
-		return d.State != contract.Applied && strings.Contains(pretty(d), "not again before")
+		return d.State != remediateapi.Applied && strings.Contains(pretty(d), "not again before")
 	})
 }
 
@@ -180,9 +180,9 @@ func TestStorageDRSIsAskedFirstAndWhereItIsManualItIsOnlyRecommended(t *testing.
 		s.worker()
 		d := s.byRequest(asks(remedy.KindMove, source, nil)).Decisions[0]
 		switch {
-		case automated && (d.State != contract.Applied || !s.disksOn(vms[0].Ref, other)):
+		case automated && (d.State != remediateapi.Applied || !s.disksOn(vms[0].Ref, other)):
 			t.Errorf("want the datastore that Storage DRS recommends: %s", pretty(d))
-		case !automated && (d.State != contract.Planned || !s.disksOn(vms[0].Ref, source) || len(d.Plan) != 1):
+		case !automated && (d.State != remediateapi.Planned || !s.disksOn(vms[0].Ref, source) || len(d.Plan) != 1):
 			t.Errorf("want a recommendation: %s", pretty(d))
 		}
 	}
@@ -210,7 +210,7 @@ func TestAnAlarmStormOfADatastoreStaysWithinTheBounds(t *testing.T) {
 		}
 	}
 	for i, vm := range vms[:n/10] {
-		if i%2 == 0 && s.report(remedy.KindMove, vm.Ref).Decisions[0].State == contract.Failed {
+		if i%2 == 0 && s.report(remedy.KindMove, vm.Ref).Decisions[0].State == remediateapi.Failed {
 			t.Errorf("%s failed", vm.Name)
 		}
 	}
@@ -259,7 +259,7 @@ func TestMovesOffSeveralDatastoresAreBoundedTogether(t *testing.T) {
 	}
 	for _, id := range ids {
 		for _, d := range s.reportOf(id).Decisions {
-			if d.State != contract.Applied {
+			if d.State != remediateapi.Applied {
 				t.Errorf("%s: %s", id, pretty(d))
 			}
 		}
@@ -290,11 +290,11 @@ func TestAVMThatMovesIsNotPreemptedMeanwhile(t *testing.T) {
 	s.must(err)
 	s.eventually("it moves", func() bool { return s.vc.Moving() == 1 })
 	r := s.preempt(preemption.CriticalityHigh)
-	wantState(t, r, preempt.RoundCompleted, 3)
+	wantState(t, r, preemptapi.RoundCompleted, 3)
 	if why := r.Spared; len(why) != 1 || why[0].Ref != ref(vms[0].Ref) {
 		t.Errorf("spared %s", pretty(why))
 	}
-	if d := s.reportOf(id).Decisions[0]; d.State != contract.Applied || !s.on(vms[0]) {
+	if d := s.reportOf(id).Decisions[0]; d.State != remediateapi.Applied || !s.on(vms[0]) {
 		t.Errorf("%s", pretty(d))
 	}
 }
@@ -315,7 +315,7 @@ func TestAVCenterThatGoesAwayDuringAMoveIsWaitedFor(t *testing.T) {
 		}()
 	})
 	d := s.byRequest(asks(remedy.KindMove, ds, nil)).Decisions[0]
-	if d.State != contract.Applied || s.disksOn(vms[0].Ref, ds) {
+	if d.State != remediateapi.Applied || s.disksOn(vms[0].Ref, ds) {
 		t.Errorf("%s", pretty(d))
 	}
 	if n := s.calls("RelocateVM_Task"); n != 1 {

@@ -16,11 +16,11 @@ import (
 	"go.temporal.io/api/enums/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
-	watching "github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
 )
 
 // program builds one of our programs as a release does, and returns its path and size in bytes.
@@ -44,7 +44,7 @@ func (s *site) workerProcess(path string, extra ...string) *exec.Cmd {
 	s.t.Helper()
 	cmd := exec.Command(path)
 	cmd.Env = append([]string{
-		"TEMPORAL_URL=" + server.HostPort(), "TEMPORAL_NAMESPACE=" + server.Namespace(), "TEMPORAL_TASKQUEUE=" + s.queue,
+		"TEMPORAL_URL=" + s.server.HostPort(), "TEMPORAL_NAMESPACE=" + s.server.Namespace(), "TEMPORAL_TASKQUEUE=" + s.queue,
 		"VCENTER_URL=" + s.vc.URL(), "VCENTER_INSECURE=true", "VCENTER_SECRET_PATH=" + s.secret, "HTTP_ADDR=127.0.0.1:0",
 		"HOME=" + os.Getenv("HOME"),
 	}, extra...)
@@ -84,7 +84,7 @@ func TestTheWorkerProgramWorksByItsDocumentedEnvironment(t *testing.T) {
 	p := s.workerProcess(worker)
 	s.polling()
 	run := func(args ...string) (string, int) {
-		args = append([]string{"-s", server.HostPort(), "-q", s.queue}, args...)
+		args = append([]string{"-s", s.server.HostPort(), "-q", s.queue}, args...)
 		cmd := exec.CommandContext(t.Context(), ctl, args...)
 		out, err := cmd.CombinedOutput()
 		if cmd.ProcessState == nil {
@@ -177,8 +177,8 @@ func BenchmarkPreemptctlRun(b *testing.B) {
 	for b.Loop() {
 		for range 21 {
 			time.Sleep(500 * time.Millisecond) // the worker is done with the last request
-			cmd := exec.CommandContext(context.Background(), path, "-s", server.HostPort(), "-q", s.queue,
-				"workflow", "run", "-w", s.id("cli"), "-t", "no-such-tag")
+			cmd := exec.CommandContext(context.Background(), path, "-s", s.server.HostPort(), "-q", s.queue,
+				"workflow", "run", "-w", s.id("cli"), "--observe")
 			began := time.Now()
 			if out, err := cmd.CombinedOutput(); err != nil {
 				b.Fatalf("%v\n%s", err, out)
@@ -202,13 +202,13 @@ func TestTheWorkerProgramFollowsTheRulesOfItsFile(t *testing.T) {
 	s.workerProcess(path, "PREEMPTION_CONFIG="+file)
 	s.polling()
 	s.eventually("the watch is there", func() bool {
-		_, err := s.c.DescribeWorkflowExecution(t.Context(), watching.WorkflowID(s.queue), "")
+		_, err := s.c.DescribeWorkflowExecution(t.Context(), watchapi.WorkflowID(s.queue), "")
 		return err == nil
 	})
 	s.follows()
 	s.alarm("cluster-a", 0, "green", "red")
 	s.turnsRed(remedy.AlarmCPU, vm)
 	s.agree(s.done(s.exists(s.intake("cpu", "cluster-a"))))
-	s.decided(remedy.KindResize, vm, contract.Applied)
+	s.decided(remedy.KindResize, vm, remediateapi.Applied)
 	s.wantHardware(vm, 3, 16<<10)
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -17,13 +18,16 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
 )
 
 func TestAnEventSentInAnyWayIsAnsweredWhenTemporalHasItAndPreempts(t *testing.T) {
@@ -44,7 +48,7 @@ func TestAnEventSentInAnyWayIsAnsweredWhenTemporalHasItAndPreempts(t *testing.T)
 			}
 			s.worker()
 			r := s.done(id)
-			wantState(t, r, preempt.RoundCompleted, 6)
+			wantState(t, r, preemptapi.RoundCompleted, 6)
 			s.agree(r)
 			if a, _ := s.attribute(s.vc.TaggedVMs("cluster-a")[0].Ref); a.WorkflowID != s.id(id) || a.Criticality != "HIGH" {
 				t.Errorf("attribute: %+v", a)
@@ -53,7 +57,8 @@ func TestAnEventSentInAnyWayIsAnsweredWhenTemporalHasItAndPreempts(t *testing.T)
 	}
 }
 
-// documented is the documented event; with a site it names what that has instead.
+// documented is the documented event; with a site it names what that has instead, where its alarm is red now. Its source
+// is another address than the site's.
 func documented(t *testing.T, s *site) event.Event {
 	t.Helper()
 	text, err := os.ReadFile("../../testdata/alarm-green-to-red-host1.structured.json")
@@ -68,6 +73,8 @@ func documented(t *testing.T, s *site) event.Event {
 		} {
 			text = bytes.ReplaceAll(text, []byte(old), fmt.Appendf(nil, "%q", now))
 		}
+		_, err := s.vc.PostAlarm(t.Context(), simulation.AlarmChange{Name: s.id("cpu"), Entity: c.Hosts[0].Ref, From: "green", To: "red", Silent: true})
+		s.must(err)
 	}
 	e, err := preemption.ParseEvent(text)
 	if err != nil {
@@ -84,7 +91,7 @@ func TestTheDocumentedEventPreemptsInTheClusterThatItNames(t *testing.T) {
 		t.Fatalf("%+v", a)
 	}
 	r := s.done(s.intake("cpu", "cluster-a"))
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.agree(r)
 	if n := s.off("cluster-b"); n != 0 {
 		t.Errorf("%d VMs of another cluster are off", n)
@@ -97,20 +104,21 @@ func TestTheDocumentedEventOfAnotherVCenterIsRefusedAndTouchesNothing(t *testing
 	s.rules = rulesOn("cluster-cpu-above-80")
 	s.worker()
 	a := s.bring(s.receiver(), documented(t, nil))
-	if a.code != http.StatusAccepted || a.WorkflowID != "cluster-cpu-above-80@domain-c7" {
+	if a.code != http.StatusAccepted || a.WorkflowID != "cluster-cpu-above-80@domain-c7@"+s.queue {
 		t.Fatalf("%+v", a)
 	}
 	t.Cleanup(func() { _ = s.c.TerminateWorkflow(context.Background(), a.WorkflowID, "", "the test is over") }) // its id is not this site's own
-	var r preempt.RoundResult
-	s.eventually("its round has ended", func() bool {
-		ids := s.rounds()
-		if len(ids) == 1 {
-			r = s.round(ids[0])
+	var r preemptapi.Response
+	s.eventually("it is rejected", func() bool {
+		v, err := s.c.QueryWorkflow(t.Context(), a.WorkflowID, "", preemption.WorkFlowQueryType)
+		var text string
+		if err == nil && v.Get(&text) == nil {
+			s.must(json.Unmarshal([]byte(text), &r))
 		}
-		return len(ids) == 1
+		return len(r.Rejections) == 1
 	})
-	if r.State != preempt.RoundFailed || !containsAll(r.Reason, "domain-c7") || len(r.Targets) != 0 {
-		t.Errorf("want it refused for its scope: %s", pretty(r))
+	if !containsAll(r.Rejections[0].Reason, "10.161.164.224", "not of this vCenter") || len(s.rounds()) != 0 {
+		t.Errorf("want it refused for its vCenter: %s", pretty(r))
 	}
 	if n := s.off(""); n != 0 || s.calls("PowerOffVM_Task")+s.calls("ShutdownGuest") != 0 {
 		t.Errorf("%d VMs are off", n)
@@ -128,8 +136,8 @@ func TestTwoHostsOfAClusterThatAlarmAtOnceArePreemptedForOnce(t *testing.T) {
 	}
 	wg.Wait()
 	id := s.intake("cpu", "cluster-a")
-	wantState(t, s.done(id), preempt.RoundCompleted, 2)
-	s.until(id, "both hosts are known to be in alarm", func(r preempt.Response) bool { return len(r.Levels) == 2 && r.Requests == 2 })
+	wantState(t, s.done(id), preemptapi.RoundCompleted, 2)
+	s.until(id, "both hosts are known to be in alarm", func(r preemptapi.Response) bool { return len(r.Levels) == 2 && r.Requests == 2 })
 	if rounds := s.rounds(); len(rounds) != 1 || s.off("") != 2 {
 		t.Errorf("%d VMs are off by the rounds %v", s.off(""), rounds)
 	}
@@ -143,14 +151,14 @@ func TestAnAlarmOnTwoClustersIsPreemptedForInEach(t *testing.T) {
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "red")
 	s.bringAlarm(url, "cpu", "cluster-b", 0, "green", "red")
 	a, b := s.done(s.intake("cpu", "cluster-a")), s.done(s.intake("cpu", "cluster-b"))
-	wantState(t, a, preempt.RoundCompleted, 6)
-	wantState(t, b, preempt.RoundCompleted, 6)
+	wantState(t, a, preemptapi.RoundCompleted, 6)
+	wantState(t, b, preemptapi.RoundCompleted, 6)
 	s.agree(a, b)
 }
 
 func TestAnEventActsOnceHoweverOftenAndInWhateverDressItComes(t *testing.T) {
 	t.Parallel()
-	s := watched(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, policy.Duration(time.Millisecond) }),
+	s := watched(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, clock.Duration(time.Millisecond) }),
 		withSettings(func(set *preempt.Settings) { set.Timing.IntakeIdle = 300 * time.Millisecond }))
 	s.worker()
 	url := s.receiver()
@@ -169,16 +177,16 @@ func TestAnEventActsOnceHoweverOftenAndInWhateverDressItComes(t *testing.T) {
 			t.Fatalf("%s from %s: %+v", e.Type(), e.Source(), a)
 		}
 		if n++; n == 1 {
-			wantState(t, s.done(id), preempt.RoundCompleted, 2) // the cooldown is over: nothing else holds the others back
+			wantState(t, s.done(id), preemptapi.RoundCompleted, 2) // the cooldown is over: nothing else holds the others back
 		}
 	}
-	s.until(id, "all were taken", func(r preempt.Response) bool { return r.Requests == n })
+	s.until(id, "all were taken", func(r preemptapi.Response) bool { return r.Requests == n })
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "red", "green")
 	s.must(s.c.GetWorkflow(t.Context(), s.id(id), "").Get(t.Context(), nil)) // it has nothing to do and ends; what it knew goes with it
 	for _, e := range again() {
 		s.bring(url, e)
-		s.until(id, "it is decided", func(r preempt.Response) bool {
-			return r.LastDecision != nil && r.LastDecision.Verdict == preempt.Duplicate
+		s.until(id, "it is decided", func(r preemptapi.Response) bool {
+			return r.LastDecision != nil && r.LastDecision.Verdict == preemptapi.Duplicate
 		})
 	}
 	if rounds := s.rounds(); len(rounds) != 1 || s.off("") != 2 {
@@ -196,8 +204,8 @@ func TestALateRedThatIsOlderThanASeenGreenStartsNothing(t *testing.T) {
 	if a := s.bring(url, routed(t, s.vc.URL(), red)); a.code != http.StatusAccepted {
 		t.Fatalf("%+v", a)
 	}
-	r := s.until(s.intake("cpu", "cluster-a"), "both were taken", func(r preempt.Response) bool { return r.Requests == 2 })
-	if r.LastDecision.Verdict != preempt.Duplicate || len(r.Levels) != 0 || len(s.rounds()) != 0 || s.off("") != 0 {
+	r := s.until(s.intake("cpu", "cluster-a"), "both were taken", func(r preemptapi.Response) bool { return r.Requests == 2 })
+	if r.LastDecision.Verdict != preemptapi.Duplicate || len(r.Levels) != 0 || len(s.rounds()) != 0 || s.off("") != 0 {
 		t.Errorf("%s", pretty(r))
 	}
 }
@@ -212,10 +220,10 @@ func TestTheGreenOfOneHostDoesNotUndoTheRedOfAnother(t *testing.T) {
 	s.bringAlarm(url, "cpu", "cluster-a", 1, "green", "red")
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "red", "green")
 	id := s.intake("cpu", "cluster-a")
-	s.until(id, "all were taken", func(r preempt.Response) bool { return r.Requests == 3 && r.RoundID != "" })
+	s.until(id, "all were taken", func(r preemptapi.Response) bool { return r.Requests == 3 && r.RoundID != "" })
 	served()
 	r := s.done(id)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	if up := s.state(id).Levels; len(r.Changes) != 0 || len(up) != 1 {
 		t.Errorf("changes %v, up %+v", r.Changes, up)
 	}
@@ -241,7 +249,7 @@ func TestAFallEndsOnlyWhatItsAlarmStartedInItsScope(t *testing.T) {
 	t.Parallel()
 	s := watched(t, withPolicy(func(p *policy.Policy) {
 		p.MaxVMs = 2
-		p.Criticality.Medium.GracePeriod = policy.Duration(8 * time.Second)
+		p.Criticality.Medium.GracePeriod = clock.Duration(8 * time.Second)
 	}), withClusters(3))
 	s.rules = rulesOn(s.id("cpu"), s.id("mem"))
 	s.deaf()
@@ -253,17 +261,17 @@ func TestAFallEndsOnlyWhatItsAlarmStartedInItsScope(t *testing.T) {
 	s.bringAlarm(url, "cpu", "cluster-c", 0, "green", "yellow")
 	falls, others := s.intake("cpu", "cluster-a"), []string{"preempctl-run", s.intake("mem", "cluster-b"), s.intake("cpu", "cluster-c")}
 	for _, id := range append(others, falls) {
-		s.reaches(s.started(id), preempt.RoundWaiting)
+		s.reaches(s.started(id), preemptapi.RoundWaiting)
 	}
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "yellow", "green")
 	r := s.done(falls)
-	if len(r.Preempted()) != 0 || r.Count(preempt.OutcomeSpared) != 2 || len(r.Changes) != 1 {
+	if len(r.Preempted()) != 0 || r.Count(action.Spared) != 2 || len(r.Changes) != 1 {
 		t.Errorf("what fell went on: %s", pretty(r))
 	}
-	results := []preempt.RoundResult{r}
+	results := []preemptapi.RoundResult{r}
 	for _, id := range others {
 		r := s.done(id)
-		if r.Count(preempt.OutcomeForced) != 2 || len(r.Changes) != 0 {
+		if r.Count(action.Forced) != 2 || len(r.Changes) != 0 {
 			t.Errorf("%s was disturbed: %s", id, pretty(r))
 		}
 		results = append(results, r)
@@ -289,13 +297,13 @@ func TestTheFallOfAnAlarmLeavesAnotherOfTheSameScopeItsPreemption(t *testing.T) 
 			first, other := s.intake("cpu", "cluster-a"), s.intake("mem", "cluster-a")
 			round := s.started(first)
 			s.bringAlarm(url, "mem", "cluster-a", 0, "green", second)
-			s.until(other, "it is decided", func(r preempt.Response) bool { return r.LastDecision != nil })
+			s.until(other, "it is decided", func(r preemptapi.Response) bool { return r.LastDecision != nil })
 			s.bringAlarm(url, "cpu", "cluster-a", 0, "yellow", "green")
 			s.eventually("the round is withdrawn", func() bool { return strings.Contains(pretty(s.under(round).Changes), "withdrawn") })
 			planned()
-			wantState(t, s.done(first), preempt.RoundWithdrawn, 0)
+			wantState(t, s.done(first), preemptapi.RoundWithdrawn, 0)
 			r := s.done(other)
-			wantState(t, r, preempt.RoundCompleted, 6)
+			wantState(t, r, preemptapi.RoundCompleted, 6)
 			s.agree(r)
 		})
 	}
@@ -303,7 +311,7 @@ func TestTheFallOfAnAlarmLeavesAnotherOfTheSameScopeItsPreemption(t *testing.T) 
 
 func TestWhereAFallSoftensTheRoundGoesOnMoreMildlyAndElseItSpares(t *testing.T) {
 	t.Parallel()
-	for onFall, want := range map[string]string{trigger.OnFallSoften: preempt.OutcomeShutDown, trigger.OnFallCancel: preempt.OutcomeSpared, "": preempt.OutcomeSpared} {
+	for onFall, want := range map[string]action.Outcome{trigger.OnFallSoften: action.ShutDown, trigger.OnFallCancel: action.Spared, "": action.Spared} {
 		t.Run("onFall "+onFall, func(t *testing.T) {
 			t.Parallel()
 			s := watched(t)
@@ -318,8 +326,8 @@ func TestWhereAFallSoftensTheRoundGoesOnMoreMildlyAndElseItSpares(t *testing.T) 
 			s.eventually("the round knows of the fall", func() bool { return len(s.under(round).Changes) > 0 })
 			planned()
 			r := s.done(id)
-			if want == preempt.OutcomeSpared {
-				wantState(t, r, preempt.RoundWithdrawn, 0)
+			if want == action.Spared {
+				wantState(t, r, preemptapi.RoundWithdrawn, 0)
 			} else if r.Count(want) != 6 {
 				t.Errorf("want 6 %s: %s", want, pretty(r))
 			}
@@ -342,7 +350,7 @@ func TestARuleSaysWhatAColourMeans(t *testing.T) {
 	}
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "yellow", "red")
 	r := s.done(s.intake("cpu", "cluster-a"))
-	if r.Criticality != preemption.CriticalityLow || r.Count(preempt.OutcomeShutDown) != 6 {
+	if r.Criticality != preemption.CriticalityLow || r.Count(action.ShutDown) != 6 {
 		t.Errorf("red, which is LOW: %s", pretty(r))
 	}
 	s.agree(r)
@@ -352,8 +360,8 @@ func TestAnUnknownStateHoldsAndCountsAsFallenWhenItLasts(t *testing.T) {
 	t.Parallel()
 	const timeout = 3 * time.Second
 	s := watched(t, withPolicy(func(p *policy.Policy) {
-		p.GrayTimeout = policy.Duration(timeout)
-		p.Criticality.Medium.GracePeriod = policy.Duration(time.Minute)
+		p.GrayTimeout = clock.Duration(timeout)
+		p.Criticality.Medium.GracePeriod = clock.Duration(time.Minute)
 	}))
 	s.deaf()
 	s.worker()
@@ -361,10 +369,10 @@ func TestAnUnknownStateHoldsAndCountsAsFallenWhenItLasts(t *testing.T) {
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "yellow")
 	id := s.intake("cpu", "cluster-a")
 	round := s.started(id)
-	s.reaches(round, preempt.RoundWaiting)
+	s.reaches(round, preemptapi.RoundWaiting)
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "yellow", "gray")
-	gray := s.until(id, "gray is known", func(r preempt.Response) bool { return len(r.Levels) == 1 && !r.Levels[0].Gray.IsZero() })
-	if gray.State != "running" || gray.LastDecision.Verdict != preempt.Deferred {
+	gray := s.until(id, "gray is known", func(r preemptapi.Response) bool { return len(r.Levels) == 1 && !r.Levels[0].Gray.IsZero() })
+	if gray.State != "running" || gray.LastDecision.Verdict != preemptapi.Deferred {
 		t.Errorf("%s", pretty(gray))
 	}
 	r := s.done(id)
@@ -378,25 +386,25 @@ func TestAnUnknownStateHoldsAndCountsAsFallenWhenItLasts(t *testing.T) {
 
 func TestTheReceiverAndTheWatchTogetherAreOnePreemption(t *testing.T) {
 	t.Parallel()
-	s := watched(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, policy.Duration(time.Millisecond) }))
+	s := watched(t, withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 2, clock.Duration(time.Millisecond) }))
 	s.worker()
 	s.watch(quickWatch)
 	url := s.receiver()
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "green", "red")
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "red", "green")
 	s.bringAlarm(url, "cpu", "cluster-b", 0, "green", "red")
-	s.point("the watch saw both", func(c contract.Checkpoint) bool { return c.Events == 3 })
+	s.point("the watch saw both", func(c watchapi.Checkpoint) bool { return c.Events == 3 })
 	id := s.intake("cpu", "cluster-b")
-	wantState(t, s.done(id), preempt.RoundCompleted, 2)
-	s.until(id, "it was told twice", func(r preempt.Response) bool { return r.Requests == 2 })
-	s.until(s.intake("cpu", "cluster-a"), "the fall is known", func(r preempt.Response) bool { return len(r.Levels) == 0 && r.State != "running" })
+	wantState(t, s.done(id), preemptapi.RoundCompleted, 2)
+	s.until(id, "it was told twice", func(r preemptapi.Response) bool { return r.Requests == 2 })
+	s.until(s.intake("cpu", "cluster-a"), "the fall is known", func(r preemptapi.Response) bool { return len(r.Levels) == 0 && r.State != "running" })
 	if n := s.off("cluster-b"); n != 2 {
 		t.Errorf("%d VMs are off; 2 is the plan's limit", n)
 	}
 	for scope, n := range map[string]int{"cluster-a": 1, "cluster-b": 1} {
 		found := 0
 		for _, r := range s.rounds() {
-			if strings.HasSuffix(r, "@"+s.vc.Cluster(scope).Ref.Value) {
+			if strings.HasSuffix(r, s.intake("", scope)) {
 				found++
 			}
 		}
@@ -412,7 +420,7 @@ func TestWhileTemporalIsAwayEventsAreToBeSentAgainAndThenTheyAreTaken(t *testing
 	s.worker()
 	way := newGate(t)
 	c, err := client.NewLazyClient(client.Options{
-		HostPort: way.listener.Addr().String(), Namespace: server.Namespace(), Logger: sdklog.NewStructuredLogger(s.log),
+		HostPort: way.listener.Addr().String(), Namespace: s.server.Namespace(), Logger: sdklog.NewStructuredLogger(s.log),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -427,7 +435,7 @@ func TestWhileTemporalIsAwayEventsAreToBeSentAgainAndThenTheyAreTaken(t *testing
 	}
 	way.set(false)
 	s.eventually("the event is taken", func() bool { return s.bring(url, e).code == http.StatusAccepted })
-	wantState(t, s.done(id), preempt.RoundCompleted, 6)
+	wantState(t, s.done(id), preemptapi.RoundCompleted, 6)
 	way.set(true)
 	green := routed(t, s.vc.URL(), s.alarm("cluster-a", 0, "red", "green"))
 	if a := s.bring(url, green); a.code != http.StatusServiceUnavailable {
@@ -435,5 +443,5 @@ func TestWhileTemporalIsAwayEventsAreToBeSentAgainAndThenTheyAreTaken(t *testing
 	}
 	way.set(false)
 	s.eventually("the fall is taken", func() bool { return s.bring(url, green).code == http.StatusAccepted })
-	s.until(id, "the fall is known", func(r preempt.Response) bool { return len(r.Levels) == 0 })
+	s.until(id, "the fall is known", func(r preemptapi.Response) bool { return len(r.Levels) == 0 })
 }

@@ -14,11 +14,15 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
 	"go.temporal.io/api/temporalproto"
+	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // record makes this test binary record histories of real runs into a folder instead of only testing:
@@ -31,9 +35,11 @@ func TestLivesWorthReplaying(t *testing.T) {
 		"high": liveHigh, "medium-forced": liveForced, "cancelled": liveCancelled, "escalated": liveEscalated,
 		"continued-as-new": liveContinued, "deferred": liveDeferred,
 		"softened": liveSoftened, "gray": liveGray, "outlasting": liveOutlasting, "alarm-over": liveAlarmOver,
-		"bundled": liveBundled, "again": liveAgain, "adopted": liveAdopted,
+		"bundled": liveBundled, "again": liveAgain, "backlog": liveBacklog, "reserved": liveReserved, "expired": liveExpired, "adopted": liveAdopted,
 		"noticed": liveNoticed, "notice-withdrawn": liveNoticeWithdrawn, "rehearsed": liveRehearsed, "replaced": liveReplaced,
-		"restored": liveRestored, "restore-stopped": liveRestoreStopped,
+		"looked-up": liveLookedUp, "looked-up-raised": liveLookedUpRaised,
+		"restored": liveRestored, "restore-stopped": liveRestoreStopped, "restore-held": liveRestoreHeld,
+		"in-parts": liveInParts, "clock-corrected": liveClockCorrected, "held": liveHeld, "handed-on": liveHandedOn,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -47,12 +53,56 @@ func liveHigh(t *testing.T, name string) {
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	r := s.done("alarm")
-	if r.Count(preempt.OutcomePoweredOff) != 6 {
+	if r.Count(action.PoweredOff) != 6 {
 		t.Fatalf("%+v", r)
 	}
 	s.change("alarm", "cluster-a", 0, "red", "green")
-	s.until("alarm", "the alarm fell", func(p preempt.Response) bool { return len(p.Levels) == 0 })
+	s.until("alarm", "the alarm fell", func(p preemptapi.Response) bool { return len(p.Levels) == 0 })
 	s.keep(name, s.id("alarm"), r.RoundID, ledger.WorkflowID(s.queue))
+}
+
+// liveInParts is a round of more targets than one activity takes, with a notice for which many ask for more time.
+func liveInParts(t *testing.T, name string) {
+	c := newCrowd(t, 510, withPolicy(crowdPolicy))
+	l := c.live(preemption.CriticalityMedium, time.Minute)
+	if off := len(l.round.Preempted()); off != 510 {
+		t.Fatalf("%d VMs are off: %+v", off, l.round)
+	}
+	c.keep(name, l.round.RoundID)
+}
+
+// liveBacklog takes what waited for a worker, more than one answer to Temporal may hold, in several tasks.
+func liveBacklog(t *testing.T, name string) {
+	s := newSite(t)
+	s.backlog(700, 4<<10)
+	began, err := s.c.GetWorkflowHistory(t.Context(), s.id("alarm"), "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT).Next()
+	s.must(err)
+	s.keepRun(name+"-1", s.id("alarm"), began.GetWorkflowExecutionStartedEventAttributes().GetFirstExecutionRunId())
+}
+
+func liveReserved(t *testing.T, name string) {
+	s := newSite(t)
+	s.worker()
+	id := workflowid.Restore + s.queue
+	run, err := s.c.SignalWithStartWorkflow(t.Context(), id, preemption.SignalChannel, person(preemption.CriticalityHigh),
+		client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, preemption.WorkflowName)
+	s.must(err)
+	s.must(run.Get(t.Context(), nil))
+	s.keep(name, id)
+}
+
+// liveExpired completes with a level that stands, which its successor holds.
+func liveExpired(t *testing.T, name string) {
+	s := newSite(t)
+	s.worker()
+	run, err := s.c.SignalWithStartWorkflow(t.Context(), s.id("alarm"), preemption.SignalChannel, s.alarmRequest("cluster-a", preemption.CriticalityHigh),
+		client.StartWorkflowOptions{ID: s.id("alarm"), TaskQueue: s.queue, WorkflowExecutionTimeout: 8 * time.Second}, preemption.WorkflowName)
+	s.must(err)
+	s.must(s.c.GetWorkflow(t.Context(), s.id("alarm"), run.GetRunID()).Get(t.Context(), nil))
+	s.until("alarm", "a successor holds the level", func(r preemptapi.Response) bool { return r.RunID != run.GetRunID() && len(r.Levels) == 1 })
+	s.keepRun(name+"-1", s.id("alarm"), run.GetRunID())
+	s.keep(name+"-handover", workflowid.Handover+s.id("alarm"))
+	s.keepRun(name+"-2", s.id("alarm"), "")
 }
 
 func liveForced(t *testing.T, name string) {
@@ -62,7 +112,7 @@ func liveForced(t *testing.T, name string) {
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
 	r := s.done("alarm")
-	if r.Count(preempt.OutcomeForced) != 1 || r.Count(preempt.OutcomeShutDown) != 5 {
+	if r.Count(action.Forced) != 1 || r.Count(action.ShutDown) != 5 {
 		t.Fatalf("%+v", r)
 	}
 	s.agree(r)
@@ -75,14 +125,14 @@ func liveCancelled(t *testing.T, name string) {
 	s.vc.SetLatency(50 * time.Millisecond)
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	id := s.until("alarm", "the round runs", func(p preempt.Response) bool { return p.RoundID != "" }).RoundID
+	id := s.until("alarm", "the round runs", func(p preemptapi.Response) bool { return p.RoundID != "" }).RoundID
 	for s.vc.Calls()["PowerOffVM_Task"] == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if err := s.c.CancelWorkflow(t.Context(), s.id("alarm"), ""); err != nil {
 		t.Fatal(err)
 	}
-	var res preempt.Response
+	var res preemptapi.Response
 	if err := s.c.GetWorkflow(t.Context(), s.id("alarm"), "").Get(t.Context(), &res); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +145,7 @@ func liveCancelled(t *testing.T, name string) {
 }
 
 func liveEscalated(t *testing.T, name string) {
-	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = policy.Duration(time.Minute) }))
+	s := newSite(t, withPolicy(func(p *policy.Policy) { p.Criticality.Low.GracePeriod = clock.Duration(time.Minute) }))
 	for _, vm := range s.vc.TaggedVMs("cluster-a") {
 		s.vc.IgnoreShutdown(vm.Ref)
 	}
@@ -108,7 +158,7 @@ func liveEscalated(t *testing.T, name string) {
 		Tag: "preemptible", Criticality: preemption.CriticalityHigh, Event: s.alarmEvent("cluster-a", 1, "green", "red"),
 	})
 	r := s.done("alarm")
-	if r.Count(preempt.OutcomeForced) != 6 || r.Criticality != preemption.CriticalityHigh {
+	if r.Count(action.Forced) != 6 || r.Criticality != preemption.CriticalityHigh {
 		t.Fatalf("%+v", r)
 	}
 	s.agree(r)
@@ -129,7 +179,7 @@ func liveContinued(t *testing.T, name string) {
 	time.Sleep(s.set.Policies["default"].Cooldown.D())
 	s.signal("cli", s.alarmRequest("cluster-b", preemption.CriticalityHigh))
 	s.worker()
-	s.until("cli", "the new run did it", func(p preempt.Response) bool {
+	s.until("cli", "the new run did it", func(p preemptapi.Response) bool {
 		return p.RunID != run && p.Round != nil && p.Round.RoundID != first.RoundID && p.State != "running"
 	})
 	s.keepRun(name+"-first", s.id("cli"), run)
@@ -142,7 +192,7 @@ func liveDeferred(t *testing.T, name string) {
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	first := s.done("alarm")
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	s.until("alarm", "the deferred round ran", func(p preempt.Response) bool {
+	s.until("alarm", "the deferred round ran", func(p preemptapi.Response) bool {
 		return p.Round != nil && p.Round.RoundID != first.RoundID && p.State != "running"
 	})
 	s.keep(name, s.id("alarm"), ledger.WorkflowID(s.queue))

@@ -5,10 +5,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // BenchmarkRemedies measures from a request until its workflow has ended, VM by VM, and counts the calls to vCenter.
@@ -38,7 +38,7 @@ func BenchmarkRemedies(b *testing.B) {
 		"apply tags at power-off": {remedy.KindReconfigure, func(s *site, vms []simulation.VM) {
 			for _, vm := range vms {
 				s.must(s.vc.SetTags(vm.Ref, remedy.CategoryMemory, "20480"))
-				s.must(s.vc.SetPowerState(vm.Ref, policy.PoweredOff))
+				s.must(s.vc.SetPowerState(vm.Ref, vsphere.PoweredOff))
 			}
 		}, nil},
 		"move a VM": {remedy.KindMove, full, nil},
@@ -59,7 +59,7 @@ func BenchmarkRemedies(b *testing.B) {
 					start := time.Now()
 					r := s.byRequest(asks(c.kind, vm.Ref, c.set))
 					took := time.Since(start)
-					if state := r.Decisions[0].State; state != contract.Applied && state != contract.Deferred {
+					if state := r.Decisions[0].State; state != remediateapi.Applied && state != remediateapi.Deferred {
 						b.Fatalf("%s", pretty(r))
 					}
 					if calls = total(s.vc.Calls()) - before; i > 0 {

@@ -10,11 +10,11 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 	"go.temporal.io/api/serviceerror"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // remedied is a site whose worker watches for the alarms of remediation.
@@ -52,12 +52,12 @@ func (s *site) turnsRed(alarm string, entity types.ManagedObjectReference) {
 }
 
 // report waits until the remediation of an object has ended, and returns what it decided.
-func (s *site) report(kind string, object types.ManagedObjectReference) contract.Report {
+func (s *site) report(kind string, object types.ManagedObjectReference) remediateapi.Report {
 	s.t.Helper()
 	return s.reportOf(remedy.WorkflowID(kind, ref(object), s.queue))
 }
 
-func (s *site) reportOf(id string) (r contract.Report) {
+func (s *site) reportOf(id string) (r remediateapi.Report) {
 	s.t.Helper()
 	s.eventually(id+" was started", func() bool {
 		_, err := s.c.DescribeWorkflowExecution(s.t.Context(), id, "")
@@ -68,7 +68,7 @@ func (s *site) reportOf(id string) (r contract.Report) {
 		return err == nil
 	})
 	err := s.c.GetWorkflow(s.t.Context(), id, "").Get(s.t.Context(), &r)
-	r, err = contract.ReportOf(err, r)
+	r, err = remediateapi.ReportOf(err, r)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func (s *site) reportOf(id string) (r contract.Report) {
 }
 
 // decided waits until an object has been remedied, and returns the one decision, which must be of that state.
-func (s *site) decided(kind string, object types.ManagedObjectReference, state string) contract.Decision {
+func (s *site) decided(kind string, object types.ManagedObjectReference, state string) remediateapi.Decision {
 	s.t.Helper()
 	r := s.report(kind, object)
 	if len(r.Decisions) != 1 || r.Decisions[0].State != state {
@@ -86,9 +86,9 @@ func (s *site) decided(kind string, object types.ManagedObjectReference, state s
 }
 
 // lastDecision is what a VM's attribute says.
-func (s *site) lastDecision(vm types.ManagedObjectReference) (a contract.Attribution) {
+func (s *site) lastDecision(vm types.ManagedObjectReference) (a remediateapi.Attribution) {
 	s.t.Helper()
-	value, ok := s.vc.Attribute(vm, contract.Attribute)
+	value, ok := s.vc.Attribute(vm, remediateapi.Attribute)
 	if ok {
 		s.must(json.Unmarshal([]byte(value), &a))
 	}
@@ -112,7 +112,7 @@ func (s *site) wantWish(vm types.ManagedObjectReference, category, value string)
 }
 
 // events waits for so many events and returns their types and data.
-func (m *mailbox) events(t *testing.T, n int) (kinds []string, data []contract.Attribution) {
+func (m *mailbox) events(t *testing.T, n int) (kinds []string, data []remediateapi.Attribution) {
 	t.Helper()
 	var taken []reply
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && len(taken) < n; time.Sleep(20 * time.Millisecond) {
@@ -122,11 +122,11 @@ func (m *mailbox) events(t *testing.T, n int) (kinds []string, data []contract.A
 		t.Fatalf("%d events came, want %d", len(taken), n)
 	}
 	for _, r := range taken {
-		var a contract.Attribution
+		var a remediateapi.Attribution
 		if err := json.Unmarshal(r.body, &a); err != nil {
 			t.Fatal(err)
 		}
-		kinds = append(kinds, strings.TrimSuffix(strings.TrimPrefix(r.header.Get("Ce-Type"), contract.EventPrefix), contract.EventSuffix))
+		kinds = append(kinds, strings.TrimSuffix(strings.TrimPrefix(r.header.Get("Ce-Type"), remediateapi.EventPrefix), remediateapi.EventSuffix))
 		data = append(data, a)
 	}
 	return kinds, data
@@ -134,8 +134,8 @@ func (m *mailbox) events(t *testing.T, n int) (kinds []string, data []contract.A
 
 func asks(kind string, vm types.ManagedObjectReference, set func(*remedy.Request)) remedy.Request {
 	req := remedy.Request{Kind: kind, VM: ref(vm), Cause: remedy.Cause{Event: remedy.ByHand}}
-	if vm.Type != policy.TypeVM {
-		req.VM, req.Source = policy.Ref{}, ref(vm)
+	if vm.Type != vsphere.TypeVM {
+		req.VM, req.Source = vsphere.Ref{}, ref(vm)
 	}
 	if set != nil {
 		set(&req)

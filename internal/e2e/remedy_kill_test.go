@@ -8,14 +8,14 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 	"go.temporal.io/sdk/client"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
 // killedAt runs a remediation whose worker process is killed at the n-th call of method, lets another worker take
 // over, and returns the one decision.
-func (s *site) killedAt(method string, n int64, req remedy.Request) contract.Decision {
+func (s *site) killedAt(method string, n int64, req remedy.Request) remediateapi.Decision {
 	s.t.Helper()
 	s.remedy.Timing.Heartbeat = time.Second
 	p := s.process()
@@ -59,7 +59,7 @@ func TestKilledBetweenDetachingAndAttachingNoWishIsLost(t *testing.T) {
 		d := s.killedAt(call, 1, asks(remedy.KindResize, vm, func(r *remedy.Request) {
 			r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeTag}
 		}))
-		if d.State != contract.Deferred {
+		if d.State != remediateapi.Deferred {
 			t.Errorf("killed at %s: %s", call, pretty(d))
 		}
 		s.wantWish(vm, remedy.CategoryCPUs, "3")
@@ -74,10 +74,10 @@ func TestKilledWhileAVMIsReconfiguredItIsDoneOnce(t *testing.T) {
 	s.must(s.vc.PowerOffAs(vm, "owner@example.org"))
 	s.vc.SetTaskDelay(time.Second)
 	d := s.killedAt("ReconfigVM_Task", 1, asks(remedy.KindReconfigure, vm, nil))
-	if d.State != contract.Applied || d.Before.MemoryMB != 16<<10 || d.After.MemoryMB != 20480 {
+	if d.State != remediateapi.Applied || d.Before.MemoryMB != 16<<10 || d.After.MemoryMB != 20480 {
 		t.Errorf("%s", pretty(d))
 	}
-	if a := s.lastDecision(vm); a.State != contract.Applied {
+	if a := s.lastDecision(vm); a.State != remediateapi.Applied {
 		t.Errorf("the attribute says %s", pretty(a))
 	}
 	s.wantHardware(vm, 4, 20480)
@@ -91,7 +91,7 @@ func TestKilledWhileAVMMovesItIsMovedOnce(t *testing.T) {
 	s.vc.SetRelocateTime(3 * time.Second)
 	total := s.vc.TotalUsed()
 	d := s.killedAt("RelocateVM_Task", 1, asks(remedy.KindMove, ds, nil))
-	if d.State != contract.Applied || s.disksOn(vms[0].Ref, ds) || s.vc.TotalUsed() != total {
+	if d.State != remediateapi.Applied || s.disksOn(vms[0].Ref, ds) || s.vc.TotalUsed() != total {
 		t.Errorf("%s", pretty(d))
 	}
 	if n := s.calls("RelocateVM_Task"); n != 1 {

@@ -10,16 +10,19 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // remedy asks for a remediation by hand, and waits for it.
-func (s *site) byRequest(req remedy.Request) contract.Report {
+func (s *site) byRequest(req remedy.Request) remediateapi.Report {
 	s.t.Helper()
 	object := req.VM
 	if object.Zero() {
@@ -41,16 +44,16 @@ func TestAnAlarmOfAVMAddsCPUsHotBySocketsWhereTheRuleSaysSo(t *testing.T) {
 	s.must(s.vc.SetHardware(vm, simulation.Hardware{CPUs: 4, CoresPerSocket: 2, CPUHotAdd: true}))
 	s.works()
 	s.turnsRed(remedy.AlarmCPU, vm)
-	d := s.decided(remedy.KindResize, vm, contract.Applied)
+	d := s.decided(remedy.KindResize, vm, remediateapi.Applied)
 	if h := s.vc.HardwareOf(vm); h.CPUs != 6 || !d.Hot || d.Before.CPUs != 4 || d.After.CPUs != 6 || !d.Annotated || d.Reply != "sent" {
 		t.Errorf("%d CPUs: %s", h.CPUs, pretty(d))
 	}
-	if a := s.lastDecision(vm); a.State != contract.Applied || a.Cause.Alarm != remedy.AlarmCPU || a.WorkflowID == "" || len(a.Event) == 0 {
+	if a := s.lastDecision(vm); a.State != remediateapi.Applied || a.Cause.Alarm != remedy.AlarmCPU || a.WorkflowID == "" || len(a.Event) == 0 {
 		t.Errorf("the attribute says %s", pretty(a))
 	}
 	s.keep("added-hot", remedy.WorkflowID(remedy.KindResize, ref(vm), s.queue))
 	kinds, data := box.events(t, 1)
-	if kinds[0] != contract.Applied || data[0].VM != ref(vm) || data[0].Before.CPUs != 4 || data[0].After.CPUs != 6 || data[0].Reason == "" {
+	if kinds[0] != remediateapi.Applied || data[0].VM != ref(vm) || data[0].Before.CPUs != 4 || data[0].After.CPUs != 6 || data[0].Reason == "" {
 		t.Errorf("the event %s says %s", kinds[0], pretty(data[0]))
 	}
 }
@@ -67,16 +70,16 @@ func TestWithoutLeaveAResizeOnlyRecommends(t *testing.T) {
 	s.must(s.vc.SetTags(vms[1].Ref, remedy.CategoryMode, remedy.ModeHotAdd)) // the owner opts in
 	s.works()
 	s.turnsRed(remedy.AlarmMemory, vms[0].Ref)
-	d := s.decided(remedy.KindResize, vms[0].Ref, contract.Planned)
+	d := s.decided(remedy.KindResize, vms[0].Ref, remediateapi.Planned)
 	s.wantHardware(vms[0].Ref, 4, 8192)
 	s.wantWish(vms[0].Ref, remedy.CategoryMemory, "")
 	if d.After.MemoryMB != 10240 {
 		t.Errorf("recommended %s", pretty(d))
 	}
 	s.turnsRed(remedy.AlarmMemory, vms[1].Ref)
-	s.decided(remedy.KindResize, vms[1].Ref, contract.Applied)
+	s.decided(remedy.KindResize, vms[1].Ref, remediateapi.Applied)
 	s.wantHardware(vms[1].Ref, 4, 10240)
-	if kinds, _ := box.events(t, 2); kinds[0] != contract.Planned || kinds[1] != contract.Applied {
+	if kinds, _ := box.events(t, 2); kinds[0] != remediateapi.Planned || kinds[1] != remediateapi.Applied {
 		t.Errorf("events %v", kinds)
 	}
 }
@@ -95,7 +98,7 @@ func TestTheOriginalsAlarmTagsAndThePowerOffApplies(t *testing.T) {
 		return strings.Join(tags[remedy.CategoryCPUs], ",") == "3" && strings.Join(tags[remedy.CategoryMemory], ",") == "4096"
 	})
 	for _, d := range s.report(remedy.KindResize, vm).Decisions {
-		if d.State != contract.Deferred || d.Tag == "" {
+		if d.State != remediateapi.Deferred || d.Tag == "" {
 			t.Errorf("want it deferred to the next power-off: %s", pretty(d))
 		}
 	}
@@ -103,12 +106,12 @@ func TestTheOriginalsAlarmTagsAndThePowerOffApplies(t *testing.T) {
 	s.must(s.vc.SetTags(vm, remedy.CategoryCoresPerSocket, "7")) // cannot be: reported, and the others are applied
 	s.must(s.vc.SetTags(vm, remedy.CategoryCPUHotAdd, "true"))
 	s.must(s.vc.PowerOffAs(vm, "owner@example.org"))
-	d := s.decided(remedy.KindReconfigure, vm, contract.Applied)
+	d := s.decided(remedy.KindReconfigure, vm, remediateapi.Applied)
 	s.wantHardware(vm, 3, 4096)
 	if h := s.vc.HardwareOf(vm); !h.CPUHotAdd || h.CoresPerSocket != 1 || len(d.Bad) != 1 || d.Bad[0].Category != remedy.CategoryCoresPerSocket {
 		t.Errorf("%+v, %s", h, pretty(d))
 	}
-	if a := s.lastDecision(vm); a.State != contract.Applied || a.Kind != remedy.KindReconfigure {
+	if a := s.lastDecision(vm); a.State != remediateapi.Applied || a.Kind != remedy.KindReconfigure {
 		t.Errorf("the attribute says %s", pretty(a))
 	}
 	s.keep("tagged-and-applied", remedy.WorkflowID(remedy.KindResize, ref(vm), s.queue), remedy.WorkflowID(remedy.KindReconfigure, ref(vm), s.queue))
@@ -123,10 +126,10 @@ func TestAVMIsNeverMadeSmallerByAnAlarm(t *testing.T) {
 	s.must(s.vc.SetHardware(vm, simulation.Hardware{CPUs: 12, CoresPerSocket: 1})) // the original would have made it 4
 	s.works()
 	s.turnsRed(remedy.AlarmOriginalCPU, vm)
-	s.decided(remedy.KindResize, vm, contract.AtLimit)
+	s.decided(remedy.KindResize, vm, remediateapi.AtLimit)
 	s.wantWish(vm, remedy.CategoryCPUs, "")
 	s.wantHardware(vm, 12, 16<<10)
-	if kinds, _ := box.events(t, 1); kinds[0] != contract.AtLimit {
+	if kinds, _ := box.events(t, 1); kinds[0] != remediateapi.AtLimit {
 		t.Errorf("events %v", kinds)
 	}
 }
@@ -140,10 +143,10 @@ func TestAHotAddThatVCenterRefusesIsLeftAsATag(t *testing.T) {
 	s.vc.FailTaskOf("ReconfigVM_Task", vms[1].Ref, &types.MemoryHotPlugNotSupported{}, 1)
 	s.works()
 	s.turnsRed("memory", vms[0].Ref)
-	s.decided(remedy.KindResize, vms[0].Ref, contract.Applied)
+	s.decided(remedy.KindResize, vms[0].Ref, remediateapi.Applied)
 	s.wantHardware(vms[0].Ref, 4, 3072)
 	s.turnsRed("memory", vms[1].Ref)
-	s.decided(remedy.KindResize, vms[1].Ref, contract.Deferred)
+	s.decided(remedy.KindResize, vms[1].Ref, remediateapi.Deferred)
 	s.wantHardware(vms[1].Ref, 4, 8192)
 	s.wantWish(vms[1].Ref, remedy.CategoryMemory, "10240")
 }
@@ -156,7 +159,7 @@ func TestAfterAHotAddNoOlderWishMakesTheVMSmaller(t *testing.T) {
 	s.must(s.vc.SetTags(vm, remedy.CategoryCPUs, "2"))
 	s.works()
 	s.turnsRed("cpu", vm)
-	s.decided(remedy.KindResize, vm, contract.Applied)
+	s.decided(remedy.KindResize, vm, remediateapi.Applied)
 	s.must(s.vc.PowerOffAs(vm, "owner@example.org"))
 	s.report(remedy.KindReconfigure, vm)
 	s.wantHardware(vm, 5, 16<<10)
@@ -188,25 +191,25 @@ func TestAnEventCountsOnceAndTheCooldownHolds(t *testing.T) {
 			r.ID, r.Resize = id, &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd}
 		})
 	}
-	states := func(r contract.Report) (all []string) {
+	states := func(r remediateapi.Report) (all []string) {
 		for _, d := range r.Decisions {
 			all = append(all, d.State)
 		}
 		return all
 	}
-	if got := states(s.byRequest(grow("event-1"))); len(got) != 1 || got[0] != contract.Applied {
+	if got := states(s.byRequest(grow("event-1"))); len(got) != 1 || got[0] != remediateapi.Applied {
 		t.Fatalf("first %v", got)
 	}
 	before := s.lastDecision(vm)
 	r := s.byRequest(grow("event-1"))
-	if d := r.Decisions[0]; d.State != contract.Skipped || !strings.Contains(d.Reason, "before") {
+	if d := r.Decisions[0]; d.State != remediateapi.Skipped || !strings.Contains(d.Reason, "before") {
 		t.Errorf("the same event again: %s", pretty(d))
 	}
 	if a := s.lastDecision(vm); !a.EndedAt.Equal(before.EndedAt) {
 		t.Errorf("the redelivered event wrote %s", pretty(a))
 	}
 	r = s.byRequest(grow("event-2"))
-	if d := r.Decisions[0]; d.State != contract.Skipped || d.Until.Before(time.Now().Add(20*time.Minute)) {
+	if d := r.Decisions[0]; d.State != remediateapi.Skipped || d.Until.Before(time.Now().Add(20*time.Minute)) {
 		t.Errorf("within the cooldown: %s", pretty(d))
 	}
 	s.wantHardware(vm, 3, 16<<10)
@@ -218,7 +221,7 @@ func TestTheCircuitBreakerLeavesOnlyRecommendations(t *testing.T) {
 	s.remedy.PerHour = 2
 	s.worker()
 	vms := s.vc.TaggedVMs("")
-	for i, want := range []string{contract.Applied, contract.Applied, contract.Planned} {
+	for i, want := range []string{remediateapi.Applied, remediateapi.Applied, remediateapi.Planned} {
 		s.must(s.vc.SetHardware(vms[i].Ref, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
 		r := s.byRequest(asks(remedy.KindResize, vms[i].Ref, func(r *remedy.Request) {
 			r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd}
@@ -241,10 +244,10 @@ func TestWhoOnlyObservesChangesNoVM(t *testing.T) {
 	r := s.byRequest(asks(remedy.KindResize, vm, func(r *remedy.Request) {
 		r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd}
 	}))
-	if d := r.Decisions[0]; d.State != contract.Planned || d.Annotated || s.vc.ChangeVersion(vm) != version {
+	if d := r.Decisions[0]; d.State != remediateapi.Planned || d.Annotated || s.vc.ChangeVersion(vm) != version {
 		t.Errorf("%s", pretty(d))
 	}
-	if _, ok := s.vc.Attribute(vm, contract.Attribute); ok {
+	if _, ok := s.vc.Attribute(vm, remediateapi.Attribute); ok {
 		t.Error("the VM was annotated")
 	}
 }
@@ -256,18 +259,18 @@ func TestWithinItsWindowAVMIsShutDownReconfiguredAndPoweredOn(t *testing.T) {
 	vms := s.vc.TaggedVMs("")
 	window := func(r *remedy.Request) {
 		r.Resize = &remedy.Resize{
-			Resource: remedy.CPU, Mode: remedy.ModePowerCycle, Window: "* * * * *", Duration: policy.Duration(10 * time.Minute),
+			Resource: remedy.CPU, Mode: remedy.ModePowerCycle, Window: "* * * * *", Duration: clock.Duration(10 * time.Minute),
 		}
 	}
 	s.must(s.vc.SetHardware(vms[0].Ref, simulation.Hardware{CPUs: 2, CoresPerSocket: 1}))
 	r := s.byRequest(asks(remedy.KindResize, vms[0].Ref, window))
-	if d := r.Decisions[0]; d.State != contract.Applied || d.After.CPUs != 3 || !s.on(vms[0]) {
+	if d := r.Decisions[0]; d.State != remediateapi.Applied || d.After.CPUs != 3 || !s.on(vms[0]) {
 		t.Errorf("on: %v, %s", s.on(vms[0]), pretty(d))
 	}
 	s.wantHardware(vms[0].Ref, 3, 16<<10)
 	s.must(s.vc.SetToolsRunning(vms[1].Ref, false)) // its guest cannot be asked
 	r = s.byRequest(asks(remedy.KindResize, vms[1].Ref, window))
-	if d := r.Decisions[0]; d.State != contract.Deferred || !s.on(vms[1]) {
+	if d := r.Decisions[0]; d.State != remediateapi.Deferred || !s.on(vms[1]) {
 		t.Errorf("on: %v, %s", s.on(vms[1]), pretty(d))
 	}
 	s.report(remedy.KindReconfigure, vms[0].Ref)
@@ -288,10 +291,10 @@ func TestWhenTheWindowOpensTheOwnersWordIsAskedAgain(t *testing.T) {
 	})
 	r := s.byRequest(asks(remedy.KindResize, vm.Ref, func(r *remedy.Request) {
 		r.Resize = &remedy.Resize{
-			Resource: remedy.CPU, Mode: remedy.ModePowerCycle, Window: "* * * * *", Duration: policy.Duration(10 * time.Minute),
+			Resource: remedy.CPU, Mode: remedy.ModePowerCycle, Window: "* * * * *", Duration: clock.Duration(10 * time.Minute),
 		}
 	}))
-	if d := r.Decisions[0]; d.State != contract.Skipped || s.calls("ShutdownGuest") != 0 || !s.on(vm) {
+	if d := r.Decisions[0]; d.State != remediateapi.Skipped || s.calls("ShutdownGuest") != 0 || !s.on(vm) {
 		t.Errorf("%d shutdowns, on: %v, %s", s.calls("ShutdownGuest"), s.on(vm), pretty(d))
 	}
 	s.wantHardware(vm.Ref, 2, 16<<10)
@@ -305,7 +308,7 @@ func TestAPreemptedVMIsReconfiguredAndComesBack(t *testing.T) {
 	s.must(s.vc.SetTags(vm.Ref, remedy.CategoryMemory, "20480"))
 	s.works()
 	s.preempted(6)
-	s.decided(remedy.KindReconfigure, vm.Ref, contract.Applied)
+	s.decided(remedy.KindReconfigure, vm.Ref, remediateapi.Applied)
 	s.wantHardware(vm.Ref, 4, 20480)
 	s.change("alarm", "cluster-a", 0, "red", "green")
 	s.wantRestored(s.restored(), "completed", 6)
@@ -319,7 +322,7 @@ func TestAVMThatIsPoweredOnMeanwhileKeepsItsTagsForTheNextTime(t *testing.T) {
 	s.must(s.vc.PowerOffAs(vm, "owner@example.org"))
 	s.onCall("ReconfigVM_Task", 1, func(types.ManagedObjectReference) { _ = s.vc.PowerOnAs(vm, "owner@example.org") })
 	s.worker()
-	if d := s.byRequest(asks(remedy.KindReconfigure, vm, nil)).Decisions[0]; d.State != contract.Deferred {
+	if d := s.byRequest(asks(remedy.KindReconfigure, vm, nil)).Decisions[0]; d.State != remediateapi.Deferred {
 		t.Errorf("%s", pretty(d))
 	}
 	s.wantHardware(vm, 4, 16<<10)
@@ -327,7 +330,7 @@ func TestAVMThatIsPoweredOnMeanwhileKeepsItsTagsForTheNextTime(t *testing.T) {
 
 func TestAChangedConfigurationIsReadAgainThreeTimes(t *testing.T) {
 	t.Parallel()
-	for times, want := range map[int]string{1: contract.Applied, 3: contract.Applied, 4: contract.Failed} {
+	for times, want := range map[int]string{1: remediateapi.Applied, 3: remediateapi.Applied, 4: remediateapi.Failed} {
 		s := remedied(t)
 		vm := s.vc.TaggedVMs("")[0].Ref
 		s.must(s.vc.SetTags(vm, remedy.CategoryMemory, "20480"))
@@ -351,18 +354,18 @@ func TestTheReconcilerAppliesWhatNoEventTold(t *testing.T) {
 		s.must(s.vc.PowerOffAs(vm.Ref, "owner@example.org"))
 	}
 	s.worker()
-	reconcile := func(dry bool) (r contract.ReconcileResult) {
+	reconcile := func(dry bool) (r remediateapi.ReconcileResult) {
 		run, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: s.id("reconcile"), TaskQueue: s.queue},
-			contract.ReconcileType, contract.ReconcileInput{DryRun: dry})
+			remediateapi.ReconcileType, remediateapi.ReconcileInput{DryRun: dry})
 		s.must(err)
 		s.must(run.Get(t.Context(), &r))
 		return r
 	}
-	if r := reconcile(true); r.State != contract.Planned || r.Looked != 3 || r.On != 1 || len(r.Decisions) != 2 {
+	if r := reconcile(true); r.State != remediateapi.Planned || r.Looked != 3 || r.On != 1 || len(r.Decisions) != 2 {
 		t.Errorf("rehearsed: %s", pretty(r))
 	}
 	s.wantHardware(vms[0].Ref, 4, 16<<10)
-	if r := reconcile(false); r.State != contract.Applied || len(r.Decisions) != 2 || r.Decisions[0].State != contract.Applied {
+	if r := reconcile(false); r.State != remediateapi.Applied || len(r.Decisions) != 2 || r.Decisions[0].State != remediateapi.Applied {
 		t.Errorf("reconciled: %s", pretty(r))
 	}
 	s.keep("reconciled", s.id("reconcile"))
@@ -388,7 +391,7 @@ func TestRubbishHarmsNoRemediation(t *testing.T) {
 		strings.Repeat("x", 300<<10), nil,
 		map[string]any{"kind": "move"},
 		remedy.Request{Kind: "resize"},
-		remedy.Request{VM: policy.Ref{Type: "Folder", Value: "group-1"}},
+		remedy.Request{VM: vsphere.Ref{Type: "Folder", Value: "group-1"}},
 		asks(remedy.KindResize, vm, func(r *remedy.Request) { r.Resize = &remedy.Resize{Resource: "disk"} }),
 		asks(remedy.KindResize, vm, func(r *remedy.Request) { r.TaskQueue = "another" }),
 		asks(remedy.KindResize, types.ManagedObjectReference{Type: "VirtualMachine", Value: "vm-999999"}, func(r *remedy.Request) {
@@ -403,7 +406,7 @@ func TestRubbishHarmsNoRemediation(t *testing.T) {
 	r := s.byRequest(asks(remedy.KindResize, vm, func(r *remedy.Request) {
 		r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd}
 	}))
-	if d := r.Decisions[len(r.Decisions)-1]; d.State != contract.Applied {
+	if d := r.Decisions[len(r.Decisions)-1]; d.State != remediateapi.Applied {
 		t.Errorf("after the rubbish: %s", pretty(d))
 	}
 }
@@ -411,18 +414,18 @@ func TestRubbishHarmsNoRemediation(t *testing.T) {
 func TestAResizeWaitsForAPreemptionAndLooksAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(3), withPolicy(func(p *policy.Policy) {
-		p.Criticality.Medium = policy.Treatment{Action: policy.ActionShutdownGuest, Notice: policy.Duration(3 * time.Second), GracePeriod: policy.Duration(2 * time.Second), ThenForce: true}
+		p.Criticality.Medium = policy.Treatment{Action: action.ShutdownGuest, Notice: clock.Duration(3 * time.Second), GracePeriod: clock.Duration(2 * time.Second), ThenForce: true}
 	}))
 	s.worker()
 	vm := s.vc.TaggedVMs("")[0].Ref
 	s.must(s.vc.SetHardware(vm, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
-	s.reaches(s.started("alarm"), preempt.RoundNotified)
+	s.reaches(s.started("alarm"), preemptapi.RoundNotified)
 	r := s.byRequest(asks(remedy.KindResize, vm, func(r *remedy.Request) {
 		r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotOrOff}
 	}))
-	wantState(t, s.done("alarm"), preempt.RoundCompleted, 3)
-	if d := r.Decisions[0]; d.State != contract.Deferred || d.Tag != remedy.CategoryCPUs+"=3" {
+	wantState(t, s.done("alarm"), preemptapi.RoundCompleted, 3)
+	if d := r.Decisions[0]; d.State != remediateapi.Deferred || d.Tag != remedy.CategoryCPUs+"=3" {
 		t.Errorf("it was off when the resize had it: %s", pretty(d))
 	}
 	s.keep("waited", remedy.WorkflowID(remedy.KindResize, ref(vm), s.queue))
@@ -444,7 +447,7 @@ func TestACloudEventOfAVMsAlarmResizesItOnceHoweverOftenItComes(t *testing.T) {
 	s.eventually("it is larger", func() bool { return s.vc.HardwareOf(vm).CPUs == 3 })
 	r := s.report(remedy.KindResize, vm)
 	for _, d := range r.Decisions[1:] {
-		if d.State != contract.Skipped {
+		if d.State != remediateapi.Skipped {
 			t.Errorf("the event came again: %s", pretty(d))
 		}
 	}
@@ -461,7 +464,7 @@ func TestAPlanChangesNothing(t *testing.T) {
 	r := s.byRequest(asks(remedy.KindResize, vm, func(r *remedy.Request) {
 		r.DryRun, r.Resize = true, &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd}
 	}))
-	if d := r.Decisions[0]; d.State != contract.Planned || d.After.CPUs != 3 || s.vc.ChangeVersion(vm) != version || len(s.vc.TagsOf(vm)[remedy.CategoryCPUs]) > 0 {
+	if d := r.Decisions[0]; d.State != remediateapi.Planned || d.After.CPUs != 3 || s.vc.ChangeVersion(vm) != version || len(s.vc.TagsOf(vm)[remedy.CategoryCPUs]) > 0 {
 		t.Errorf("%s", pretty(d))
 	}
 }

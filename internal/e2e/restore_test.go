@@ -10,18 +10,20 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // restoring lets the policy restore, two VMs at a time and soon.
 func restoring(f ...func(*policy.Policy)) siteOption {
 	return withPolicy(func(p *policy.Policy) {
-		p.Cooldown = policy.Duration(time.Millisecond)
-		p.Restore = policy.Restore{Enabled: true, Settle: policy.Duration(300 * time.Millisecond), Wave: 2, GiveUp: policy.Duration(time.Hour)}
+		p.Cooldown = clock.Duration(time.Millisecond)
+		p.Restore = policy.Restore{Enabled: true, Settle: clock.Duration(300 * time.Millisecond), Wave: 2, GiveUp: clock.Duration(time.Hour)}
 		for _, change := range f {
 			change(p)
 		}
@@ -29,21 +31,21 @@ func restoring(f ...func(*policy.Policy)) siteOption {
 }
 
 // restoreID is the id of the restore of cluster-a.
-func (s *site) restoreID() string { return contract.RestoreID(s.queue, s.cluster("cluster-a")) }
+func (s *site) restoreID() string { return preemptapi.RestoreID(s.queue, s.cluster("cluster-a")) }
 
 // preempted lets an alarm on cluster-a turn off what carries the tag.
-func (s *site) preempted(n int) preempt.RoundResult {
+func (s *site) preempted(n int) preemptapi.RoundResult {
 	s.t.Helper()
 	s.change("alarm", "cluster-a", 0, "green", "red")
 	r := s.done("alarm")
-	wantState(s.t, r, preempt.RoundCompleted, n)
+	wantState(s.t, r, preemptapi.RoundCompleted, n)
 	return r
 }
 
 // restoreState is the restore of cluster-a as it stands; false while there is none.
-func (s *site) restoreState() (r preempt.RestoreResult, ok bool) {
+func (s *site) restoreState() (r preemptapi.RestoreResult, ok bool) {
 	s.t.Helper()
-	v, err := s.c.QueryWorkflow(s.t.Context(), s.restoreID(), "", contract.RestoreStateQuery)
+	v, err := s.c.QueryWorkflow(s.t.Context(), s.restoreID(), "", preemptapi.RestoreStateQuery)
 	if err != nil {
 		return r, false
 	}
@@ -51,7 +53,7 @@ func (s *site) restoreState() (r preempt.RestoreResult, ok bool) {
 }
 
 // restored waits for the end of the restore of cluster-a.
-func (s *site) restored() (r preempt.RestoreResult) {
+func (s *site) restored() (r preemptapi.RestoreResult) {
 	s.t.Helper()
 	s.eventually("a restore began", func() bool { _, ok := s.restoreState(); return ok })
 	if err := s.c.GetWorkflow(s.t.Context(), s.restoreID(), "").Get(s.t.Context(), &r); err != nil {
@@ -61,18 +63,18 @@ func (s *site) restored() (r preempt.RestoreResult) {
 }
 
 // byHand runs a person's restore of cluster-a to its end.
-func (s *site) byHand(in preempt.RestoreInput) (r preempt.RestoreResult, err error) {
+func (s *site) byHand(in preemptapi.RestoreInput) (r preemptapi.RestoreResult, err error) {
 	s.t.Helper()
-	in.Scope, in.Tag, in.Person, in.By = s.cluster("cluster-a"), "preemptible", true, contract.ByHand
+	in.Scope, in.Tag, in.Person, in.By = s.cluster("cluster-a"), "preemptible", true, preemptapi.ByHand
 	id := s.restoreID()
 	if in.DryRun {
 		id = fmt.Sprintf("restore-plan-%s-%d", s.queue, nextID.Add(1))
 	}
-	run, err := s.c.ExecuteWorkflow(s.t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, contract.RestoreType, in)
+	run, err := s.c.ExecuteWorkflow(s.t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, preemptapi.RestoreType, in)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return contract.RestoreResultOf(run.Get(s.t.Context(), &r), r)
+	return preemptapi.RestoreResultOf(run.Get(s.t.Context(), &r), r)
 }
 
 func (s *site) on(vm simulation.VM) bool {
@@ -80,7 +82,7 @@ func (s *site) on(vm simulation.VM) bool {
 }
 
 // left returns why a VM stays off; "" where the restore does not say.
-func left(r preempt.RestoreResult, vm simulation.VM) policy.Reason {
+func left(r preemptapi.RestoreResult, vm simulation.VM) policy.Reason {
 	for _, l := range r.Left {
 		if l.Ref == ref(vm.Ref) {
 			return l.Reason
@@ -91,7 +93,7 @@ func left(r preempt.RestoreResult, vm simulation.VM) policy.Reason {
 
 // wantRestored checks how a restore ended and how many VMs it powered on, that they are on, and that their
 // attributes say so.
-func (s *site) wantRestored(r preempt.RestoreResult, state string, n int) {
+func (s *site) wantRestored(r preemptapi.RestoreResult, state string, n int) {
 	s.t.Helper()
 	if r.State != state || len(r.Restored()) != n {
 		s.t.Fatalf("want %s with %d VMs restored, got %s", state, n, pretty(r))
@@ -121,7 +123,7 @@ func TestAfterGreenAllComeBackMostImportantFirstInWaves(t *testing.T) {
 	s.preempted(6)
 	s.change("alarm", "cluster-a", 0, "red", "green")
 	r := s.restored()
-	s.wantRestored(r, contract.RestoreCompleted, 6)
+	s.wantRestored(r, preemptapi.RestoreCompleted, 6)
 	if r.VMs[0].Ref != ref(vms[4].Ref) || r.Waves != 3 || r.By != "cluster-cpu-above-80" || len(r.Left) != 0 {
 		t.Errorf("unexpected restore %s", pretty(r))
 	}
@@ -133,7 +135,7 @@ func TestWithoutLeaveOfThePolicyNobodyComesBack(t *testing.T) {
 	s.worker()
 	s.preempted(6)
 	s.change("alarm", "cluster-a", 0, "red", "green")
-	s.until("alarm", "the alarm fell", func(p preempt.Response) bool { return len(p.Levels) == 0 })
+	s.until("alarm", "the alarm fell", func(p preemptapi.Response) bool { return len(p.Levels) == 0 })
 	time.Sleep(time.Second)
 	if _, ok := s.restoreState(); ok {
 		t.Error("a restore began")
@@ -142,7 +144,7 @@ func TestWithoutLeaveOfThePolicyNobodyComesBack(t *testing.T) {
 
 func TestWhoWasTouchedSinceStaysOff(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, restoring(func(p *policy.Policy) { p.Restore.Settle = policy.Duration(2 * time.Second) }))
+	s := newSite(t, restoring(func(p *policy.Policy) { p.Restore.Settle = clock.Duration(2 * time.Second) }))
 	s.worker()
 	vms := s.vc.TaggedVMs("cluster-a")
 	s.preempted(6)
@@ -154,7 +156,7 @@ func TestWhoWasTouchedSinceStaysOff(t *testing.T) {
 	s.annotate(vms[3], `{"note":"mine"}`)
 	s.change("alarm", "cluster-a", 0, "red", "green")
 	r := s.restored()
-	if r.State != contract.RestoreCompleted || len(r.Restored()) != 2 {
+	if r.State != preemptapi.RestoreCompleted || len(r.Restored()) != 2 {
 		t.Errorf("unexpected restore %s", pretty(r))
 	}
 	for vm, want := range map[int]policy.Reason{
@@ -182,11 +184,11 @@ func TestWhomSomebodyElseReconfiguredOrTurnedOffStaysOff(t *testing.T) {
 	s.must(s.vc.PowerOffAs(vms[0].Ref, "alice@example.org"))
 	s.preempted(5)
 	s.must(s.vc.ReconfigureAs(vms[1].Ref, "alice@example.org"))
-	r, err := s.byHand(preempt.RestoreInput{})
+	r, err := s.byHand(preemptapi.RestoreInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.wantRestored(r, contract.RestoreCompleted, 4)
+	s.wantRestored(r, preemptapi.RestoreCompleted, 4)
 	if left(r, vms[0]) != "" || left(r, vms[1]) != policy.TouchedByOwner || s.on(vms[0]) || s.on(vms[1]) {
 		t.Errorf("unexpected restore %s", pretty(r))
 	}
@@ -199,7 +201,7 @@ func TestAVMPreemptedThreeTimesInADayStaysOffAndIsReported(t *testing.T) {
 	vms := s.vc.TaggedVMs("")
 	for i := range 3 {
 		s.change("alarm", "cluster-a", 0, "green", "red")
-		s.until("alarm", "the round ended", func(p preempt.Response) bool {
+		s.until("alarm", "the round ended", func(p preemptapi.Response) bool {
 			return p.State != "running" && p.Round != nil && !s.on(vms[0]) && !s.on(vms[1]) && len(p.Levels) == 1
 		})
 		s.eventually("the ledger knows", func() bool { return len(s.ledger().Evictions) == i+1 })
@@ -210,7 +212,7 @@ func TestAVMPreemptedThreeTimesInADayStaysOffAndIsReported(t *testing.T) {
 		s.restored()
 	}
 	r := s.restored()
-	if r.State != contract.RestoreCompleted || left(r, vms[0]) != policy.CyclesTooOften || left(r, vms[1]) != policy.CyclesTooOften {
+	if r.State != preemptapi.RestoreCompleted || left(r, vms[0]) != policy.CyclesTooOften || left(r, vms[1]) != policy.CyclesTooOften {
 		t.Errorf("unexpected restore %s", pretty(r))
 	}
 }
@@ -225,30 +227,30 @@ func TestARiseStopsTheRestoreAtOnceAndTheNextFallResumesIt(t *testing.T) {
 	s.eventually("the first is back", func() bool { r, _ := s.restoreState(); return len(r.Restored()) > 0 })
 	s.change("alarm", "cluster-a", 0, "green", "red")
 	r := s.restored()
-	if r.State != contract.RestoreStopped || len(r.Restored()) == 6 || len(r.Changes) == 0 {
+	if r.State != preemptapi.RestoreStopped || len(r.Restored()) == 6 || len(r.Changes) == 0 {
 		t.Fatalf("unexpected restore %s", pretty(r))
 	}
 	first := r.RunID
-	s.until("alarm", "the second round ended", func(p preempt.Response) bool { return p.State == "idle" && !s.anyOn() })
+	s.until("alarm", "the second round ended", func(p preemptapi.Response) bool { return p.State == "idle" && !s.anyOn() })
 	s.change("alarm", "cluster-a", 0, "red", "green")
 	s.eventually("a second restore ran", func() bool {
 		r, _ = s.restoreState()
-		return r.RunID != first && r.State == contract.RestoreCompleted
+		return r.RunID != first && r.State == preemptapi.RestoreCompleted
 	})
-	s.wantRestored(r, contract.RestoreCompleted, 6)
+	s.wantRestored(r, preemptapi.RestoreCompleted, 6)
 }
 
 func (s *site) anyOn() bool { return slices.ContainsFunc(s.vc.TaggedVMs("cluster-a"), s.on) }
 
 func TestARiseInTheSettleTimeKeepsEverybodyOff(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, restoring(func(p *policy.Policy) { p.Restore.Settle = policy.Duration(time.Minute) }))
+	s := newSite(t, restoring(func(p *policy.Policy) { p.Restore.Settle = clock.Duration(time.Minute) }))
 	s.worker()
 	s.preempted(6)
 	s.change("alarm", "cluster-a", 0, "red", "green")
-	s.eventually("it settles", func() bool { r, _ := s.restoreState(); return r.State == contract.RestoreSettling })
+	s.eventually("it settles", func() bool { r, _ := s.restoreState(); return r.State == preemptapi.RestoreSettling })
 	s.change("alarm", "cluster-a", 0, "green", "yellow")
-	s.wantRestored(s.restored(), contract.RestoreStopped, 0)
+	s.wantRestored(s.restored(), preemptapi.RestoreStopped, 0)
 }
 
 func TestWithoutRoomItWaitsAndGoesOnWhenThereIsRoom(t *testing.T) {
@@ -263,10 +265,10 @@ func TestWithoutRoomItWaitsAndGoesOnWhenThereIsRoom(t *testing.T) {
 		t.Fatalf("too few went to see anything: %s", pretty(first))
 	}
 	s.change("alarm", "cluster-a", 0, "red", "green")
-	var r preempt.RestoreResult
+	var r preemptapi.RestoreResult
 	s.eventually("it waits for room", func() bool {
 		r, _ = s.restoreState()
-		return r.State == contract.RestoreWaiting && len(r.Left) > 0
+		return r.State == preemptapi.RestoreWaiting && len(r.Left) > 0
 	})
 	time.Sleep(time.Second)
 	if cpu, _ := s.vc.Usage("cluster-a"); cpu > 70 || r.Left[0].Reason != policy.NoRoom {
@@ -274,7 +276,7 @@ func TestWithoutRoomItWaitsAndGoesOnWhenThereIsRoom(t *testing.T) {
 	}
 	s.must(s.vc.SetClusterUsage("cluster-a", 30, 50))
 	r = s.restored()
-	s.wantRestored(r, contract.RestoreCompleted, gone)
+	s.wantRestored(r, preemptapi.RestoreCompleted, gone)
 	if len(r.Before) != 1 || r.Before[0].CPU.Target != 70 {
 		t.Errorf("unexpected usage %s", pretty(r))
 	}
@@ -287,19 +289,19 @@ func TestADryRunByHandShowsTheWavesAndTouchesNothing(t *testing.T) {
 	vms := s.vc.TaggedVMs("cluster-a")
 	s.preempted(6)
 	s.must(s.vc.ReconfigureAs(vms[5].Ref, "alice@example.org"))
-	r, err := s.byHand(preempt.RestoreInput{DryRun: true})
-	if err != nil || r.State != contract.RestorePlanned || r.Count(contract.OutcomeWouldPowerOn) != 5 || r.Waves != 3 || left(r, vms[5]) != policy.TouchedByOwner {
+	r, err := s.byHand(preemptapi.RestoreInput{DryRun: true})
+	if err != nil || r.State != preemptapi.RestorePlanned || r.Count(preemptapi.OutcomeWouldPowerOn) != 5 || r.Waves != 3 || left(r, vms[5]) != policy.TouchedByOwner {
 		t.Fatalf("unexpected plan %s, %v", pretty(r), err)
 	}
 	if s.anyOn() || s.calls("PowerOnMultiVM_Task") != 0 || len(s.ledger().Reserved) != 0 {
 		t.Error("the dry run did something")
 	}
-	r, err = s.byHand(preempt.RestoreInput{VMs: []string{vms[1].Name, vms[2].Ref.Value}})
+	r, err = s.byHand(preemptapi.RestoreInput{VMs: []string{vms[1].Name, vms[2].Ref.Value}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.wantRestored(r, contract.RestoreCompleted, 2)
-	_, err = s.byHand(preempt.RestoreInput{VMs: []string{"nosuch"}})
+	s.wantRestored(r, preemptapi.RestoreCompleted, 2)
+	_, err = s.byHand(preemptapi.RestoreInput{VMs: []string{"nosuch"}})
 	if err != nil {
 		t.Fatal(err) // it failed with its result
 	}
@@ -312,14 +314,14 @@ func TestBesideARoundAPersonsRestoreIsRefused(t *testing.T) {
 	s.worker()
 	s.change("alarm", "cluster-a", 0, "green", "red")
 	s.started("alarm")
-	r, err := s.byHand(preempt.RestoreInput{})
-	if err != nil || r.State != contract.RestoreRefused {
+	r, err := s.byHand(preemptapi.RestoreInput{})
+	if err != nil || r.State != preemptapi.RestoreRefused {
 		t.Fatalf("unexpected restore %s, %v", pretty(r), err)
 	}
 }
 
 // restoreKilledAt ends the worker process of a restore at the n-th call of method, and lets another take over.
-func (s *site) restoreKilledAt(method string, n int64, end func(*process)) preempt.RestoreResult {
+func (s *site) restoreKilledAt(method string, n int64, end func(*process)) preemptapi.RestoreResult {
 	s.t.Helper()
 	p := s.process()
 	s.change("alarm", "cluster-a", 0, "green", "red")
@@ -346,7 +348,7 @@ func TestAfterKillMinusNineInTheMiddleOfARestoreEachVMIsAccountedFor(t *testing.
 			t.Parallel()
 			s := newSite(t, oneCluster(5), impatient, restoring(func(p *policy.Policy) { p.Restore.Wave = 3 }))
 			r := s.restoreKilledAt(method, n, (*process).kill)
-			s.wantRestored(r, contract.RestoreCompleted, 5)
+			s.wantRestored(r, preemptapi.RestoreCompleted, 5)
 		})
 	}
 }
@@ -356,7 +358,7 @@ func liveRestored(t *testing.T, name string) {
 	s.worker()
 	r := s.preempted(3)
 	s.change("alarm", "cluster-a", 0, "red", "green")
-	s.wantRestored(s.restored(), contract.RestoreCompleted, 3)
+	s.wantRestored(s.restored(), preemptapi.RestoreCompleted, 3)
 	s.keep(name, s.id("alarm"), r.RoundID, s.restoreID(), ledger.WorkflowID(s.queue))
 }
 
@@ -367,7 +369,7 @@ func liveRestoreStopped(t *testing.T, name string) {
 	s.change("alarm", "cluster-a", 0, "red", "green")
 	s.eventually("the first is back", func() bool { r, _ := s.restoreState(); return len(r.Restored()) > 0 })
 	s.change("alarm", "cluster-a", 0, "green", "red")
-	if r := s.restored(); r.State != contract.RestoreStopped {
+	if r := s.restored(); r.State != preemptapi.RestoreStopped {
 		t.Fatalf("unexpected restore %s", pretty(r))
 	}
 	s.keep(name, s.id("alarm"), s.restoreID())
@@ -382,16 +384,16 @@ func TestTheReplyAddressLearnsOnceWhoCameBackAndTheGuestsNoticeIsGone(t *testing
 	vm := ref(s.vc.TaggedVMs("")[0].Ref)
 	g := s.gateway()
 	s.must(g.SetGuestInfo(t.Context(), vm, "guestinfo.preemption", `{"state":"pending"}`))
-	r, err := s.byHand(preempt.RestoreInput{ReplyTo: box.URL})
+	r, err := s.byHand(preemptapi.RestoreInput{ReplyTo: box.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.wantRestored(r, contract.RestoreCompleted, 3)
+	s.wantRestored(r, preemptapi.RestoreCompleted, 3)
 	attempts, taken := box.got()
-	if len(attempts) != 1 || !r.ReplySent || !containsAll(string(taken[0].body)+fmt.Sprint(taken[0].header), preemption.RestoredEventType, vm.Value, contract.ByHand) {
+	if len(attempts) != 1 || !r.ReplySent || !containsAll(string(taken[0].body)+fmt.Sprint(taken[0].header), preemption.RestoredEventType, vm.Value, preemptapi.ByHand) {
 		t.Errorf("unexpected replies %q %s", attempts, pretty(r))
 	}
-	if left, err := g.GuestInfo(t.Context(), []policy.Ref{vm}, "guestinfo.preemption"); err != nil || len(left) > 0 {
+	if left, err := g.GuestInfo(t.Context(), []vsphere.Ref{vm}, "guestinfo.preemption"); err != nil || len(left) > 0 {
 		t.Errorf("its notice is still there: %v, %v", left, err)
 	}
 	g.Close(t.Context())
@@ -405,12 +407,35 @@ func TestOneThatNoHostCanTakeIsLeftAndTheOthersComeBack(t *testing.T) {
 	s.preempted(3)
 	s.vc.FailCall("PowerOnMultiVM_Task", nil, &types.NotSupported{}, 10)
 	s.vc.FailCall("PowerOnVM_Task", &vms[0].Ref, &types.InsufficientResourcesFault{}, 10)
-	r, err := s.byHand(preempt.RestoreInput{})
+	r, err := s.byHand(preemptapi.RestoreInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.wantRestored(r, contract.RestoreCompleted, 2)
+	s.wantRestored(r, preemptapi.RestoreCompleted, 2)
 	if left(r, vms[0]) != policy.NoHost {
 		t.Errorf("unexpected restore %s", pretty(r))
+	}
+}
+
+func TestAVMThatItsOwnerShutDownAfterALaterRequestOfOursStaysOff(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, restoring(func(p *policy.Policy) {
+		p.Criticality.Low.GracePeriod, p.LateWatch = clock.Duration(time500), 0
+	}))
+	s.worker()
+	s.preempted(6)
+	vm := s.vc.TaggedVMs("cluster-a")[0]
+	s.must(s.vc.PowerOnAs(vm.Ref, "alice@example.org"))
+	s.vc.IgnoreShutdown(vm.Ref)
+	low := person(preemption.CriticalityLow)
+	low.VM = vm.Name
+	s.signal("low", low)
+	wantOutcome(t, s.done("low"), vm, action.Spared, preemptapi.ReasonIgnored)
+	s.must(s.guestOff(vm.Ref)) // from inside
+	r, err := s.byHand(preemptapi.RestoreInput{})
+	s.must(err)
+	s.wantRestored(r, preemptapi.RestoreCompleted, 5)
+	if got := left(r, vm); got != policy.TouchedByOwner || s.on(vm) {
+		t.Errorf("it is left as %q, on=%v: %s", got, s.on(vm), pretty(r))
 	}
 }

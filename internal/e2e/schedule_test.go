@@ -11,7 +11,9 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 	"go.temporal.io/sdk/client"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
@@ -26,7 +28,7 @@ func (s *site) preemptctl(code int, args ...string) string {
 	s.t.Helper()
 	var stdout, stderr bytes.Buffer
 	got := cli.Run(s.t.Context(), cli.Options{
-		Args: append(args, "-s", server.HostPort(), "-q", s.queue), Env: emptyEnvironment{},
+		Args: append(args, "-s", s.server.HostPort(), "-q", s.queue), Env: emptyEnvironment{},
 		Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr,
 	})
 	if got != code {
@@ -62,7 +64,7 @@ func (s *site) schedule(name, what string, ok func(listedSchedule) bool) (found 
 
 func TestAScheduledRunPreemptsOnceAndCompletesByItself(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(time.Hour) }),
+	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) { p.Cooldown = clock.Duration(time.Hour) }),
 		withSettings(func(set *preempt.Settings) { set.Timing.IntakeIdle = 24 * time.Hour })) // it is not idleness that ends it
 	served := make(chan struct{})
 	serve := sync.OnceFunc(func() { close(served) })
@@ -82,14 +84,14 @@ func TestAScheduledRunPreemptsOnceAndCompletesByItself(t *testing.T) {
 	}
 	serve()
 
-	var res preempt.Response
+	var res preemptapi.Response
 	if err := s.c.GetWorkflow(t.Context(), run.Last.WorkflowID, "").Get(t.Context(), &res); err != nil {
 		t.Fatal(err)
 	}
-	if res.State != preempt.RoundCompleted || res.Round == nil || len(res.VirtualMachines) != 4 || res.Requests != 1 {
+	if res.State != preemptapi.RoundCompleted || res.Round == nil || len(res.VirtualMachines) != 4 || res.Requests != 1 {
 		t.Fatalf("unexpected response %s", pretty(res))
 	}
-	wantState(t, *res.Round, preempt.RoundCompleted, 4)
+	wantState(t, *res.Round, preemptapi.RoundCompleted, 4)
 	s.wantOursExactly(*res.Round)
 	s.schedule(name, "the list tells the result", func(l listedSchedule) bool { return l.Last.Result == "completed, 4 VMs off" })
 
@@ -106,7 +108,7 @@ func TestAScheduledRunPreemptsOnceAndCompletesByItself(t *testing.T) {
 
 func TestAScheduleRunsByTheClockUntilItIsPaused(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(time.Hour) }))
+	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) { p.Cooldown = clock.Duration(time.Hour) }))
 	s.worker()
 	name := s.id("often")
 	s.preemptctl(0, "schedule", "create", name, "--every", "1h", "-c", "high", "--paused")

@@ -8,7 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"testing"
 
 	"go.temporal.io/api/enums/v1"
 
@@ -16,7 +19,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
 
-// temporalServer is the one Temporal server of a test run; every site uses a task queue of its own on it.
+// temporalServer is a Temporal server of a test run; every site uses a task queue of its own on it.
 type temporalServer struct {
 	hostPort string
 	stop     func()
@@ -25,36 +28,70 @@ type temporalServer struct {
 func (s *temporalServer) HostPort() string  { return s.hostPort }
 func (s *temporalServer) Namespace() string { return "vsphere-preemption" }
 
-// serverEnv marks a process of this test binary that is the Temporal server, and runs no test.
+// serverEnv marks a process of this test binary that is a Temporal server, and runs no test; it holds its rollAfter.
 const serverEnv = "E2E_SERVER"
 
 // startServer starts Temporal in this process; under the race detector in one of its own without it, for it
 // is our code that the detector is to watch, and a watched Temporal is many times slower.
-func startServer() (*temporalServer, error) {
+// rollAfter is the length of a history at which it suggests continue-as-new; 0: the server's default.
+func startServer(rollAfter int) (*temporalServer, error) {
 	if raceDetector {
-		return startServerProcess()
+		return startServerProcess(rollAfter)
 	}
-	s, err := startEmbedded()
+	s, err := startEmbedded(rollAfter)
 	if err != nil {
 		return nil, err
 	}
 	return &temporalServer{hostPort: s.HostPort(), stop: s.Stop}, nil
 }
 
-func startEmbedded() (*embedded.Server, error) {
+// rollAfter is how many events a history has on the rolling server before continue-as-new is suggested: few enough that
+// every long-lived workflow rolls within seconds, and enough for it to do something in between.
+const rollAfter = 40
+
+var theRolling struct {
+	once   sync.Once
+	server *temporalServer
+	err    error
+}
+
+// rolling is a second server, on which long-lived workflows continue as new after few events. All tests that want it
+// share it; use it with newSiteOn.
+func rolling(t testing.TB) *temporalServer {
+	t.Helper()
+	theRolling.once.Do(func() { theRolling.server, theRolling.err = startServer(rollAfter) })
+	if theRolling.err != nil {
+		t.Fatalf("start the server on which workflows roll: %v", theRolling.err)
+	}
+	return theRolling.server
+}
+
+func stopRolling() {
+	if theRolling.server != nil {
+		theRolling.server.stop()
+	}
+}
+
+func startEmbedded(rollAfter int) (*embedded.Server, error) {
 	attrs := map[string]enums.IndexedValueType{}
 	for _, name := range preempt.SearchAttributes() {
 		attrs[name] = enums.INDEXED_VALUE_TYPE_KEYWORD
 	}
+	dir := os.Getenv("E2E_FILE") // for one server only
 	return embedded.Start(context.Background(), embedded.Options{
-		InMemory: os.Getenv("E2E_FILE") == "", Dir: os.Getenv("E2E_FILE"), SearchAttributes: attrs,
+		InMemory: dir == "" || rollAfter > 0, Dir: dir, SearchAttributes: attrs, RollAfter: rollAfter,
 	})
 }
 
 // serverMain is the server process: it says where it listens, and serves until its input ends, which is
 // when its parent is gone.
 func serverMain() int {
-	s, err := startEmbedded()
+	rollAfter, err := strconv.Atoi(os.Getenv(serverEnv))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, serverEnv+":", err)
+		return 1
+	}
+	s, err := startEmbedded(rollAfter)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -65,7 +102,7 @@ func serverMain() int {
 	return 0
 }
 
-func startServerProcess() (*temporalServer, error) {
+func startServerProcess(rollAfter int) (*temporalServer, error) {
 	dir, err := os.MkdirTemp("", "e2e-server-")
 	if err != nil {
 		return nil, err
@@ -77,7 +114,7 @@ func startServerProcess() (*temporalServer, error) {
 		return nil, fmt.Errorf("build the server without the race detector: %w", err)
 	}
 	cmd := exec.Command(path)
-	cmd.Env = append(os.Environ(), serverEnv+"=1")
+	cmd.Env = append(os.Environ(), serverEnv+"="+strconv.Itoa(rollAfter))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

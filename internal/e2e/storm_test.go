@@ -21,11 +21,12 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"go.temporal.io/api/workflowservice/v1"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
 )
 
 // longest is the most events that a run of a workflow's history has, over all its runs.
@@ -53,7 +54,7 @@ func (s *site) longest(id string) (events int64) {
 // stormed is a site with two alarms on four clusters: "cpu" on the first two, "mem" on the others.
 func stormed(t testing.TB) *site {
 	t.Helper()
-	s := watched(t, withClusters(4), withPolicy(func(p *policy.Policy) { p.Cooldown, p.MaxVMs = policy.Duration(time.Hour), 3 }))
+	s := watched(t, withClusters(4), withPolicy(func(p *policy.Policy) { p.Cooldown, p.MaxVMs = clock.Duration(time.Hour), 3 }))
 	s.rules = rulesOn(s.id("cpu"), s.id("mem"))
 	return s
 }
@@ -84,13 +85,13 @@ func outlives(t testing.TB, n int) (s *site, longest int64, quiet time.Duration)
 	s.watch(quickWatch)
 	s.storm(n)
 	last := time.Now()
-	s.pointWithin(5*time.Minute, "every event was read", func(c contract.Checkpoint) bool { return c.Events == int64(n) })
-	var results []preempt.RoundResult
+	s.pointWithin(5*time.Minute, "every event was read", func(c watchapi.Checkpoint) bool { return c.Events == int64(n) })
+	var results []preemptapi.RoundResult
 	for _, id := range s.stormIntakes() {
-		r := s.untilWithin(5*time.Minute, id, "all its hosts are known to be in alarm and its round is over", func(r preempt.Response) bool {
+		r := s.untilWithin(5*time.Minute, id, "all its hosts are known to be in alarm and its round is over", func(r preemptapi.Response) bool {
 			return len(r.Levels) == 3 && r.Round != nil && r.State != "running"
 		}).Round
-		wantState(t, *r, preempt.RoundCompleted, 3)
+		wantState(t, *r, preemptapi.RoundCompleted, 3)
 		results = append(results, *r)
 		longest = max(longest, s.longest(s.id(id)))
 	}
@@ -99,14 +100,14 @@ func outlives(t testing.TB, n int) (s *site, longest int64, quiet time.Duration)
 	if rounds := s.rounds(); len(rounds) != len(results) || s.off("") != 3*len(results) {
 		t.Errorf("%d VMs are off by %d rounds: %v", s.off(""), len(rounds), rounds)
 	}
-	return s, max(longest, s.longest(contract.WorkflowID(s.queue))), quiet
+	return s, max(longest, s.longest(watchapi.WorkflowID(s.queue))), quiet
 }
 
 // pointWithin is point with its own patience.
-func (s *site) pointWithin(d time.Duration, what string, ok func(contract.Checkpoint) bool) contract.Checkpoint {
+func (s *site) pointWithin(d time.Duration, what string, ok func(watchapi.Checkpoint) bool) watchapi.Checkpoint {
 	s.t.Helper()
 	for deadline := time.Now().Add(d - 30*time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if c := s.point("the watch follows", func(contract.Checkpoint) bool { return true }); ok(c) {
+		if c := s.point("the watch follows", func(watchapi.Checkpoint) bool { return true }); ok(c) {
 			return c
 		}
 	}
@@ -123,7 +124,7 @@ func TestAStormOfRepeatedAlarmsIsOnePreemptionPerAlarmAndScope(t *testing.T) {
 	s.workers[0].stop()
 	s.worker()
 	began := time.Now()
-	after := s.point("another worker has compared states", func(c contract.Checkpoint) bool { return c.Compared.After(began) })
+	after := s.point("another worker has compared states", func(c watchapi.Checkpoint) bool { return c.Compared.After(began) })
 	if after.Events != before.Events || after.Sent != before.Sent || after.Caught != 0 {
 		t.Errorf("another worker repeated some of it: %d events and %d handed on, before it %d and %d", after.Events, after.Sent, before.Events, before.Sent)
 	}
@@ -152,7 +153,7 @@ func (s *site) receiverProcess(path string, extra ...string) (cmd *exec.Cmd, url
 	}
 	cmd = exec.Command(path)
 	cmd.Env = append([]string{
-		"TEMPORAL_URL=" + server.HostPort(), "TEMPORAL_NAMESPACE=" + server.Namespace(), "TEMPORAL_TASKQUEUE=" + s.queue,
+		"TEMPORAL_URL=" + s.server.HostPort(), "TEMPORAL_NAMESPACE=" + s.server.Namespace(), "TEMPORAL_TASKQUEUE=" + s.queue,
 		"PREEMPTION_CONFIG=" + rules, "PORT=" + port, "HOME=" + os.Getenv("HOME"),
 	}, extra...)
 	var log bytes.Buffer
@@ -254,7 +255,7 @@ func TestOfTwoThousandEventsFromEightClientsEachRiseIsActedUponOnce(t *testing.T
 	path, _ := program(t, "kn-go-preemption")
 	s := watched(t, withInventory(func(o *simulation.Options) {
 		o.Clusters, o.HostsPerCluster, o.VMsPerCluster, o.Tagged = clusters, hosts, 2, 2
-	}), withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 1, policy.Duration(time.Hour) }))
+	}), withPolicy(func(p *policy.Policy) { p.MaxVMs, p.Cooldown = 1, clock.Duration(time.Hour) }))
 	s.worker()
 	cmd, url := s.receiverProcess(path)
 	var requests [][]byte
@@ -270,16 +271,16 @@ func TestOfTwoThousandEventsFromEightClientsEachRiseIsActedUponOnce(t *testing.T
 	if n := len(pour(t, url, requests, http.StatusAccepted)); n != clusters*hosts*times {
 		t.Errorf("%d events were taken", n)
 	}
-	var results []preempt.RoundResult
+	var results []preemptapi.RoundResult
 	for _, c := range s.vc.Inventory().Clusters {
 		id := s.intake("cpu", c.Name)
-		r := s.untilWithin(2*time.Minute, id, "all was taken and its round is over", func(r preempt.Response) bool {
+		r := s.untilWithin(2*time.Minute, id, "all was taken and its round is over", func(r preemptapi.Response) bool {
 			return r.Requests == hosts*times && r.Round != nil && r.State != "running"
 		})
 		if len(r.Levels) != hosts || len(r.Rejections) != 0 {
 			t.Errorf("%s", pretty(r))
 		}
-		wantState(t, *r.Round, preempt.RoundCompleted, 1)
+		wantState(t, *r.Round, preemptapi.RoundCompleted, 1)
 		results = append(results, *r.Round)
 		if n := s.longest(s.id(id)); n > maxHistory {
 			t.Errorf("%s has %d events in a run", id, n)

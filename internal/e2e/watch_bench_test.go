@@ -13,8 +13,9 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
@@ -39,17 +40,17 @@ func BenchmarkAlarmInVCenterToTenVMsOff(b *testing.B) {
 		}
 		off = time.Since(start)
 		s.exists(id)
-		r := s.until(id, "the round is over", func(r preempt.Response) bool { return r.Round != nil && r.RoundID != last && r.State != "running" }).Round
+		r := s.until(id, "the round is over", func(r preemptapi.Response) bool { return r.Round != nil && r.RoundID != last && r.State != "running" }).Round
 		last = r.RoundID
 		annotated = time.Since(start)
-		if len(r.Preempted()) != 10 || r.State != preempt.RoundCompleted {
+		if len(r.Preempted()) != 10 || r.State != preemptapi.RoundCompleted {
 			b.Fatalf("%+v", r)
 		}
 		for _, vm := range vms {
 			s.must(s.vc.SetPowerState(vm.Ref, "poweredOn"))
 		}
 		s.alarm("cluster-a", 0, "red", "green")
-		s.until(id, "the fall is known", func(r preempt.Response) bool { return len(r.Levels) == 0 })
+		s.until(id, "the fall is known", func(r preemptapi.Response) bool { return len(r.Levels) == 0 })
 		return off, annotated
 	}
 	run()
@@ -108,7 +109,7 @@ func BenchmarkReceiver(b *testing.B) {
 	path, size := program(b, "kn-go-preemption")
 	s := watched(b, withInventory(func(o *simulation.Options) {
 		o.Clusters, o.HostsPerCluster, o.VMsPerCluster, o.Tagged = clusters, hosts, 1, 1
-	}), withPolicy(func(p *policy.Policy) { p.Cooldown = policy.Duration(time.Hour) }))
+	}), withPolicy(func(p *policy.Policy) { p.Cooldown = clock.Duration(time.Hour) }))
 	s.worker()
 	cmd, url := s.receiverProcess(path)
 	time.Sleep(3 * time.Second)
@@ -128,7 +129,7 @@ func BenchmarkReceiver(b *testing.B) {
 		for _, over := range []int{clusters, 1} {
 			acted := rate(b, fmt.Sprintf("alarm events acted upon, %d intakes", over), cmd.Process.Pid, url, flap(over), http.StatusAccepted)
 			b.ReportMetric(acted, fmt.Sprintf("acted/s-%d", over))
-			s.untilWithin(5*time.Minute, s.intake("cpu", all[0].Name), "its intake has caught up", func(r preempt.Response) bool { return r.State != "running" && r.LastDecision != nil })
+			s.untilWithin(5*time.Minute, s.intake("cpu", all[0].Name), "its intake has caught up", func(r preemptapi.Response) bool { return r.State != "running" && r.LastDecision != nil })
 			time.Sleep(5 * time.Second)
 		}
 		for _, mode := range []string{"binary", "structured"} {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
@@ -48,14 +48,14 @@ func TestOfAHundredAlarmsNoneIsLostOrDoubledThoughTheWorkerIsKilledTwentyTimes(t
 	posting.Wait()
 	for _, c := range s.vc.Inventory().Clusters {
 		id := s.exists(s.intake("cpu", c.Name))
-		r := s.untilWithin(3*time.Minute, id, "all its hosts are known to be in alarm and its round is over", func(r preempt.Response) bool {
+		r := s.untilWithin(3*time.Minute, id, "all its hosts are known to be in alarm and its round is over", func(r preemptapi.Response) bool {
 			return len(r.Levels) == hosts && r.Round != nil && r.State != "running"
 		})
-		if r.Round.State != preempt.RoundCompleted {
+		if r.Round.State != preemptapi.RoundCompleted {
 			t.Errorf("cluster %s: round %s: %s", c.Name, r.Round.State, r.Round.Reason)
 		}
 	}
-	var results []preempt.RoundResult
+	var results []preemptapi.RoundResult
 	for _, id := range s.rounds() {
 		results = append(results, s.round(id))
 	}

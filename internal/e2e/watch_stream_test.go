@@ -19,10 +19,10 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
 )
 
 // signals are the payloads of a signal that reached a workflow, which must not have continued as new.
@@ -136,10 +136,10 @@ func TestWhatHappensWhileManyEventsAreHandedOverDoublesNone(t *testing.T) {
 			}
 			for _, c := range s.vc.Inventory().Clusters {
 				id := s.exists(s.intake("cpu", c.Name))
-				s.until(id, "all its hosts are known to be in alarm", func(r preempt.Response) bool { return len(r.Levels) == hosts && r.State != "running" })
+				s.until(id, "all its hosts are known to be in alarm", func(r preemptapi.Response) bool { return len(r.Levels) == hosts && r.State != "running" })
 			}
 			all := int64(clusters * hosts)
-			c := s.point("all were counted", func(c contract.Checkpoint) bool { return c.Sent >= all && c.Events >= all })
+			c := s.point("all were counted", func(c watchapi.Checkpoint) bool { return c.Sent >= all && c.Events >= all })
 			if c.Sent != all || c.Events != all || c.Caught != 0 {
 				t.Errorf("counted %d events, %d sent, %d caught", c.Events, c.Sent, c.Caught)
 			}
@@ -187,14 +187,14 @@ func TestARuleOnPowerEventsGetsEachOnceThroughTheWatch(t *testing.T) {
 	for _, vm := range vms {
 		turn(vm, false)
 	}
-	s.point("they were counted", func(c contract.Checkpoint) bool { return c.Sent == int64(len(vms)) })
+	s.point("they were counted", func(c watchapi.Checkpoint) bool { return c.Sent == int64(len(vms)) })
 	first.stop()
 	for _, vm := range vms {
 		turn(vm, true)
 		turn(vm, false) // nobody looked meanwhile: with power every change counts, not the last alone
 	}
 	s.worker()
-	c := s.point("the others were counted", func(c contract.Checkpoint) bool { return c.Sent == int64(3*len(vms)) })
+	c := s.point("the others were counted", func(c watchapi.Checkpoint) bool { return c.Sent == int64(3*len(vms)) })
 	got := map[alarm.Power]int{}
 	for _, p := range s.signals("power", "PowerChanged") {
 		var power alarm.Power
@@ -228,13 +228,15 @@ func TestEventsThatCannotBeReadOrActedUponDoNotStopTheWatch(t *testing.T) {
 	})
 	s.must(err)
 	s.post("odd", "cluster-b", 0, "green", "yellow")
-	before := s.point("all were counted", func(c contract.Checkpoint) bool { return c.Events == 3 && c.Refused == 1 })
+	before := s.point("all were counted", func(c watchapi.Checkpoint) bool { return c.Events == 3 && c.Refused >= 1 })
 	s.alarm("cluster-a", 0, "green", "red")
 	s.agree(s.done(s.exists(s.intake("cpu", "cluster-a"))))
-	c := s.point("states were compared some times", func(c contract.Checkpoint) bool {
+	c := s.point("states were compared some times", func(c watchapi.Checkpoint) bool {
 		return c.Compared.Sub(before.Compared) > 10*timing.Compare && c.Sent == 1
 	})
-	if c.Events != 4 || c.Refused != 1 || c.Caught != 0 || c.Trouble != "" || len(c.Levels) != 1 {
+	// The states may show what rose a moment ago before its event is read, so that it is refused, or caught, once by its state
+	// and once by its event. What was refused or ignored they do not bring again, however often they are compared.
+	if c.Events != 4 || c.Refused > 2 || c.Caught > 1 || c.Trouble != "" || len(c.Levels) != 1 {
 		t.Errorf("%+v", c)
 	}
 	if n := s.off("cluster-b"); n != 0 {

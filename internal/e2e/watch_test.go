@@ -17,11 +17,12 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
 )
 
 // rulesOn makes of each name, glob or MoRef a rule that preempts.
@@ -66,23 +67,23 @@ func (s *site) watch(timing watch.Timing) {
 }
 
 // follows waits until the watch has looked at vCenter.
-func (s *site) follows() contract.Checkpoint {
+func (s *site) follows() watchapi.Checkpoint {
 	s.t.Helper()
-	return s.point("the watch follows", func(c contract.Checkpoint) bool { return !c.Compared.IsZero() && c.Trouble == "" })
+	return s.point("the watch follows", func(c watchapi.Checkpoint) bool { return !c.Compared.IsZero() && c.Trouble == "" })
 }
 
 // point polls the watch's checkpoint, from the heartbeat of its activity, until ok says so.
-func (s *site) point(what string, ok func(contract.Checkpoint) bool) (c contract.Checkpoint) {
+func (s *site) point(what string, ok func(watchapi.Checkpoint) bool) (c watchapi.Checkpoint) {
 	s.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		d, err := s.c.DescribeWorkflowExecution(s.t.Context(), contract.WorkflowID(s.queue), "")
+		d, err := s.c.DescribeWorkflowExecution(s.t.Context(), watchapi.WorkflowID(s.queue), "")
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		if len(d.PendingActivities) == 0 || d.PendingActivities[0].HeartbeatDetails == nil {
 			continue
 		}
-		c = contract.Checkpoint{}
+		c = watchapi.Checkpoint{}
 		if err := converter.GetDefaultDataConverter().FromPayloads(d.PendingActivities[0].HeartbeatDetails, &c); err != nil {
 			s.t.Fatal(err)
 		}
@@ -115,7 +116,7 @@ func (s *site) post(name, cluster string, host int, from, to string) types.Alarm
 
 // intake is the id, without the site's own part, of the intake of an alarm on a cluster.
 func (s *site) intake(name, cluster string) string {
-	return name + "@" + s.vc.Cluster(cluster).Ref.Value
+	return name + "@" + s.vc.Cluster(cluster).Ref.Value + "@" + s.queue
 }
 
 // exists waits until a workflow of the id is there.
@@ -143,14 +144,14 @@ func TestAnAlarmPostedInVCenterPreemptsAndItsFallEndsThat(t *testing.T) {
 	s.alarm("cluster-a", 0, "green", "red")
 	id := s.exists(s.intake("cpu", "cluster-a"))
 	r := s.done(id)
-	wantState(t, r, preempt.RoundCompleted, 6)
+	wantState(t, r, preemptapi.RoundCompleted, 6)
 	s.agree(r)
 	if r.Alarm != s.id("cpu") || r.Criticality != "HIGH" {
 		t.Errorf("alarm %q, criticality %s", r.Alarm, r.Criticality)
 	}
 	s.alarm("cluster-a", 0, "red", "green")
-	s.until(id, "the fall is known", func(r preempt.Response) bool { return len(r.Levels) == 0 })
-	c := s.point("both were counted", func(c contract.Checkpoint) bool { return c.Sent == 2 && len(c.Levels) == 0 })
+	s.until(id, "the fall is known", func(r preemptapi.Response) bool { return len(r.Levels) == 0 })
+	c := s.point("both were counted", func(c watchapi.Checkpoint) bool { return c.Sent == 2 && len(c.Levels) == 0 })
 	if c.LastSent.To != "green" || c.LastSent.WorkflowID != s.id(id) || c.Caught != 0 {
 		t.Errorf("checkpoint: %+v", c)
 	}
@@ -196,7 +197,7 @@ func TestAnAlarmThatNoRuleIsOnStartsNothing(t *testing.T) {
 	s.worker()
 	s.watch(quickWatch)
 	s.post("memory", "cluster-a", 0, "green", "red")
-	s.point("the event was read", func(c contract.Checkpoint) bool {
+	s.point("the event was read", func(c watchapi.Checkpoint) bool {
 		return c.Events == 1 && c.Last != nil && c.Last.Alarm == s.id("memory") && c.Sent == 0
 	})
 	if rounds := s.rounds(); len(rounds) != 0 || s.off("cluster-a") != 0 {
@@ -211,7 +212,7 @@ func TestAnAlarmThatWasUpBeforeTheWatchBeganIsActedUpon(t *testing.T) {
 	s.worker()
 	s.watch(quickWatch)
 	s.agree(s.done(s.exists(s.intake("cpu", "cluster-a"))))
-	s.point("it was caught", func(c contract.Checkpoint) bool { return c.Caught == 1 && c.Sent == 1 })
+	s.point("it was caught", func(c watchapi.Checkpoint) bool { return c.Caught == 1 && c.Sent == 1 })
 }
 
 func TestWhatRoseAndFellWhileNobodyWatchedStartsNothing(t *testing.T) {
@@ -243,8 +244,27 @@ func TestAFallThatNobodySawIsCaughtByComparingStates(t *testing.T) {
 		Name: s.id("cpu"), Entity: cl.Hosts[0].Ref, From: "red", To: "green", Cluster: cl.Ref, Silent: true,
 	})
 	s.must(err)
-	s.until(id, "the fall is known", func(r preempt.Response) bool { return len(r.Levels) == 0 })
-	s.point("it was caught", func(c contract.Checkpoint) bool { return c.Caught == 1 && len(c.Levels) == 0 })
+	s.until(id, "the fall is known", func(r preemptapi.Response) bool { return len(r.Levels) == 0 })
+	s.point("it was caught", func(c watchapi.Checkpoint) bool { return c.Caught == 1 && len(c.Levels) == 0 })
+}
+
+func TestAnAlarmThatTheAccountMayNoLongerSeeHasNotFallen(t *testing.T) {
+	t.Parallel()
+	s := watched(t)
+	s.worker()
+	s.watch(quickWatch)
+	s.alarm("cluster-a", 0, "green", "red")
+	id := s.exists(s.intake("cpu", "cluster-a"))
+	s.done(id)
+	s.vc.HideObjects(s.vc.Alarm(s.id("cpu")))
+	hidden := time.Now()
+	for range 2 {
+		s.point("states were compared since", func(c watchapi.Checkpoint) bool { return c.Compared.After(hidden) })
+		hidden = time.Now()
+	}
+	if r := s.state(id); len(r.Levels) != 1 {
+		t.Errorf("the alarm is taken for green: %s", pretty(r))
+	}
 }
 
 func TestALateRequestWhoseAlarmHasFallenSinceStartsNothing(t *testing.T) {
@@ -255,11 +275,11 @@ func TestALateRequestWhoseAlarmHasFallenSinceStartsNothing(t *testing.T) {
 	s.alarmEvent("cluster-a", 0, "red", "green")
 	s.signal("late", red)
 	r := s.done("late")
-	wantState(t, r, preempt.RoundWithdrawn, 0)
+	wantState(t, r, preemptapi.RoundWithdrawn, 0)
 	if !r.AlarmOver || s.off("cluster-a") != 0 {
 		t.Errorf("alarm over: %v, off: %d", r.AlarmOver, s.off("cluster-a"))
 	}
-	s.until("late", "no level stands", func(r preempt.Response) bool { return len(r.Levels) == 0 && len(r.Deferred) == 0 })
+	s.until("late", "no level stands", func(r preemptapi.Response) bool { return len(r.Levels) == 0 && len(r.Deferred) == 0 })
 }
 
 func TestALateRequestIsActedUponWhileTheAlarmStandsOnAnotherHost(t *testing.T) {
@@ -270,7 +290,7 @@ func TestALateRequestIsActedUponWhileTheAlarmStandsOnAnotherHost(t *testing.T) {
 	s.alarmEvent("cluster-a", 1, "green", "red")
 	s.alarmEvent("cluster-a", 0, "red", "green")
 	s.signal("late", red)
-	wantState(t, s.done("late"), preempt.RoundCompleted, 6)
+	wantState(t, s.done("late"), preemptapi.RoundCompleted, 6)
 }
 
 func TestTheWatchOutlivesVCenterAndSaysSoOnce(t *testing.T) {
@@ -282,7 +302,7 @@ func TestTheWatchOutlivesVCenterAndSaysSoOnce(t *testing.T) {
 	s.worker()
 	s.watch(quickWatch)
 	s.vc.Stop()
-	s.point("the trouble is told", func(c contract.Checkpoint) bool { return c.Trouble != "" && !c.Since.IsZero() })
+	s.point("the trouble is told", func(c watchapi.Checkpoint) bool { return c.Trouble != "" && !c.Since.IsZero() })
 	time.Sleep(20 * quickWatch.Poll) // it tries again and again
 	mu.Lock()
 	if n := strings.Count(said.String(), "the watch cannot go on"); n != 1 {
@@ -327,8 +347,8 @@ func TestAPausedWatchLooksAtNothingUntilItGoesOn(t *testing.T) {
 // control pauses the watch or lets it go on, and waits until it does.
 func (s *site) control(paused bool) {
 	s.t.Helper()
-	id := contract.WorkflowID(s.queue)
-	s.must(s.c.SignalWorkflow(s.t.Context(), id, "", contract.ControlSignal, contract.Control{Paused: paused, Reason: "a test"}))
+	id := watchapi.WorkflowID(s.queue)
+	s.must(s.c.SignalWorkflow(s.t.Context(), id, "", watchapi.ControlSignal, watchapi.Control{Paused: paused, Reason: "a test"}))
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		d, err := s.c.DescribeWorkflowExecution(s.t.Context(), id, "")
 		if err != nil {
@@ -345,7 +365,7 @@ func (s *site) control(paused bool) {
 func (s *site) rounds() (ids []string) {
 	s.t.Helper()
 	list, err := s.c.ListWorkflow(s.t.Context(), &workflowservice.ListWorkflowExecutionsRequest{
-		Query: fmt.Sprintf("WorkflowType = %q AND TaskQueue = %q", preempt.RoundType, s.queue), PageSize: 1000,
+		Query: fmt.Sprintf("WorkflowType = %q AND TaskQueue = %q", preemptapi.RoundType, s.queue), PageSize: 1000,
 	})
 	if err != nil {
 		s.t.Fatal(err)

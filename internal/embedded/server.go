@@ -47,6 +47,9 @@ type Options struct {
 	SearchAttributes map[string]enums.IndexedValueType
 	// RelaxedSync lets the last transactions before a power failure be lost, for demos and tests. Never the whole file.
 	RelaxedSync bool
+	// RollAfter is the number of events in a history after which the server suggests continue-as-new; 0: the server's
+	// default of 4096. Tests lower it to see long-lived workflows continue as new.
+	RollAfter int
 	// Logger receives the server's warnings and errors; nil discards them.
 	Logger *slog.Logger
 }
@@ -56,6 +59,7 @@ type Server struct {
 	namespace string
 	hostPort  string
 	uiURL     string
+	dir       string // of the data; "": memory
 
 	undo []func()
 	stop sync.Once
@@ -84,6 +88,9 @@ func start(ctx context.Context, o Options, shards int32) (_ *Server, err error) 
 		return nil, err
 	}
 	s.onStop(db.close)
+	if !o.InMemory {
+		s.dir = o.Dir
+	}
 	if err := s.startTemporal(ctx, o, db, shards, logs); err != nil {
 		return nil, err
 	}
@@ -122,7 +129,7 @@ func (s *Server) startTemporal(ctx context.Context, o Options, db *store, shards
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("start embedded Temporal: %w", err)
 	}
-	stop, err := runServices(serverConfig(ports, db.config, shards), ports, logs)
+	stop, err := runServices(serverConfig(ports, db.config, shards), tuning(o.RollAfter), ports, logs)
 	if err != nil {
 		return fmt.Errorf("start embedded Temporal on %s: %w", db.name, err)
 	}

@@ -51,7 +51,7 @@ func openStore(ctx context.Context, o Options) (_ *store, err error) {
 	}
 	if err := ensureNamespace(db.config, o); err != nil {
 		db.close()
-		return nil, fmt.Errorf("register namespace %q in %s: %w", o.Namespace, db.name, err)
+		return nil, damaged(db.name, fmt.Errorf("register namespace %q in %s: %w", o.Namespace, db.name, err))
 	}
 	return db, nil
 }

@@ -10,9 +10,10 @@ import (
 const unlimited = 100_000
 
 // tuning sets the server up for one process: no rate limits against its only user, no partitions to forward between, and
-// no waiting between the hops of a task.
-func tuning() dynamicconfig.StaticClient {
-	return dynamicconfig.StaticClient{
+// no waiting between the hops of a task. rollAfter is the history length at which continue-as-new is suggested; 0: the
+// server's default.
+func tuning(rollAfter int) dynamicconfig.StaticClient {
+	settings := dynamicconfig.StaticClient{
 		// With the default of 20 polls per second and shard, each hop through a queue may wait 50 ms.
 		dynamicconfig.TransferProcessorMaxPollRPS.Key():   1000,
 		dynamicconfig.TimerProcessorMaxPollRPS.Key():      1000,
@@ -44,4 +45,8 @@ func tuning() dynamicconfig.StaticClient {
 		dynamicconfig.MatchingShutdownDrainDuration.Key(): time.Duration(0),
 		dynamicconfig.HistoryShutdownDrainDuration.Key():  time.Duration(0),
 	}
+	if rollAfter > 0 {
+		settings[dynamicconfig.HistoryCountSuggestContinueAsNew.Key()] = rollAfter
+	}
+	return settings
 }

@@ -9,6 +9,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 )
 
 // Client speaks to the ledger of one task queue, starting it when it does not run.
@@ -48,6 +49,11 @@ func (c Client) Facts(ctx context.Context, r FactsRequest) (f Facts, err error) 
 	return f, c.update(ctx, UpdateFacts, r, &f)
 }
 
+// Stand tells in which scopes an intake's alarm is active now.
+func (c Client) Stand(ctx context.Context, r StandingRequest) (a StandingAnswer, err error) {
+	return a, c.update(ctx, UpdateStanding, r, &a)
+}
+
 // RemedyFacts tells what a remediation must know of others and of earlier ones.
 func (c Client) RemedyFacts(ctx context.Context, r RemedyFactsRequest) (f RemedyFacts, err error) {
 	return f, c.update(ctx, UpdateRemedyFacts, r, &f)
@@ -77,9 +83,23 @@ func (c Client) update(ctx context.Context, name string, arg, result any) error 
 		err = h.Get(ctx, result)
 	}
 	if err != nil {
-		return fmt.Errorf("ask the ledger %s (%s): %w", id, name, err)
+		return fmt.Errorf("ask the ledger %s (%s): %w", id, name, c.wrong(ctx, id, err))
 	}
 	return nil
+}
+
+// wrong says so if the question was refused because what runs under the ledger's id is no ledger.
+func (c Client) wrong(ctx context.Context, id string, err error) error {
+	var refused *temporal.ApplicationError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	d, lost := c.Temporal.DescribeWorkflowExecution(ctx, id, "")
+	if kind := d.GetWorkflowExecutionInfo().GetType().GetName(); lost == nil && kind != WorkflowType {
+		return fmt.Errorf("it runs as a %s, not as a %s, and answers nothing; a worker replaces it when it starts, and looks each minute: %w",
+			kind, WorkflowType, err)
+	}
+	return err
 }
 
 func (c Client) startAndUpdate(ctx context.Context, id, name string, arg any) (client.WorkflowUpdateHandle, error) {

@@ -14,6 +14,13 @@ type Load struct {
 	MemoryMB int64  `json:"memoryMB,omitempty"`
 }
 
+// Credit is what was freed, or is about to be.
+type Credit struct {
+	Load
+	VM string    `json:"vm,omitempty"` // that was evicted; empty: it has not gone yet, or several did
+	At time.Time `json:"at,omitzero"`  // when it was
+}
+
 // Evicted is a VM that a round turned off. One told without a host has the load it was reserved with.
 type Evicted struct {
 	VM       string    `json:"vm"` // Type:Value
@@ -46,6 +53,10 @@ type FactsRequest struct {
 	// UnderWay are those of the VMs the owner has reserved that it goes on to evict whatever the plan says.
 	// The rest is up for another choice, and counts for nothing.
 	UnderWay []string `json:"underWay,omitempty"`
+	// Within is as in AdmitRequest, for who was not admitted.
+	Within string `json:"within,omitempty"`
+	// Restore notes that the owner is a restore, and asks for Standing.
+	Restore bool `json:"restore,omitempty"`
 }
 
 // Facts are the answer. VMs are under way that are reserved with a load and not evicted yet.
@@ -57,11 +68,13 @@ type Facts struct {
 	// those under way there, as of now.
 	Evictions []Eviction `json:"evictions,omitempty"`
 	// Credits are what was evicted in the last minute and what is under way, in any scope; each VM once.
-	Credits []Load `json:"credits,omitempty"`
+	Credits []Credit `json:"credits,omitempty"`
 	// Reserved are the VMs that others hold, in any scope.
 	Reserved []string `json:"reserved,omitempty"`
 	// Active are the rounds under way in this scope and those that overlap it.
 	Active []string `json:"active,omitempty"`
+	// Standing are the alarms that are active in this scope and those that overlap it; only for a restore.
+	Standing []Standing `json:"standing,omitempty"`
 }
 
 // Eviction is a VM that was evicted, and when.
@@ -119,9 +132,14 @@ func (s *State) Evicted(now time.Time, r EvictedRequest) {
 // Facts answers what a plan must know.
 func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 	s.Version = max(s.Version, 1)
+	s.learn(r.Scope, r.Within)
 	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}}
+	if r.Restore {
+		s.restores(now, r.Owner, r.Scope)
+		f.Standing = s.standing(r.Scope)
+	}
 	type act struct{ owner, vm string }
-	done, freed := map[act]bool{}, map[string]Load{}
+	done, freed := map[act]bool{}, map[string]Credit{}
 	for _, round := range s.Evictions {
 		for _, e := range round.Evicted {
 			done[act{round.Owner, e.VM}] = true
@@ -130,11 +148,11 @@ func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 				continue
 			}
 			f.Preempted[e.VM]++
-			if overlaps(round.Scope, r.Scope) {
+			if s.overlaps(round.Scope, r.Scope) {
 				f.Evictions = append(f.Evictions, Eviction{VM: e.VM, Time: e.Time})
 			}
 			if age < lately && e.Host != "" {
-				freed[e.VM] = Load{Host: e.Host, CPUMHz: e.CPUMHz, MemoryMB: e.MemoryMB}
+				freed[e.VM] = Credit{Load: Load{Host: e.Host, CPUMHz: e.CPUMHz, MemoryMB: e.MemoryMB}, VM: e.VM, At: e.Time}
 			}
 		}
 	}
@@ -145,26 +163,65 @@ func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 		}
 	}
 	scopes := s.activeScopes()
+	underWay := make(map[string]bool, len(r.UnderWay))
+	for _, vm := range r.UnderWay {
+		underWay[vm] = true
+	}
 	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
 		owner := s.Reserved[vm]
 		if owner != r.Owner {
 			f.Reserved = append(f.Reserved, vm)
-		} else if !slices.Contains(r.UnderWay, vm) {
+		} else if !underWay[vm] {
 			continue
 		}
 		load, goes := s.Loads[vm]
 		if !goes || done[act{owner, vm}] {
 			continue
 		}
-		if overlaps(scopes[owner], r.Scope) {
+		if s.overlaps(scopes[owner], r.Scope) {
 			f.Evictions = append(f.Evictions, Eviction{VM: vm, Time: now})
 		}
-		freed[vm] = load
+		freed[vm] = Credit{Load: load}
 	}
-	for _, vm := range workflow.DeterministicKeys(freed) {
-		f.Credits = append(f.Credits, freed[vm])
-	}
+	f.Credits = credits(freed)
 	return f
+}
+
+// comeBack forgets what VMs freed that a restore is about to power on: they use it again.
+func (s *State) comeBack(vms []string) {
+	back := make(map[string]bool, len(vms))
+	for _, vm := range vms {
+		back[vm] = true
+	}
+	for _, round := range s.Evictions {
+		for i := range round.Evicted {
+			if e := &round.Evicted[i]; back[e.VM] {
+				e.Host, e.CPUMHz, e.MemoryMB = "", 0, 0
+			}
+		}
+	}
+}
+
+// maxCredits is up to how many credits are told VM by VM. Of more those of each host are added up: it is what counts.
+const maxCredits = 1000
+
+func credits(freed map[string]Credit) (all []Credit) {
+	hosts := map[string]Load{}
+	for _, vm := range workflow.DeterministicKeys(freed) {
+		load := freed[vm]
+		if all = append(all, load); len(freed) > maxCredits {
+			sum := hosts[load.Host]
+			hosts[load.Host] = Load{Host: load.Host, CPUMHz: sum.CPUMHz + load.CPUMHz, MemoryMB: sum.MemoryMB + load.MemoryMB}
+		}
+	}
+	if len(freed) <= maxCredits {
+		return all
+	}
+	all = nil
+	for _, host := range workflow.DeterministicKeys(hosts) {
+		all = append(all, Credit{Load: hosts[host]})
+	}
+	return all
 }
 
 // activeScopes returns the scope of every owner that is active in one. One that is in none has "", and so

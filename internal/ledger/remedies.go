@@ -109,7 +109,11 @@ func (s *State) RemedyFacts(now time.Time, r RemedyFactsRequest) RemedyFacts {
 		Now: now, Version: s.FlightVersion, Duplicate: s.ask(now, r), Reserved: map[string]string{}, Last: map[string]time.Time{},
 		Actions: len(actions), Tripped: tripped(actions, r.PerHour),
 	}
-	told := func(vm string) bool { return len(r.VMs) == 0 || slices.Contains(r.VMs, vm) }
+	asked := make(map[string]bool, len(r.VMs))
+	for _, vm := range r.VMs {
+		asked[vm] = true
+	}
+	told := func(vm string) bool { return len(asked) == 0 || asked[vm] }
 	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
 		if told(vm) {
 			f.Reserved[vm] = s.Reserved[vm]

@@ -10,8 +10,8 @@ import (
 
 	"go.temporal.io/sdk/testsuite"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func resizing(vm string) RemedyRequest {
@@ -25,8 +25,8 @@ func acted(r RemedyRequest) RemediedRequest {
 // flight is a move off one datastore to another on a host.
 func flight(vm, source, host string) *remedy.Flight {
 	return &remedy.Flight{
-		VM: policy.Ref{Type: policy.TypeVM, Value: vm}, Source: policy.Ref{Type: "Datastore", Value: source},
-		Destination: policy.Ref{Type: "Datastore", Value: "datastore-99"}, Host: policy.Ref{Type: policy.TypeHost, Value: host}, Used: 10 << 30,
+		VM: vsphere.Ref{Type: vsphere.TypeVM, Value: vm}, Source: vsphere.Ref{Type: "Datastore", Value: source},
+		Destination: vsphere.Ref{Type: "Datastore", Value: "datastore-99"}, Host: vsphere.Ref{Type: vsphere.TypeHost, Value: host}, Used: 10 << 30,
 	}
 }
 
@@ -367,7 +367,7 @@ func TestTheLedgerAnswersRemediationAndSweepsWhatItLeft(t *testing.T) {
 		env.UpdateWorkflow(UpdateRemedyFacts, "5", told, RemedyFactsRequest{})
 		env.CancelWorkflow()
 	}, 3*time.Minute)
-	env.ExecuteWorkflow(Workflow, Input{Sweep: time.Minute})
+	env.ExecuteWorkflow(Ledger, Input{Sweep: time.Minute})
 	if len(all) != 5 || len(looked) == 0 {
 		t.Fatalf("%d answers, %d looks for owners", len(all), len(looked))
 	}

@@ -5,7 +5,6 @@
 package ledger
 
 import (
-	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -28,6 +27,12 @@ type AdmitRequest struct {
 	Scope     string `json:"scope"`     // Type:Value; empty: everything tagged, which overlaps every scope
 	Owner     string `json:"owner"`     // workflow id of the round
 	Rank      int    `json:"rank"`      // the criticality's rank: a raise above what was acted on overrides the cooldown
+	// Within is, of a host, the cluster that it is in, WithinUnknown where nobody could say, "" where it is in none.
+	Within string `json:"within,omitempty"`
+	// Intake is the workflow id of the intake whose Alarm is active in the scope, whatever the answer; empty: nobody
+	// goes on demanding it, as after a person's request.
+	Intake string `json:"intake,omitempty"`
+	Alarm  string `json:"alarm,omitempty"`
 }
 
 // Admission is the answer.
@@ -36,6 +41,8 @@ type Admission struct {
 	Owner   string    `json:"owner,omitempty"` // the round that is active, or that acted on the request before
 	Rank    int       `json:"rank,omitempty"`  // with Busy: the active round's rank; with Cooldown: what was acted on
 	Until   time.Time `json:"until,omitzero"`  // with Cooldown: when it ends
+	// Restores are under way in scopes that overlap this one: they are to be stopped before the round starts.
+	Restores []string `json:"restores,omitempty"`
 }
 
 // ReserveRequest asks for VMs to be reserved for one workflow. It replaces what the owner held before.
@@ -92,11 +99,15 @@ type Seen struct {
 // State is all that the ledger remembers. It is carried across continue-as-new.
 type State struct {
 	Scopes   map[string]*Scope `json:"scopes"`
-	Reserved map[string]string `json:"reserved"`        // VM → owner
-	Seen     []Seen            `json:"seen"`            // oldest first
-	Loads    map[string]Load   `json:"loads,omitempty"` // of the reserved VMs that are to be evicted
+	Within   map[string]string `json:"within,omitempty"` // host → the cluster that it is in
+	Reserved map[string]string `json:"reserved"`         // VM → owner
+	Seen     []Seen            `json:"seen"`             // oldest first
+	Loads    map[string]Load   `json:"loads,omitempty"`  // of the reserved VMs that are to be evicted
 
 	Evictions []RoundEvictions `json:"evictions,omitempty"`
+	// Demands are the alarms that are active, by intake; Restores the restores that planned lately, by workflow id.
+	Demands  map[string][]Standing `json:"demands,omitempty"`
+	Restores map[string]Restoring  `json:"restores,omitempty"`
 	// Version counts the changes that make plans stale; Changed is the last that concerned every scope.
 	Version int64 `json:"version,omitempty"`
 	Changed int64 `json:"changed,omitempty"`
@@ -129,14 +140,11 @@ func (s *State) scope(key string) *Scope {
 	return s.Scopes[key]
 }
 
-// overlaps tells whether two scopes share VMs: everything overlaps all.
-func overlaps(a, b string) bool { return a == b || a == "" || b == "" }
-
 // overlapping returns the scopes that overlap key, in a stable order.
 func (s *State) overlapping(key string) []*Scope {
 	var out []*Scope
 	for _, k := range workflow.DeterministicKeys(s.Scopes) {
-		if overlaps(k, key) {
+		if s.overlaps(k, key) {
 			out = append(out, s.Scopes[k])
 		}
 	}
@@ -146,6 +154,16 @@ func (s *State) overlapping(key string) []*Scope {
 // Admit decides about a request, and records it when granted.
 func (s *State) Admit(now time.Time, r AdmitRequest) Admission {
 	s.forget(now)
+	s.learn(r.Scope, r.Within)
+	if r.Intake != "" {
+		s.stands(now, r.Intake, r.Alarm, r.Scope)
+	}
+	a := s.admit(now, r)
+	a.Restores = s.restoresIn(now, r.Scope)
+	return a
+}
+
+func (s *State) admit(now time.Time, r AdmitRequest) Admission {
 	again := -1
 	for i, seen := range s.Seen {
 		if seen.RequestID != r.RequestID {
@@ -224,6 +242,9 @@ func (s *State) Reserve(r ReserveRequest) Reservation {
 			s.Loads[vm] = load
 		}
 	}
+	if _, restore := s.Restores[r.Owner]; restore {
+		s.comeBack(r.VMs)
+	}
 	if len(r.VMs) > 0 {
 		s.reservationChanged(r.Owner, len(r.Loads) > 0)
 	}
@@ -232,18 +253,28 @@ func (s *State) Reserve(r ReserveRequest) Reservation {
 
 // release frees what an owner holds. It goes before the end of the owner's hold on its scope.
 func (s *State) release(owner string) {
-	held, goes := false, false
+	var vms []string
 	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
 		if s.Reserved[vm] == owner {
-			_, load := s.Loads[vm]
-			held, goes = true, goes || load
-			delete(s.Reserved, vm)
-			delete(s.Loads, vm)
-			s.letGo(vm)
+			vms = append(vms, vm)
 		}
 	}
-	if held {
-		s.reservationChanged(owner, goes)
+	key, active := s.activeScopes()[owner]
+	s.releaseVMs(vms, key, active)
+}
+
+// releaseVMs frees the VMs of one owner, which is active in the scope of that key, or in none.
+func (s *State) releaseVMs(vms []string, key string, active bool) {
+	goes := false
+	for _, vm := range vms {
+		_, load := s.Loads[vm]
+		goes = goes || load
+		delete(s.Reserved, vm)
+		delete(s.Loads, vm)
+		s.letGo(vm)
+	}
+	if len(vms) > 0 && (active || goes) {
+		s.change(key)
 	}
 }
 
@@ -265,42 +296,75 @@ func (s *State) Complete(now time.Time, r CompleteRequest) {
 	}
 }
 
+// Busy reports whether any workflow holds a scope or a VM.
+func (s *State) Busy() bool {
+	if len(s.Reserved) > 0 {
+		return true
+	}
+	for _, key := range workflow.DeterministicKeys(s.Scopes) {
+		if s.Scopes[key].Active != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // Owners returns every workflow that holds a scope since before the given time, or a VM.
 func (s *State) Owners(before time.Time) []string {
-	var owners, young []string
+	young, found := map[string]bool{}, map[string]bool{}
 	for _, key := range workflow.DeterministicKeys(s.Scopes) {
 		switch sc := s.Scopes[key]; {
 		case sc.Active == "":
 		case sc.ActiveSince.Before(before):
-			owners = append(owners, sc.Active)
+			found[sc.Active] = true
 		default:
-			young = append(young, sc.Active)
+			young[sc.Active] = true
 		}
 	}
 	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
-		if owner := s.Reserved[vm]; !slices.Contains(young, owner) {
-			owners = append(owners, owner)
+		if owner := s.Reserved[vm]; !young[owner] {
+			found[owner] = true
 		}
 	}
-	slices.Sort(owners)
-	return slices.Compact(owners)
+	return workflow.DeterministicKeys(found)
 }
 
 // Drop releases all that closed owners held.
 // What they were admitted for may begin after all where begin is set: the worker that was to start it may have died.
 func (s *State) Drop(owners []string, begin bool) {
+	closed := make(map[string]bool, len(owners))
+	for _, owner := range owners {
+		closed[owner] = true
+	}
 	for i := range s.Seen {
-		if begin && slices.Contains(owners, s.Seen[i].Owner) {
+		if begin && closed[s.Seen[i].Owner] {
 			s.Seen[i].Dropped = true
 		}
 	}
-	for _, owner := range owners {
-		s.release(owner)
-		for _, key := range workflow.DeterministicKeys(s.Scopes) {
-			if sc := s.Scopes[key]; sc.Active == owner {
-				sc.Active, sc.ActiveSince, sc.ActiveRank = "", time.Time{}, 0
-			}
+	held := map[string][]string{}
+	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
+		if owner := s.Reserved[vm]; closed[owner] {
+			held[owner] = append(held[owner], vm)
 		}
+	}
+	scopes := map[string][]string{}
+	for _, key := range workflow.DeterministicKeys(s.Scopes) {
+		if owner := s.Scopes[key].Active; closed[owner] {
+			scopes[owner] = append(scopes[owner], key)
+		}
+	}
+	for _, owner := range owners {
+		last, active := "", false
+		for _, key := range scopes[owner] {
+			last, active = key, true
+		}
+		s.releaseVMs(held[owner], last, active)
+		delete(held, owner)
+		for _, key := range scopes[owner] {
+			sc := s.Scopes[key]
+			sc.Active, sc.ActiveSince, sc.ActiveRank = "", time.Time{}, 0
+		}
+		delete(scopes, owner)
 	}
 }
 
@@ -318,4 +382,5 @@ func (s *State) forget(now time.Time) {
 			delete(s.Scopes, key)
 		}
 	}
+	s.forgetWithin()
 }

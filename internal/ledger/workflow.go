@@ -10,6 +10,8 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // The names by which workflows reach the ledger.
@@ -21,6 +23,7 @@ const (
 	UpdateRaise       = "Raise"
 	UpdateEvicted     = "Evicted"
 	UpdateFacts       = "Facts"
+	UpdateStanding    = "Standing"
 	UpdateRemedyFacts = "RemedyFacts"
 	UpdateRemedy      = "Remedy"
 	UpdateRemedied    = "Remedied"
@@ -29,7 +32,7 @@ const (
 
 // WorkflowID returns the id of the ledger that serves a task queue. Workers of one task queue speak to
 // one vCenter, so that this is one ledger per vCenter, known even while vCenter is away.
-func WorkflowID(taskQueue string) string { return "preemption-ledger@" + taskQueue }
+func WorkflowID(taskQueue string) string { return workflowid.Of(workflowid.Ledger + taskQueue) }
 
 // RaiseRequest tells that the active round of an owner acts at a higher rank from now on.
 type RaiseRequest struct {
@@ -42,7 +45,22 @@ type Input struct {
 	State State `json:"state"`
 	// Sweep is how often owners that ended without a word are looked for; default one minute.
 	Sweep time.Duration `json:"sweep,omitempty"`
+	// Due is when the next sweep is due, and Turn how many there were: a ledger that continues as new more often than it
+	// sweeps would never get to it.
+	Due  time.Time `json:"due,omitzero"`
+	Turn int       `json:"turn,omitempty"`
+	// Packed is what of a large State is handed over in less room.
+	Packed *Packed `json:"packed,omitempty"`
 }
+
+// NewInput returns the input of a ledger that begins with the state: a large one goes in less room.
+func NewInput(s State, sweep time.Duration) Input {
+	state, packed := s.pack()
+	return Input{State: state, Sweep: sweep, Packed: packed}
+}
+
+// Begin returns the state that a ledger with this input begins with.
+func (in Input) Begin() State { return in.State.unpack(in.Packed) }
 
 // versionBegin marks the sweeps after which a round that never began may.
 const versionBegin = "dropped-rounds-may-begin"
@@ -68,41 +86,58 @@ func (a *Activities) ClosedOwners(ctx context.Context, owners []string) ([]strin
 	return closed, nil
 }
 
-// Workflow is the ledger. It runs for ever, continuing as new with its whole state.
-func Workflow(ctx workflow.Context, in Input) error {
-	state := in.State
+// Ledger is the ledger's workflow. It runs for ever, continuing as new with its whole state.
+func Ledger(ctx workflow.Context, in Input) error {
+	state := in.Begin()
 	if in.Sweep <= 0 {
 		in.Sweep = time.Minute
 	}
 	if err := setHandlers(ctx, &state); err != nil {
 		return err
 	}
+	due, turn := in.Due, in.Turn
 	for !workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 		// The timer runs only while somebody holds something: an idle ledger costs nothing.
-		busy := func() bool { return len(state.Owners(workflow.Now(ctx).Add(time.Hour))) > 0 }
+		busy := state.Busy
 		roll := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
 		if err := workflow.Await(ctx, func() bool { return busy() || roll() }); err != nil {
 			return err
 		}
-		if swept, err := workflow.AwaitWithTimeout(ctx, in.Sweep, func() bool { return !busy() || roll() }); err != nil {
-			return err
-		} else if swept {
+		if due.IsZero() {
+			due = workflow.Now(ctx).Add(in.Sweep)
+		}
+		early := false
+		if left := due.Sub(workflow.Now(ctx)); left > 0 {
+			var err error
+			if early, err = workflow.AwaitWithTimeout(ctx, left, func() bool { return !busy() || roll() }); err != nil {
+				return err
+			}
+		}
+		if early && busy() {
+			continue // it rolls: the next run goes on waiting
+		}
+		due = time.Time{}
+		if early {
 			continue
 		}
-		if err := sweep(ctx, &state, in.Sweep); err != nil {
+		if err := sweep(ctx, &state, in.Sweep, turn); err != nil {
 			return err
 		}
+		turn++
 	}
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
 		return err
 	}
-	return workflow.NewContinueAsNewError(ctx, Workflow, Input{State: state, Sweep: in.Sweep})
+	next := NewInput(state, in.Sweep)
+	next.Due, next.Turn = due, turn
+	return workflow.NewContinueAsNewError(ctx, WorkflowType, next)
 }
 
 // sweep releases what workflows hold that ended without completing, such as a terminated round. An
-// owner admitted within the last sweep may not have started yet and is left alone.
-func sweep(ctx workflow.Context, state *State, every time.Duration) error {
-	owners := state.Owners(workflow.Now(ctx).Add(-every))
+// owner admitted within the last sweep may not have started yet and is left alone. Of very many owners each turn looks
+// at some.
+func sweep(ctx workflow.Context, state *State, every time.Duration, turn int) error {
+	owners := some(state.Owners(workflow.Now(ctx).Add(-every)), turn)
 	if len(owners) == 0 {
 		return nil
 	}
@@ -121,6 +156,18 @@ func sweep(ctx workflow.Context, state *State, every time.Duration) error {
 		state.Drop(closed, workflow.GetVersion(ctx, versionBegin, workflow.DefaultVersion, 1) == 1)
 	}
 	return nil
+}
+
+// maxSweep is how many owners one sweep looks at: each costs a call, and all of them must end within its time.
+const maxSweep = 200
+
+// some returns the owners whose turn it is.
+func some(owners []string, turn int) []string {
+	if len(owners) <= maxSweep {
+		return owners
+	}
+	from := turn * maxSweep % len(owners)
+	return owners[from:min(from+maxSweep, len(owners))]
 }
 
 func setHandlers(ctx workflow.Context, state *State) error {
@@ -148,6 +195,9 @@ func setHandlers(ctx workflow.Context, state *State) error {
 		// an idle ledger would credit the evictions of its last minute for hours.
 		workflow.SetUpdateHandler(ctx, UpdateFacts, func(ctx workflow.Context, r FactsRequest) (Facts, error) {
 			return state.Facts(workflow.Now(ctx), r), nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdateStanding, func(ctx workflow.Context, r StandingRequest) (StandingAnswer, error) {
+			return state.Stand(workflow.Now(ctx), r), nil
 		}),
 		workflow.SetUpdateHandler(ctx, UpdateRemedyFacts, func(ctx workflow.Context, r RemedyFactsRequest) (RemedyFacts, error) {
 			return state.RemedyFacts(workflow.Now(ctx), r), nil

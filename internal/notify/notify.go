@@ -1,4 +1,4 @@
-// Package notify sends CloudEvents to reply addresses. It imports of ours only the root contract, and
+// Package notify sends CloudEvents to reply addresses. It imports of ours only what makes addresses fit to be shown, and
 // dials nothing that the operator has not allowed.
 package notify
 
@@ -20,6 +20,8 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/protocol"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // Error is a failed delivery. A permanent one is not worth another attempt.
@@ -30,7 +32,9 @@ type Error struct {
 }
 
 // Error says what failed and where.
-func (e *Error) Error() string { return fmt.Sprintf("send CloudEvent to %s: %v", e.Target, e.Err) }
+func (e *Error) Error() string {
+	return shown.Redact(fmt.Sprintf("send CloudEvent to %s: %v", e.Target, e.Err))
+}
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
@@ -68,30 +72,52 @@ func New(allow []string, timeout time.Duration) (*Sender, error) {
 }
 
 // Send delivers one event, given as structured JSON, to the target URL in binary mode. Its error is an
-// *Error; redirects are not followed.
+// *Error; redirects are not followed, and of an answer no more than its status and headers is read.
 func (s *Sender) Send(ctx context.Context, target string, raw json.RawMessage) error {
+	visible := shown.Redact(target)
 	var e event.Event
 	if err := json.Unmarshal(raw, &e); err != nil {
-		return &Error{Target: target, Permanent: true, Err: fmt.Errorf("the event is no CloudEvent: %w", err)}
+		return &Error{Target: visible, Permanent: true, Err: fmt.Errorf("the event is no CloudEvent: %w", err)}
 	}
 	u, err := url.Parse(target)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return &Error{Target: target, Permanent: true, Err: errors.New("no http or https URL")}
+		return &Error{Target: visible, Permanent: true, Err: errors.New("no http or https URL")}
 	}
-	transport := &http.Transport{DialContext: s.dialer(u.Hostname()).DialContext, DisableKeepAlives: true}
+	transport := &http.Transport{
+		DialContext: s.dialer(u.Hostname()).DialContext, DisableKeepAlives: true, DisableCompression: true,
+		TLSHandshakeTimeout: s.timeout, ResponseHeaderTimeout: s.timeout, MaxResponseHeaderBytes: maxAnswer,
+	}
 	defer transport.CloseIdleConnections()
 	p, err := cehttp.New(cehttp.WithClient(http.Client{
-		Transport: transport, Timeout: s.timeout,
+		Transport: statusOnly{transport}, Timeout: s.timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}), cehttp.WithTarget(target))
 	if err != nil {
-		return &Error{Target: target, Permanent: true, Err: err}
+		return &Error{Target: visible, Permanent: true, Err: shown.Error(err)}
 	}
 	c, err := client.New(p)
 	if err != nil {
-		return &Error{Target: target, Permanent: true, Err: err}
+		return &Error{Target: visible, Permanent: true, Err: shown.Error(err)}
 	}
-	return classify(u.Redacted(), c.Send(ctx, e))
+	return classify(visible, c.Send(ctx, e))
+}
+
+// maxAnswer bounds what is read of an answer: its status and headers.
+const maxAnswer = 64 << 10
+
+// statusOnly drops the body of every answer unread. The status alone decides about a delivery, and whoever
+// chose the address could otherwise answer without end, which the CloudEvents SDK reads into memory.
+type statusOnly struct{ base http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (s statusOnly) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := s.base.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	_ = resp.Body.Close() // nothing of it is used
+	resp.Body, resp.ContentLength = http.NoBody, 0
+	return resp, nil
 }
 
 // classify turns the protocol's result into an *Error, or nil where the receiver took the event.
@@ -108,7 +134,7 @@ func classify(target string, result protocol.Result) error {
 		permanent := code >= 300 && code < 500 && code != http.StatusRequestTimeout && code != http.StatusTooManyRequests
 		return &Error{Target: target, Permanent: permanent, Err: fmt.Errorf("the receiver answered %d %s", code, http.StatusText(code))}
 	}
-	return &Error{Target: target, Permanent: errors.Is(result, errRefused), Err: result}
+	return &Error{Target: target, Permanent: errors.Is(result, errRefused), Err: shown.Error(result)} // it names the whole URL
 }
 
 // dialer checks each address when it is dialled, after the name was resolved, so that no name can lead

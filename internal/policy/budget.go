@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // limits are what the budgets leave for a plan.
@@ -22,7 +24,7 @@ type groupLimit struct {
 }
 
 // limitsOf computes what the budgets leave. Of several the most restrictive holds.
-func limitsOf(s *Snapshot, d *Demand, p *Policy, now time.Time) limits {
+func limitsOf(s *vsphere.Snapshot, d *Demand, p *Policy, now time.Time) limits {
 	l := limits{room: -1, index: map[string]int{}}
 	var groups []group
 	for i, b := range p.Budgets {
@@ -48,7 +50,7 @@ type group struct {
 }
 
 // groupsIn counts the groups of the candidates.
-func groupsIn(s *Snapshot, reserved map[Ref]bool) (groups []group) {
+func groupsIn(s *vsphere.Snapshot, reserved map[vsphere.Ref]bool) (groups []group) {
 	index := map[string]int{}
 	for i := range s.VMs {
 		vm := &s.VMs[i]
@@ -60,7 +62,7 @@ func groupsIn(s *Snapshot, reserved map[Ref]bool) (groups []group) {
 			}
 			if g := &groups[at]; !vm.Template {
 				g.total++
-				if vm.PowerState == PoweredOn && !reserved[vm.Ref] {
+				if vm.PowerState == vsphere.PoweredOn && !reserved[vm.Ref] {
 					g.up++
 				}
 			}
@@ -101,9 +103,9 @@ func (l *limits) group(b Budget, groups []group) {
 
 // scope lowers the room to what the budget leaves. A percentage is of the candidates that are on or went
 // within the budget's time, so that it does not shrink while they go.
-func (l *limits) scope(at int, s *Snapshot, d *Demand, p *Policy, now time.Time) {
+func (l *limits) scope(at int, s *vsphere.Snapshot, d *Demand, p *Policy, now time.Time) {
 	b := p.Budgets[at]
-	pool, went := map[Ref]bool{}, 0
+	pool, went := map[vsphere.Ref]bool{}, 0
 	for _, e := range d.Evictions {
 		if now.Sub(e.Time) < b.per().D() {
 			pool[e.VM] = true
@@ -117,7 +119,7 @@ func (l *limits) scope(at int, s *Snapshot, d *Demand, p *Policy, now time.Time)
 		} else {
 			for i := range s.VMs {
 				vm := &s.VMs[i]
-				if vm.Tagged && !vm.Template && vm.PowerState == PoweredOn && inScope(vm, d.Scope) && !infrastructure(vm, s, d, p) {
+				if vm.Tagged && !vm.Template && vm.PowerState == vsphere.PoweredOn && inScope(vm, d.Scope) && !infrastructure(vm, s, d, p) {
 					pool[vm.Ref] = true
 				}
 			}
@@ -154,8 +156,8 @@ func (b Budget) blackout(now time.Time) string {
 	return fmt.Sprintf("window %s for %s, until %s", b.Window, brief(b.Duration.D()), end.Format("2006-01-02 15:04 MST"))
 }
 
-func setOf(refs []Ref) map[Ref]bool {
-	set := make(map[Ref]bool, len(refs))
+func setOf(refs []vsphere.Ref) map[vsphere.Ref]bool {
+	set := make(map[vsphere.Ref]bool, len(refs))
 	for _, ref := range refs {
 		set[ref] = true
 	}
@@ -163,7 +165,7 @@ func setOf(refs []Ref) map[Ref]bool {
 }
 
 // groupsOf returns which of the limited groups the VM is in.
-func (l *limits) groupsOf(vm *VM) (groups []int) {
+func (l *limits) groupsOf(vm *vsphere.VM) (groups []int) {
 	if len(l.groups) == 0 {
 		return nil
 	}
@@ -176,7 +178,7 @@ func (l *limits) groupsOf(vm *VM) (groups []int) {
 }
 
 // use takes the VM off what the budgets leave, or tells which of them does not allow it.
-func (l *limits) use(vm *VM) (Reason, string) {
+func (l *limits) use(vm *vsphere.VM) (Reason, string) {
 	groups := l.groupsOf(vm)
 	if l.blackout != "" {
 		return Blackout, l.blackout

@@ -1,5 +1,9 @@
 package policy
 
+import (
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
 // Difference is how a plan for the same candidates differs from an earlier one. The order in which they go does
 // not count.
 type Difference struct {
@@ -13,7 +17,7 @@ func (d Difference) None() bool { return len(d.Added)+len(d.Dropped) == 0 }
 // Compare tells what the plan changes about the earlier choice.
 func Compare(was []Target, is Plan) Difference {
 	d := Difference{Added: []Target{}, Dropped: []Spared{}}
-	went, goes, stays := map[Ref]bool{}, map[Ref]bool{}, map[Ref]Spared{}
+	went, goes, stays := map[vsphere.Ref]bool{}, map[vsphere.Ref]bool{}, map[vsphere.Ref]Spared{}
 	for _, t := range was {
 		went[t.Ref] = true
 	}

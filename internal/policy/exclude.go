@@ -2,15 +2,16 @@ package policy
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // exclusion returns why the VM cannot go, whatever its owner and the policy say, or "".
-func exclusion(vm *VM, s *Snapshot, d *Demand, p *Policy) Reason {
+func exclusion(vm *vsphere.VM, s *vsphere.Snapshot, d *Demand, p *Policy) Reason {
 	switch {
 	case !vm.Tagged:
 		return NotTagged
@@ -20,7 +21,7 @@ func exclusion(vm *VM, s *Snapshot, d *Demand, p *Policy) Reason {
 		return OutOfScope
 	case infrastructure(vm, s, d, p):
 		return Infrastructure
-	case vm.PowerState != PoweredOn:
+	case vm.PowerState != vsphere.PoweredOn:
 		return NotPoweredOn
 	case !vm.Connected:
 		return NotConnected
@@ -30,13 +31,13 @@ func exclusion(vm *VM, s *Snapshot, d *Demand, p *Policy) Reason {
 	return ""
 }
 
-func inScope(vm *VM, scope Ref) bool {
+func inScope(vm *vsphere.VM, scope vsphere.Ref) bool {
 	return scope.Zero() || vm.Cluster == scope || vm.Host == scope || slices.Contains(vm.Ancestors, scope)
 }
 
 // infrastructure recognises VMs that keep vSphere or ourselves running.
-func infrastructure(vm *VM, s *Snapshot, d *Demand, p *Policy) bool {
-	if vm.ManagedBy == "com.vmware.vim.eam" || strings.HasPrefix(vm.Name, "vCLS") {
+func infrastructure(vm *vsphere.VM, s *vsphere.Snapshot, d *Demand, p *Policy) bool {
+	if vm.ManagedBy == "com.vmware.vim.eam" || IsVCLS(vm.Name) {
 		return true
 	}
 	if vm.BIOSUUID != "" && slices.ContainsFunc(d.Self, func(id string) bool { return strings.EqualFold(id, vm.BIOSUUID) }) {
@@ -53,7 +54,7 @@ func infrastructure(vm *VM, s *Snapshot, d *Demand, p *Policy) bool {
 
 // protection returns why its owner or the policy keeps the VM, with a detail, or "". A tag that cannot be
 // read protects.
-func protection(vm *VM, preempted int, now time.Time, p *Policy) (Reason, string) {
+func protection(vm *vsphere.VM, preempted int, now time.Time, p *Policy) (Reason, string) {
 	if r, detail := protectedByTag(vm, now); r != "" {
 		return r, detail
 	}
@@ -69,11 +70,18 @@ func protection(vm *VM, preempted int, now time.Time, p *Policy) (Reason, string
 	if glob, ok := below(p.Protect.ResourcePools, vm.PoolPath); ok {
 		return ExcludedPool, "resource pool " + glob
 	}
+	if len(p.Protect.Folders) > 0 && vm.FolderUnseen {
+		return FolderUnseen, unseen("folders", vm.FolderPath)
+	}
+	if len(p.Protect.ResourcePools) > 0 && vm.PoolUnseen {
+		return PoolUnseen, unseen("resource pools", vm.PoolPath)
+	}
 	if least := p.Protect.MinRuntime.D(); least > 0 {
-		if ran, ok := uptime(vm, now); !ok {
+		switch ran := uptime(vm, now); {
+		case !ran.known:
 			return MinRuntime, "its time of power-on is unknown"
-		} else if ran < least {
-			return MinRuntime, fmt.Sprintf("within its minimum run time: %s of %s", age(ran), brief(least))
+		case ran.least < least:
+			return MinRuntime, fmt.Sprintf("within its minimum run time: %s of %s", ran, brief(least))
 		}
 	}
 	if most := p.Protect.MaxPreemptionsPerDay; most > 0 && preempted >= most {
@@ -82,12 +90,20 @@ func protection(vm *VM, preempted int, now time.Time, p *Policy) (Reason, string
 	return "", ""
 }
 
+// unseen tells what is seen of a path that is not whole.
+func unseen(what, path string) string {
+	if path == "" {
+		return "none of its " + what + " can be seen"
+	}
+	return fmt.Sprintf("of its %s only %s can be seen", what, path)
+}
+
 // protectedByTag reads the tags of CategoryProtect: of several durations the longest holds.
-func protectedByTag(vm *VM, now time.Time) (Reason, string) {
+func protectedByTag(vm *vsphere.VM, now time.Time) (Reason, string) {
 	var longest time.Duration
 	for _, tag := range vm.Tags[CategoryProtect] {
-		if tag == TagDoNotPreempt {
-			return Protected, "tag " + TagDoNotPreempt
+		if strings.EqualFold(tag, TagDoNotPreempt) {
+			return Protected, "tag " + tag
 		}
 		d, err := time.ParseDuration(tag)
 		if err != nil || d <= 0 {
@@ -98,16 +114,17 @@ func protectedByTag(vm *VM, now time.Time) (Reason, string) {
 	if longest == 0 {
 		return "", ""
 	}
-	if ran, ok := uptime(vm, now); !ok {
+	switch ran := uptime(vm, now); {
+	case !ran.known:
 		return Protected, "protected after power-on, whose time is unknown"
-	} else if ran < longest {
-		return Protected, fmt.Sprintf("protected for %s after power-on: %s passed", brief(longest), age(ran))
+	case ran.least < longest:
+		return Protected, fmt.Sprintf("protected for %s after power-on: %s passed", brief(longest), ran)
 	}
 	return "", ""
 }
 
 // priority reads the tag of CategoryPriority; without one the policy's default holds.
-func priority(vm *VM, p *Policy) (int, error) {
+func priority(vm *vsphere.VM, p *Policy) (int, error) {
 	tags := vm.Tags[CategoryPriority]
 	switch len(tags) {
 	case 0:
@@ -120,48 +137,4 @@ func priority(vm *VM, p *Policy) (int, error) {
 		return n, nil
 	}
 	return 0, fmt.Errorf("unreadable priority: %d tags of %s, of which one is allowed", len(tags), CategoryPriority)
-}
-
-// uptime returns how long the VM has been on; ok is false where vCenter does not say since when. A start
-// in the future, which differing clocks bring about, is a start just now.
-func uptime(vm *VM, now time.Time) (ran time.Duration, ok bool) {
-	return max(0, now.Sub(vm.BootTime)), !vm.BootTime.IsZero()
-}
-
-// matching returns the first glob that matches the name, in which a slash is a letter like any other. A glob
-// that cannot be read matches: that protects.
-func matching(globs []string, name string) (string, bool) {
-	slashed := strings.Contains(name, "/")
-	if slashed {
-		name = strings.ReplaceAll(name, "/", "\x00")
-	}
-	for _, glob := range globs {
-		pattern := glob
-		if slashed {
-			pattern = strings.ReplaceAll(glob, "/", "\x00")
-		}
-		if ok, err := path.Match(pattern, name); ok || err != nil {
-			return glob, true
-		}
-	}
-	return "", false
-}
-
-// below returns the first glob that matches something on the inventory path: a glob that begins with a slash
-// matches paths, another one names.
-func below(globs []string, at string) (string, bool) {
-	for at != "" && len(globs) > 0 {
-		slash := strings.LastIndexByte(at, '/')
-		for i, glob := range globs {
-			what := at[slash+1:]
-			if strings.HasPrefix(glob, "/") {
-				what, glob = at, strings.TrimSuffix(glob, "/")
-			}
-			if ok, err := path.Match(glob, what); ok || err != nil {
-				return globs[i], true
-			}
-		}
-		at = at[:max(0, slash)]
-	}
-	return "", false
 }

@@ -16,8 +16,8 @@ func (c *candidate) why(rank int, need load, now time.Time) string {
 	}
 	if need != (load{}) {
 		b.WriteString(", frees " + amounts(c.frees, need))
-	} else if ran, ok := uptime(c.vm, now); ok {
-		b.WriteString(", on for " + age(ran))
+	} else if ran := uptime(c.vm, now); ran.known {
+		b.WriteString(", on for " + ran.String())
 	}
 	return b.String()
 }

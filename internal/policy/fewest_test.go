@@ -10,21 +10,23 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // hostA is the one host of clusterA in most tests: 100 GHz and 1000 GiB, of which this much is used.
-func hostA(cpuMHz, memoryMB int64) policy.Host {
-	return policy.Host{
-		Ref: policy.Ref{Type: policy.TypeHost, Value: "host-1"}, Name: "esx-1", Cluster: clusterA, Connected: true,
+func hostA(cpuMHz, memoryMB int64) vsphere.Host {
+	return vsphere.Host{
+		Ref: vsphere.Ref{Type: vsphere.TypeHost, Value: "host-1"}, Name: "esx-1", Cluster: clusterA, Connected: true,
 		CPUMHz: 100_000, MemoryMB: 1_024_000, CPUUsedMHz: cpuMHz, MemoryUsedMB: memoryMB,
 	}
 }
 
 // short is a snapshot of clusterA in which, against a target of 50 %, this much must be freed.
-func short(cpuMHz, memoryMB int64, vms ...policy.VM) policy.Snapshot {
-	return policy.Snapshot{
-		Time: now, Scope: clusterA, ScopeName: "cluster-a", VMs: vms, Hosts: []policy.Host{hostA(50_000+cpuMHz, 512_000+memoryMB)},
+func short(cpuMHz, memoryMB int64, vms ...vsphere.VM) vsphere.Snapshot {
+	return vsphere.Snapshot{
+		Time: now, Scope: clusterA, ScopeName: "cluster-a", VMs: vms, Hosts: []vsphere.Host{hostA(50_000+cpuMHz, 512_000+memoryMB)},
 	}
 }
 
@@ -39,13 +41,13 @@ func aimed(changes ...func(*policy.Policy)) policy.Policy {
 }
 
 // uses is a change that gives a VM its usage.
-func uses(cpuMHz, memoryMB int64) func(*policy.VM) {
-	return func(v *policy.VM) { v.CPUMHz, v.MemoryMB = cpuMHz, memoryMB }
+func uses(cpuMHz, memoryMB int64) func(*vsphere.VM) {
+	return func(v *vsphere.VM) { v.CPUMHz, v.MemoryMB = cpuMHz, memoryMB }
 }
 
 // tagged is a change that attaches a tag.
-func tagged(category string, tags ...string) func(*policy.VM) {
-	return func(v *policy.VM) {
+func tagged(category string, tags ...string) func(*vsphere.VM) {
+	return func(v *vsphere.VM) {
 		if v.Tags == nil {
 			v.Tags = map[string][]string{}
 		}
@@ -54,7 +56,7 @@ func tagged(category string, tags ...string) func(*policy.VM) {
 }
 
 // fewestPossible tries every subset: the least number of VMs that cover the need within the limits, or -1.
-func fewestPossible(vms []policy.VM, cpu, memory int64, most int, group map[string]int) int {
+func fewestPossible(vms []vsphere.VM, cpu, memory int64, most int, group map[string]int) int {
 	least := -1
 	for set := range 1 << len(vms) {
 		n := bits.OnesCount(uint(set))
@@ -88,7 +90,7 @@ func TestARoundTakesTheFewestVMsPossible(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 1))
 	equal, above, covered := 0, 0, 0
 	for n := 0; covered < cases; n++ {
-		vms := []policy.VM{}
+		vms := []vsphere.VM{}
 		for i := range 1 + r.IntN(12) {
 			v := vm(i, uses(r.Int64N(8000), r.Int64N(64_000)))
 			v.BootTime = now.Add(-time.Duration(r.IntN(5)) * time.Hour)
@@ -141,7 +143,7 @@ func TestALargeRoundIsAtMostOneAboveTheLinearBound(t *testing.T) {
 	const seed = 7
 	r := rand.New(rand.NewPCG(seed, 2))
 	for n := range 30 {
-		vms := []policy.VM{}
+		vms := []vsphere.VM{}
 		for i := range 400 {
 			vms = append(vms, vm(i, uses(r.Int64N(8000), r.Int64N(64_000))))
 		}
@@ -157,7 +159,7 @@ func TestALargeRoundIsAtMostOneAboveTheLinearBound(t *testing.T) {
 }
 
 // linearBound is a number of VMs with fewer of which it cannot be done, whatever the weight of CPU.
-func linearBound(vms []policy.VM, cpu, memory int64) (low int) {
+func linearBound(vms []vsphere.VM, cpu, memory int64) (low int) {
 	for step := range 101 {
 		w := float64(step) / 100
 		var weights []float64
@@ -177,7 +179,7 @@ func linearBound(vms []policy.VM, cpu, memory int64) (low int) {
 
 func TestALowerPriorityComesBeforeFewness(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var vms []policy.VM
+		var vms []vsphere.VM
 		for i := range rapid.IntRange(1, 9).Draw(t, "n") {
 			vms = append(vms, vm(i, uses(rapid.Int64Range(0, 50).Draw(t, "cpu")*100, rapid.Int64Range(0, 50).Draw(t, "memory")*1000),
 				tagged(policy.CategoryPriority, fmt.Sprint(rapid.IntRange(1, 3).Draw(t, "priority")))))
@@ -192,7 +194,7 @@ func TestALowerPriorityComesBeforeFewness(t *testing.T) {
 		for _, target := range plan.Targets {
 			highest = max(highest, target.Priority)
 		}
-		var lower []policy.VM
+		var lower []vsphere.VM
 		for _, v := range vms {
 			if v.Tags[policy.CategoryPriority][0] < fmt.Sprint(highest) {
 				lower = append(lower, v)
@@ -205,7 +207,7 @@ func TestALowerPriorityComesBeforeFewness(t *testing.T) {
 }
 
 // randomSite draws a snapshot, a demand and a policy that use every setting.
-func randomSite(t *rapid.T) (policy.Snapshot, policy.Demand, policy.Policy) {
+func randomSite(t *rapid.T) (vsphere.Snapshot, policy.Demand, policy.Policy) {
 	draw := func(name string, low, high int) int { return rapid.IntRange(low, high).Draw(t, name) }
 	s := short(int64(draw("shortCPU", -10, 300))*100, int64(draw("shortMemory", -10, 300))*1000)
 	d := policy.Demand{Scope: clusterA, Now: now, Preempted: map[string]int{}}
@@ -235,7 +237,7 @@ func randomSite(t *rapid.T) (policy.Snapshot, policy.Demand, policy.Policy) {
 			p.Target.IfShort = policy.ShortNone
 		}
 		p.Protect.MaxPreemptionsPerDay = draw("often", 0, 3)
-		p.Protect.MinRuntime = policy.Duration(time.Duration(draw("run", 0, 2)) * time.Hour)
+		p.Protect.MinRuntime = clock.Duration(time.Duration(draw("run", 0, 2)) * time.Hour)
 		if draw("budget", 0, 1) == 0 {
 			p.Budgets = append(p.Budgets, policy.Budget{Group: "*", MinAvailable: policy.Amount{N: draw("least", 1, 100), Percent: true}})
 		}
@@ -256,7 +258,7 @@ func TestAPlanHoldsWhateverTheRulesSay(t *testing.T) {
 		if len(plan.Targets)+len(plan.Spared) != len(s.VMs) {
 			t.Fatalf("%d chosen + %d spared != %d", len(plan.Targets), len(plan.Spared), len(s.VMs))
 		}
-		byRef := map[policy.Ref]policy.VM{}
+		byRef := map[vsphere.Ref]vsphere.VM{}
 		for _, v := range s.VMs {
 			byRef[v.Ref] = v
 		}
@@ -265,7 +267,7 @@ func TestAPlanHoldsWhateverTheRulesSay(t *testing.T) {
 			for _, g := range v.Tags[policy.CategoryGroup] {
 				if !v.Template {
 					total[g]++
-					if v.PowerState == policy.PoweredOn {
+					if v.PowerState == vsphere.PoweredOn {
 						up[g]++
 					}
 				}
@@ -280,18 +282,18 @@ func TestAPlanHoldsWhateverTheRulesSay(t *testing.T) {
 				gone[g]++
 			}
 		}
-		missing := func(less policy.VM) policy.Resources {
+		missing := func(less vsphere.VM) policy.Resources {
 			return policy.Resources{
 				CPUMHz:   max(0, plan.Shortfall.CPUMHz-freed.CPUMHz+less.CPUMHz),
 				MemoryMB: max(0, plan.Shortfall.MemoryMB-freed.MemoryMB+less.MemoryMB),
 			}
 		}
 		if p.Target.Set() {
-			if without := missing(policy.VM{}); plan.Partial == (without == policy.Resources{}) {
+			if without := missing(vsphere.VM{}); plan.Partial == (without == policy.Resources{}) {
 				t.Fatalf("%+v are missing, and the plan says partial: %v", without, plan.Partial)
 			}
 			for _, target := range plan.Targets {
-				if missing(byRef[target.Ref]) == missing(policy.VM{}) {
+				if missing(byRef[target.Ref]) == missing(vsphere.VM{}) {
 					t.Fatalf("%s goes in vain", target.Name)
 				}
 			}
@@ -307,14 +309,14 @@ func TestAPlanHoldsWhateverTheRulesSay(t *testing.T) {
 	})
 }
 
-func refsOf(plan policy.Plan) (refs []policy.Ref) {
+func refsOf(plan policy.Plan) (refs []vsphere.Ref) {
 	for _, target := range plan.Targets {
 		refs = append(refs, target.Ref)
 	}
 	return refs
 }
 
-func checkMayGo(t *rapid.T, v policy.VM, d policy.Demand, p policy.Policy) {
+func checkMayGo(t *rapid.T, v vsphere.VM, d policy.Demand, p policy.Policy) {
 	for _, tag := range v.Tags[policy.CategoryProtect] {
 		if until, err := time.ParseDuration(tag); err != nil || now.Sub(v.BootTime) < until {
 			t.Fatalf("%s goes, protected by %q", v.Name, tag)
@@ -329,7 +331,7 @@ func checkMayGo(t *rapid.T, v policy.VM, d policy.Demand, p policy.Policy) {
 	if most := p.Protect.MaxPreemptionsPerDay; most > 0 && d.Preempted[v.Ref.String()] >= most {
 		t.Fatalf("%s goes too often", v.Name)
 	}
-	if v.PowerState != policy.PoweredOn || !v.Tagged || v.Template || !v.Connected || v.Cluster != d.Scope {
+	if v.PowerState != vsphere.PoweredOn || !v.Tagged || v.Template || !v.Connected || v.Cluster != d.Scope {
 		t.Fatalf("chose %+v", v)
 	}
 }
@@ -359,7 +361,7 @@ func checkBudgets(t *rapid.T, d policy.Demand, p policy.Policy, plan policy.Plan
 	}
 }
 
-func checkOrderDoesNotMatter(t *rapid.T, s policy.Snapshot, d policy.Demand, p policy.Policy, plan policy.Plan) {
+func checkOrderDoesNotMatter(t *rapid.T, s vsphere.Snapshot, d policy.Demand, p policy.Policy, plan policy.Plan) {
 	s.VMs = rapid.Permutation(s.VMs).Draw(t, "order")
 	again := policy.Choose(s, d, p)
 	if fmt.Sprint(again) != fmt.Sprint(plan) {
@@ -384,11 +386,11 @@ func BenchmarkChoose10000WithEverything(b *testing.B) {
 		s.VMs = append(s.VMs, v)
 	}
 	p := aimed(func(p *policy.Policy) {
-		p.Protect = policy.Protect{MinRuntime: policy.Duration(time.Hour), MaxPreemptionsPerDay: 3, Folders: []string{"prod"}, Names: []string{"db-*"}}
+		p.Protect = policy.Protect{MinRuntime: clock.Duration(time.Hour), MaxPreemptionsPerDay: 3, Folders: []string{"prod"}, Names: []string{"db-*"}}
 		p.Budgets = []policy.Budget{
 			{Group: "*", MinAvailable: policy.Amount{N: 50, Percent: true}},
 			{Scope: true, Max: policy.Amount{N: 20, Percent: true}},
-			{Window: "0 8 * * MON-FRI", Duration: policy.Duration(10 * time.Hour), TimeZone: "Europe/Berlin"},
+			{Window: "0 8 * * MON-FRI", Duration: clock.Duration(10 * time.Hour), TimeZone: "Europe/Berlin"},
 		}
 	})
 	for name, c := range map[string]struct {

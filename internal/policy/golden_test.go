@@ -10,20 +10,21 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 var update = flag.Bool("update", false, "write the golden plans anew")
 
 // scenario is an inventory with rules, whose plan is kept in testdata/plans.
 type scenario struct {
-	snapshot policy.Snapshot
+	snapshot vsphere.Snapshot
 	demand   policy.Demand
 	policy   policy.Policy
 }
 
-func host(n string, cluster policy.Ref, cpu, memory int64, changes ...func(*policy.Host)) policy.Host {
-	h := policy.Host{
-		Ref: policy.Ref{Type: policy.TypeHost, Value: "host-" + n}, Name: "esx-" + n, Cluster: cluster, Connected: true,
+func host(n string, cluster vsphere.Ref, cpu, memory int64, changes ...func(*vsphere.Host)) vsphere.Host {
+	h := vsphere.Host{
+		Ref: vsphere.Ref{Type: vsphere.TypeHost, Value: "host-" + n}, Name: "esx-" + n, Cluster: cluster, Connected: true,
 		CPUMHz: 50_000, MemoryMB: 512_000, CPUUsedMHz: cpu, MemoryUsedMB: memory,
 	}
 	for _, c := range changes {
@@ -32,19 +33,19 @@ func host(n string, cluster policy.Ref, cpu, memory int64, changes ...func(*poli
 	return h
 }
 
-func on(n string) func(*policy.VM) {
-	return func(v *policy.VM) { v.Host = policy.Ref{Type: policy.TypeHost, Value: "host-" + n} }
+func on(n string) func(*vsphere.VM) {
+	return func(v *vsphere.VM) { v.Host = vsphere.Ref{Type: vsphere.TypeHost, Value: "host-" + n} }
 }
 
 // site is clusterA at 90 % CPU and 60 % memory, against a target of 80 % with a margin of 5: 15 GHz are to be
 // freed of 100.
-func site(vms ...policy.VM) scenario {
+func site(vms ...vsphere.VM) scenario {
 	p := policy.Default()
 	p.Target = policy.Goal{CPU: 80, Memory: 80, Margin: 5}
 	return scenario{
-		snapshot: policy.Snapshot{
+		snapshot: vsphere.Snapshot{
 			Time: now, Scope: clusterA, ScopeName: "cluster-a", VMs: vms,
-			Hosts: []policy.Host{host("1", clusterA, 48_000, 300_000), host("2", clusterA, 42_000, 314_400), host("3", clusterB, 50_000, 512_000)},
+			Hosts: []vsphere.Host{host("1", clusterA, 48_000, 300_000), host("2", clusterA, 42_000, 314_400), host("3", clusterB, 50_000, 512_000)},
 		},
 		demand: policy.Demand{Tag: "preemptible", Scope: clusterA, Now: now},
 		policy: p,
@@ -58,7 +59,7 @@ func (s scenario) with(change func(*scenario)) scenario {
 
 func scenarios() map[string]scenario {
 	gib := int64(1024)
-	mixed := []policy.VM{
+	mixed := []vsphere.VM{
 		vm(1, on("1"), uses(9000, 16*gib), priority("10"), up(5*time.Hour)), vm(2, on("1"), uses(2000, 4*gib), priority("10"), up(4*time.Hour)),
 		vm(3, on("2"), uses(6000, 8*gib), priority("10"), up(3*time.Hour)), vm(4, on("2"), uses(8000, 32*gib), up(2*time.Hour)),
 		vm(5, on("2"), uses(20_000, 64*gib), tagged(policy.CategoryProtect, "do-not-preempt")), vm(6, on("1"), uses(12_000, 8*gib), priority("ten")),
@@ -82,16 +83,16 @@ func scenarios() map[string]scenario {
 		"a limit leaves the plan in part": site(mixed...).with(func(s *scenario) { s.policy.MaxVMs = 1 }),
 		"a group budget holds back the best fit": site(append(mixed[:4:4], vm(7, uses(16_000, gib), priority("10"), group("web")))...).with(func(s *scenario) {
 			s.policy.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 50, Percent: true}}}
-			s.snapshot.Groups = map[string]policy.Group{"web": {Total: 4, Up: []policy.Ref{{Type: policy.TypeVM, Value: "vm-7"}, {Type: policy.TypeVM, Value: "vm-70"}}}}
+			s.snapshot.Groups = map[string]vsphere.Group{"web": {Total: 4, Up: []vsphere.Ref{{Type: vsphere.TypeVM, Value: "vm-7"}, {Type: vsphere.TypeVM, Value: "vm-70"}}}}
 		}),
 		"what is on its way counts as freed": site(mixed...).with(func(s *scenario) {
 			s.demand.Credits = []policy.Credit{{Host: s.snapshot.Hosts[0].Ref, CPUMHz: 9000, MemoryMB: 16 * gib}, {Host: s.snapshot.Hosts[2].Ref, CPUMHz: 9000}}
 		}),
 		"nothing is needed": site(mixed...).with(func(s *scenario) { s.policy.Target.CPU = 95 }),
 		"hosts in maintenance or away do not count, one that is entering it does": site(mixed...).with(func(s *scenario) {
-			s.snapshot.Hosts = []policy.Host{
-				host("1", clusterA, 48_000, 300_000), host("2", clusterA, 42_000, 314_400, func(h *policy.Host) { h.EnteringMaintenance = true }),
-				host("4", clusterA, 0, 0, func(h *policy.Host) { h.InMaintenance = true }), host("5", clusterA, 9000, 0, func(h *policy.Host) { h.Connected = false }),
+			s.snapshot.Hosts = []vsphere.Host{
+				host("1", clusterA, 48_000, 300_000), host("2", clusterA, 42_000, 314_400, func(h *vsphere.Host) { h.EnteringMaintenance = true }),
+				host("4", clusterA, 0, 0, func(h *vsphere.Host) { h.InMaintenance = true }), host("5", clusterA, 9000, 0, func(h *vsphere.Host) { h.Connected = false }),
 			}
 		}),
 		"nobody goes where nothing can be measured": site(mixed...).with(func(s *scenario) { s.snapshot.Hosts = s.snapshot.Hosts[2:] }),
@@ -103,7 +104,7 @@ func scenarios() map[string]scenario {
 			s.demand.Scope, s.snapshot.Scope, s.snapshot.ScopeName = s.snapshot.Hosts[1].Ref, s.snapshot.Hosts[1].Ref, "esx-2"
 		}),
 		"everything is measured where nothing names a scope": site(mixed...).with(func(s *scenario) {
-			s.demand.Scope, s.snapshot.Scope, s.snapshot.ScopeName = policy.Ref{}, policy.Ref{}, ""
+			s.demand.Scope, s.snapshot.Scope, s.snapshot.ScopeName = vsphere.Ref{}, vsphere.Ref{}, ""
 		}),
 		"without a target the limit decides, and the usage is shown all the same": site(mixed...).with(func(s *scenario) {
 			s.policy.Target, s.policy.MaxVMs = policy.Goal{}, 2

@@ -1,5 +1,12 @@
 package policy
 
+import (
+	"slices"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
 // Resources is an amount of CPU and memory.
 type Resources struct {
 	CPUMHz   int64 `json:"cpuMHz"`
@@ -29,18 +36,20 @@ type Load struct {
 
 // Usage is how a scope stands, from the hosts that count: those that are connected and not in maintenance.
 type Usage struct {
-	Scope  Ref    `json:"scope,omitzero"` // zero: everything
-	Name   string `json:"name,omitempty"`
-	Hosts  int    `json:"hosts"`            // that count
-	Moving int    `json:"moving,omitempty"` // of them, entering maintenance
-	CPU    Load   `json:"cpu"`              // MHz
-	Memory Load   `json:"memory"`           // MB
+	Scope  vsphere.Ref `json:"scope,omitzero"` // zero: everything
+	Name   string      `json:"name,omitempty"`
+	Hosts  int         `json:"hosts"`            // that count
+	Moving int         `json:"moving,omitempty"` // of them, entering maintenance
+	// Standby are hosts that DPM may wake. They are no part of the capacity, except for a restore.
+	Standby int  `json:"standby,omitempty"`
+	CPU     Load `json:"cpu"`    // MHz
+	Memory  Load `json:"memory"` // MB
 }
 
 // measured returns how the contended scope stands and, where it is a host's alarm, the host and its cluster.
 // A scope of which no host counts is left out.
-func measured(s *Snapshot, d *Demand, goal Goal) []Usage {
-	scopes := []Ref{d.Scope}
+func measured(s *vsphere.Snapshot, d *Demand, goal Goal) []Usage {
+	scopes := []vsphere.Ref{d.Scope}
 	for _, h := range s.Hosts {
 		switch {
 		case h.Ref == d.Scope && !h.Cluster.Zero():
@@ -60,8 +69,9 @@ func measured(s *Snapshot, d *Demand, goal Goal) []Usage {
 	return all
 }
 
-func usageOf(s *Snapshot, d *Demand, scope Ref) Usage {
+func usageOf(s *vsphere.Snapshot, d *Demand, scope vsphere.Ref) Usage {
 	u := Usage{Scope: scope}
+	credits := freed(s, d)
 	if scope == s.Scope {
 		u.Name = s.ScopeName
 	}
@@ -69,7 +79,13 @@ func usageOf(s *Snapshot, d *Demand, scope Ref) Usage {
 		if h.Ref == scope {
 			u.Name = h.Name
 		}
-		if !h.Connected || h.InMaintenance || !scope.Zero() && h.Ref != scope && h.Cluster != scope {
+		if h.InMaintenance || !scope.Zero() && h.Ref != scope && h.Cluster != scope {
+			continue
+		}
+		if h.Wakes() {
+			u.Standby++
+		}
+		if !h.Connected {
 			continue
 		}
 		u.Hosts++
@@ -77,7 +93,7 @@ func usageOf(s *Snapshot, d *Demand, scope Ref) Usage {
 			u.Moving++
 		}
 		var credit load
-		for _, c := range d.Credits {
+		for _, c := range credits {
 			if c.Host == h.Ref {
 				credit = credit.plus(load{c.CPUMHz, c.MemoryMB})
 			}
@@ -87,6 +103,32 @@ func usageOf(s *Snapshot, d *Demand, scope Ref) Usage {
 	}
 	return u
 }
+
+// wake adds the capacity of the hosts that DPM wakes when VMs are powered on.
+func (u *Usage) wake(s *vsphere.Snapshot) {
+	for i := range s.Hosts {
+		if h := &s.Hosts[i]; h.Wakes() && (u.Scope.Zero() || h.Ref == u.Scope || h.Cluster == u.Scope) {
+			u.CPU.Capacity += h.CPUMHz
+			u.Memory.Capacity += h.MemoryMB
+		}
+	}
+}
+
+// freed are the credits without those of VMs that are on again: what they freed is used again. One that went a moment
+// before the snapshot may have been read as it was.
+func freed(s *vsphere.Snapshot, d *Demand) []Credit {
+	if !slices.ContainsFunc(d.Credits, func(c Credit) bool { return !c.VM.Zero() }) {
+		return d.Credits
+	}
+	on := make(map[vsphere.Ref]bool, len(s.VMs))
+	for _, vm := range s.VMs {
+		on[vm.Ref] = vm.PowerState == vsphere.PoweredOn
+	}
+	return slices.DeleteFunc(slices.Clone(d.Credits), func(c Credit) bool { return on[c.VM] && s.Time.Sub(c.At) > readLate })
+}
+
+// readLate is how long reading an inventory may take.
+const readLate = 10 * time.Second
 
 // count adds one host, to which no more than its usage is credited.
 func (l *Load) count(capacity, used, credit int64) {
@@ -114,7 +156,7 @@ func shortfall(all []Usage) (need load) {
 }
 
 // after takes what the VM frees off the usage of the scopes it runs in.
-func after(all []Usage, vm *VM) {
+func after(all []Usage, vm *vsphere.VM) {
 	for i := range all {
 		if u := &all[i]; inScope(vm, u.Scope) {
 			u.CPU.After = max(0, u.CPU.After-vm.CPUMHz)

@@ -4,18 +4,20 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Demand is what is asked of a plan, and what is known of earlier ones.
 type Demand struct {
-	Tag         string    `json:"tag"`
-	Criticality string    `json:"criticality"`
-	Scope       Ref       `json:"scope,omitzero"` // zero: everything tagged
-	Host        Ref       `json:"host,omitzero"`  // the host in alarm, where the alarm is a host's
-	Now         time.Time `json:"now,omitzero"`   // zero: the time of the snapshot
-	Reserved    []Ref     `json:"reserved,omitempty"`
-	Self        []string  `json:"self,omitempty"`    // BIOS UUIDs of our own VMs
-	Already     int       `json:"already,omitempty"` // targets this round has committed in an earlier plan
+	Tag         string        `json:"tag"`
+	Criticality string        `json:"criticality"`
+	Scope       vsphere.Ref   `json:"scope,omitzero"` // zero: everything tagged
+	Host        vsphere.Ref   `json:"host,omitzero"`  // the host in alarm, where the alarm is a host's
+	Now         time.Time     `json:"now,omitzero"`   // zero: the time of the snapshot
+	Reserved    []vsphere.Ref `json:"reserved,omitempty"`
+	Self        []string      `json:"self,omitempty"`    // BIOS UUIDs of our own VMs
+	Already     int           `json:"already,omitempty"` // targets this round has committed in an earlier plan
 	// Preempted is how often VMs were preempted in the last 24 hours, by reference as Ref.String writes it.
 	Preempted map[string]int `json:"preempted,omitempty"`
 	// Evictions are those done or under way in this scope, as far back as the longest scope budget looks.
@@ -29,37 +31,39 @@ type Demand struct {
 
 // Eviction is a VM that was preempted, and when.
 type Eviction struct {
-	VM   Ref       `json:"vm"`
-	Time time.Time `json:"time"`
+	VM   vsphere.Ref `json:"vm"`
+	Time time.Time   `json:"time"`
 }
 
 // Credit is what a VM freed, or is about to free, on a host.
 type Credit struct {
-	Host     Ref   `json:"host"`
-	CPUMHz   int64 `json:"cpuMHz"`
-	MemoryMB int64 `json:"memoryMB"`
+	VM       vsphere.Ref `json:"vm,omitzero"` // that went; zero: it has not gone yet, or several did
+	At       time.Time   `json:"at,omitzero"` // when it went
+	Host     vsphere.Ref `json:"host"`
+	CPUMHz   int64       `json:"cpuMHz"`
+	MemoryMB int64       `json:"memoryMB"`
 }
 
 // Target is a candidate chosen to go.
 type Target struct {
-	Ref          Ref    `json:"ref"`
-	Name         string `json:"name"`
-	InstanceUUID string `json:"instanceUUID,omitempty"`
-	ToolsRunning bool   `json:"toolsRunning"`
-	CPUMHz       int64  `json:"cpuMHz"`
-	MemoryMB     int64  `json:"memoryMB"`
-	Host         Ref    `json:"host,omitzero"`
-	Rank         int    `json:"rank,omitempty"` // from 1
-	Priority     int    `json:"priority,omitempty"`
-	Why          string `json:"why,omitempty"` // why it goes at this rank, in words
+	Ref          vsphere.Ref `json:"ref"`
+	Name         string      `json:"name"`
+	InstanceUUID string      `json:"instanceUUID,omitempty"`
+	ToolsRunning bool        `json:"toolsRunning"`
+	CPUMHz       int64       `json:"cpuMHz"`
+	MemoryMB     int64       `json:"memoryMB"`
+	Host         vsphere.Ref `json:"host,omitzero"`
+	Rank         int         `json:"rank,omitempty"` // from 1
+	Priority     int         `json:"priority,omitempty"`
+	Why          string      `json:"why,omitempty"` // why it goes at this rank, in words
 }
 
 // Spared is a candidate that stays, and why.
 type Spared struct {
-	Ref    Ref    `json:"ref"`
-	Name   string `json:"name,omitempty"`
-	Reason Reason `json:"reason"`
-	Detail string `json:"detail,omitempty"` // what about this candidate, in words; empty: the reason says it all
+	Ref    vsphere.Ref `json:"ref"`
+	Name   string      `json:"name,omitempty"`
+	Reason Reason      `json:"reason"`
+	Detail string      `json:"detail,omitempty"` // what about this candidate, in words; empty: the reason says it all
 }
 
 // Plan is who goes, in order, and why every other candidate stays.
@@ -78,7 +82,7 @@ type Plan struct {
 
 // candidate is a VM that may go, with what the order looks at.
 type candidate struct {
-	vm        *VM
+	vm        *vsphere.VM
 	priority  int
 	preempted int  // in the last 24 h
 	frees     load // its live usage
@@ -92,7 +96,7 @@ type candidate struct {
 // equally many, those go that were preempted less often in the last 24 hours, fit closest to what is missing,
 // are youngest, and have the smaller MoRef. Limits and budgets come last, so that a candidate which cannot go
 // never takes the place of one that can.
-func Choose(s Snapshot, d Demand, p Policy) Plan {
+func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 	now := d.at(s)
 	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)), Usage: measured(&s, &d, p.Target)}
 	limits := limitsOf(&s, &d, &p, now)
@@ -133,7 +137,7 @@ func Choose(s Snapshot, d Demand, p Policy) Plan {
 }
 
 // at returns the time that counts.
-func (d *Demand) at(s Snapshot) time.Time {
+func (d *Demand) at(s vsphere.Snapshot) time.Time {
 	if d.Now.IsZero() {
 		return s.Time
 	}
@@ -141,10 +145,10 @@ func (d *Demand) at(s Snapshot) time.Time {
 }
 
 // sift spares what cannot or must not go, and returns the others in order.
-func (plan *Plan) sift(s *Snapshot, d *Demand, p *Policy, l *limits, now time.Time) []candidate {
+func (plan *Plan) sift(s *vsphere.Snapshot, d *Demand, p *Policy, l *limits, now time.Time) []candidate {
 	for _, ref := range s.Others {
 		reason := NotAVM
-		if ref.Type == TypeVM {
+		if ref.Type == vsphere.TypeVM {
 			reason = Gone
 		}
 		plan.Spared = append(plan.Spared, Spared{Ref: ref, Reason: reason})
@@ -176,7 +180,7 @@ func (plan *Plan) sift(s *Snapshot, d *Demand, p *Policy, l *limits, now time.Ti
 	return eligible
 }
 
-func (plan *Plan) spare(vm *VM, reason Reason, detail string) {
+func (plan *Plan) spare(vm *vsphere.VM, reason Reason, detail string) {
 	plan.Spared = append(plan.Spared, Spared{Ref: vm.Ref, Name: vm.Name, Reason: reason, Detail: detail})
 }
 
@@ -214,7 +218,7 @@ func order(a, b candidate) int {
 }
 
 // compareRefs orders references by type, then by value, shorter values first so that vm-9 precedes vm-10.
-func compareRefs(a, b Ref) int {
+func compareRefs(a, b vsphere.Ref) int {
 	if a.Type != b.Type {
 		return cmp.Compare(a.Type, b.Type)
 	}

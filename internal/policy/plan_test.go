@@ -9,20 +9,21 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 var (
-	clusterA = policy.Ref{Type: policy.TypeCluster, Value: "domain-c1"}
-	clusterB = policy.Ref{Type: policy.TypeCluster, Value: "domain-c2"}
+	clusterA = vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c1"}
+	clusterB = vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c2"}
 	now      = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 )
 
 // vm is a candidate that may go; changes make it one that may not.
-func vm(n int, changes ...func(*policy.VM)) policy.VM {
-	v := policy.VM{
-		Ref: policy.Ref{Type: policy.TypeVM, Value: fmt.Sprintf("vm-%d", n)}, Name: fmt.Sprintf("batch-%d", n),
-		PowerState: policy.PoweredOn, Tagged: true, Connected: true, ToolsRunning: true, Cluster: clusterA,
-		Ancestors: []policy.Ref{clusterA}, BootTime: now.Add(-time.Hour), BIOSUUID: fmt.Sprintf("uuid-%d", n),
+func vm(n int, changes ...func(*vsphere.VM)) vsphere.VM {
+	v := vsphere.VM{
+		Ref: vsphere.Ref{Type: vsphere.TypeVM, Value: fmt.Sprintf("vm-%d", n)}, Name: fmt.Sprintf("batch-%d", n),
+		PowerState: vsphere.PoweredOn, Tagged: true, Connected: true, ToolsRunning: true, Cluster: clusterA,
+		Ancestors: []vsphere.Ref{clusterA}, BootTime: now.Add(-time.Hour), BIOSUUID: fmt.Sprintf("uuid-%d", n),
 	}
 	for _, c := range changes {
 		c(&v)
@@ -39,27 +40,27 @@ func names(p policy.Plan) []string {
 }
 
 func TestChoose(t *testing.T) {
-	many := func(n int, changes ...func(*policy.VM)) (vms []policy.VM) {
+	many := func(n int, changes ...func(*vsphere.VM)) (vms []vsphere.VM) {
 		for i := 1; i <= n; i++ {
 			vms = append(vms, vm(i, changes...))
 		}
 		return vms
 	}
-	off := func(v *policy.VM) { v.PowerState = policy.PoweredOff }
+	off := func(v *vsphere.VM) { v.PowerState = vsphere.PoweredOff }
 	cases := map[string]struct {
-		vms    []policy.VM
-		others []policy.Ref
+		vms    []vsphere.VM
+		others []vsphere.Ref
 		demand policy.Demand
 		policy func(*policy.Policy)
 		want   []string
 		spared map[string]policy.Reason // by MoRef
 	}{
 		"everything tagged goes when nothing names a scope": {
-			vms:  []policy.VM{vm(1), vm(2, func(v *policy.VM) { v.Cluster, v.Ancestors = clusterB, []policy.Ref{clusterB} })},
+			vms:  []vsphere.VM{vm(1), vm(2, func(v *vsphere.VM) { v.Cluster, v.Ancestors = clusterB, []vsphere.Ref{clusterB} })},
 			want: []string{"batch-1", "batch-2"},
 		},
 		"a VM of another cluster stays": {
-			vms:    []policy.VM{vm(1), vm(2, func(v *policy.VM) { v.Cluster, v.Ancestors = clusterB, []policy.Ref{clusterB} })},
+			vms:    []vsphere.VM{vm(1), vm(2, func(v *vsphere.VM) { v.Cluster, v.Ancestors = clusterB, []vsphere.Ref{clusterB} })},
 			demand: policy.Demand{Scope: clusterA},
 			want:   []string{"batch-1"}, spared: map[string]policy.Reason{"vm-2": policy.OutOfScope},
 		},
@@ -75,16 +76,16 @@ func TestChoose(t *testing.T) {
 			vms: many(12), demand: policy.Demand{Already: 9}, want: []string{"batch-1"},
 		},
 		"a suspended VM, a template and a VM of a host that is away stay": {
-			vms: []policy.VM{
-				vm(1, func(v *policy.VM) { v.PowerState = policy.Suspended }), vm(2, func(v *policy.VM) { v.Template = true }),
-				vm(3, func(v *policy.VM) { v.Connected = false }),
+			vms: []vsphere.VM{
+				vm(1, func(v *vsphere.VM) { v.PowerState = vsphere.Suspended }), vm(2, func(v *vsphere.VM) { v.Template = true }),
+				vm(3, func(v *vsphere.VM) { v.Connected = false }),
 			},
 			want: []string{}, spared: map[string]policy.Reason{"vm-1": policy.NotPoweredOn, "vm-2": policy.Template, "vm-3": policy.NotConnected},
 		},
 		"vCLS, vCenter's own VM, ours and what neverTouch names stay": {
-			vms: []policy.VM{
-				vm(1, func(v *policy.VM) { v.ManagedBy = "com.vmware.vim.eam" }), vm(2, func(v *policy.VM) { v.Name = "vCLS-7" }),
-				vm(3, func(v *policy.VM) { v.GuestAddrs = []string{"10.0.0.5"} }), vm(4), vm(5, func(v *policy.VM) { v.Name = "db-main" }),
+			vms: []vsphere.VM{
+				vm(1, func(v *vsphere.VM) { v.ManagedBy = "com.vmware.vim.eam" }), vm(2, func(v *vsphere.VM) { v.Name = "vCLS-7" }),
+				vm(3, func(v *vsphere.VM) { v.GuestAddrs = []string{"10.0.0.5"} }), vm(4), vm(5, func(v *vsphere.VM) { v.Name = "db-main" }),
 			},
 			demand: policy.Demand{Self: []string{"UUID-4"}}, policy: func(p *policy.Policy) { p.NeverTouch = []string{"db-*"} },
 			want: []string{}, spared: map[string]policy.Reason{
@@ -92,16 +93,16 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		"a VM under an operation, and one that another round evicts, stay": {
-			vms:    []policy.VM{vm(1, func(v *policy.VM) { v.DisabledMethods = []string{"PowerOffVM_Task"} }), vm(2)},
-			demand: policy.Demand{Reserved: []policy.Ref{{Type: policy.TypeVM, Value: "vm-2"}}},
+			vms:    []vsphere.VM{vm(1, func(v *vsphere.VM) { v.DisabledMethods = []string{"PowerOffVM_Task"} }), vm(2)},
+			demand: policy.Demand{Reserved: []vsphere.Ref{{Type: vsphere.TypeVM, Value: "vm-2"}}},
 			want:   []string{}, spared: map[string]policy.Reason{"vm-1": policy.PendingOperation, "vm-2": policy.BeingEvicted},
 		},
 		"a tagged host and a tag that outlived its VM are named as such": {
-			vms: []policy.VM{vm(1)}, others: []policy.Ref{{Type: policy.TypeHost, Value: "host-1"}, {Type: policy.TypeVM, Value: "vm-9"}},
+			vms: []vsphere.VM{vm(1)}, others: []vsphere.Ref{{Type: vsphere.TypeHost, Value: "host-1"}, {Type: vsphere.TypeVM, Value: "vm-9"}},
 			want: []string{"batch-1"}, spared: map[string]policy.Reason{"host-1": policy.NotAVM, "vm-9": policy.Gone},
 		},
 		"the youngest goes first, then the smaller MoRef": {
-			vms:  []policy.VM{vm(10), vm(9), vm(3, func(v *policy.VM) { v.BootTime = now })},
+			vms:  []vsphere.VM{vm(10), vm(9), vm(3, func(v *vsphere.VM) { v.BootTime = now })},
 			want: []string{"batch-3", "batch-9", "batch-10"},
 		},
 	}
@@ -111,7 +112,7 @@ func TestChoose(t *testing.T) {
 			if tc.policy != nil {
 				tc.policy(&p)
 			}
-			snap := policy.Snapshot{VMs: tc.vms, Others: tc.others, VCenterAddrs: []string{"10.0.0.5"}}
+			snap := vsphere.Snapshot{VMs: tc.vms, Others: tc.others, VCenterAddrs: []string{"10.0.0.5"}}
 			plan := policy.Choose(snap, tc.demand, p)
 			if got := names(plan); !slices.Equal(got, tc.want) {
 				t.Errorf("targets %v, want %v", got, tc.want)
@@ -130,15 +131,15 @@ func TestChoose(t *testing.T) {
 }
 
 // randomVM draws a candidate in any state.
-func randomVM(t *rapid.T, n int) policy.VM {
-	return vm(n, func(v *policy.VM) {
-		v.PowerState = rapid.SampledFrom([]string{policy.PoweredOn, policy.PoweredOn, policy.PoweredOff, policy.Suspended}).Draw(t, "power")
+func randomVM(t *rapid.T, n int) vsphere.VM {
+	return vm(n, func(v *vsphere.VM) {
+		v.PowerState = rapid.SampledFrom([]string{vsphere.PoweredOn, vsphere.PoweredOn, vsphere.PoweredOff, vsphere.Suspended}).Draw(t, "power")
 		v.Template = rapid.IntRange(0, 9).Draw(t, "template") == 0
 		v.Connected = rapid.IntRange(0, 9).Draw(t, "connected") > 0
 		v.Tagged = rapid.IntRange(0, 9).Draw(t, "tagged") > 0
 		v.BootTime = now.Add(-time.Duration(rapid.IntRange(0, 3).Draw(t, "boot")) * time.Hour)
 		if rapid.Bool().Draw(t, "other") {
-			v.Cluster, v.Ancestors = clusterB, []policy.Ref{clusterB}
+			v.Cluster, v.Ancestors = clusterB, []vsphere.Ref{clusterB}
 		}
 	})
 }
@@ -146,13 +147,13 @@ func randomVM(t *rapid.T, n int) policy.VM {
 func TestChooseHoldsForAnyInventory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 40).Draw(t, "n")
-		snap := policy.Snapshot{}
+		snap := vsphere.Snapshot{}
 		for i := range n {
 			snap.VMs = append(snap.VMs, randomVM(t, i))
 		}
 		p := policy.Default()
 		p.MaxVMs = rapid.IntRange(1, 15).Draw(t, "max")
-		demand := policy.Demand{Scope: rapid.SampledFrom([]policy.Ref{{}, clusterA, clusterB}).Draw(t, "scope")}
+		demand := policy.Demand{Scope: rapid.SampledFrom([]vsphere.Ref{{}, clusterA, clusterB}).Draw(t, "scope")}
 		plan := policy.Choose(snap, demand, p)
 
 		if len(plan.Targets)+len(plan.Spared) != n {
@@ -161,20 +162,20 @@ func TestChooseHoldsForAnyInventory(t *testing.T) {
 		if len(plan.Targets) > p.MaxVMs {
 			t.Fatalf("%d chosen, at most %d allowed", len(plan.Targets), p.MaxVMs)
 		}
-		byRef := map[policy.Ref]policy.VM{}
+		byRef := map[vsphere.Ref]vsphere.VM{}
 		for _, v := range snap.VMs {
 			byRef[v.Ref] = v
 		}
 		for _, target := range plan.Targets {
 			v := byRef[target.Ref]
-			if v.PowerState != policy.PoweredOn || v.Template || !v.Tagged || !v.Connected {
+			if v.PowerState != vsphere.PoweredOn || v.Template || !v.Tagged || !v.Connected {
 				t.Fatalf("chose %+v", v)
 			}
 			if !demand.Scope.Zero() && v.Cluster != demand.Scope {
 				t.Fatalf("chose %s of %s, asked for %s", v.Name, v.Cluster, demand.Scope)
 			}
 		}
-		shuffled := policy.Snapshot{VMs: rapid.Permutation(snap.VMs).Draw(t, "order")}
+		shuffled := vsphere.Snapshot{VMs: rapid.Permutation(snap.VMs).Draw(t, "order")}
 		if again := policy.Choose(shuffled, demand, p); !slices.Equal(names(again), names(plan)) {
 			t.Fatalf("the order of the input matters: %v, %v", names(plan), names(again))
 		}
@@ -183,16 +184,16 @@ func TestChooseHoldsForAnyInventory(t *testing.T) {
 
 func TestRecheckTellsWhyATargetMayNoLongerGo(t *testing.T) {
 	cases := map[string]struct {
-		vm   policy.VM
+		vm   vsphere.VM
 		want policy.Reason
 	}{
 		"it may":                      {vm(1), ""},
-		"it no longer exists":         {policy.VM{}, policy.Gone},
-		"its tag was taken off":       {vm(1, func(v *policy.VM) { v.Tagged = false }), policy.NotTagged},
-		"it became a template":        {vm(1, func(v *policy.VM) { v.Template = true }), policy.Template},
-		"it moved to another cluster": {vm(1, func(v *policy.VM) { v.Cluster, v.Ancestors = clusterB, nil }), policy.OutOfScope},
-		"its host went away":          {vm(1, func(v *policy.VM) { v.Connected = false }), policy.NotConnected},
-		"an operation began":          {vm(1, func(v *policy.VM) { v.DisabledMethods = []string{"PowerOffVM_Task"} }), policy.PendingOperation},
+		"it no longer exists":         {vsphere.VM{}, policy.Gone},
+		"its tag was taken off":       {vm(1, func(v *vsphere.VM) { v.Tagged = false }), policy.NotTagged},
+		"it became a template":        {vm(1, func(v *vsphere.VM) { v.Template = true }), policy.Template},
+		"it moved to another cluster": {vm(1, func(v *vsphere.VM) { v.Cluster, v.Ancestors = clusterB, nil }), policy.OutOfScope},
+		"its host went away":          {vm(1, func(v *vsphere.VM) { v.Connected = false }), policy.NotConnected},
+		"an operation began":          {vm(1, func(v *vsphere.VM) { v.DisabledMethods = []string{"PowerOffVM_Task"} }), policy.PendingOperation},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -215,7 +216,7 @@ func TestEveryReasonHasWords(t *testing.T) {
 }
 
 func BenchmarkChoose10000(b *testing.B) {
-	snap := policy.Snapshot{}
+	snap := vsphere.Snapshot{}
 	for i := range 10_000 {
 		snap.VMs = append(snap.VMs, vm(i))
 	}

@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func TestTheDefaultsAreThePrototypesDocumentedOnes(t *testing.T) {
@@ -14,7 +17,7 @@ func TestTheDefaultsAreThePrototypesDocumentedOnes(t *testing.T) {
 	if err := p.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if p.MaxVMs != 10 || p.Cooldown.D() != time.Minute || p.Criticality.High.Action != policy.ActionPowerOff {
+	if p.MaxVMs != 10 || p.Cooldown.D() != time.Minute || p.Criticality.High.Action != action.PowerOff {
 		t.Errorf("10 VMs, one minute, HIGH off at once; got %+v", p)
 	}
 	if !p.Criticality.Medium.ThenForce || p.Criticality.Low.ThenForce {
@@ -29,7 +32,7 @@ func TestValidateNamesTheImpossibleKey(t *testing.T) {
 		"maxVMs":                         func(p *policy.Policy) { p.MaxVMs = 0 },
 		"cooldown":                       func(p *policy.Policy) { p.Cooldown = -1 },
 		"criticality.LOW.action":         func(p *policy.Policy) { p.Criticality.Low.Action = "unplug" },
-		"criticality.MEDIUM.gracePeriod": func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = policy.Duration(48 * time.Hour) },
+		"criticality.MEDIUM.gracePeriod": func(p *policy.Policy) { p.Criticality.Medium.GracePeriod = clock.Duration(48 * time.Hour) },
 	}
 	for key, spoil := range cases {
 		t.Run(key, func(t *testing.T) {
@@ -54,7 +57,7 @@ func TestTheHashChangesWithThePolicyAlone(t *testing.T) {
 }
 
 func TestADurationIsWrittenWithItsUnit(t *testing.T) {
-	var d policy.Duration
+	var d clock.Duration
 	if err := json.Unmarshal([]byte(`"90s"`), &d); err != nil || d.D() != 90*time.Second {
 		t.Fatalf("90s reads as %v, %v", d, err)
 	}
@@ -70,7 +73,7 @@ func TestADurationIsWrittenWithItsUnit(t *testing.T) {
 
 func TestARefIsReadInEitherCaseAndWrittenAsDocumented(t *testing.T) {
 	for _, text := range []string{`{"Type":"VirtualMachine","Value":"vm-1"}`, `{"type":"VirtualMachine","value":"vm-1"}`} {
-		var r policy.Ref
+		var r vsphere.Ref
 		if err := json.Unmarshal([]byte(text), &r); err != nil || r.String() != "VirtualMachine:vm-1" {
 			t.Errorf("%s reads as %v, %v", text, r, err)
 		}
@@ -79,7 +82,7 @@ func TestARefIsReadInEitherCaseAndWrittenAsDocumented(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "vm-1", ":vm-1", "VirtualMachine:"} {
-		if _, ok := policy.ParseRef(bad); ok {
+		if _, ok := vsphere.ParseRef(bad); ok {
 			t.Errorf("%q was taken for a reference", bad)
 		}
 	}

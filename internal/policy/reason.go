@@ -21,6 +21,8 @@ const (
 	PreemptedOften   Reason = "preempted_too_often" // protect.maxPreemptionsPerDay is reached
 	ExcludedFolder   Reason = "excluded_folder"     // named in protect.folders
 	ExcludedPool     Reason = "excluded_pool"       // named in protect.resourcePools
+	FolderUnseen     Reason = "folder_unseen"       // protect.folders is set, and its folders cannot all be seen
+	PoolUnseen       Reason = "pool_unseen"         // protect.resourcePools is set, and its pools cannot all be seen
 	ExcludedName     Reason = "excluded_name"       // named in protect.names
 	Blackout         Reason = "blackout"            // nobody goes in this window
 	GroupBudget      Reason = "group_budget"        // so many of its group must stay up
@@ -40,6 +42,7 @@ var reasonWords = map[Reason]string{
 	Protected: "a tag on it protects it", UnreadableTag: "a tag on it cannot be read, which protects it",
 	MinRuntime: "it is within its minimum run time", PreemptedOften: "it was preempted often enough today",
 	ExcludedFolder: "the policy excludes its folder", ExcludedPool: "the policy excludes its resource pool", ExcludedName: "the policy excludes its name",
+	FolderUnseen: "the policy excludes folders, and vCenter does not show all folders above it", PoolUnseen: "the policy excludes resource pools, and vCenter does not show all pools above it",
 	Blackout: "nobody is preempted in this time window", GroupBudget: "its group must keep enough VMs up",
 	ScopeBudget: "enough were preempted here lately",
 	OverLimit:   "the plan already holds as many VMs as the policy allows",

@@ -1,10 +1,14 @@
 package policy
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
 
 // Recheck tells why a target may no longer be acted on, from its state just before; "" where it may. The
 // power state is left to the caller, who knows what an unexpected "off" means.
-func Recheck(vm VM, scope Ref) Reason {
+func Recheck(vm vsphere.VM, scope vsphere.Ref) Reason {
 	switch {
 	case vm.Ref.Zero():
 		return Gone
@@ -27,11 +31,11 @@ func Recheck(vm VM, scope Ref) Reason {
 // with what has happened since, in which the targets themselves may be reserved but are no evictions yet.
 // Besides what Recheck sees, tags that protect, exclusions, windows and budgets count anew; the shortfall and
 // maxVMs were the plan's. As with Recheck, a target that is off by now is left to the caller.
-func RecheckAll(s Snapshot, d Demand, p Policy, targets []Ref) (spared []Spared) {
+func RecheckAll(s vsphere.Snapshot, d Demand, p Policy, targets []vsphere.Ref) (spared []Spared) {
 	now := d.at(s)
-	d.Reserved = slices.DeleteFunc(slices.Clone(d.Reserved), func(ref Ref) bool { return slices.Contains(targets, ref) })
+	d.Reserved = slices.DeleteFunc(slices.Clone(d.Reserved), func(ref vsphere.Ref) bool { return slices.Contains(targets, ref) })
 	limits := limitsOf(&s, &d, &p, now)
-	found := make(map[Ref]*VM, len(s.VMs))
+	found := make(map[vsphere.Ref]*vsphere.VM, len(s.VMs))
 	for i := range s.VMs {
 		found[s.VMs[i].Ref] = &s.VMs[i]
 	}
@@ -48,7 +52,7 @@ func RecheckAll(s Snapshot, d Demand, p Policy, targets []Ref) (spared []Spared)
 		if reason == "" {
 			reason, detail = protection(vm, d.Preempted[ref.String()], now, &p)
 		}
-		if reason == "" && vm.PowerState == PoweredOn {
+		if reason == "" && vm.PowerState == vsphere.PoweredOn {
 			reason, detail = limits.use(vm)
 		}
 		if reason != "" {

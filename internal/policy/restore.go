@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // The reasons for which a VM that we turned off stays off, besides those for which candidates stay.
@@ -30,12 +32,12 @@ const maxCycles = 3
 
 // Record is what our attribute on a VM says of its preemption.
 type Record struct {
-	InstanceUUID string    `json:"instanceUUID,omitempty"`
-	Tag          string    `json:"tag"`
-	Scope        Ref       `json:"scope,omitzero"` // that was contended for; zero: everything, or unknown
-	At           time.Time `json:"at"`             // by our clock
-	CPUMHz       int64     `json:"cpuMHz"`         // what it used
-	MemoryMB     int64     `json:"memoryMB"`
+	InstanceUUID string      `json:"instanceUUID,omitempty"`
+	Tag          string      `json:"tag"`
+	Scope        vsphere.Ref `json:"scope,omitzero"` // that was contended for; zero: everything, or unknown
+	At           time.Time   `json:"at"`             // by our clock
+	CPUMHz       int64       `json:"cpuMHz"`         // what it used
+	MemoryMB     int64       `json:"memoryMB"`
 }
 
 // Trace is vCenter's record of what somebody did to a VM.
@@ -44,18 +46,21 @@ type Trace struct {
 	Event string    `json:"event"`
 	User  string    `json:"user,omitempty"` // empty: the guest itself
 	Ours  bool      `json:"ours,omitempty"`
+	// Of a power-off: when we last asked for it, and when the VM had gone off in its life before.
+	Asked  time.Time `json:"asked,omitzero"`
+	Before time.Time `json:"before,omitzero"`
 }
 
 // Owned is a VM that carries our attribute, as it is now.
 type Owned struct {
-	Ref          Ref     `json:"ref"`
-	Name         string  `json:"name"`
-	PowerState   string  `json:"powerState"`
-	InstanceUUID string  `json:"instanceUUID,omitempty"`
-	Record       *Record `json:"record,omitempty"`  // nil: it cannot be read
-	Off          *Trace  `json:"off,omitempty"`     // how it last went off; nil: vCenter does not tell, or it was on again
-	Touched      *Trace  `json:"touched,omitempty"` // by another user, the last time; nil: nobody
-	Back         *Trace  `json:"back,omitempty"`    // our own power-on, where nobody else touched it since
+	Ref          vsphere.Ref `json:"ref"`
+	Name         string      `json:"name"`
+	PowerState   string      `json:"powerState"`
+	InstanceUUID string      `json:"instanceUUID,omitempty"`
+	Record       *Record     `json:"record,omitempty"`  // nil: it cannot be read
+	Off          *Trace      `json:"off,omitempty"`     // how it last went off; nil: vCenter does not tell, or it was on again
+	Touched      *Trace      `json:"touched,omitempty"` // by another user, the last time; nil: nobody
+	Back         *Trace      `json:"back,omitempty"`    // our own power-on, where nobody else touched it since
 }
 
 // Since returns when it went off: by vCenter's clock where that tells, else by ours.
@@ -72,12 +77,12 @@ func (o Owned) Since() time.Time {
 // ReturnDemand is what is asked of a restore.
 type ReturnDemand struct {
 	Tag       string         `json:"tag"`
-	Scope     Ref            `json:"scope,omitzero"` // zero: everything
+	Scope     vsphere.Ref    `json:"scope,omitzero"` // zero: everything
 	Now       time.Time      `json:"now,omitzero"`   // zero: the time of the snapshot
-	Only      []Ref          `json:"only,omitempty"` // of these alone; empty: of all
-	Done      []Ref          `json:"done,omitempty"` // decided about before: left out altogether
+	Only      []vsphere.Ref  `json:"only,omitempty"` // of these alone; empty: of all
+	Done      []vsphere.Ref  `json:"done,omitempty"` // decided about before: left out altogether
 	Self      []string       `json:"self,omitempty"` // BIOS UUIDs of our own VMs
-	Reserved  []Ref          `json:"reserved,omitempty"`
+	Reserved  []vsphere.Ref  `json:"reserved,omitempty"`
 	Preempted map[string]int `json:"preempted,omitempty"` // in the last 24 hours, by Ref.String
 	// Warming are VMs that came back a moment ago, with what they used before: as much of it as they do not
 	// use yet is reckoned with.
@@ -86,13 +91,15 @@ type ReturnDemand struct {
 
 // Return is a VM that comes back.
 type Return struct {
-	Ref      Ref       `json:"ref"`
-	Name     string    `json:"name"`
-	Wave     int       `json:"wave"` // from 1
-	Priority int       `json:"priority"`
-	OffSince time.Time `json:"offSince"` // by vCenter's clock
-	CPUMHz   int64     `json:"cpuMHz"`   // what it used
-	MemoryMB int64     `json:"memoryMB"`
+	Ref      vsphere.Ref `json:"ref"`
+	Name     string      `json:"name"`
+	Wave     int         `json:"wave"` // from 1
+	Priority int         `json:"priority"`
+	OffSince time.Time   `json:"offSince"` // by vCenter's clock
+	CPUMHz   int64       `json:"cpuMHz"`   // what it used
+	MemoryMB int64       `json:"memoryMB"`
+	// InstanceUUID tells it from another VM that has its MoRef later, as after vCenter was restored from a backup.
+	InstanceUUID string `json:"instanceUUID,omitempty"`
 }
 
 // Returns is who comes back, in order and waves, and why everybody else that we turned off does not.
@@ -110,11 +117,11 @@ type Returns struct {
 // ChooseReturns computes who may come back. Most important first: the highest priority, then those off for
 // longest, then the smaller MoRef. A VM that finds no room waits, and nobody of lower priority in its cluster
 // comes before it. The same inventory, in whatever order, gives the same answer.
-func ChooseReturns(s Snapshot, owned []Owned, d ReturnDemand, p Policy) Returns {
+func ChooseReturns(s vsphere.Snapshot, owned []Owned, d ReturnDemand, p Policy) Returns {
 	if d.Now.IsZero() {
 		d.Now = s.Time
 	}
-	r := returning{s: &s, d: &d, p: &p, vms: map[Ref]*VM{}, blocked: map[Ref]int{}, out: Returns{Returns: []Return{}, Left: []Spared{}}}
+	r := returning{s: &s, d: &d, p: &p, vms: map[vsphere.Ref]*vsphere.VM{}, blocked: map[vsphere.Ref]int{}, out: Returns{Returns: []Return{}, Left: []Spared{}}}
 	for i := range s.VMs {
 		r.vms[s.VMs[i].Ref] = &s.VMs[i]
 	}
@@ -130,17 +137,17 @@ func ChooseReturns(s Snapshot, owned []Owned, d ReturnDemand, p Policy) Returns 
 
 // returning is one choice in the making.
 type returning struct {
-	s       *Snapshot
+	s       *vsphere.Snapshot
 	d       *ReturnDemand
 	p       *Policy
-	vms     map[Ref]*VM
-	blocked map[Ref]int // cluster → priority of the most important VM that found no room there
+	vms     map[vsphere.Ref]*vsphere.VM
+	blocked map[vsphere.Ref]int // cluster → priority of the most important VM that found no room there
 	out     Returns
 }
 
 // measure takes the usage of the scope, and of each cluster where everything is the scope.
 func (r *returning) measure() {
-	scopes := []Ref{r.d.Scope}
+	scopes := []vsphere.Ref{r.d.Scope}
 	for _, h := range r.s.Hosts {
 		if !h.Cluster.Zero() && (r.d.Scope.Zero() || h.Ref == r.d.Scope) && !slices.Contains(scopes, h.Cluster) {
 			scopes = append(scopes, h.Cluster)
@@ -152,6 +159,7 @@ func (r *returning) measure() {
 			continue
 		}
 		if u := usageOf(r.s, &Demand{}, scope); u.Hosts > 0 {
+			u.wake(r.s)
 			u.CPU.aim(r.p.Target.CPU, r.p.Target.Margin)
 			u.Memory.aim(r.p.Target.Memory, r.p.Target.Margin)
 			r.out.Usage = append(r.out.Usage, u)
@@ -162,13 +170,13 @@ func (r *returning) measure() {
 // warm reckons with what VMs that came back a moment ago do not use yet.
 func (r *returning) warm() {
 	for _, w := range r.d.Warming {
-		if vm := r.vms[w.Ref]; vm != nil && vm.PowerState == PoweredOn {
+		if vm := r.vms[w.Ref]; vm != nil && vm.PowerState == vsphere.PoweredOn {
 			r.load(vm, load{w.CPUMHz, w.MemoryMB}.beyond(load{vm.CPUMHz, vm.MemoryMB}))
 		}
 	}
 }
 
-func (r *returning) load(vm *VM, l load) {
+func (r *returning) load(vm *vsphere.VM, l load) {
 	for i := range r.out.Usage {
 		if u := &r.out.Usage[i]; inScope(vm, u.Scope) {
 			u.CPU.After += l[0]
@@ -180,7 +188,7 @@ func (r *returning) load(vm *VM, l load) {
 // sift leaves out who must not come back, and returns the others in order.
 func (r *returning) sift(owned []Owned) (list []Return) {
 	only, done, reserved := setOf(r.d.Only), setOf(r.d.Done), setOf(r.d.Reserved)
-	found := map[Ref]bool{}
+	found := map[vsphere.Ref]bool{}
 	for i := range owned {
 		o := &owned[i]
 		if found[o.Ref] = true; done[o.Ref] || len(only) > 0 && !only[o.Ref] {
@@ -191,7 +199,7 @@ func (r *returning) sift(owned []Owned) (list []Return) {
 			reason = BeingEvicted
 		}
 		if reason == AlreadyOn && o.Back != nil && !o.Back.Time.Before(o.Since()) {
-			r.out.Adopt = append(r.out.Adopt, Return{Ref: o.Ref, Name: o.Name, OffSince: o.Since()})
+			r.out.Adopt = append(r.out.Adopt, Return{Ref: o.Ref, Name: o.Name, InstanceUUID: o.InstanceUUID, OffSince: o.Since()})
 			continue
 		}
 		if reason != "" {
@@ -203,7 +211,7 @@ func (r *returning) sift(owned []Owned) (list []Return) {
 			pri = r.p.Order.priority()
 		}
 		list = append(list, Return{
-			Ref: o.Ref, Name: o.Name, Priority: pri, OffSince: o.Since(),
+			Ref: o.Ref, Name: o.Name, Priority: pri, InstanceUUID: o.InstanceUUID, OffSince: o.Since(),
 			CPUMHz: max(0, o.Record.CPUMHz), MemoryMB: max(0, o.Record.MemoryMB),
 		})
 	}
@@ -236,13 +244,15 @@ func (r *returning) exclusion(o *Owned) (Reason, string) {
 	case infrastructure(vm, r.s, &Demand{Self: r.d.Self}, r.p):
 		return Infrastructure, ""
 	case o.Record.InstanceUUID != o.InstanceUUID:
-		return OtherInstance, ""
+		return OtherInstance, fmt.Sprintf("the record is of instance %s, the VM is %s: it is a copy, or vCenter was restored from a backup", known(o.Record.InstanceUUID), known(o.InstanceUUID))
 	}
-	if reason, detail := o.lost(); reason != "" {
+	limit := r.p.Restore.GiveUp.D()
+	old := limit > 0 && r.d.Now.Sub(o.Since()) > limit
+	if reason, detail := o.lost(r.p.ShutdownLasts()); reason != "" && (!old || reason != NoEvidence) { // nobody looks for events so old
 		return reason, detail
 	}
-	switch limit := r.p.Restore.GiveUp.D(); {
-	case limit > 0 && r.d.Now.Sub(o.Since()) > limit:
+	switch {
+	case old:
 		return TooOld, fmt.Sprintf("off since %s, given up after %s", o.Since().UTC().Format(time.RFC3339), brief(limit))
 	case r.d.Preempted[o.Ref.String()] >= maxCycles:
 		return CyclesTooOften, fmt.Sprintf("preempted %s in the last 24 h", times(r.d.Preempted[o.Ref.String()]))
@@ -254,23 +264,8 @@ func (r *returning) exclusion(o *Owned) (Reason, string) {
 	return "", ""
 }
 
-// lost tells why the VM is no longer ours: others touched it since it went off, it is on, or nothing shows
-// that it was we who turned it off.
-func (o *Owned) lost() (Reason, string) {
-	switch touched := o.Touched != nil && !o.Touched.Time.Before(o.Since()); {
-	case touched:
-		return TouchedByOwner, fmt.Sprintf("%s by %s", o.Touched.Event, o.Touched.User)
-	case o.PowerState == PoweredOn:
-		return AlreadyOn, ""
-	case o.Off == nil:
-		return NoEvidence, ""
-	case !o.Off.Ours && o.Off.User != "":
-		return TouchedByOwner, fmt.Sprintf("%s by %s", o.Off.Event, o.Off.User)
-	case !o.Off.Ours:
-		return NoEvidence, "its guest went off by itself"
-	}
-	return "", ""
-}
+// known is an instance UUID as it is told.
+func known(uuid string) string { return cmp.Or(uuid, "unknown") }
 
 // place gives the VM its place in a wave, or leaves it for want of room.
 func (r *returning) place(ret Return) {
@@ -292,7 +287,7 @@ func (r *returning) place(ret Return) {
 }
 
 // room tells why the VM's scopes cannot take its load; "" where they can, or the policy has no target.
-func (r *returning) room(vm *VM, l load) (Reason, string) {
+func (r *returning) room(vm *vsphere.VM, l load) (Reason, string) {
 	if !r.p.Target.Set() {
 		return "", ""
 	}
@@ -322,7 +317,7 @@ func (r *returning) room(vm *VM, l load) (Reason, string) {
 	return "", ""
 }
 
-func (r *returning) leave(ref Ref, name string, reason Reason, detail string) {
+func (r *returning) leave(ref vsphere.Ref, name string, reason Reason, detail string) {
 	r.out.Left = append(r.out.Left, Spared{Ref: ref, Name: name, Reason: reason, Detail: detail})
 	r.out.Later = r.out.Later || reason.Passes()
 }

@@ -8,19 +8,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 var (
 	wentOff  = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
-	clusterX = policy.Ref{Type: policy.TypeCluster, Value: "domain-c1"}
+	clusterX = vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c1"}
 )
 
-func vmRef(value string) policy.Ref { return policy.Ref{Type: policy.TypeVM, Value: value} }
+func vmRef(value string) vsphere.Ref { return vsphere.Ref{Type: vsphere.TypeVM, Value: value} }
 
 // offCase is what a restore is chosen from.
 type offCase struct {
-	snap   policy.Snapshot
+	snap   vsphere.Snapshot
 	owned  []policy.Owned
 	demand policy.ReturnDemand
 	policy policy.Policy
@@ -31,17 +33,17 @@ type offCase struct {
 func offSite(names ...string) *offCase {
 	s := &offCase{policy: policy.Default()}
 	s.policy.Restore = policy.DefaultRestore()
-	s.snap = policy.Snapshot{Time: wentOff.Add(time.Hour), Scope: clusterX, ScopeName: "cluster-x", Hosts: []policy.Host{{
-		Ref: policy.Ref{Type: policy.TypeHost, Value: "host-1"}, Cluster: clusterX, Connected: true,
+	s.snap = vsphere.Snapshot{Time: wentOff.Add(time.Hour), Scope: clusterX, ScopeName: "cluster-x", Hosts: []vsphere.Host{{
+		Ref: vsphere.Ref{Type: vsphere.TypeHost, Value: "host-1"}, Cluster: clusterX, Connected: true,
 		CPUMHz: 10000, MemoryMB: 10000, CPUUsedMHz: 5000, MemoryUsedMB: 2000,
 	}}}
 	s.demand = policy.ReturnDemand{Tag: "spot", Scope: clusterX}
 	for _, name := range names {
-		s.snap.VMs = append(s.snap.VMs, policy.VM{
-			Ref: vmRef(name), Name: name, PowerState: policy.PoweredOff, Tagged: true, Connected: true, Cluster: clusterX, InstanceUUID: "i-" + name,
+		s.snap.VMs = append(s.snap.VMs, vsphere.VM{
+			Ref: vmRef(name), Name: name, PowerState: vsphere.PoweredOff, Tagged: true, Connected: true, Cluster: clusterX, InstanceUUID: "i-" + name,
 		})
 		s.owned = append(s.owned, policy.Owned{
-			Ref: vmRef(name), Name: name, PowerState: policy.PoweredOff, InstanceUUID: "i-" + name,
+			Ref: vmRef(name), Name: name, PowerState: vsphere.PoweredOff, InstanceUUID: "i-" + name,
 			Record: &policy.Record{InstanceUUID: "i-" + name, Tag: "spot", Scope: clusterX, At: wentOff, CPUMHz: 1000, MemoryMB: 500},
 			Off:    &policy.Trace{Time: wentOff, Event: "VmPoweredOffEvent", User: "us", Ours: true},
 		})
@@ -53,8 +55,8 @@ func (s *offCase) choose() policy.Returns {
 	return policy.ChooseReturns(s.snap, s.owned, s.demand, s.policy)
 }
 
-func (s *offCase) vm(name string) *policy.VM {
-	return &s.snap.VMs[slices.IndexFunc(s.snap.VMs, func(v policy.VM) bool { return v.Name == name })]
+func (s *offCase) vm(name string) *vsphere.VM {
+	return &s.snap.VMs[slices.IndexFunc(s.snap.VMs, func(v vsphere.VM) bool { return v.Name == name })]
 }
 
 func (s *offCase) rec(name string) *policy.Owned {
@@ -77,7 +79,7 @@ func TestWhyAVMStaysOff(t *testing.T) {
 	}{
 		"nothing happened to it": {func(*offCase) {}, ""},
 		"its owner powered it on": {func(s *offCase) {
-			s.rec("a").PowerState = policy.PoweredOn
+			s.rec("a").PowerState = vsphere.PoweredOn
 			s.rec("a").Off = nil
 			s.rec("a").Touched = &policy.Trace{Time: after, User: "bob"}
 		}, policy.TouchedByOwner},
@@ -87,32 +89,54 @@ func TestWhyAVMStaysOff(t *testing.T) {
 		"its owner reconfigured it before": {func(s *offCase) {
 			s.rec("a").Touched = &policy.Trace{Time: before, Event: "VmReconfiguredEvent", User: "bob"}
 		}, ""},
-		"a touch in the same moment counts":  {func(s *offCase) { s.rec("a").Touched = &policy.Trace{Time: wentOff, User: "bob"} }, policy.TouchedByOwner},
-		"somebody else turned it off":        {func(s *offCase) { s.rec("a").Off.Ours, s.rec("a").Off.User = false, "bob" }, policy.TouchedByOwner},
+		"a touch in the same moment counts": {func(s *offCase) { s.rec("a").Touched = &policy.Trace{Time: wentOff, User: "bob"} }, policy.TouchedByOwner},
+		"somebody else turned it off":       {func(s *offCase) { s.rec("a").Off.Ours, s.rec("a").Off.User = false, "bob" }, policy.TouchedByOwner},
+		"its owner powered it on, and its guest went off after a later request of ours": {func(s *offCase) {
+			s.rec("a").Off = &policy.Trace{Time: after, Event: "VmPoweredOffEvent", Ours: true, Asked: after.Add(-5 * time.Second), Before: wentOff}
+			s.rec("a").Touched = &policy.Trace{Time: after.Add(-20 * time.Second), Event: "VmPoweredOnEvent", User: "bob"}
+		}, policy.TouchedByOwner},
+		"it went off again, and nobody knows who powered it on": {func(s *offCase) {
+			s.rec("a").Off = &policy.Trace{Time: after, Event: "VmPoweredOffEvent", Ours: true, Asked: after.Add(-5 * time.Second), Before: wentOff}
+		}, policy.NoEvidence},
+		"it had gone off before, was preempted then, and vCenter's clock is a little ahead": {func(s *offCase) {
+			s.rec("a").Off = &policy.Trace{Time: wentOff.Add(20 * time.Second), Event: "VmPoweredOffEvent", User: "us", Ours: true, Before: before}
+		}, ""},
+		"the power-off of our record is gone, and a later one shows": {func(s *offCase) {
+			s.snap.Time = wentOff.Add(4 * time.Hour)
+			s.rec("a").Off.Time = wentOff.Add(3 * time.Hour)
+		}, policy.NoEvidence},
+		"its guest went off long after our request, which had expired": {func(s *offCase) {
+			s.snap.Time = wentOff.Add(2 * time.Hour)
+			s.rec("a").Off = &policy.Trace{Time: wentOff.Add(90 * time.Minute), Event: "VmPoweredOffEvent", Ours: true, Asked: wentOff.Add(-time.Minute)}
+		}, policy.NoEvidence},
+		"its guest took longer than today's policy gives, and its round has waited for it": {func(s *offCase) {
+			s.rec("a").Off = &policy.Trace{Time: wentOff, Event: "VmPoweredOffEvent", Ours: true, Asked: wentOff.Add(-3 * time.Hour)}
+		}, ""},
 		"its guest went off by itself":       {func(s *offCase) { s.rec("a").Off.Ours, s.rec("a").Off.User = false, "" }, policy.NoEvidence},
 		"vCenter's events are gone":          {func(s *offCase) { s.rec("a").Off = nil }, policy.NoEvidence},
-		"it is on, nobody knows why":         {func(s *offCase) { s.rec("a").Off = nil; s.rec("a").PowerState = policy.PoweredOn }, policy.AlreadyOn},
+		"it is on, nobody knows why":         {func(s *offCase) { s.rec("a").Off = nil; s.rec("a").PowerState = vsphere.PoweredOn }, policy.AlreadyOn},
 		"it was untagged":                    {func(s *offCase) { s.snap.VMs = nil }, policy.Untagged},
 		"untagged and of another cluster":    {func(s *offCase) { s.snap.VMs = nil; s.rec("a").Record.Scope.Value = "domain-c9" }, policy.OutOfScope},
 		"it is in another cluster now":       {func(s *offCase) { s.vm("a").Cluster.Value = "domain-c9" }, policy.OutOfScope},
-		"everything is the scope":            {func(s *offCase) { s.vm("a").Cluster.Value = "domain-c9"; s.demand.Scope = policy.Ref{} }, ""},
+		"everything is the scope":            {func(s *offCase) { s.vm("a").Cluster.Value = "domain-c9"; s.demand.Scope = vsphere.Ref{} }, ""},
 		"its record cannot be read":          {func(s *offCase) { s.rec("a").Record = nil }, policy.AttributeChanged},
 		"its record is of another tag":       {func(s *offCase) { s.rec("a").Record.Tag = "batch" }, policy.OtherTag},
 		"its record was copied":              {func(s *offCase) { s.rec("a").InstanceUUID = "i-z" }, policy.OtherInstance},
 		"its record names no instance":       {func(s *offCase) { s.rec("a").Record.InstanceUUID = "" }, policy.OtherInstance},
 		"it became a template":               {func(s *offCase) { s.vm("a").Template = true }, policy.Template},
 		"the policy names it in neverTouch":  {func(s *offCase) { s.policy.NeverTouch = []string{"a*"} }, policy.Infrastructure},
-		"it is off for longer than giveUp":   {func(s *offCase) { s.policy.Restore.GiveUp = policy.Duration(59 * time.Minute) }, policy.TooOld},
-		"it is off for as long as giveUp":    {func(s *offCase) { s.policy.Restore.GiveUp = policy.Duration(time.Hour) }, ""},
+		"nobody looks for events so old":     {func(s *offCase) { s.rec("a").Off, s.policy.Restore.GiveUp = nil, clock.Duration(59*time.Minute) }, policy.TooOld},
+		"it is off for longer than giveUp":   {func(s *offCase) { s.policy.Restore.GiveUp = clock.Duration(59 * time.Minute) }, policy.TooOld},
+		"it is off for as long as giveUp":    {func(s *offCase) { s.policy.Restore.GiveUp = clock.Duration(time.Hour) }, ""},
 		"it was preempted three times today": {func(s *offCase) { s.demand.Preempted = map[string]int{vmRef("a").String(): 3} }, policy.CyclesTooOften},
 		"it was preempted twice today":       {func(s *offCase) { s.demand.Preempted = map[string]int{vmRef("a").String(): 2} }, ""},
-		"another workflow holds it":          {func(s *offCase) { s.demand.Reserved = []policy.Ref{vmRef("a")} }, policy.BeingEvicted},
+		"another workflow holds it":          {func(s *offCase) { s.demand.Reserved = []vsphere.Ref{vmRef("a")} }, policy.BeingEvicted},
 		"its host is away":                   {func(s *offCase) { s.vm("a").Connected = false }, policy.NotConnected},
 		"an operation is under way":          {func(s *offCase) { s.vm("a").DisabledMethods = []string{"PowerOnVM_Task"} }, policy.PendingOperation},
 		"a tag that protects it keeps it not off": {func(s *offCase) {
 			s.vm("a").Tags = map[string][]string{policy.CategoryProtect: {policy.TagDoNotPreempt}}
 		}, ""},
-		"others were named":              {func(s *offCase) { s.demand.Only = []policy.Ref{vmRef("z")} }, "unnamed"},
+		"others were named":              {func(s *offCase) { s.demand.Only = []vsphere.Ref{vmRef("z")} }, "unnamed"},
 		"no host can be measured":        {func(s *offCase) { s.policy.Target = policy.Goal{CPU: 80}; s.snap.Hosts = nil }, policy.NotMeasured},
 		"no room for its CPU":            {func(s *offCase) { s.policy.Target = policy.Goal{CPU: 64, Margin: 5} }, policy.NoRoom},
 		"just room for its CPU":          {func(s *offCase) { s.policy.Target = policy.Goal{CPU: 65, Margin: 5} }, ""},
@@ -179,7 +203,7 @@ func TestTheProjectedLoadStaysUnderTheTargetLessItsMargin(t *testing.T) {
 func TestWhatCameBackAMomentAgoIsReckonedWith(t *testing.T) {
 	s := offSite("a", "b")
 	s.policy.Target = policy.Goal{CPU: 70}
-	s.vm("a").PowerState, s.vm("a").CPUMHz = policy.PoweredOn, 300
+	s.vm("a").PowerState, s.vm("a").CPUMHz = vsphere.PoweredOn, 300
 	s.owned = s.owned[1:]
 	s.rec("b").Record.CPUMHz = 1400
 	s.demand.Warming = []policy.Return{{Ref: vmRef("a"), CPUMHz: 1000}}
@@ -194,7 +218,7 @@ func TestWhatCameBackAMomentAgoIsReckonedWith(t *testing.T) {
 
 func TestOneThatIsOnByOurOwnHandIsRecordedAndNotLeft(t *testing.T) {
 	s := offSite("a")
-	s.rec("a").PowerState, s.rec("a").Off = policy.PoweredOn, nil
+	s.rec("a").PowerState, s.rec("a").Off = vsphere.PoweredOn, nil
 	s.rec("a").Back = &policy.Trace{Time: wentOff.Add(time.Minute), Event: "VmPoweredOnEvent", User: "us", Ours: true}
 	if r := s.choose(); len(r.Adopt) != 1 || len(r.Left)+len(r.Returns) != 0 {
 		t.Errorf("unexpected plan %+v", r)
@@ -203,7 +227,7 @@ func TestOneThatIsOnByOurOwnHandIsRecordedAndNotLeft(t *testing.T) {
 
 func TestANamedVMWithoutOurRecordIsNotOurs(t *testing.T) {
 	s := offSite("a", "b")
-	s.demand.Only = []policy.Ref{vmRef("b"), vmRef("z")}
+	s.demand.Only = []vsphere.Ref{vmRef("b"), vmRef("z")}
 	r := s.choose()
 	if waves(r) != "b1" || len(r.Left) != 1 || r.Left[0].Reason != policy.NotOurs {
 		t.Errorf("unexpected plan %+v", r)

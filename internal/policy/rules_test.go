@@ -6,35 +6,37 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-func up(d time.Duration) func(*policy.VM) {
-	return func(v *policy.VM) { v.BootTime = now.Add(-d) }
+func up(d time.Duration) func(*vsphere.VM) {
+	return func(v *vsphere.VM) { v.BootTime = now.Add(-d) }
 }
 
-func in(folder, pool string) func(*policy.VM) {
-	return func(v *policy.VM) { v.FolderPath, v.PoolPath = folder, pool }
+func in(folder, pool string) func(*vsphere.VM) {
+	return func(v *vsphere.VM) { v.FolderPath, v.PoolPath = folder, pool }
 }
 
-func priority(p string) func(*policy.VM) { return tagged(policy.CategoryPriority, p) }
-func group(g string) func(*policy.VM)    { return tagged(policy.CategoryGroup, g) }
-func named(n string) func(*policy.VM)    { return func(v *policy.VM) { v.Name = n } }
-func off(v *policy.VM)                   { v.PowerState = policy.PoweredOff }
+func priority(p string) func(*vsphere.VM) { return tagged(policy.CategoryPriority, p) }
+func group(g string) func(*vsphere.VM)    { return tagged(policy.CategoryGroup, g) }
+func named(n string) func(*vsphere.VM)    { return func(v *vsphere.VM) { v.Name = n } }
+func off(v *vsphere.VM)                   { v.PowerState = vsphere.PoweredOff }
 
 func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
-	refs := func(n ...string) (refs []policy.Ref) {
+	refs := func(n ...string) (refs []vsphere.Ref) {
 		for _, value := range n {
-			refs = append(refs, policy.Ref{Type: policy.TypeVM, Value: value})
+			refs = append(refs, vsphere.Ref{Type: vsphere.TypeVM, Value: value})
 		}
 		return refs
 	}
 	cases := map[string]struct {
-		vm     policy.VM
+		vm     vsphere.VM
 		policy func(*policy.Policy)
 		demand policy.Demand
-		groups map[string]policy.Group
-		more   []policy.VM
+		groups map[string]vsphere.Group
+		more   []vsphere.VM
 		want   policy.Reason // empty: it goes
 		detail string
 	}{
@@ -49,7 +51,7 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 			vm: vm(1, tagged(policy.CategoryProtect, "1h", "4h"), up(2*time.Hour)), want: policy.Protected, detail: "protected for 4h after power-on: 2h passed",
 		},
 		"it is protected after power-on, whose time nobody knows": {
-			vm: vm(1, tagged(policy.CategoryProtect, "4h"), func(v *policy.VM) { v.BootTime = time.Time{} }), want: policy.Protected,
+			vm: vm(1, tagged(policy.CategoryProtect, "4h"), func(v *vsphere.VM) { v.BootTime = time.Time{} }), want: policy.Protected,
 			detail: "protected after power-on, whose time is unknown",
 		},
 		"its protection cannot be read": {
@@ -66,15 +68,15 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 		},
 		"a negative priority is a priority": {vm: vm(1, priority("-5"))},
 		"it has not run for long enough": {
-			vm: vm(1, up(12*time.Minute+40*time.Second)), policy: func(p *policy.Policy) { p.Protect.MinRuntime = policy.Duration(time.Hour) },
+			vm: vm(1, up(12*time.Minute+40*time.Second)), policy: func(p *policy.Policy) { p.Protect.MinRuntime = clock.Duration(time.Hour) },
 			want: policy.MinRuntime, detail: "within its minimum run time: 12m of 1h",
 		},
 		"it has just run for long enough": {
-			vm: vm(1, up(time.Hour)), policy: func(p *policy.Policy) { p.Protect.MinRuntime = policy.Duration(time.Hour) },
+			vm: vm(1, up(time.Hour)), policy: func(p *policy.Policy) { p.Protect.MinRuntime = clock.Duration(time.Hour) },
 		},
 		"nobody knows how long it has run": {
-			vm:     vm(1, func(v *policy.VM) { v.BootTime = time.Time{} }),
-			policy: func(p *policy.Policy) { p.Protect.MinRuntime = policy.Duration(time.Hour) },
+			vm:     vm(1, func(v *vsphere.VM) { v.BootTime = time.Time{} }),
+			policy: func(p *policy.Policy) { p.Protect.MinRuntime = clock.Duration(time.Hour) },
 			want:   policy.MinRuntime, detail: "its time of power-on is unknown",
 		},
 		"it was preempted often enough today": {
@@ -86,6 +88,39 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 		},
 		"its name is excluded": {
 			vm: vm(1, named("db-main")), policy: func(p *policy.Policy) { p.Protect.Names = []string{"web-*", "db-*"} }, want: policy.ExcludedName, detail: "name db-*",
+		},
+		"letter case does not decide whether its name is excluded": {
+			vm: vm(1, named("DB-Main")), policy: func(p *policy.Policy) { p.Protect.Names = []string{"db-*"} }, want: policy.ExcludedName, detail: "name db-*",
+		},
+		"letter case of the pattern neither": {
+			vm: vm(1, named("db-01")), policy: func(p *policy.Policy) { p.Protect.Names = []string{"DB-[0-9][0-9]"} }, want: policy.ExcludedName, detail: "name DB-[0-9][0-9]",
+		},
+		"nor that of letters beyond ASCII": {
+			vm: vm(1, named("ÄRZTE-1")), policy: func(p *policy.Policy) { p.Protect.Names = []string{"ärzte-?"} }, want: policy.ExcludedName, detail: "name ärzte-?",
+		},
+		"a class of letters keeps its own meaning besides": {
+			vm: vm(1, named("db_1")), policy: func(p *policy.Policy) { p.Protect.Names = []string{"db[A-z]1"} }, want: policy.ExcludedName, detail: "name db[A-z]1",
+		},
+		"letter case does not decide about neverTouch": {
+			vm: vm(1, named("VC-01")), policy: func(p *policy.Policy) { p.NeverTouch = []string{"vc-*"} }, want: policy.Infrastructure,
+		},
+		"letter case does not decide about vCLS": {vm: vm(1, named("vcls-1")), want: policy.Infrastructure},
+		"letter case does not decide about a folder": {
+			vm: vm(1, in("/DC-1/vm/Prod/web", "")), policy: func(p *policy.Policy) { p.Protect.Folders = []string{"/dc-1/vm/prod"} },
+			want: policy.ExcludedFolder, detail: "folder /dc-1/vm/prod",
+		},
+		"letter case does not decide about a resource pool": {
+			vm: vm(1, in("", "/dc-1/host/cluster-a/Resources/Gold")), policy: func(p *policy.Policy) { p.Protect.ResourcePools = []string{"gold"} },
+			want: policy.ExcludedPool, detail: "resource pool gold",
+		},
+		"letter case does not decide about a group": {
+			vm: vm(1, group("Web")), policy: func(p *policy.Policy) {
+				p.Budgets = []policy.Budget{{Group: "web", MinAvailable: policy.Amount{N: 1}}}
+			},
+			want: policy.GroupBudget, detail: "group Web: 1 of 1 must stay up, 1 are up",
+		},
+		"letter case does not decide about its tag": {
+			vm: vm(1, tagged(policy.CategoryProtect, "Do-Not-Preempt")), want: policy.Protected, detail: "tag Do-Not-Preempt",
 		},
 		"a folder above it is excluded by name": {
 			vm: vm(1, in("/dc-1/vm/prod/web", "")), policy: func(p *policy.Policy) { p.Protect.Folders = []string{"prod"} }, want: policy.ExcludedFolder, detail: "folder prod",
@@ -115,24 +150,24 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 			vm: vm(1, group("web")), policy: func(p *policy.Policy) {
 				p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 50, Percent: true}}}
 			},
-			groups: map[string]policy.Group{"web": {Total: 6, Up: refs("vm-1", "vm-2", "vm-3")}},
+			groups: map[string]vsphere.Group{"web": {Total: 6, Up: refs("vm-1", "vm-2", "vm-3")}},
 			want:   policy.GroupBudget, detail: "group web: 3 of 6 must stay up, 3 are up",
 		},
 		"a member that another round has is as good as down": {
 			vm: vm(1, group("web")), policy: func(p *policy.Policy) {
 				p.Budgets = []policy.Budget{{Group: "w*", MinAvailable: policy.Amount{N: 3}}}
 			},
-			groups: map[string]policy.Group{"web": {Total: 6, Up: refs("vm-1", "vm-2", "vm-3", "vm-4")}}, demand: policy.Demand{Reserved: refs("vm-4")},
+			groups: map[string]vsphere.Group{"web": {Total: 6, Up: refs("vm-1", "vm-2", "vm-3", "vm-4")}}, demand: policy.Demand{Reserved: refs("vm-4")},
 			want: policy.GroupBudget, detail: "group web: 3 of 6 must stay up, 3 are up",
 		},
 		"one of four may go, and members that are no candidates count": {
 			vm: vm(1, group("web")), policy: func(p *policy.Policy) {
 				p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 3}}}
 			},
-			groups: map[string]policy.Group{"web": {Total: 4, Up: refs("vm-1", "vm-2", "vm-3", "vm-4")}},
+			groups: map[string]vsphere.Group{"web": {Total: 4, Up: refs("vm-1", "vm-2", "vm-3", "vm-4")}},
 		},
 		"half of three is two": {
-			vm: vm(1, group("web")), more: []policy.VM{vm(2, group("web")), vm(3, group("web"), off)}, policy: func(p *policy.Policy) {
+			vm: vm(1, group("web")), more: []vsphere.VM{vm(2, group("web")), vm(3, group("web"), off)}, policy: func(p *policy.Policy) {
 				p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 50, Percent: true}}}
 			},
 			want: policy.GroupBudget, detail: "group web: 2 of 3 must stay up, 2 are up",
@@ -143,7 +178,7 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 					{Group: "*", MinAvailable: policy.Amount{N: 1}}, {Group: "web", MinAvailable: policy.Amount{N: 100, Percent: true}},
 				}
 			},
-			groups: map[string]policy.Group{"web": {Total: 2, Up: refs("vm-1", "vm-2")}},
+			groups: map[string]vsphere.Group{"web": {Total: 2, Up: refs("vm-1", "vm-2")}},
 			want:   policy.GroupBudget, detail: "group web: 2 of 2 must stay up, 2 are up",
 		},
 		"a budget of another group is none of its business": {
@@ -158,12 +193,12 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 		},
 		"what went longer ago does not count": {
 			vm: vm(1), policy: func(p *policy.Policy) {
-				p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1}, Per: policy.Duration(30 * time.Minute)}}
+				p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1}, Per: clock.Duration(30 * time.Minute)}}
 			},
 			demand: policy.Demand{Evictions: []policy.Eviction{{VM: refs("vm-8")[0], Time: now.Add(-30 * time.Minute)}}},
 		},
 		"a fifth of four is none": {
-			vm: vm(1), more: []policy.VM{vm(2), vm(3)}, policy: func(p *policy.Policy) {
+			vm: vm(1), more: []vsphere.VM{vm(2), vm(3)}, policy: func(p *policy.Policy) {
 				p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 20, Percent: true}}}
 			},
 			demand: policy.Demand{Evictions: []policy.Eviction{{VM: refs("vm-9")[0], Time: now.Add(-time.Minute)}}},
@@ -171,13 +206,13 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 		},
 		"nobody goes in a blackout window": { // now is Sunday 03:00 UTC, 04:00 in Berlin
 			vm: vm(1), policy: func(p *policy.Policy) {
-				p.Budgets = []policy.Budget{{Window: "30 3 * * SUN", Duration: policy.Duration(time.Hour), TimeZone: "Europe/Berlin"}}
+				p.Budgets = []policy.Budget{{Window: "30 3 * * SUN", Duration: clock.Duration(time.Hour), TimeZone: "Europe/Berlin"}}
 			},
 			want: policy.Blackout, detail: "window 30 3 * * SUN for 1h, until 2026-11-22 04:30 CET",
 		},
 		"the window is over": {
 			vm: vm(1), policy: func(p *policy.Policy) {
-				p.Budgets = []policy.Budget{{Window: "0 3 * * *", Duration: policy.Duration(time.Hour), TimeZone: "Europe/Berlin"}}
+				p.Budgets = []policy.Budget{{Window: "0 3 * * *", Duration: clock.Duration(time.Hour), TimeZone: "Europe/Berlin"}}
 			},
 		},
 	}
@@ -190,7 +225,7 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 			if err := p.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			s := policy.Snapshot{Time: now, VMs: append([]policy.VM{tc.vm}, tc.more...), Groups: tc.groups}
+			s := vsphere.Snapshot{Time: now, VMs: append([]vsphere.VM{tc.vm}, tc.more...), Groups: tc.groups}
 			check := func(when string, spared []policy.Spared) {
 				var got policy.Spared
 				for _, sp := range spared {
@@ -203,7 +238,7 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 				}
 			}
 			check("choosing", policy.Choose(s, tc.demand, p).Spared)
-			check("just before acting", policy.RecheckAll(s, tc.demand, p, []policy.Ref{tc.vm.Ref}))
+			check("just before acting", policy.RecheckAll(s, tc.demand, p, []vsphere.Ref{tc.vm.Ref}))
 		})
 	}
 }
@@ -211,15 +246,15 @@ func TestWhatTheOwnerAndThePolicyProtectStays(t *testing.T) {
 func TestRecheckAllCountsTheTargetsAgainstEachOther(t *testing.T) {
 	p := policy.Default()
 	p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 1}}, {Scope: true, Max: policy.Amount{N: 2}}}
-	s := policy.Snapshot{Time: now, VMs: []policy.VM{
-		vm(1, group("web")), vm(2, group("web")), vm(3), vm(4), vm(5, off), vm(6, func(v *policy.VM) { v.Tagged = false }),
+	s := vsphere.Snapshot{Time: now, VMs: []vsphere.VM{
+		vm(1, group("web")), vm(2, group("web")), vm(3), vm(4), vm(5, off), vm(6, func(v *vsphere.VM) { v.Tagged = false }),
 		vm(7, named("vCLS-1")),
 	}}
-	var targets []policy.Ref
+	var targets []vsphere.Ref
 	for _, v := range s.VMs {
 		targets = append(targets, v.Ref)
 	}
-	targets = append(targets, policy.Ref{Type: policy.TypeVM, Value: "vm-99"})
+	targets = append(targets, vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-99"})
 	got := map[string]policy.Reason{}
 	for _, sp := range policy.RecheckAll(s, policy.Demand{Reserved: targets}, p, targets) {
 		got[sp.Ref.Value] = sp.Reason
@@ -254,7 +289,7 @@ func TestValidateNamesTheImpossibleSetting(t *testing.T) {
 			p.Budgets = []policy.Budget{{Group: "a", MinAvailable: policy.Amount{N: 1}}, b}
 		}
 	}
-	minute := policy.Duration(time.Minute)
+	minute := clock.Duration(time.Minute)
 	cases := map[string]struct {
 		spoil func(*policy.Policy)
 		want  string
@@ -270,7 +305,7 @@ func TestValidateNamesTheImpossibleSetting(t *testing.T) {
 		"a negative number of preemptions": {func(p *policy.Policy) { p.Protect.MaxPreemptionsPerDay = -1 }, "protect.maxPreemptionsPerDay: -1 is not within 0 to 1000"},
 		"a broken glob":                    {func(p *policy.Policy) { p.Protect.Folders = []string{"a["} }, `protect.folders: "a[" is no name pattern`},
 		"a path that begins nowhere":       {func(p *policy.Policy) { p.Protect.Folders = []string{"prod/web"} }, `protect.folders: "prod/web" is neither a name nor an inventory path; begin a path with /`},
-		"a notice of a week":               {func(p *policy.Policy) { p.Criticality.Low.Notice = policy.Duration(168 * time.Hour) }, "criticality.LOW.notice: 168h0m0s is not within 0s to 24h"},
+		"a notice of a week":               {func(p *policy.Policy) { p.Criticality.Low.Notice = clock.Duration(168 * time.Hour) }, "criticality.LOW.notice: 168h0m0s is not within 0s to 24h"},
 		"a wave of none":                   {func(p *policy.Policy) { p.Restore = policy.Restore{Enabled: true, GiveUp: minute} }, "restore.wave: 0 is not within 1 to 100"},
 		"a budget of no kind":              {budget(policy.Budget{}), "budgets[1]: is not of one kind; write {group, minAvailable}, {scope: true, max, per} or {window, duration, timeZone}"},
 		"a budget of two kinds":            {budget(policy.Budget{Group: "a", Scope: true}), "budgets[1]: is not of one kind"},
@@ -316,7 +351,7 @@ func TestTheHashOfAPolicyWithoutNewSettingsStays(t *testing.T) {
 			p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1, Percent: true}}}
 		},
 		"a restore": func(p *policy.Policy) { p.Restore = policy.DefaultRestore(); p.Restore.Enabled = true },
-		"a notice":  func(p *policy.Policy) { p.Criticality.High.Notice = policy.Duration(time.Minute) },
+		"a notice":  func(p *policy.Policy) { p.Criticality.High.Notice = clock.Duration(time.Minute) },
 	} {
 		p := policy.Default()
 		change(&p)
@@ -347,7 +382,7 @@ func TestWhatWasRecordedBeforeDecodesToTheSame(t *testing.T) {
 	}
 	everything := policy.Default().Explicit()
 	everything.Target = policy.Goal{CPU: 75, Memory: 80, Margin: 5, IfShort: policy.ShortNone}
-	everything.Protect = policy.Protect{MinRuntime: policy.Duration(time.Hour), Names: []string{"a"}}
+	everything.Protect = policy.Protect{MinRuntime: clock.Duration(time.Hour), Names: []string{"a"}}
 	everything.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{N: 50, Percent: true}}, {Scope: true, Max: policy.Amount{N: 3}}}
 	b, err := json.Marshal(everything)
 	if err != nil {

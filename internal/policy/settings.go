@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 // What happens where the shortfall cannot be covered.
@@ -56,11 +58,11 @@ func (o Order) priority() int {
 
 // Protect says which candidates stay, whatever is asked for.
 type Protect struct {
-	MinRuntime           Duration `json:"minRuntime,omitempty"`           // since power-on
-	MaxPreemptionsPerDay int      `json:"maxPreemptionsPerDay,omitempty"` // of one VM, in 24 h; 0: any number
-	Folders              []string `json:"folders,omitempty"`              // names, globs or inventory paths; subfolders too
-	ResourcePools        []string `json:"resourcePools,omitempty"`        // names, globs or inventory paths; pools below too
-	Names                []string `json:"names,omitempty"`                // name globs
+	MinRuntime           clock.Duration `json:"minRuntime,omitempty"`           // since power-on
+	MaxPreemptionsPerDay int            `json:"maxPreemptionsPerDay,omitempty"` // of one VM, in 24 h; 0: any number
+	Folders              []string       `json:"folders,omitempty"`              // names, globs or inventory paths; subfolders too
+	ResourcePools        []string       `json:"resourcePools,omitempty"`        // names, globs or inventory paths; pools below too
+	Names                []string       `json:"names,omitempty"`                // name globs
 }
 
 // IsZero tells whether nothing is set; an empty list is as good as none.
@@ -71,19 +73,19 @@ func (p Protect) IsZero() bool {
 // Budget is one of three: how much of a group stays up, how many a scope gives within a time, or a window
 // in which nobody goes.
 type Budget struct {
-	Group        string   `json:"group,omitempty"`       // glob of group names; each group is counted for itself
-	MinAvailable Amount   `json:"minAvailable,omitzero"` // VMs of the group that stay up; a percentage is rounded up
-	Scope        bool     `json:"scope,omitempty"`
-	Max          Amount   `json:"max,omitzero"`       // VMs of the scope that go; a percentage is rounded down
-	Per          Duration `json:"per,omitempty"`      // within this time; 0: 1h
-	Window       string   `json:"window,omitempty"`   // cron expression of the start: minute hour day month weekday
-	Duration     Duration `json:"duration,omitempty"` // of the window
-	TimeZone     string   `json:"timeZone,omitempty"` // of the window, as the tz database names it; empty: UTC
+	Group        string         `json:"group,omitempty"`       // glob of group names; each group is counted for itself
+	MinAvailable Amount         `json:"minAvailable,omitzero"` // VMs of the group that stay up; a percentage is rounded up
+	Scope        bool           `json:"scope,omitempty"`
+	Max          Amount         `json:"max,omitzero"`       // VMs of the scope that go; a percentage is rounded down
+	Per          clock.Duration `json:"per,omitempty"`      // within this time; 0: 1h
+	Window       string         `json:"window,omitempty"`   // cron expression of the start: minute hour day month weekday
+	Duration     clock.Duration `json:"duration,omitempty"` // of the window
+	TimeZone     string         `json:"timeZone,omitempty"` // of the window, as the tz database names it; empty: UTC
 }
 
-func (b Budget) per() Duration {
+func (b Budget) per() clock.Duration {
 	if b.Per == 0 {
-		return Duration(time.Hour)
+		return clock.Duration(time.Hour)
 	}
 	return b.Per
 }
@@ -152,15 +154,15 @@ func (a Amount) atMost(total int) int {
 
 // Restore says whether and how VMs come back when the pressure has ended.
 type Restore struct {
-	Enabled bool     `json:"enabled"`
-	Settle  Duration `json:"settle"` // how long the pressure must have ended
-	Wave    int      `json:"wave"`   // VMs at a time
-	GiveUp  Duration `json:"giveUp"` // after which a VM is left off
+	Enabled bool           `json:"enabled"`
+	Settle  clock.Duration `json:"settle"` // how long the pressure must have ended
+	Wave    int            `json:"wave"`   // VMs at a time
+	GiveUp  clock.Duration `json:"giveUp"` // after which a VM is left off
 }
 
 // DefaultRestore returns what holds where a file is silent about it.
 func DefaultRestore() Restore {
-	return Restore{Settle: Duration(10 * time.Minute), Wave: 2, GiveUp: Duration(24 * time.Hour)}
+	return Restore{Settle: clock.Duration(10 * time.Minute), Wave: 2, GiveUp: clock.Duration(24 * time.Hour)}
 }
 
 // terse returns the policy without what is spelled out though it is the default.

@@ -6,6 +6,9 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 const week = 7 * 24 * time.Hour
@@ -56,14 +59,18 @@ func (c *check) within(key string, got, low, high int) {
 	}
 }
 
-func (c *check) lasts(key string, got Duration, low, high time.Duration) {
+func (c *check) lasts(key string, got clock.Duration, low, high time.Duration) {
 	if got.D() < low || got.D() > high {
 		c.add(key, "%s is not within %s to %s", got, brief(low), brief(high))
 	}
 }
 
 func (c *check) treatment(key string, t Treatment) {
-	c.oneOf(key+".action", t.Action, ActionPowerOff, ActionShutdownGuest, ActionSuspend)
+	var known []string
+	for _, a := range action.All() {
+		known = append(known, string(a))
+	}
+	c.oneOf(key+".action", string(t.Action), known...)
 	c.lasts(key+".notice", t.Notice, 0, 24*time.Hour)
 	c.lasts(key+".gracePeriod", t.GracePeriod, 0, 24*time.Hour)
 }

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 // Window is a time that comes again and again, such as each Sunday night.
 type Window struct {
-	Cron     string   `json:"window"`             // of the start: minute hour day month weekday
-	Duration Duration `json:"duration"`           // 1 minute to a week
-	TimeZone string   `json:"timeZone,omitempty"` // as the tz database names it; empty: UTC
+	Cron     string         `json:"window"`             // of the start: minute hour day month weekday
+	Duration clock.Duration `json:"duration"`           // 1 minute to a week
+	TimeZone string         `json:"timeZone,omitempty"` // as the tz database names it; empty: UTC
 }
 
 // furthest is how far ahead a start is looked for: 29 February may be eight years away.

@@ -2,23 +2,31 @@ package preempt
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // ActTarget is one VM to act on.
 type ActTarget struct {
 	policy.Target
 	SentAt time.Time `json:"sentAt,omitzero"` // when this round sent it a guest shutdown; zero: never
+	// Unasked says that vCenter refused it then as its tools were starting: it is to be sent again. Its time runs all the
+	// same.
+	Unasked bool `json:"unasked,omitempty"`
+
+	starting bool // its tools are
 }
 
 // ActInput asks for the targets to be turned off.
@@ -26,8 +34,8 @@ type ActInput struct {
 	RoundID    string        `json:"roundID"`
 	Alarm      string        `json:"alarm,omitempty"` // name, for the log
 	Tag        string        `json:"tag"`
-	Scope      policy.Ref    `json:"scope,omitzero"`
-	Action     string        `json:"action"`               // policy.ActionPowerOff or ActionShutdownGuest
+	Scope      vsphere.Ref   `json:"scope,omitzero"`
+	Action     action.Action `json:"action"`
 	ForceTools bool          `json:"forceTools,omitempty"` // power off where a guest shutdown is futile for want of tools
 	Targets    []ActTarget   `json:"targets"`
 	Attribute  Attribute     `json:"attribute"`
@@ -37,19 +45,24 @@ type ActInput struct {
 	// plan, or others may have used up a budget.
 	Detail bool  `json:"detail,omitempty"`
 	Pools  []int `json:"pools,omitempty"` // of the plan
+	// UnderWay are VMs that this round has asked to shut down before, as Type:Value: budgets count them.
+	UnderWay []string `json:"underWay,omitempty"`
 	// Settle sends nothing: it only tells what became of the targets, when an earlier call was cancelled
 	// before it could say so. StillOn is the reason given for those that are on.
 	Settle  bool   `json:"settle,omitempty"`
 	StillOn string `json:"stillOn,omitempty"`
+	// Late says that the targets are no longer reserved, and that this round only ever asked their guests: what
+	// others have done since is theirs.
+	Late bool `json:"late,omitempty"`
 	// Asked is when the round began, for the figures.
 	Asked time.Time `json:"asked,omitzero"`
 }
 
 // ActResult is what became of the targets. Every target of the input is in exactly one of the three.
 type ActResult struct {
-	Outcomes []VMOutcome `json:"outcomes"`          // decided
-	Pending  []ActTarget `json:"pending,omitempty"` // asked to shut down; the guest has the word
-	Replan   []ActTarget `json:"replan,omitempty"`  // untouched: vCenter was away so long that the plan is stale
+	Outcomes []preemptapi.VMOutcome `json:"outcomes"`          // decided
+	Pending  []ActTarget            `json:"pending,omitempty"` // asked to shut down; the guest has the word
+	Replan   []ActTarget            `json:"replan,omitempty"`  // untouched: vCenter was away so long that the plan is stale
 }
 
 // EvictVMs checks the targets again, acts, waits until vCenter says that they are off, and annotates each
@@ -63,9 +76,13 @@ func (a *Activities) EvictVMs(ctx context.Context, in ActInput) (ActResult, erro
 	defer stop()
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Settings.Timing.Outage)
 	defer cancel()
+	if in.Action == "" && in.Settle { // earlier workflows settle without an action, and what they sent last was a power-off
+		in.Action = action.PowerOff
+	}
 	e := &eviction{
 		Activities: a, in: in, ctx: own, asked: ctx, repeated: in.Settle || activity.GetInfo(ctx).Attempt > 1,
-		failures: map[policy.Ref]int{}, busy: map[policy.Ref]bool{}, toolless: map[policy.Ref]bool{}, overdue: map[policy.Ref]string{},
+		failures: map[vsphere.Ref]int{}, busy: map[vsphere.Ref]bool{}, lost: map[vsphere.Ref]bool{},
+		toolless: map[vsphere.Ref]bool{}, overdue: map[vsphere.Ref]string{}, back: map[vsphere.Ref]bool{},
 	}
 	return e.run()
 }
@@ -80,13 +97,15 @@ type eviction struct {
 	touched  bool // a destructive call was sent in this run
 	waited   bool // for operations that were found under way when there was nothing more to send
 
-	busy    map[policy.Ref]bool   // an operation is under way, most likely our own of before a crash
-	overdue map[policy.Ref]string // its power-off was sent, and vCenter did not say in time what became of it
+	busy    map[vsphere.Ref]bool   // an operation is under way, most likely our own of before a crash
+	lost    map[vsphere.Ref]bool   // the answer to what was sent to it was lost: it may be under way
+	back    map[vsphere.Ref]bool   // its power-off succeeded, and it was not seen off
+	overdue map[vsphere.Ref]string // its power-off was sent, and vCenter did not say in time what became of it
 
 	mu        sync.Mutex
 	result    ActResult
-	failures  map[policy.Ref]int
-	toolless  map[policy.Ref]bool // vCenter refused a guest shutdown for want of tools
+	failures  map[vsphere.Ref]int
+	toolless  map[vsphere.Ref]bool // vCenter refused a guest shutdown for want of tools
 	annotates sync.WaitGroup
 }
 
@@ -107,7 +126,7 @@ func (e *eviction) run() (ActResult, error) {
 		if todo = left; len(todo) == 0 {
 			break
 		}
-		if !step.Sleep(e.ctx, pause) {
+		if !clock.Sleep(e.ctx, pause) {
 			e.giveUp(todo, err)
 			break
 		}
@@ -130,13 +149,18 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 	case e.in.Settle:
 		return e.leave(ready, e.in.StillOn), nil
 	case step.Cancelled(e.asked):
-		return e.leave(ready, ReasonWithdrawn), nil
+		return e.leave(ready, preemptapi.ReasonWithdrawn), nil
 	}
 	ready = e.fresh(ready)
-	if e.in.Action == policy.ActionShutdownGuest {
+	switch e.in.Action {
+	case action.ShutdownGuest:
 		return e.shutDown(ready)
+	case action.PowerOff:
+		return e.cut(ready, e.VCenter.PowerOff, "")
+	case action.Suspend:
+		return e.cut(ready, e.VCenter.Suspend, "")
 	}
-	return e.powerOff(ready, "")
+	return ready, action.Unhandled(e.in.Action)
 }
 
 // leave spares what is on. A VM with an operation under way is looked at once more when that has ended:
@@ -144,19 +168,24 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 func (e *eviction) leave(ready []ActTarget, reason string) (left []ActTarget) {
 	var waits []vcenter.Wait
 	for _, t := range ready {
+		if e.lost[t.Ref] && e.in.Action == action.ShutdownGuest { // its guest may be shutting down
+			t.SentAt = time.Now().UTC()
+			e.result.Pending = append(e.result.Pending, t)
+			continue
+		}
 		if e.busy[t.Ref] && !e.waited {
 			left = append(left, t)
 			waits = append(waits, vcenter.Wait{VM: t.Ref})
 			continue
 		}
-		e.settle([]ActTarget{t}, OutcomeSpared, reason)
+		e.settle([]ActTarget{t}, action.Spared, reason)
 	}
 	if len(waits) > 0 {
 		e.waited = true
 		ctx, cancel := context.WithTimeout(e.ctx, e.in.Policy.PowerOffTimeout.D())
 		defer cancel()
 		// Its error says no more than what is seen next: who is off then, and who is not.
-		_ = e.VCenter.AwaitOff(ctx, waits, func(policy.Ref, vcenter.WaitResult) {})
+		_ = e.VCenter.AwaitOff(ctx, waits, func(vsphere.Ref, vcenter.WaitResult) {})
 	}
 	return left
 }
@@ -184,33 +213,38 @@ func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var off []ActTarget
+	var off, back []ActTarget
 	for _, t := range todo {
 		vm, ok := now[t.Ref]
 		switch reason := policy.Recheck(vm, e.in.Scope); {
 		case !ok:
-			e.settle([]ActTarget{t}, OutcomeSpared, string(policy.Gone))
-		case vm.PowerState != policy.PoweredOn:
+			e.settle([]ActTarget{t}, action.Spared, string(policy.Gone))
+		case vm.PowerState != vsphere.PoweredOn:
 			off = append(off, t)
+		case e.back[t.Ref]:
+			back = append(back, t)
 		case e.overdue[t.Ref] != "":
-			e.settle([]ActTarget{t}, OutcomeFailed, e.overdue[t.Ref])
+			e.settle([]ActTarget{t}, action.Failed, e.overdue[t.Ref])
 		case reason == policy.PendingOperation && (e.repeated || e.touched):
 			e.busy[t.Ref] = true
 			ready = append(ready, t)
 		case reason != "":
-			e.settle([]ActTarget{t}, OutcomeSpared, string(reason))
+			e.settle([]ActTarget{t}, action.Spared, string(reason))
 		case held[t.Ref].Reason != "":
-			e.settle([]ActTarget{t}, OutcomeSpared, strings.TrimSuffix(string(held[t.Ref].Reason)+": "+held[t.Ref].Detail, ": "))
+			e.settle([]ActTarget{t}, action.Spared, strings.TrimSuffix(string(held[t.Ref].Reason)+": "+held[t.Ref].Detail, ": "))
 		default:
-			t.ToolsRunning = vm.ToolsRunning
+			t.ToolsRunning, t.starting = vm.ToolsRunning, vm.ToolsStarting
 			ready = append(ready, t)
 		}
+	}
+	if err := e.attributeBack(back); err != nil {
+		return nil, err
 	}
 	return ready, e.attributeOff(off)
 }
 
 // stateOf reads how the targets stand, and where details are asked for also who is held back by now.
-func (e *eviction) stateOf(todo []ActTarget) (now map[policy.Ref]policy.VM, held map[policy.Ref]policy.Spared, err error) {
+func (e *eviction) stateOf(todo []ActTarget) (now map[vsphere.Ref]vsphere.VM, held map[vsphere.Ref]policy.Spared, err error) {
 	if !e.in.Detail {
 		err = e.attempt(e.ctx, func() (err error) {
 			now, err = e.VCenter.Recheck(e.ctx, e.in.Tag, refs(todo))
@@ -218,7 +252,7 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[policy.Ref]policy.VM, held
 		})
 		return now, nil, err
 	}
-	var snap policy.Snapshot
+	var snap vsphere.Snapshot
 	err = e.attempt(e.ctx, func() (err error) {
 		snap, err = e.VCenter.RecheckDetail(e.ctx, e.in.Tag, refs(todo), vcenter.Scope{})
 		return err
@@ -226,7 +260,7 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[policy.Ref]policy.VM, held
 	if err != nil {
 		return nil, nil, err
 	}
-	now = make(map[policy.Ref]policy.VM, len(snap.VMs))
+	now = make(map[vsphere.Ref]vsphere.VM, len(snap.VMs))
 	for _, vm := range snap.VMs {
 		now[vm.Ref] = vm
 	}
@@ -235,12 +269,12 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[policy.Ref]policy.VM, held
 }
 
 // heldBack tells which targets protection, windows and budgets hold back by now, until something was sent.
-func (e *eviction) heldBack(snap policy.Snapshot, todo []ActTarget) (map[policy.Ref]policy.Spared, error) {
-	held := map[policy.Ref]policy.Spared{}
+func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vsphere.Ref]policy.Spared, error) {
+	held := map[vsphere.Ref]policy.Spared{}
 	if e.touched || e.in.Settle {
 		return held, nil
 	}
-	var fresh []policy.Ref
+	var fresh []vsphere.Ref
 	for _, t := range todo {
 		if t.SentAt.IsZero() {
 			fresh = append(fresh, t.Ref)
@@ -251,7 +285,7 @@ func (e *eviction) heldBack(snap policy.Snapshot, todo []ActTarget) (map[policy.
 	}
 	d := policy.Demand{Tag: e.in.Tag, Scope: e.in.Scope, Self: e.Settings.Self, Pools: e.in.Pools}
 	if len(e.in.Policy.Budgets) > 0 || e.in.Policy.Protect.MaxPreemptionsPerDay > 0 {
-		facts, err := e.ledger().Facts(e.ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String()})
+		facts, err := e.ledger().Facts(e.ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), UnderWay: e.in.UnderWay})
 		if err != nil {
 			return nil, &vcenter.Error{Op: "check the budgets of", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: err}
 		}
@@ -266,7 +300,7 @@ func (e *eviction) heldBack(snap policy.Snapshot, todo []ActTarget) (map[policy.
 
 // send calls f for every target at once, within the gateway's limit, until the round is withdrawn. It
 // returns what to wait for and what to try again.
-func (e *eviction) send(ready []ActTarget, f func(ActTarget) (policy.Ref, error)) (waits []vcenter.Wait, left []ActTarget, outage error) {
+func (e *eviction) send(ready []ActTarget, f func(ActTarget) (vsphere.Ref, error)) (waits []vcenter.Wait, left []ActTarget, outage error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	gate := make(chan struct{}, sendAtOnce)
@@ -274,7 +308,7 @@ func (e *eviction) send(ready []ActTarget, f func(ActTarget) (policy.Ref, error)
 		gate <- struct{}{}
 		if step.Cancelled(e.asked) {
 			<-gate
-			e.settle([]ActTarget{t}, OutcomeSpared, ReasonWithdrawn)
+			e.settle([]ActTarget{t}, action.Spared, preemptapi.ReasonWithdrawn)
 			continue
 		}
 		e.touched = true
@@ -282,8 +316,11 @@ func (e *eviction) send(ready []ActTarget, f func(ActTarget) (policy.Ref, error)
 			defer func() { <-gate }()
 			task, err := f(t)
 			kind := vcenter.KindOf(err)
-			// A VM that is busy after a crash is most likely in our own power-off of before.
-			wait := err == nil || kind == vcenter.Busy && e.repeated
+			mu.Lock()
+			// A VM that is busy after a crash, or after a lost answer, is most likely in our own power-off of before.
+			wait := err == nil || kind == vcenter.Busy && (e.repeated || e.lost[t.Ref])
+			e.lost[t.Ref] = kind.Outage()
+			mu.Unlock()
 			again := !wait && e.failed(t, err)
 			mu.Lock()
 			defer mu.Unlock()
@@ -306,37 +343,6 @@ func (e *eviction) send(ready []ActTarget, f func(ActTarget) (policy.Ref, error)
 // not yet sent. The worker's own limit on vCenter calls holds besides.
 const sendAtOnce = 5
 
-// shutDown asks the guests to shut down. Where no tools run that is futile: such a VM is powered off if
-// the policy forces, and spared if not.
-func (e *eviction) shutDown(ready []ActTarget) (left []ActTarget, err error) {
-	var able, unable []ActTarget
-	for _, t := range ready {
-		if t.ToolsRunning && !e.toolless[t.Ref] {
-			able = append(able, t)
-		} else {
-			unable = append(unable, t)
-		}
-	}
-	sent, left, err := e.send(able, func(t ActTarget) (policy.Ref, error) {
-		return policy.Ref{}, e.VCenter.ShutdownGuest(e.ctx, t.Ref)
-	})
-	now := time.Now().UTC()
-	for _, w := range sent {
-		for _, t := range able {
-			if t.Ref == w.VM {
-				t.SentAt = now
-				e.result.Pending = append(e.result.Pending, t)
-			}
-		}
-	}
-	if !e.in.ForceTools {
-		e.settle(unable, OutcomeSpared, ReasonNoTools)
-		return left, err
-	}
-	again, powerErr := e.powerOff(unable, ReasonForcedNoTools)
-	return append(left, again...), errors.Join(err, powerErr)
-}
-
 // failed counts a failure of one VM; it returns true while another attempt is due.
 func (e *eviction) failed(t ActTarget, err error) (again bool) {
 	kind := vcenter.KindOf(err)
@@ -352,13 +358,13 @@ func (e *eviction) failed(t ActTarget, err error) (again bool) {
 	case vcenter.ToolsUnavailable, vcenter.InvalidState: // it changed since it was checked
 		again = n == 1
 	case vcenter.NotFound:
-		e.settle([]ActTarget{t}, OutcomeSpared, string(policy.Gone))
+		e.settle([]ActTarget{t}, action.Spared, string(policy.Gone))
 		return false
 	default:
 		again = kind.Retryable() && n < step.Tries
 	}
 	if !again {
-		e.settle([]ActTarget{t}, OutcomeFailed, err.Error())
+		e.settle([]ActTarget{t}, action.Failed, err.Error())
 	}
 	return again
 }
@@ -368,10 +374,10 @@ func (e *eviction) giveUp(todo []ActTarget, err error) {
 	if err != nil {
 		reason = err.Error()
 	}
-	e.settle(todo, OutcomeFailed, reason)
+	e.settle(todo, action.Failed, reason)
 }
 
-func (e *eviction) settle(targets []ActTarget, what, reason string) {
+func (e *eviction) settle(targets []ActTarget, what action.Outcome, reason string) {
 	for _, t := range targets {
 		o := outcome(t, what)
 		o.Reason = reason
@@ -379,7 +385,7 @@ func (e *eviction) settle(targets []ActTarget, what, reason string) {
 	}
 }
 
-func (e *eviction) decide(o VMOutcome) {
+func (e *eviction) decide(o preemptapi.VMOutcome) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.result.Outcomes = append(e.result.Outcomes, o)
@@ -387,14 +393,14 @@ func (e *eviction) decide(o VMOutcome) {
 		"annotated", o.Annotated)
 }
 
-func outcome(t ActTarget, what string) VMOutcome {
-	return VMOutcome{
+func outcome(t ActTarget, what action.Outcome) preemptapi.VMOutcome {
+	return preemptapi.VMOutcome{
 		Ref: t.Ref, Name: t.Name, Outcome: what, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, InstanceUUID: t.InstanceUUID, Why: t.Why,
 	}
 }
 
-func refs(targets []ActTarget) []policy.Ref {
-	out := make([]policy.Ref, 0, len(targets))
+func refs(targets []ActTarget) []vsphere.Ref {
+	out := make([]vsphere.Ref, 0, len(targets))
 	for _, t := range targets {
 		out = append(out, t.Ref)
 	}

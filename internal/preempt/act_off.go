@@ -9,33 +9,32 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// powerOff cuts the power of all, or suspends them where that is the action, five calls at a time, waits for them together, and annotates each when
-// it is off by its task. What went off otherwise, or did not go off in time, is left to the next check.
-func (e *eviction) powerOff(ready []ActTarget, reason string) (left []ActTarget, err error) {
-	off := e.VCenter.PowerOff
-	if e.in.Action == policy.ActionSuspend {
-		off = e.VCenter.Suspend
-	}
-	waits, left, err := e.send(ready, func(t ActTarget) (policy.Ref, error) { return off(e.ctx, t.Ref) })
+// cut powers off or suspends all targets, five calls at a time, waits for them together, and annotates each when it is
+// off by its task. A VM that went off otherwise, or did not go off in time, is left to the next check.
+func (e *eviction) cut(ready []ActTarget, off func(context.Context, vsphere.Ref) (vsphere.Ref, error), reason string) (left []ActTarget, err error) {
+	waits, left, err := e.send(ready, func(t ActTarget) (vsphere.Ref, error) { return off(e.ctx, t.Ref) })
 	if len(waits) == 0 {
 		return left, err
 	}
-	byRef := map[policy.Ref]ActTarget{}
+	byRef := map[vsphere.Ref]ActTarget{}
 	for _, t := range ready {
 		byRef[t.Ref] = t
 	}
-	open := map[policy.Ref]bool{}
+	open := map[vsphere.Ref]bool{}
 	for _, w := range waits {
 		open[w.VM] = true
 	}
 	ctx, cancel := context.WithTimeout(e.ctx, e.in.Policy.PowerOffTimeout.D())
 	defer cancel()
-	waitErr := e.VCenter.AwaitOff(ctx, waits, func(ref policy.Ref, r vcenter.WaitResult) {
+	waitErr := e.VCenter.AwaitOff(ctx, waits, func(ref vsphere.Ref, r vcenter.WaitResult) {
 		delete(open, ref)
 		if again := e.offOrAgain(byRef[ref], r, reason); again {
 			left = append(left, byRef[ref])
@@ -63,18 +62,16 @@ func (e *eviction) tooLate(waitErr error) string {
 func (e *eviction) offOrAgain(t ActTarget, r vcenter.WaitResult, reason string) (again bool) {
 	switch {
 	case r.Gone:
-		e.settle([]ActTarget{t}, OutcomeSpared, string(policy.Gone))
+		e.settle([]ActTarget{t}, action.Spared, string(policy.Gone))
 	case r.Off && !r.ByTask:
 		return true // by whom, vCenter's events tell
+	case r.On:
+		e.back[t.Ref] = true
+		return true // the same
 	case r.Off:
-		o := outcome(t, OutcomePoweredOff)
-		if !t.SentAt.IsZero() || reason != "" {
-			o.Outcome = OutcomeForced
-		}
-		o.Reason, o.Forced, o.OffAt = reason, true, time.Now().UTC()
-		if e.in.Action == policy.ActionSuspend {
-			o.Outcome, o.Forced = OutcomeSuspended, false
-		}
+		what, forced := e.in.Action.Cut(!t.SentAt.IsZero())
+		o := outcome(t, what)
+		o.Reason, o.Forced, o.OffAt = reason, forced, time.Now().UTC()
 		e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute, e.in.Asked)) })
 	default:
 		return e.failed(t, r.Err)
@@ -88,7 +85,7 @@ func (e *eviction) attributeOff(off []ActTarget) error {
 	var unsure []ActTarget
 	for _, t := range off {
 		if !e.repeated && !e.touched && t.SentAt.IsZero() {
-			e.settle([]ActTarget{t}, OutcomeAlreadyOff, "")
+			e.settle([]ActTarget{t}, action.AlreadyOff, "")
 			continue
 		}
 		unsure = append(unsure, t)
@@ -96,39 +93,58 @@ func (e *eviction) attributeOff(off []ActTarget) error {
 	if len(unsure) == 0 {
 		return nil
 	}
-	found, err := e.evidence(e.ctx, unsure, e.since(unsure))
-	if vcenter.KindOf(err).Outage() {
+	c := claim{
+		roundID: e.in.RoundID, since: e.since(unsure), late: e.in.Late, lasts: e.in.Policy.ShutdownLasts(),
+		began: activity.GetInfo(e.asked).ScheduledTime,
+	}
+	verdicts, err := e.whose(e.ctx, c, unsure)
+	if err != nil {
 		return err
 	}
 	for _, t := range unsure {
-		ev, ok := found[t.Ref]
-		switch {
-		case err != nil:
-			e.settle([]ActTarget{t}, OutcomeUnattributed, err.Error())
-		case ok && ev.Ours:
-			e.claim(t, ev.User != "", ev.Time)
-		case ok:
-			e.settle([]ActTarget{t}, OutcomeAlreadyOff, offBy(ev))
-		default:
-			e.settle([]ActTarget{t}, OutcomeUnattributed, "")
+		if v := verdicts[t.Ref]; v.outcome != "" {
+			e.settle([]ActTarget{t}, v.outcome, v.reason)
+		} else {
+			e.claim(t, v.cut, v.at)
 		}
 	}
 	return nil
 }
 
-// evidence looks up who turned the VMs off. vCenter's events may come a moment after the state that they
-// tell of, so that it looks again for those it finds none of.
-func (a *Activities) evidence(ctx context.Context, targets []ActTarget, since time.Time) (found map[policy.Ref]vcenter.Evidence, err error) {
-	for range step.Tries {
-		err = a.attempt(ctx, func() (err error) {
-			found, err = a.VCenter.PowerOffEvidence(ctx, refs(targets), since)
+// attributeBack settles targets that our task turned off and that are on: somebody powered them on before they were seen
+// off. They are not turned off again, for whoever did so may go on with it.
+func (e *eviction) attributeBack(back []ActTarget) error {
+	if len(back) == 0 {
+		return nil
+	}
+	var by map[vsphere.Ref]vcenter.Touch
+	err := e.VCenter.AwaitEvents(e.ctx, func() (bool, error) {
+		err := e.attempt(e.ctx, func() (err error) {
+			by, err = e.VCenter.PoweredOnAgain(e.ctx, refs(back), e.since(back))
 			return err
 		})
-		if err != nil || len(found) == len(targets) || !step.Sleep(ctx, a.Settings.Timing.Retry) {
-			return found, err
-		}
+		return len(by) == len(back), err
+	})
+	if vcenter.KindOf(err).Outage() {
+		return err
 	}
-	return found, nil
+	for _, t := range back {
+		who := "somebody"
+		if touch := by[t.Ref]; touch.User != "" {
+			who = clip(touch.User)
+		}
+		e.settle([]ActTarget{t}, action.OnAgain, "it was turned off, and powered on again by "+who+" before it was seen off")
+	}
+	return nil
+}
+
+// evidence looks up who turned the VMs off, and waits for vCenter's events of those that it finds none of.
+func (a *Activities) evidence(ctx context.Context, targets []ActTarget, since time.Time) (found map[vsphere.Ref]vcenter.Evidence, err error) {
+	err = a.attempt(ctx, func() (err error) {
+		found, err = a.VCenter.AwaitEvidence(ctx, refs(targets), since)
+		return err
+	})
+	return found, err
 }
 
 func offBy(ev vcenter.Evidence) string {
@@ -152,23 +168,19 @@ func (e *eviction) since(targets []ActTarget) time.Time {
 
 // claim records a VM that is ours and off, and annotates it. cut: its power was cut, not its guest shut down.
 func (e *eviction) claim(t ActTarget, cut bool, at time.Time) {
-	o := outcome(t, OutcomeShutDown)
-	o.OffAt, o.Forced = at.UTC(), cut
-	switch {
-	case cut && e.in.Action == policy.ActionSuspend:
-		o.Outcome, o.Forced = OutcomeSuspended, false
-	case cut && e.in.Action == policy.ActionShutdownGuest:
-		o.Outcome, o.Reason = OutcomeForced, ReasonForcedNoTools
-	case cut && !t.SentAt.IsZero():
-		o.Outcome = OutcomeForced
-	case cut:
-		o.Outcome = OutcomePoweredOff
+	o := outcome(t, action.ShutDown)
+	o.OffAt = at.UTC()
+	if cut {
+		o.Outcome, o.Forced = e.in.Action.Cut(!t.SentAt.IsZero())
+	}
+	if cut && e.in.Action == action.ShutdownGuest {
+		o.Reason = preemptapi.ReasonForcedNoTools
 	}
 	e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute, e.in.Asked)) })
 }
 
 // annotate writes the attribute of a VM that is off. Its failure is part of the outcome.
-func (a *Activities) annotate(ctx context.Context, o VMOutcome, attr Attribute, asked time.Time) VMOutcome {
+func (a *Activities) annotate(ctx context.Context, o preemptapi.VMOutcome, attr Attribute, asked time.Time) preemptapi.VMOutcome {
 	attr.Preempted, attr.ForcedShutdown, attr.Outcome, attr.PreemptedAt = true, o.Forced, o.Outcome, o.OffAt
 	attr.InstanceUUID, attr.CPUMHz, attr.MemoryMB = o.InstanceUUID, o.CPUMHz, o.MemoryMB
 	value, err := json.Marshal(attr)
@@ -189,7 +201,7 @@ func (a *Activities) attemptThrough(ctx context.Context, f func() error) error {
 	pause := a.Settings.Timing.Retry
 	for {
 		err := a.attempt(ctx, f)
-		if err == nil || !vcenter.KindOf(err).Outage() || !step.Sleep(ctx, pause) {
+		if err == nil || !vcenter.KindOf(err).Outage() || !clock.Sleep(ctx, pause) {
 			return err
 		}
 		pause = min(2*pause, 10*time.Second)

@@ -62,6 +62,9 @@ const (
 	errRound   = "RoundFailed"
 )
 
+// errHandOver is the type of the error of a step that another worker is to take over.
+const errHandOver = "HandOver"
+
 func (a *Activities) attempt(ctx context.Context, f func() error) error {
 	return step.Attempt(ctx, a.Settings.Timing.Retry, f)
 }

@@ -9,22 +9,23 @@ import (
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
 // The names that are not part of the public contract.
 const (
 	RoundSignal     = "RoundChange" // carries RoundChange, from the intake to its round
 	RoundDoneSignal = "RoundDone"   // carries RoundResult, from a round to its intake
-	searchAlarm     = contract.SearchAlarm
-	searchScope     = contract.SearchScope
-	searchState     = contract.SearchState
+	searchAlarm     = preemptapi.SearchAlarm
+	searchScope     = preemptapi.SearchScope
+	searchState     = preemptapi.SearchState
 	maxSparedInFull = 500 // spared candidates kept one by one in a payload, more become counts
 	maxRejections   = 20
 )
 
 // SearchAttributes are the Keyword search attributes that the workflows set where they are registered.
-func SearchAttributes() []string { return contract.SearchAttributes() }
+func SearchAttributes() []string { return preemptapi.SearchAttributes() }
 
 // Timing holds how long the machinery waits; the policy holds how long guests and alarms may take. It is
 // recorded with each decision, so that a change applies to later work alone.
@@ -38,6 +39,7 @@ type Timing struct {
 	Heartbeat  time.Duration `json:"heartbeat"`  // heartbeat timeout of an activity
 	ReplyFor   time.Duration `json:"replyFor"`   // how long a failing reply address is tried
 	Sweep      time.Duration `json:"sweep"`      // how often rounds are looked for that ended without a word
+	RepeatWait time.Duration `json:"repeatWait"` // least time to a repetition that cannot measure whether it is needed
 	Remeasure  time.Duration `json:"remeasure"`  // from one wave of a restore to the next: vCenter's statistics lag
 }
 
@@ -49,18 +51,18 @@ func DefaultTiming() Timing {
 	return Timing{
 		IntakeIdle: 2 * time.Minute, CancelWait: 30 * time.Second, Outage: 24 * time.Hour,
 		StalePlan: time.Minute, AlarmAge: time.Minute, Retry: 2 * time.Second, Heartbeat: 10 * time.Second, ReplyFor: time.Hour,
-		Sweep: time.Minute, Remeasure: 30 * time.Second,
+		Sweep: time.Minute, RepeatWait: 5 * time.Minute, Remeasure: 30 * time.Second,
 	}
 }
 
 // RoundInput starts a round.
 type RoundInput struct {
-	Demand    Demand    `json:"demand"`
-	IntakeID  string    `json:"intakeID"` // "": nobody to tell
-	IntakeRun time.Time `json:"intakeStarted"`
-	Timing    Timing    `json:"timing"`
-	Sequence  int       `json:"sequence,omitempty"` // 2 and up: a repetition for an alarm that still stands
-	Attrs     bool      `json:"attrs,omitempty"`    // the search attributes are registered
+	Demand    preemptapi.Demand `json:"demand"`
+	IntakeID  string            `json:"intakeID"` // "": nobody to tell
+	IntakeRun time.Time         `json:"intakeStarted"`
+	Timing    Timing            `json:"timing"`
+	Sequence  int               `json:"sequence,omitempty"` // 2 and up: a repetition for an alarm that still stands
+	Attrs     bool              `json:"attrs,omitempty"`    // the search attributes are registered
 }
 
 // RoundChange tells a running round of a change of urgency.
@@ -81,12 +83,12 @@ type Attribute struct {
 	WorkflowStarted time.Time              `json:"workflowStarted"`
 	Event           json.RawMessage        `json:"event"`
 
-	RoundID     string    `json:"roundID,omitempty"`
-	Outcome     string    `json:"outcome,omitempty"`
-	PreemptedAt time.Time `json:"preemptedAt,omitzero"`
-	PolicyHash  string    `json:"policyHash,omitempty"`
-	Policy      string    `json:"policy,omitempty"`
-	Scope       string    `json:"scope,omitempty"` // Type:Value that was contended for; empty: everything
+	RoundID     string         `json:"roundID,omitempty"`
+	Outcome     action.Outcome `json:"outcome,omitempty"`
+	PreemptedAt time.Time      `json:"preemptedAt,omitzero"`
+	PolicyHash  string         `json:"policyHash,omitempty"`
+	Policy      string         `json:"policy,omitempty"`
+	Scope       string         `json:"scope,omitempty"` // Type:Value that was contended for; empty: everything
 
 	InstanceUUID string `json:"instanceUUID,omitempty"` // of the VM, so that a copy of the record is known as one
 	CPUMHz       int64  `json:"cpuMHz,omitempty"`       // what it used when it was chosen

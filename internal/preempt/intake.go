@@ -11,6 +11,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
 )
 
 // Bounds of one look at what reached the intake.
@@ -22,28 +25,34 @@ const (
 // Intake takes requests and alarm changes, decides when a round runs, and answers how things stand. It
 // never holds work itself: rounds are workflows of their own. A cancellation withdraws what is under way
 // and completes the intake with its response, unless requests came after it.
-func Intake(ctx workflow.Context, in IntakeInput) (Response, error) {
+func Intake(ctx workflow.Context, in IntakeInput) (preemptapi.Response, error) {
 	it := newIntake(ctx, in)
 	if err := it.handlers(ctx); err != nil {
-		return Response{}, err
+		return preemptapi.Response{}, err
+	}
+	if it.refused = it.reserved(); it.refused != "" {
+		return it.refuse()
 	}
 	for {
 		it.drain()
 		switch {
 		case it.cancelled():
 			return it.cancel(ctx)
+		case it.expired():
+			return it.expire(ctx)
 		case it.rollDue():
-			return Response{}, it.roll(ctx)
+			return preemptapi.Response{}, it.roll(ctx)
 		case len(it.inbox) > 0:
 			it.process()
 			continue
 		}
 		it.due()
+		it.tellStanding()
 		if it.once && it.state.Requests > 0 && it.state.idle() && it.nothingNew() {
 			return it.complete()
 		}
 		woken := it.wait()
-		if !woken && it.state.idle() && it.nothingNew() {
+		if !woken && !it.untold && it.state.idle() && it.nothingNew() {
 			return it.complete()
 		}
 	}
@@ -52,7 +61,7 @@ func Intake(ctx workflow.Context, in IntakeInput) (Response, error) {
 // item is one message in the inbox, with who waits for its decision.
 type item struct {
 	Message
-	decided *Decision // written when decided; nil: nobody waits
+	decided *preemptapi.Decision // written when decided; nil: nobody waits
 	done    *bool
 }
 
@@ -69,6 +78,13 @@ type intake struct {
 	once      bool
 	inbox     []item
 	shown     string
+	refused   string   // why an intake under its id takes nothing; "": it does
+	left      []string // what it leaves to its successor
+	untold    bool     // the ledger could not be told where the alarm is active
+
+	spent     int  // bytes decoded in this workflow task
+	paced     bool // the run ends a task in which enough was decoded
+	occasions int  // on which that was asked
 
 	requests, alarms, rounds workflow.ReceiveChannel
 }
@@ -76,7 +92,7 @@ type intake struct {
 func newIntake(ctx workflow.Context, in IntakeInput) *intake {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	it := &intake{
-		ctx: own, cancelled: func() bool { return ctx.Err() != nil }, info: workflow.GetInfo(ctx), state: in.State, once: in.Once,
+		ctx: tally.With(own), cancelled: func() bool { return ctx.Err() != nil }, info: workflow.GetInfo(ctx), state: in.State, once: in.Once,
 		requests: workflow.GetSignalChannel(ctx, preemption.SignalChannel),
 		alarms:   workflow.GetSignalChannel(ctx, preemption.AlarmSignal),
 		rounds:   workflow.GetSignalChannel(ctx, RoundDoneSignal),
@@ -96,8 +112,10 @@ func newIntake(ctx workflow.Context, in IntakeInput) *intake {
 
 func (it *intake) now() time.Time { return workflow.Now(it.ctx) }
 
-func (it *intake) response() Response {
-	return it.state.response(it.info.WorkflowExecution.ID, it.info.WorkflowExecution.RunID)
+func (it *intake) response() preemptapi.Response {
+	res := it.state.response(it.info.WorkflowExecution.ID, it.info.WorkflowExecution.RunID)
+	res.Left = it.left
+	return res
 }
 
 func (it *intake) handlers(ctx workflow.Context) error {
@@ -120,8 +138,8 @@ func (it *intake) handlers(ctx workflow.Context) error {
 }
 
 // request is the update for callers who want to be told what was decided.
-func (it *intake) request(ctx workflow.Context, raw json.RawMessage) (Decision, error) {
-	var decided Decision
+func (it *intake) request(ctx workflow.Context, raw json.RawMessage) (preemptapi.Decision, error) {
+	var decided preemptapi.Decision
 	var done bool
 	it.inbox = append(it.inbox, item{Message: Message{JSON: raw}, decided: &decided, done: &done})
 	err := workflow.Await(ctx, func() bool { return done })
@@ -145,7 +163,7 @@ func (it *intake) drain() {
 		it.accept(raw, true)
 	}
 	for {
-		var r RoundResult
+		var r preemptapi.RoundResult
 		if !it.rounds.ReceiveAsync(&r) {
 			break
 		}
@@ -159,18 +177,18 @@ func (it *intake) accept(raw converter.RawValue, isAlarm bool) {
 	m := Message{Alarm: isAlarm}
 	switch n := len(raw.Payload().GetData()); {
 	case n > preemption.MaxRequestBytes:
-		it.reject(fmt.Sprintf("a signal of %d bytes: at most %d are taken", n, preemption.MaxRequestBytes))
+		it.reject(unreadable, fmt.Sprintf("a signal of %d bytes: at most %d are taken", n, preemption.MaxRequestBytes))
 		return
 	case n == 0:
-		it.reject("a signal without payload")
+		it.reject(unreadable, "a signal without payload")
 		return
 	}
 	if encoding := string(raw.Payload().GetMetadata()[converter.MetadataEncoding]); encoding != converter.MetadataEncodingJSON {
-		it.reject(fmt.Sprintf("a signal in encoding %q: send %s", clip(encoding), converter.MetadataEncodingJSON))
+		it.reject(unreadable, fmt.Sprintf("a signal in encoding %q: send %s", clip(encoding), converter.MetadataEncodingJSON))
 		return
 	}
 	if err := converter.GetDefaultDataConverter().FromPayload(raw.Payload(), &m.JSON); err != nil {
-		it.reject("a signal that is no JSON: " + err.Error())
+		it.reject(unreadable, "a signal that is no JSON: "+err.Error())
 		return
 	}
 	if isAlarm {
@@ -202,8 +220,21 @@ func (it *intake) take(m Message) {
 	it.inbox = append(it.inbox, item{Message: m})
 }
 
-func (it *intake) reject(reason string) {
+// The kinds of rejections, as the metric tells them.
+const (
+	unreadable     = "unreadable"      // no JSON, too large
+	refused        = "refused"         // not what this worker takes
+	anotherVCenter = "another_vcenter" // its event is of another vCenter
+)
+
+func (it *intake) reject(kind, reason string) {
+	it.rejectOf("alarm", kind, reason)
+}
+
+// rejectOf keeps and counts a rejection; by says who asked.
+func (it *intake) rejectOf(by, kind, reason string) {
 	it.state.Requests++
+	increment(it.ctx, "preemption_rejections", map[string]string{"by": by, "reason": kind})
 	it.state.reject(it.now(), reason)
 	workflow.GetLogger(it.ctx).Warn("request rejected", "reason", reason)
 }
@@ -231,7 +262,10 @@ func (it *intake) process() {
 	it.state.Timing, it.state.Attrs = out.Timing, out.Attrs
 	for i, decoded := range out.Decoded {
 		it.state.Requests += items[i].Again
-		decision := it.decide(decoded)
+		decision, elsewhere := it.handOn(decoded, items[i])
+		if !elsewhere {
+			decision = it.decide(decoded)
+		}
 		decision.IntakeID = it.info.WorkflowExecution.ID
 		it.state.LastDecision = &decision
 		if items[i].done != nil {
@@ -239,6 +273,7 @@ func (it *intake) process() {
 		}
 	}
 	it.show()
+	it.pace(out)
 }
 
 // local are the options of local activities: short look-ups, tried until each is over.
@@ -259,6 +294,15 @@ func (it *intake) wait() (woken bool) {
 		if end := it.state.Started.Add(limit / 2); end.Before(at) {
 			at = end
 		}
+	}
+	if end := it.deadline(); !end.IsZero() && !it.state.idle() && it.knows(versionExpire) && (!ok || end.Before(at)) {
+		at, ok = end, true
+	}
+	if again := now.Add(tellAgain); it.untold && (!ok || again.Before(at)) {
+		at, ok = again, true
+	}
+	if it.nothingNew() {
+		it.spent = 0 // the task ends here
 	}
 	if !ok {
 		return workflow.Await(it.ctx, arrived) == nil
@@ -285,16 +329,18 @@ func (it *intake) roll(ctx workflow.Context) error {
 	it.drain()
 	for it.inboxBytes() > maxBatchBytes {
 		it.process() // too much to carry: look at some of it first
+		it.drain()
 	}
 	in := IntakeInput{Once: it.once}
 	for _, i := range it.inbox {
 		if i.done != nil {
-			*i.decided, *i.done = Decision{Verdict: Failed, Reason: "the intake is starting a new run: ask again"}, true
+			*i.decided, *i.done = preemptapi.Decision{Verdict: preemptapi.Failed, Reason: "the intake is starting a new run: ask again", Again: true}, true
 			continue
 		}
 		in.Pending = append(in.Pending, i.Message)
 	}
 	in.State = it.state
+	in.State.lighten()
 	if err := workflow.Await(it.ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
 		return err
 	}
@@ -309,13 +355,14 @@ func (it *intake) inboxBytes() (n int) {
 }
 
 // complete ends an intake that has nothing to do.
-func (it *intake) complete() (Response, error) {
+func (it *intake) complete() (preemptapi.Response, error) {
+	it.tellStanding()
 	if err := workflow.Await(it.ctx, func() bool { return workflow.AllHandlersFinished(it.ctx) }); err != nil {
-		return Response{}, err
+		return preemptapi.Response{}, err
 	}
 	res := it.response()
 	if res.State == "idle" {
-		res.State = RoundCompleted
+		res.State = preemptapi.RoundCompleted
 	}
 	upsert(it.ctx, it.state.Attrs, "", "", res.State)
 	return res, nil
@@ -339,6 +386,6 @@ func (it *intake) show() {
 		return
 	}
 	it.shown = text
-	workflow.SetCurrentDetails(it.ctx, clipTo(text, 4000))
+	workflow.SetCurrentDetails(it.ctx, shown.Clip(text, 4000))
 	upsert(it.ctx, it.state.Attrs, alarmName, scope, res.State)
 }

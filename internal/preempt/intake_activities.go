@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -14,7 +15,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // StartInput asks for a round.
@@ -27,11 +30,21 @@ type StartInput struct {
 func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admission, error) {
 	d := in.Round.Demand
 	id := roundID(in.Round.IntakeID, d.RequestID, in.Sequence)
-	got, err := a.ledger().Admit(ctx, ledger.AdmitRequest{
-		RequestID: fmt.Sprintf("%s#%d", d.RequestID, in.Sequence), Scope: d.Key(), Owner: id, Rank: d.Criticality.Rank(),
-	})
-	if err != nil || got.Verdict != ledger.Granted {
+	req := ledger.AdmitRequest{RequestID: AdmissionID(d.RequestID, in.Sequence), Scope: d.Key(), Owner: id, Rank: d.Criticality.Rank(), Within: a.within(ctx, d.Scope)}
+	if stands(d) {
+		req.Intake, req.Alarm = in.Round.IntakeID, d.Alarm()
+	}
+	got, err := a.ledger().Admit(ctx, req)
+	if err != nil {
 		return got, err
+	}
+	if !d.DryRun && !d.NoticeOnly {
+		if err := a.holdRestores(ctx, got.Restores, "preemption was asked for by "+clip(d.RequestID)); err != nil {
+			a.logger(ctx).Error("a restore could not be told to hold; it will find out when it plans", "error", err)
+		}
+	}
+	if got.Verdict != ledger.Granted {
+		return got, nil
 	}
 	opts := client.StartWorkflowOptions{
 		ID: id, TaskQueue: a.TaskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
@@ -42,12 +55,44 @@ func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admi
 	if in.Round.Attrs {
 		opts.TypedSearchAttributes = temporal.NewSearchAttributes(searchUpdates(d.Alarm(), d.Scope.String(), "running")...)
 	}
-	_, err = a.Temporal.ExecuteWorkflow(ctx, opts, RoundType, in.Round)
+	_, err = a.Temporal.ExecuteWorkflow(ctx, opts, preemptapi.RoundType, in.Round)
 	var started *serviceerror.WorkflowExecutionAlreadyStarted
 	if err != nil && !errors.As(err, &started) {
 		return got, fmt.Errorf("start round %s: %w", id, err)
 	}
 	return got, nil
+}
+
+// withinTime bounds the look for a host's cluster: without an answer any cluster may be it.
+const withinTime = 5 * time.Second
+
+// within is, of a host, the cluster that it is in: the ledger lets no round of the one run beside one of the other.
+func (a *Activities) within(ctx context.Context, scope vsphere.Ref) string {
+	if scope.Type != vsphere.TypeHost {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, withinTime)
+	defer cancel()
+	cluster, err := a.VCenter.ClusterOf(ctx, scope)
+	if err != nil {
+		a.logger(ctx).Warn("the cluster of a host is not known: it counts as in every cluster", "host", scope.String(), "reason", err)
+		return ledger.WithinUnknown
+	}
+	return cluster.String()
+}
+
+// withinAll is within of each host among the scopes, all in the time of one.
+func (a *Activities) withinAll(ctx context.Context, scopes []string) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, withinTime)
+	defer cancel()
+	clusters := map[string]string{}
+	for _, scope := range scopes {
+		ref, _ := vsphere.ParseRef(scope)
+		if cluster := a.within(ctx, ref); cluster != "" {
+			clusters[scope] = cluster
+		}
+	}
+	return clusters
 }
 
 // RaiseRound tells the ledger that a round acts at a higher rank.
@@ -57,8 +102,8 @@ func (a *Activities) RaiseRound(ctx context.Context, r ledger.RaiseRequest) erro
 
 // RoundStatus is how a round stands.
 type RoundStatus struct {
-	Open   bool        `json:"open"`
-	Result RoundResult `json:"result"`
+	Open   bool                   `json:"open"`
+	Result preemptapi.RoundResult `json:"result"`
 }
 
 // LookAtRound tells whether a round still runs, and its result when not.
@@ -71,13 +116,13 @@ func (a *Activities) LookAtRound(ctx context.Context, id string) (RoundStatus, e
 	if status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return RoundStatus{Open: true}, nil
 	}
-	out := RoundStatus{Result: RoundResult{
-		RoundID: id, State: RoundFailed, EndedAt: d.WorkflowExecutionInfo.CloseTime.AsTime(),
+	out := RoundStatus{Result: preemptapi.RoundResult{
+		RoundID: id, State: preemptapi.RoundFailed, EndedAt: d.WorkflowExecutionInfo.CloseTime.AsTime(),
 		Reason: "the round ended as " + status.String() + " without a result: look at its history and at the VMs",
 	}}
-	res, err := ResultOf(a.Temporal.GetWorkflow(ctx, id, "").Get(ctx, &out.Result), out.Result)
+	res, err := preemptapi.ResultOf(a.Temporal.GetWorkflow(ctx, id, "").Get(ctx, &out.Result), out.Result)
 	if err == nil {
-		out.Result = res
+		out.Result = brief(res)
 	}
 	return out, nil
 }

@@ -8,15 +8,23 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 )
 
 // decide takes one decoded message.
-func (it *intake) decide(d Decoded) Decision {
+func (it *intake) decide(d Decoded) preemptapi.Decision {
 	switch {
 	case d.Rejected != "":
-		it.reject(d.Rejected)
-		return Decision{Verdict: Rejected, Reason: d.Rejected}
+		kind, by := refused, "alarm"
+		if d.Elsewhere {
+			kind = anotherVCenter
+		}
+		if d.Person {
+			by = "person"
+		}
+		it.rejectOf(by, kind, d.Rejected)
+		return preemptapi.Decision{Verdict: preemptapi.Rejected, Reason: d.Rejected}
 	case d.Change == nil:
 		it.state.Requests++
 		return it.demand(it.named(*d.Demand), 0)
@@ -30,10 +38,10 @@ func (it *intake) decide(d Decoded) Decision {
 		rank = d.Demand.Criticality.Rank()
 	}
 	scope := d.Change.Scope
-	switch it.state.Levels.Apply(*d.Change, d.From, rank) {
+	switch it.apply(*d.Change, d.From, rank) {
 	case ShiftRise:
 		if d.Demand == nil {
-			return Decision{Verdict: Rejected, Reason: "the alarm rose, and nobody said what to do"}
+			return preemptapi.Decision{Verdict: preemptapi.Rejected, Reason: "the alarm rose, and nobody said what to do"}
 		}
 		demand := it.named(*d.Demand)
 		it.state.Standing[scope] = demand
@@ -46,13 +54,22 @@ func (it *intake) decide(d Decoded) Decision {
 		defer it.ended(scope)
 		return it.fall(scope, fmt.Sprintf("alarm %s fell to %s on %s", d.Change.Alarm, d.Change.To, d.Change.Entity))
 	case ShiftGray:
-		return Decision{Verdict: Deferred, Reason: "the alarm's state is unknown: everything holds"}
+		return preemptapi.Decision{Verdict: preemptapi.Deferred, Reason: "the alarm's state is unknown: everything holds"}
 	}
-	return Decision{Verdict: Duplicate, Reason: "nothing new: a repeated or late event, or another entity stands as high"}
+	return preemptapi.Decision{Verdict: preemptapi.Duplicate, Reason: "nothing new: a repeated or late event, or another entity stands as high"}
+}
+
+// apply records a change of an alarm. Which of two is newer, their keys and times may tell differently.
+func (it *intake) apply(c preemptapi.Change, from string, rank int) Shift {
+	levels, now := &it.state.Levels, it.now()
+	if levels.Disputed(now, c) && it.knows(versionClock) {
+		return levels.ApplyAt(now, c, from, rank)
+	}
+	return levels.Apply(c, from, rank)
 }
 
 // named gives a demand without an id or event one of its own, so that what follows can refer to it.
-func (it *intake) named(d Demand) Demand {
+func (it *intake) named(d preemptapi.Demand) preemptapi.Demand {
 	if d.RequestID == "" {
 		d.RequestID = fmt.Sprintf("%s#%d", it.info.WorkflowExecution.RunID, it.state.Requests)
 	}
@@ -65,7 +82,7 @@ func (it *intake) named(d Demand) Demand {
 }
 
 // demand decides about one demand: joins the round under way, waits, or starts a round.
-func (it *intake) demand(d Demand, sequence int) Decision {
+func (it *intake) demand(d preemptapi.Demand, sequence int) preemptapi.Decision {
 	it.rise(d)
 	scope, rank := d.Key(), d.Criticality.Rank()
 	if it.state.LastDemand == nil {
@@ -78,7 +95,7 @@ func (it *intake) demand(d Demand, sequence int) Decision {
 		return it.join(d, active.RoundID, active.Rank)
 	}
 	if waiting := it.state.deferral(scope); waiting != nil && !d.Person && rank <= waiting.Demand.Criticality.Rank() {
-		return Decision{Verdict: Deferred, Until: waiting.Until, Reason: waiting.Reason}
+		return preemptapi.Decision{Verdict: preemptapi.Deferred, Until: waiting.Until, Reason: waiting.Reason}
 	}
 	if cool, ok := it.state.Cooling[scope]; ok && rank <= cool.Rank && it.now().Before(cool.Until) {
 		return it.later(d, sequence, cool.Until, cool.Reason)
@@ -87,7 +104,7 @@ func (it *intake) demand(d Demand, sequence int) Decision {
 }
 
 // follow puts a request behind a withdrawn round that has not ended.
-func (it *intake) follow(d Demand, sequence int, round string) Decision {
+func (it *intake) follow(d preemptapi.Demand, sequence int, round string) preemptapi.Decision {
 	decision := it.later(d, sequence, it.now().Add(busyRetry), "round "+round+" was withdrawn and is ending")
 	decision.RoundID = round
 	return decision
@@ -95,18 +112,18 @@ func (it *intake) follow(d Demand, sequence int, round string) Decision {
 
 // join tells the round under way of a higher criticality. What asks for no more than it does is served by
 // it already.
-func (it *intake) join(d Demand, round string, rank int) Decision {
+func (it *intake) join(d preemptapi.Demand, round string, rank int) preemptapi.Decision {
 	switch {
 	case d.Criticality.Rank() > rank:
 		it.raise(d, round)
-		return Decision{Verdict: Joined, RoundID: round, Reason: "the round under way was raised to " + string(d.Criticality)}
+		return preemptapi.Decision{Verdict: preemptapi.Joined, RoundID: round, Reason: "the round under way was raised to " + string(d.Criticality)}
 	case d.Person:
-		return Decision{Verdict: Refused, RoundID: round, Reason: "round " + round + " is under way in this scope: wait for it, or ask for a higher criticality"}
+		return preemptapi.Decision{Verdict: preemptapi.Refused, RoundID: round, Reason: "round " + round + " is under way in this scope: wait for it, or ask for a higher criticality"}
 	}
-	return Decision{Verdict: Joined, RoundID: round, Reason: "a round of at least that criticality is under way"}
+	return preemptapi.Decision{Verdict: preemptapi.Joined, RoundID: round, Reason: "a round of at least that criticality is under way"}
 }
 
-func (it *intake) raise(d Demand, round string) {
+func (it *intake) raise(d preemptapi.Demand, round string) {
 	change := RoundChange{Criticality: d.Criticality, Reason: "asked for by " + d.RequestID}
 	it.signal(round, change)
 	for _, scope := range scopes(it.state.Active) {
@@ -130,7 +147,7 @@ func (it *intake) signal(round string, change RoundChange) {
 }
 
 // fall withdraws what is under way or waits in a scope.
-func (it *intake) fall(scope, reason string) Decision {
+func (it *intake) fall(scope, reason string) preemptapi.Decision {
 	delete(it.state.Standing, scope)
 	delete(it.state.Fruitless, scope)
 	if w := it.state.deferral(scope); w != nil && !w.Demand.Person {
@@ -138,20 +155,20 @@ func (it *intake) fall(scope, reason string) Decision {
 	}
 	active, ok := it.state.Active[scope]
 	if !ok {
-		return Decision{Verdict: Duplicate, Reason: reason + ": nothing was under way"}
+		return preemptapi.Decision{Verdict: preemptapi.Duplicate, Reason: reason + ": nothing was under way"}
 	}
 	if active.Withdrawn && it.knows(versionAgain) {
-		return Decision{Verdict: Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn before"}
+		return preemptapi.Decision{Verdict: preemptapi.Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn before"}
 	}
 	it.signal(active.RoundID, RoundChange{Withdraw: true, Reason: reason})
 	active.Withdrawn = true
 	it.state.Active[scope] = active
-	return Decision{Verdict: Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn"}
+	return preemptapi.Decision{Verdict: preemptapi.Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn"}
 }
 
 // soften goes on at the lower criticality of the demand: what waits, what stands, and what the round under
 // way has not yet acted upon.
-func (it *intake) soften(d Demand, scope string) Decision {
+func (it *intake) soften(d preemptapi.Demand, scope string) preemptapi.Decision {
 	if _, ok := it.state.Standing[scope]; ok {
 		it.state.Standing[scope] = d
 	}
@@ -161,16 +178,16 @@ func (it *intake) soften(d Demand, scope string) Decision {
 	}
 	active, ok := it.state.Active[scope]
 	if !ok {
-		return Decision{Verdict: Duplicate, Reason: reason + "; nothing was under way"}
+		return preemptapi.Decision{Verdict: preemptapi.Duplicate, Reason: reason + "; nothing was under way"}
 	}
 	it.signal(active.RoundID, RoundChange{Soften: true, Criticality: d.Criticality, Reason: reason})
 	active.Rank = min(active.Rank, d.Criticality.Rank())
 	it.state.Active[scope] = active
-	return Decision{Verdict: Joined, RoundID: active.RoundID, Reason: reason}
+	return preemptapi.Decision{Verdict: preemptapi.Joined, RoundID: active.RoundID, Reason: reason}
 }
 
 // start asks the ledger and starts the round.
-func (it *intake) start(d Demand, sequence int) Decision {
+func (it *intake) start(d preemptapi.Demand, sequence int) preemptapi.Decision {
 	var a *Activities
 	var got ledger.Admission
 	scope := d.Key()
@@ -181,19 +198,22 @@ func (it *intake) start(d Demand, sequence int) Decision {
 	ctx := it.local(time.Minute)
 	if err := workflow.ExecuteLocalActivity(ctx, a.StartRound, in).Get(ctx, &got); err != nil {
 		if !d.Person {
-			it.state.postpone(Deferral{Scope: scope, Until: it.now().Add(10 * time.Second), Reason: "the round could not be started", Demand: d, Sequence: sequence})
+			it.state.postpone(preemptapi.Deferral{Scope: scope, Until: it.now().Add(10 * time.Second), Reason: "the round could not be started", Demand: d, Sequence: sequence})
 		}
-		return Decision{Verdict: Failed, Reason: "the round could not be started: " + err.Error()}
+		return preemptapi.Decision{Verdict: preemptapi.Failed, Reason: "the round could not be started: " + err.Error()}
+	}
+	if it.knows(versionStanding) {
+		it.stood(d)
 	}
 	switch got.Verdict {
 	case ledger.Granted:
 		it.began(d, sequence, got.Owner)
-		return Decision{Verdict: Started, RoundID: got.Owner}
+		return preemptapi.Decision{Verdict: preemptapi.Started, RoundID: got.Owner}
 	case ledger.Duplicate:
-		if got.Owner == roundID(it.info.WorkflowExecution.ID, d.RequestID, sequence) && it.adopt(d, sequence, got.Owner) {
-			return Decision{Verdict: Started, RoundID: got.Owner}
+		if isRound(got.Owner, it.info.WorkflowExecution.ID, d.RequestID, sequence) && it.adopt(d, sequence, got.Owner) {
+			return preemptapi.Decision{Verdict: preemptapi.Started, RoundID: got.Owner}
 		}
-		return Decision{Verdict: Duplicate, RoundID: got.Owner, Reason: "this request was acted on before"}
+		return preemptapi.Decision{Verdict: preemptapi.Duplicate, RoundID: got.Owner, Reason: "this request was acted on before"}
 	case ledger.Busy:
 		if d.Person || d.Criticality.Rank() > got.Rank {
 			decision := it.join(d, got.Owner, got.Rank)
@@ -208,7 +228,7 @@ func (it *intake) start(d Demand, sequence int) Decision {
 	}
 }
 
-func (it *intake) began(d Demand, sequence int, round string) {
+func (it *intake) began(d preemptapi.Demand, sequence int, round string) {
 	scope := d.Key()
 	it.state.dropDeferral(scope)
 	it.state.LastDemand = &d
@@ -217,7 +237,7 @@ func (it *intake) began(d Demand, sequence int, round string) {
 
 // adopt takes up a round that this intake started in a task that was lost with its worker; false for one that it knew
 // before, or that an earlier intake started.
-func (it *intake) adopt(d Demand, sequence int, round string) bool {
+func (it *intake) adopt(d preemptapi.Demand, sequence int, round string) bool {
 	last := it.state.Last
 	if last != nil && last.RoundID == round || !it.knows(versionAdopt) {
 		return false
@@ -247,10 +267,14 @@ func (it *intake) lookAt(round string) (got RoundStatus, err error) {
 
 // Versions of the intake: what a run under way has not decided yet, it decides the new way.
 const (
-	versionBundle  = "bundled-alarm-changes"        // many alarm changes in one signal
-	versionOutlast = "outlast-a-joined-round"       // a request outlives the round of another's that it joined
-	versionAgain   = "again-after-the-withdrawn"    // a rise behind a withdrawn round has a round of its own
-	versionAdopt   = "adopt-a-round-of-a-lost-task" // a round whose start was forgotten is its own all the same
+	versionBundle   = "bundled-alarm-changes"          // many alarm changes in one signal
+	versionOutlast  = "outlast-a-joined-round"         // a request outlives the round of another's that it joined
+	versionAgain    = "again-after-the-withdrawn"      // a rise behind a withdrawn round has a round of its own
+	versionPaced    = "end-a-task-that-decoded-enough" // a backlog is taken in many tasks
+	versionReserved = "refuse-a-reserved-id"           // an intake under an id of another kind takes nothing
+	versionExpire   = "complete-with-work-left"        // an intake never meets its client's execution timeout
+	versionClock    = "keys-before-times"              // of two changes of an alarm the one with the higher key is newer
+	versionAdopt    = "adopt-a-round-of-a-lost-task"   // a round whose start was forgotten is its own all the same
 )
 
 // knows tells whether the run decides as the version says: not where its history decided otherwise.
@@ -260,11 +284,11 @@ func (it *intake) knows(version string) bool {
 
 // outlast keeps the request of an alarm that joined another intake's round: that ends when the other's alarm
 // falls, and this one may still stand then.
-func (it *intake) outlast(d Demand, sequence int, joined Decision) {
-	if d.Person || joined.Verdict != Joined || !it.knows(versionOutlast) {
+func (it *intake) outlast(d preemptapi.Demand, sequence int, joined preemptapi.Decision) {
+	if d.Person || joined.Verdict != preemptapi.Joined || !it.knows(versionOutlast) {
 		return
 	}
-	it.state.postpone(Deferral{
+	it.state.postpone(preemptapi.Deferral{
 		Scope: d.Scope.String(), Until: it.now().Add(busyRetry), Reason: joined.Reason + ": " + joined.RoundID, Demand: d, Sequence: sequence,
 	})
 }
@@ -273,12 +297,12 @@ func (it *intake) outlast(d Demand, sequence int, joined Decision) {
 const busyRetry = 5 * time.Second
 
 // later defers an alarm's request and refuses a person's.
-func (it *intake) later(d Demand, sequence int, until time.Time, reason string) Decision {
+func (it *intake) later(d preemptapi.Demand, sequence int, until time.Time, reason string) preemptapi.Decision {
 	if d.Person {
-		return Decision{Verdict: Refused, Until: until, Reason: reason}
+		return preemptapi.Decision{Verdict: preemptapi.Refused, Until: until, Reason: reason}
 	}
-	it.state.postpone(Deferral{Scope: d.Key(), Until: until, Reason: reason, Demand: d, Sequence: sequence})
-	return Decision{Verdict: Deferred, Until: until, Reason: reason}
+	it.state.postpone(preemptapi.Deferral{Scope: d.Key(), Until: until, Reason: reason, Demand: d, Sequence: sequence})
+	return preemptapi.Decision{Verdict: preemptapi.Deferred, Until: until, Reason: reason}
 }
 
 // due starts what has waited long enough, and lets fall what was unknown for too long.
@@ -307,7 +331,7 @@ func (it *intake) due() {
 }
 
 // roundDone takes a round's result, and plans its repetition while the alarm stands.
-func (it *intake) roundDone(r RoundResult) {
+func (it *intake) roundDone(r preemptapi.RoundResult) {
 	scope, ok := it.state.scopeOf(r.RoundID)
 	if !ok {
 		if it.state.Last != nil && it.state.Last.RoundID == r.RoundID {
@@ -321,8 +345,8 @@ func (it *intake) roundDone(r RoundResult) {
 	d, stands := it.state.Standing[scope]
 	// The fall that withdrew the round took back all that stood; what the round found over is what it was for. The rest
 	// rose since. A round that a person cancelled is followed by none.
-	other := r.RoundID != roundID(it.info.WorkflowExecution.ID, d.RequestID, active.Sequence)
-	rose := stands && r.State == RoundWithdrawn && (active.Withdrawn || r.AlarmOver && other) && it.knows(versionAgain)
+	other := !isRound(r.RoundID, it.info.WorkflowExecution.ID, d.RequestID, active.Sequence)
+	rose := stands && r.State == preemptapi.RoundWithdrawn && (active.Withdrawn || r.AlarmOver && other) && it.knows(versionAgain)
 	if r.AlarmOver && !rose {
 		it.state.Levels.ClearScope(scope)
 		delete(it.state.Standing, scope)
@@ -331,21 +355,32 @@ func (it *intake) roundDone(r RoundResult) {
 		stands = false
 	}
 	if rose {
-		it.state.postpone(Deferral{Scope: scope, Until: it.now(), Reason: "the alarm rose while the round before ended", Demand: d})
+		it.state.postpone(preemptapi.Deferral{Scope: scope, Until: it.now(), Reason: "the alarm rose while the round before ended", Demand: d})
 	}
-	if stands && d.Policy.RepeatWhileRed && r.State != RoundWithdrawn && it.state.deferral(scope) == nil {
-		pause := max(d.Policy.Cooldown.D(), time.Second)
-		if len(r.Preempted()) == 0 {
-			it.state.Fruitless[scope]++
-			pause <<= min(it.state.Fruitless[scope]-1, 4)
-		} else {
-			delete(it.state.Fruitless, scope)
-		}
-		it.state.postpone(Deferral{
-			Scope: scope, Until: it.now().Add(pause), Reason: "the alarm still stands", Demand: d, Sequence: max(active.Sequence, 1) + 1,
-		})
+	if stands && (d.Policy.RepeatWhileRed || r.Silenced != "") && r.State != preemptapi.RoundWithdrawn && it.state.deferral(scope) == nil {
+		it.repeat(scope, r, d, max(active.Sequence, 1)+1)
 	}
 	it.show()
+}
+
+// repeat has the alarm looked at again after a pause, as it still stands: longer where earlier rounds found nobody, and
+// where nothing says which usage is too high, as vSphere's alarms lag behind by minutes.
+func (it *intake) repeat(scope string, r preemptapi.RoundResult, d preemptapi.Demand, sequence int) {
+	reason := "the alarm still stands"
+	pause := max(d.Policy.Cooldown.D(), time.Second)
+	if len(r.Preempted()) == 0 {
+		it.state.Fruitless[scope]++
+		pause <<= min(it.state.Fruitless[scope]-1, 4)
+	} else {
+		delete(it.state.Fruitless, scope)
+	}
+	if r.Unmeasured {
+		pause = max(pause, it.state.Timing.RepeatWait)
+	}
+	if r.Silenced != "" {
+		reason += ", and is held: " + r.Silenced
+	}
+	it.state.postpone(preemptapi.Deferral{Scope: scope, Until: it.now().Add(pause), Reason: reason, Demand: d, Sequence: sequence})
 }
 
 // checkRounds looks at rounds that have run for a while, in case one ended without a word.
@@ -366,7 +401,7 @@ func (it *intake) checkRounds() {
 
 // cancel withdraws everything, waits a bounded time for the rounds to say what they did, and completes;
 // unless requests came after the cancellation, for which it goes on in a new run.
-func (it *intake) cancel(ctx workflow.Context) (Response, error) {
+func (it *intake) cancel(ctx workflow.Context) (preemptapi.Response, error) {
 	it.state.Levels.Clear()
 	it.state.Deferred = nil
 	clear(it.state.Standing)
@@ -375,7 +410,7 @@ func (it *intake) cancel(ctx workflow.Context) (Response, error) {
 	}
 	_, err := workflow.AwaitWithTimeout(it.ctx, it.state.Timing.CancelWait, func() bool {
 		for {
-			var r RoundResult
+			var r preemptapi.RoundResult
 			if !it.rounds.ReceiveAsync(&r) {
 				return len(it.state.Active) == 0
 			}
@@ -383,7 +418,7 @@ func (it *intake) cancel(ctx workflow.Context) (Response, error) {
 		}
 	})
 	if err != nil {
-		return Response{}, err
+		return preemptapi.Response{}, err
 	}
 	it.drain()
 	if len(it.inbox) > 0 {
@@ -396,7 +431,7 @@ func (it *intake) cancel(ctx workflow.Context) (Response, error) {
 		it.keepLast(after)
 	}
 	if len(it.inbox) > 0 {
-		return Response{}, it.roll(ctx)
+		return preemptapi.Response{}, it.roll(ctx)
 	}
 	return it.complete()
 }

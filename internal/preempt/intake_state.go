@@ -8,7 +8,10 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // IntakeInput carries an intake's state into its next run. Clients start the intake without it.
@@ -20,23 +23,24 @@ type IntakeInput struct {
 
 // IntakeState is all that an intake remembers across continue-as-new.
 type IntakeState struct {
-	Started      time.Time               `json:"started,omitzero"` // of the first run
-	Levels       Levels                  `json:"levels"`
-	Standing     map[string]Demand       `json:"standing,omitempty"` // scope → what to do again while the alarm stands
-	Active       map[string]ActiveRound  `json:"active,omitempty"`   // scope → the round under way
-	Deferred     []Deferral              `json:"deferred,omitempty"`
-	Last         *RoundResult            `json:"last,omitempty"`
-	LastAt       time.Time               `json:"lastAt,omitzero"` // end of the last round that preempted something
-	LastVMs      []policy.Ref            `json:"lastVMs,omitempty"`
-	LastDemand   *Demand                 `json:"lastDemand,omitempty"` // of the last round that ran, or else the last request
-	LastDecision *Decision               `json:"lastDecision,omitempty"`
-	Rejections   []Rejection             `json:"rejections,omitempty"`
-	Requests     int                     `json:"requests"`
-	Fruitless    map[string]int          `json:"fruitless,omitempty"` // scope → repetitions in a row that preempted nothing
-	Cooling      map[string]Cooling      `json:"cooling,omitempty"`   // scope → what the ledger last said of its cooldown
-	Restores     map[string]RestoreInput `json:"restores,omitempty"`  // scope → what to restore when the pressure has ended
-	Timing       Timing                  `json:"timing"`
-	Attrs        bool                    `json:"attrs,omitempty"`
+	Started      time.Time                          `json:"started,omitzero"` // of the first run
+	Levels       Levels                             `json:"levels"`
+	Standing     map[string]preemptapi.Demand       `json:"standing,omitempty"` // scope → what to do again while the alarm stands
+	Active       map[string]ActiveRound             `json:"active,omitempty"`   // scope → the round under way
+	Deferred     []preemptapi.Deferral              `json:"deferred,omitempty"`
+	Last         *preemptapi.RoundResult            `json:"last,omitempty"`
+	LastAt       time.Time                          `json:"lastAt,omitzero"` // end of the last round that preempted something
+	LastVMs      []vsphere.Ref                      `json:"lastVMs,omitempty"`
+	LastDemand   *preemptapi.Demand                 `json:"lastDemand,omitempty"` // of the last round that ran, or else the last request
+	LastDecision *preemptapi.Decision               `json:"lastDecision,omitempty"`
+	Rejections   []preemptapi.Rejection             `json:"rejections,omitempty"`
+	Requests     int                                `json:"requests"`
+	Fruitless    map[string]int                     `json:"fruitless,omitempty"` // scope → repetitions in a row that preempted nothing
+	Cooling      map[string]Cooling                 `json:"cooling,omitempty"`   // scope → what the ledger last said of its cooldown
+	Restores     map[string]preemptapi.RestoreInput `json:"restores,omitempty"`  // scope → what to restore when the pressure has ended
+	Told         []string                           `json:"told,omitempty"`      // the scopes in which the ledger knows the alarm to be active
+	Timing       Timing                             `json:"timing"`
+	Attrs        bool                               `json:"attrs,omitempty"`
 }
 
 // ActiveRound is a round under way.
@@ -57,7 +61,7 @@ type Cooling struct {
 
 func (s *IntakeState) init() {
 	if s.Standing == nil {
-		s.Standing = map[string]Demand{}
+		s.Standing = map[string]preemptapi.Demand{}
 	}
 	if s.Active == nil {
 		s.Active = map[string]ActiveRound{}
@@ -71,7 +75,7 @@ func (s *IntakeState) init() {
 }
 
 // deferral returns the scope's deferral, or nil.
-func (s *IntakeState) deferral(scope string) *Deferral {
+func (s *IntakeState) deferral(scope string) *preemptapi.Deferral {
 	for i := range s.Deferred {
 		if s.Deferred[i].Scope == scope {
 			return &s.Deferred[i]
@@ -81,17 +85,17 @@ func (s *IntakeState) deferral(scope string) *Deferral {
 }
 
 func (s *IntakeState) dropDeferral(scope string) {
-	s.Deferred = slices.DeleteFunc(s.Deferred, func(d Deferral) bool { return d.Scope == scope })
+	s.Deferred = slices.DeleteFunc(s.Deferred, func(d preemptapi.Deferral) bool { return d.Scope == scope })
 }
 
 // postpone sets the scope's one deferral.
-func (s *IntakeState) postpone(d Deferral) {
+func (s *IntakeState) postpone(d preemptapi.Deferral) {
 	s.dropDeferral(d.Scope)
 	s.Deferred = append(s.Deferred, d)
 }
 
 func (s *IntakeState) reject(now time.Time, reason string) {
-	s.Rejections = append(s.Rejections, Rejection{Time: now.UTC(), Reason: clipTo(reason, 500)})
+	s.Rejections = append(s.Rejections, preemptapi.Rejection{Time: now.UTC(), Reason: shown.Clip(reason, 500)})
 	s.Rejections = s.Rejections[max(0, len(s.Rejections)-maxRejections):]
 }
 
@@ -106,7 +110,7 @@ func (s *IntakeState) scopeOf(round string) (scope string, ok bool) {
 }
 
 // finished takes over a round's result.
-func (s *IntakeState) finished(r RoundResult) {
+func (s *IntakeState) finished(r preemptapi.RoundResult) {
 	last := r
 	s.Last = &last
 	if vms := r.Preempted(); len(vms) > 0 {
@@ -159,26 +163,26 @@ func (s *IntakeState) grayTimeout() time.Duration {
 var emptyEvent = json.RawMessage(`{"specversion":"1.0","id":"","source":"","type":""}`)
 
 // response is the documented answer, and more.
-func (s *IntakeState) response(workflowID, runID string) Response {
-	res := Response{
+func (s *IntakeState) response(workflowID, runID string) preemptapi.Response {
+	res := preemptapi.Response{
 		WorkflowID: workflowID, RunID: runID, WorkflowName: preemption.WorkflowName,
 		LastPreemption: s.LastAt, VirtualMachines: s.LastVMs, Event: emptyEvent, State: "idle",
 		Round: s.Last, Levels: s.Levels.Standing(), Deferred: s.Deferred, LastDecision: s.LastDecision,
 		Rejections: s.Rejections, Requests: s.Requests,
 	}
 	if res.VirtualMachines == nil {
-		res.VirtualMachines = []policy.Ref{}
+		res.VirtualMachines = []vsphere.Ref{}
 	}
 	if d := s.LastDemand; d != nil {
-		res.Tag, res.Criticality, res.ReplyTo = d.Tag, d.Criticality, d.ReplyTo
+		res.Tag, res.Criticality, res.ReplyTo = d.Tag, d.Criticality, shown.Redact(d.ReplyTo)
 		if len(d.Event) > 0 {
 			res.Event = d.Event
 		}
 	}
 	if s.Last != nil {
 		res.RoundID = s.Last.RoundID
-		if s.Last.State == RoundFailed {
-			res.State, res.Failure = RoundFailed, s.Last.Reason
+		if s.Last.State == preemptapi.RoundFailed {
+			res.State, res.Failure = preemptapi.RoundFailed, s.Last.Reason
 		}
 	}
 	if len(s.Deferred) > 0 {

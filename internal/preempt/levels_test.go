@@ -1,19 +1,22 @@
 package preempt
 
 import (
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
 var t0 = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 
 // change is the alarm on one host turning a colour at a second.
-func change(host string, second int, to string) Change {
-	return Change{
+func change(host string, second int, to string) preemptapi.Change {
+	return preemptapi.Change{
 		Alarm: "cpu", Entity: "HostSystem:" + host, Scope: "ClusterComputeResource:c1", To: to,
 		Time: t0.Add(time.Duration(second) * time.Second), EventKey: int64(second + 1),
 	}
@@ -21,7 +24,7 @@ func change(host string, second int, to string) Change {
 
 func TestLevels(t *testing.T) {
 	type step struct {
-		c    Change
+		c    preemptapi.Change
 		from string
 		want Shift
 	}
@@ -100,13 +103,13 @@ func TestGrayCountsAsFallenAfterItsTimeout(t *testing.T) {
 // each entity counts.
 func TestLevelsEndTheSameInAnyOrderOfDelivery(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var changes []Change
+		var changes []preemptapi.Change
 		for i := range rapid.IntRange(1, 12).Draw(t, "n") {
 			host := rapid.SampledFrom([]string{"h1", "h2", "h3"}).Draw(t, "host")
 			colour := rapid.SampledFrom([]string{alarm.Green, alarm.Yellow, alarm.Red}).Draw(t, "colour")
 			changes = append(changes, change(host, i, colour))
 		}
-		apply := func(list []Change) int {
+		apply := func(list []preemptapi.Change) int {
 			var l Levels
 			for _, c := range list {
 				l.Apply(c, alarm.Green, rankOf(c.To))
@@ -134,4 +137,56 @@ func TestLevelsAreBounded(t *testing.T) {
 	if l.Highest("ClusterComputeResource:c1") != 3 {
 		t.Error("the one in alarm was forgotten")
 	}
+}
+
+// What looks at every entity for every change takes some two hundred times as long.
+func TestManyEntitiesInAlarmAreQuick(t *testing.T) {
+	var l Levels
+	start := time.Now()
+	for i := range 20 * maxLevels {
+		c := change("h", i, []string{alarm.Red, alarm.Yellow}[i/maxLevels%2])
+		c.Entity += strconv.Itoa(i % maxLevels)
+		l.Apply(c, alarm.Green, 2+i%2)
+	}
+	if up := len(l.Standing()); up != maxLevels {
+		t.Errorf("%d entities stand, want %d", up, maxLevels)
+	}
+	l.ClearScope("ClusterComputeResource:c1")
+	if l.Highest("ClusterComputeResource:c1") != 0 {
+		t.Error("the scope did not fall")
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("%d changes took %s", 20*maxLevels, took)
+	} else {
+		t.Log(took)
+	}
+}
+
+// However the entities got there, what the index says is what a look at all says.
+func TestTheHighestLevelIsThatOfALookAtAll(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var l Levels
+		for i := range rapid.IntRange(1, 60).Draw(t, "n") {
+			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			case 0:
+				l.Clear()
+			case 1:
+				l.ClearScope("ClusterComputeResource:c1")
+			case 2:
+				l.ExpireGray(t0.Add(time.Hour), time.Minute)
+			case 3:
+				l = Levels{Entities: slices.Clone(l.Entities)} // a new run
+			default:
+				c := change(rapid.SampledFrom([]string{"h1", "h2", "h3"}).Draw(t, "host"), i, rapid.SampledFrom([]string{alarm.Green, alarm.Yellow, alarm.Red, alarm.Gray}).Draw(t, "colour"))
+				l.Apply(c, alarm.Green, rankOf(c.To))
+			}
+			want := 0
+			for _, e := range l.Entities {
+				want = max(want, e.Rank)
+			}
+			if got := l.Highest("ClusterComputeResource:c1"); got != want {
+				t.Fatalf("the highest is %d, of a look at all %d", got, want)
+			}
+		}
+	})
 }

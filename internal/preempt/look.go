@@ -6,6 +6,8 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
 // errRejected is the type of the error for a request that is not valid.
@@ -16,15 +18,15 @@ const planOutage = time.Minute
 
 // Plan is the workflow behind a dry run: it takes a WorkflowRequest as JSON and answers a RoundResult in
 // state "planned", having reserved and touched nothing.
-func Plan(ctx workflow.Context, raw json.RawMessage) (RoundResult, error) {
+func Plan(ctx workflow.Context, raw json.RawMessage) (preemptapi.RoundResult, error) {
 	var a *Activities
 	var out Decode
 	local := workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{StartToCloseTimeout: 10 * time.Second})
 	if err := workflow.ExecuteLocalActivity(local, a.DecodeMessages, []Message{{JSON: raw}}).Get(local, &out); err != nil {
-		return RoundResult{}, err
+		return preemptapi.RoundResult{}, err
 	}
 	if reason := out.Decoded[0].Rejected; reason != "" {
-		return RoundResult{}, temporal.NewNonRetryableApplicationError(reason, errRejected, nil)
+		return preemptapi.RoundResult{}, temporal.NewNonRetryableApplicationError(reason, errRejected, nil)
 	}
 	in := RoundInput{Demand: *out.Decoded[0].Demand, Timing: out.Timing, Attrs: out.Attrs}
 	in.Demand.DryRun = true

@@ -2,7 +2,6 @@ package preempt
 
 import (
 	"context"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -10,21 +9,22 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// increment counts by the handler of Temporal's SDK, which a replay does not move.
-func increment(ctx workflow.Context, name string, tags map[string]string) {
-	workflow.GetMetricsHandler(ctx).WithTags(tags).Counter(name).Inc(1)
-}
+// increment counts what a workflow did, once.
+func increment(ctx workflow.Context, name string, tags map[string]string) { tally.Add(ctx, name, tags) }
 
 // count counts an outcome. What would have been done moves nothing.
-func (r *round) count(o VMOutcome) {
-	if strings.HasPrefix(o.Outcome, "would_") {
+func (r *round) count(o preemptapi.VMOutcome) {
+	if _, ok := o.Outcome.Would(); ok {
 		return
 	}
-	increment(r.ctx, "preemption_evictions", map[string]string{"action": r.treatment().Action, "outcome": o.Outcome})
+	increment(r.ctx, "preemption_evictions", map[string]string{"action": string(r.treatment().Action), "outcome": string(o.Outcome)})
 }
 
 // measure records a plan that is to be carried out.
@@ -61,10 +61,10 @@ func covers(covered, shortfall policy.Resources) bool {
 }
 
 // reclaimed records a VM that is off and annotated.
-func (a *Activities) reclaimed(ctx context.Context, o VMOutcome, asked time.Time) {
+func (a *Activities) reclaimed(ctx context.Context, o preemptapi.VMOutcome, asked time.Time) {
 	a.preempted.changed.Store(true)
 	if !asked.IsZero() {
-		activity.GetMetricsHandler(ctx).WithTags(map[string]string{"outcome": o.Outcome}).Timer("preemption_reclaim").Record(time.Since(asked))
+		activity.GetMetricsHandler(ctx).WithTags(map[string]string{"outcome": string(o.Outcome)}).Timer("preemption_reclaim").Record(time.Since(asked))
 	}
 }
 
@@ -90,7 +90,7 @@ func (a *Activities) CountPreempted(ctx context.Context, tell func(n int)) {
 			if owned, err := a.VCenter.Owned(ctx, preemption.AttributeKey); err == nil {
 				n := 0
 				for _, o := range owned {
-					if record, ours := recordOf(o.Value); record != nil && ours && o.PowerState != policy.PoweredOn {
+					if record, ours := recordOf(o.Value); record != nil && ours && o.PowerState != vsphere.PoweredOn {
 						n++
 					}
 				}
@@ -99,7 +99,7 @@ func (a *Activities) CountPreempted(ctx context.Context, tell func(n int)) {
 				a.preempted.changed.Store(true)
 			}
 		}
-		if !step.Sleep(ctx, countLook) {
+		if !clock.Sleep(ctx, countLook) {
 			return
 		}
 	}

@@ -3,12 +3,15 @@ package preempt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // The guest keys of a notice: ours, and the guest's answer.
@@ -26,19 +29,19 @@ const (
 
 // Notice is what a guest is told before it is acted upon, as JSON in guestinfo.preemption.
 type Notice struct {
-	State    string    `json:"state"`
-	Action   string    `json:"action"`   // powerOff, shutdownGuest or suspend
-	Deadline time.Time `json:"deadline"` // when the action comes, RFC 3339 in UTC
-	Reason   string    `json:"reason"`
-	Decision string    `json:"decision"`         // id of the round; an answer may repeat it
-	Extend   string    `json:"extend,omitempty"` // most that the guest may ask for, once; "" when it has had that
+	State    string        `json:"state"`
+	Action   action.Action `json:"action"`   // powerOff, shutdownGuest or suspend
+	Deadline time.Time     `json:"deadline"` // when the action comes, RFC 3339 in UTC
+	Reason   string        `json:"reason"`
+	Decision string        `json:"decision"`         // id of the round; an answer may repeat it
+	Extend   string        `json:"extend,omitempty"` // most that the guest may ask for, once; "" when it has had that
 }
 
 // NoticeTarget is one VM to be told.
 type NoticeTarget struct {
-	Ref          policy.Ref `json:"ref"`
-	Name         string     `json:"name"`
-	ToolsRunning bool       `json:"toolsRunning"`
+	Ref          vsphere.Ref `json:"ref"`
+	Name         string      `json:"name"`
+	ToolsRunning bool        `json:"toolsRunning"`
 }
 
 // NoticeInput says whom to tell what. Without a notice the keys are cleared.
@@ -47,11 +50,15 @@ type NoticeInput struct {
 	Notice  *Notice        `json:"notice,omitempty"`
 	// Fresh forgets answers to earlier notices.
 	Fresh bool `json:"fresh,omitempty"`
+	// Wait tries again while vCenter is away: to take a notice back, which must not stay in a guest.
+	Wait bool `json:"wait,omitempty"`
 }
 
 // NoticeResult says who could not be told, and why.
 type NoticeResult struct {
 	Untold map[string]string `json:"untold,omitempty"` // by Ref.String
+	// Doubtful are those of them that may have been told: vCenter's answer was lost, and so were later ones.
+	Doubtful map[string]bool `json:"doubtful,omitempty"`
 }
 
 // GiveNotice writes the notice into the guests, or clears it: best effort, for nobody's notice may hold up
@@ -59,6 +66,8 @@ type NoticeResult struct {
 func (a *Activities) GiveNotice(ctx context.Context, in NoticeInput) (NoticeResult, error) {
 	stop := a.beat(ctx)
 	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, in.bound(time.Now()))
+	defer cancel()
 	text := ""
 	if in.Notice != nil {
 		b, err := json.Marshal(in.Notice)
@@ -67,34 +76,63 @@ func (a *Activities) GiveNotice(ctx context.Context, in NoticeInput) (NoticeResu
 		}
 		text = string(b)
 	}
-	texts, empty := map[policy.Ref]string{}, map[policy.Ref]string{}
+	texts := map[vsphere.Ref]string{}
 	for _, t := range in.Targets {
-		texts[t.Ref], empty[t.Ref] = text, ""
+		texts[t.Ref] = text
 	}
+	var forgotten []string
 	if in.Fresh {
-		for ref, err := range a.VCenter.SetGuestInfos(ctx, replyKey, empty) {
-			a.logger(ctx).Warn("an earlier answer of the guest could not be forgotten", "moref", ref.Value, "reason", err)
-		}
+		forgotten = []string{replyKey}
 	}
 	out := NoticeResult{Untold: map[string]string{}}
-	for ref, err := range a.VCenter.SetGuestInfos(ctx, noticeKey, texts) {
+	var away error
+	for ref, err := range a.VCenter.SetGuestInfos(ctx, noticeKey, texts, forgotten...) {
 		out.Untold[ref.String()] = clip(err.Error())
-		a.logger(ctx).Warn("the guest could not be told", "moref", ref.Value, "reason", err)
+		if vcenter.AnswerLost(err) {
+			if out.Doubtful == nil {
+				out.Doubtful = map[string]bool{}
+			}
+			out.Doubtful[ref.String()] = true
+		}
+		var outage *vcenter.Error
+		if errors.As(err, &outage) && outage.Kind.Outage() {
+			away = err
+		}
+		a.logger(ctx).Warn("the guest could not be told", "moref", ref.Value, "reason", err, "doubtful", vcenter.AnswerLost(err))
+	}
+	if in.Wait && away != nil {
+		return NoticeResult{}, step.Typed(away)
 	}
 	return out, nil
 }
 
+// The bounds of one attempt at telling the guests: a reconfiguration may hang while a snapshot is consolidated.
+const (
+	noticeTime         = 45 * time.Second
+	shortestNoticeTime = 5 * time.Second
+)
+
+// bound is how long an attempt may take: no longer than the notice runs, for those who were told wait no longer either.
+func (in NoticeInput) bound(now time.Time) time.Duration {
+	if in.Notice == nil || in.Notice.State == noticeWithdrawn {
+		return noticeTime
+	}
+	return min(noticeTime, max(shortestNoticeTime, in.Notice.Deadline.Sub(now)))
+}
+
 // RepliesInput asks for the guests' answers.
 type RepliesInput struct {
-	RoundID string       `json:"roundID"`
-	Targets []policy.Ref `json:"targets"`
+	RoundID string        `json:"roundID"`
+	Targets []vsphere.Ref `json:"targets"`
+	// Gather is how long to wait for more answers after the first, where there are many guests.
+	Gather time.Duration `json:"gather,omitempty"`
 }
 
 // GuestReply is a guest's answer to its notice.
 type GuestReply struct {
-	Ref    policy.Ref      `json:"ref"`
-	Ready  bool            `json:"ready,omitempty"`  // it is prepared: no need to wait
-	Extend policy.Duration `json:"extend,omitempty"` // it asks for so much more time
+	Ref    vsphere.Ref    `json:"ref"`
+	Ready  bool           `json:"ready,omitempty"`  // it is prepared: no need to wait
+	Extend clock.Duration `json:"extend,omitempty"` // it asks for so much more time
 }
 
 // AwaitReplies looks until a guest has answered its notice, and returns all answers that are there. The
@@ -102,7 +140,7 @@ type GuestReply struct {
 func (a *Activities) AwaitReplies(ctx context.Context, in RepliesInput) ([]GuestReply, error) {
 	stop := a.beat(ctx)
 	defer stop()
-	for said := false; ; {
+	for said, gathered := false, in.Gather <= 0; ; {
 		values, err := a.VCenter.GuestInfo(ctx, in.Targets, replyKey)
 		if err != nil && !said && !vcenter.KindOf(err).Outage() && ctx.Err() == nil {
 			a.logger(ctx).Warn("the guests' answers cannot be read; it is tried until the notice is over", "reason", err)
@@ -115,10 +153,14 @@ func (a *Activities) AwaitReplies(ctx context.Context, in RepliesInput) ([]Guest
 				replies = append(replies, r)
 			}
 		}
-		if len(replies) > 0 {
+		if len(replies) > 0 && (gathered || !clock.Sleep(ctx, in.Gather)) {
 			return replies, nil
 		}
-		if !step.Sleep(ctx, a.Settings.Timing.replyPoll()) {
+		if len(replies) > 0 {
+			gathered = true
+			continue
+		}
+		if !clock.Sleep(ctx, a.Settings.Timing.replyPoll()) {
 			if step.Cancelled(ctx) {
 				return nil, nil // its time is over
 			}
@@ -157,7 +199,7 @@ func parseReply(text, round string) (GuestReply, bool) {
 		if err != nil || d <= 0 {
 			d = time.Hour // as much as there is: it is bounded by what the notice allows
 		}
-		return GuestReply{Extend: policy.Duration(d)}, true
+		return GuestReply{Extend: clock.Duration(d)}, true
 	}
 	return GuestReply{}, false
 }

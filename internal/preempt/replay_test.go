@@ -1,9 +1,12 @@
 package preempt
 
 import (
+	"compress/gzip"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.temporal.io/sdk/client"
@@ -15,7 +18,7 @@ import (
 // Histories recorded from real runs must keep replaying: what runs in production today was begun by an
 // earlier version of this code.
 func TestRecordedHistoriesReplay(t *testing.T) {
-	files, err := filepath.Glob("testdata/histories/*/*.json")
+	files, err := filepath.Glob("testdata/histories/*/*.json*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +36,13 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			history, err := client.HistoryFromJSON(f, client.HistoryJSONOptions{})
+			var text io.Reader = f
+			if strings.HasSuffix(file, ".gz") {
+				if text, err = gzip.NewReader(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			history, err := client.HistoryFromJSON(text, client.HistoryJSONOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,28 +12,30 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // ReplyInput is a reply to be sent.
 type ReplyInput struct {
-	Target    string       `json:"target"`
-	ID        string       `json:"id"` // the same at each attempt
-	Time      time.Time    `json:"time"`
-	Attribute Attribute    `json:"attribute"`
-	VMs       []policy.Ref `json:"virtualMachines"`
-	Type      string       `json:"type,omitempty"`    // empty: the documented one, of VMs that were preempted
-	Deadline  time.Time    `json:"deadline,omitzero"` // of a notice
-	Action    string       `json:"action,omitempty"`  // of a notice
+	Target    string        `json:"target"`
+	ID        string        `json:"id"` // the same at each attempt
+	Time      time.Time     `json:"time"`
+	Attribute Attribute     `json:"attribute"`
+	VMs       []vsphere.Ref `json:"virtualMachines"`
+	Type      string        `json:"type,omitempty"`    // empty: the documented one, of VMs that were preempted
+	Deadline  time.Time     `json:"deadline,omitzero"` // of a notice
+	Action    action.Action `json:"action,omitempty"`  // of a notice
 }
 
 // replyData is the data of the documented event: the attribute's fields and the VMs.
 type replyData struct {
 	Attribute
-	VirtualMachines []policy.Ref `json:"virtualMachines"`
-	Deadline        time.Time    `json:"deadline,omitzero"`
-	Action          string       `json:"action,omitempty"`
+	VirtualMachines []vsphere.Ref `json:"virtualMachines"`
+	Deadline        time.Time     `json:"deadline,omitzero"`
+	Action          action.Action `json:"action,omitempty"`
 }
 
 // SendPreemptedEvent sends the documented CloudEvent to a reply address.
@@ -56,7 +58,7 @@ func (a *Activities) SendPreemptedEvent(ctx context.Context, in ReplyInput) erro
 		return temporal.NewNonRetryableApplicationError(err.Error(), "ReplyRefused", nil)
 	}
 	if err == nil {
-		a.logger(ctx).Info("reply sent", "id", in.ID, "target", in.Target, "vms", len(in.VMs))
+		a.logger(ctx).Info("reply sent", "id", in.ID, "target", shown.Redact(in.Target), "vms", len(in.VMs))
 	}
 	return err
 }

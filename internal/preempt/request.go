@@ -15,7 +15,12 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // Message is one thing that reached the intake, not yet looked at.
@@ -27,10 +32,17 @@ type Message struct {
 
 // Decoded is what a message says, or why it is rejected.
 type Decoded struct {
-	Demand   *Demand `json:"demand,omitempty"`
-	Change   *Change `json:"change,omitempty"` // an alarm change; with no demand: a fall or gray
-	From     string  `json:"from,omitempty"`
-	Rejected string  `json:"rejected,omitempty"`
+	Demand   *preemptapi.Demand `json:"demand,omitempty"`
+	Change   *preemptapi.Change `json:"change,omitempty"` // an alarm change; with no demand: a fall or gray
+	From     string             `json:"from,omitempty"`
+	Rejected string             `json:"rejected,omitempty"`
+	// Elsewhere: it is rejected because its event is of another vCenter.
+	Elsewhere bool `json:"elsewhere,omitempty"`
+	// Perhaps: it is taken because the alarm stands so here; another vCenter may know better whose event it is.
+	Perhaps bool `json:"perhaps,omitempty"`
+	Person  bool `json:"person,omitempty"` // of what is rejected: a person asked
+
+	source string // of the event of a change that carries no request
 }
 
 // Decode is the result of DecodeMessages: one Decoded per message, and what to pin beside them.
@@ -54,6 +66,7 @@ type wireRequest struct {
 	VM          string          `json:"vm"`
 	NoticeOnly  bool            `json:"noticeOnly"`
 	Notice      string          `json:"notice"`
+	Silenced    string          `json:"whenSilenced"`
 }
 
 // Bounds of a request's texts.
@@ -67,11 +80,13 @@ const (
 	maxRehearsal     = time.Hour
 )
 
-// DecodeMessages validates what reached the intake. It reads nothing but its argument and the worker's
-// configuration; being an activity, its verdict is recorded, so that a later version of the decoder
-// cannot change what a running workflow has seen. It never fails: a bad message is a rejection.
-func (a *Activities) DecodeMessages(_ context.Context, messages []Message) (Decode, error) {
+// DecodeMessages validates what reached the intake. It reads its argument and the worker's configuration, and asks
+// vCenter where an event's source does not name it; being an activity, its verdict is recorded, so that a later version
+// of the decoder cannot change what a running workflow has seen. It never fails: a bad message is a rejection.
+func (a *Activities) DecodeMessages(ctx context.Context, messages []Message) (Decode, error) {
 	out := Decode{Timing: a.Settings.Timing, Attrs: a.attributesRegistered()}
+	ctx, cancel := context.WithTimeout(ctx, originTime)
+	defer cancel()
 	for _, m := range messages {
 		var d Decoded
 		var err error
@@ -81,8 +96,9 @@ func (a *Activities) DecodeMessages(_ context.Context, messages []Message) (Deco
 			d, err = a.decodeRequest(m.JSON)
 		}
 		if err != nil {
-			d = Decoded{Rejected: err.Error()}
+			d = Decoded{Rejected: err.Error(), Person: d.Person}
 		}
+		d = a.verify(ctx, d)
 		out.Decoded = append(out.Decoded, d)
 	}
 	return out, nil
@@ -95,7 +111,7 @@ func (a *Activities) decodeRequest(raw []byte) (Decoded, error) {
 	}
 	d, err := a.demand(w)
 	if err != nil {
-		return Decoded{}, err
+		return Decoded{Person: w.Origin == preemption.OriginPerson}, err
 	}
 	out := Decoded{Demand: &d}
 	if len(w.Event) == 0 || bytes.Equal(w.Event, []byte("null")) {
@@ -104,11 +120,14 @@ func (a *Activities) decodeRequest(raw []byte) (Decoded, error) {
 	if err := scopeFromEvent(&d, &out, w); err != nil {
 		return Decoded{}, err
 	}
+	if d.Event, err = keptEvent(d.Event); err != nil {
+		return Decoded{}, err
+	}
 	return out, finish(&d, w)
 }
 
 // demand checks everything of a request but its event.
-func (a *Activities) demand(w wireRequest) (Demand, error) {
+func (a *Activities) demand(w wireRequest) (preemptapi.Demand, error) {
 	var errs []error
 	tag := strings.TrimSpace(w.Tag)
 	switch {
@@ -153,14 +172,20 @@ func (a *Activities) demand(w wireRequest) (Demand, error) {
 	case w.Mode != "" && w.Mode != policy.ModeAct:
 		errs = append(errs, fmt.Errorf("unknown mode %q: use observe, or leave it out", clip(w.Mode)))
 	}
-	return Demand{
+	switch w.Silenced {
+	case "", preemption.WhenSilencedHold, preemption.WhenSilencedAct:
+	default:
+		errs = append(errs, fmt.Errorf("unknown whenSilenced %q: use hold or act", clip(w.Silenced)))
+	}
+	return preemptapi.Demand{
 		Tag: tag, Criticality: crit, ReplyTo: w.ReplyTo, Event: w.Event, Policy: p, PolicyName: name, PolicyHash: p.Hash(),
 		Person: w.Origin == preemption.OriginPerson, VM: strings.TrimSpace(w.VM), NoticeOnly: w.NoticeOnly, Notice: notice,
+		Silenced: w.Silenced,
 	}, errors.Join(errs...)
 }
 
 // rehearsal checks what a request says of one VM and its notice.
-func rehearsal(w wireRequest) (policy.Duration, error) {
+func rehearsal(w wireRequest) (clock.Duration, error) {
 	switch {
 	case len(w.VM) > maxVM:
 		return 0, fmt.Errorf("vm is %d bytes long: at most %d are taken", len(w.VM), maxVM)
@@ -169,13 +194,13 @@ func rehearsal(w wireRequest) (policy.Duration, error) {
 	case !w.NoticeOnly:
 		return 0, nil
 	case w.Notice == "":
-		return policy.Duration(defaultRehearsal), nil
+		return clock.Duration(defaultRehearsal), nil
 	}
 	d, err := time.ParseDuration(w.Notice)
 	if err != nil || d <= 0 || d > maxRehearsal {
 		return 0, fmt.Errorf("notice %q is no duration of up to %s, such as 30s", clip(w.Notice), maxRehearsal)
 	}
-	return policy.Duration(d), nil
+	return clock.Duration(d), nil
 }
 
 func (a *Activities) otherQueue(queue string) error {
@@ -189,13 +214,13 @@ func checkReply(reply string) error {
 	}
 	u, err := url.Parse(reply)
 	if err != nil || len(reply) > maxReply || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return fmt.Errorf("replyTo %q is no http or https URL", clip(reply))
+		return fmt.Errorf("replyTo %q is no http or https URL", clip(shown.Redact(reply)))
 	}
 	return nil
 }
 
 // scopeFromEvent validates the event and takes scope, level and ids from it.
-func scopeFromEvent(d *Demand, out *Decoded, w wireRequest) error {
+func scopeFromEvent(d *preemptapi.Demand, out *Decoded, w wireRequest) error {
 	e, err := preemption.ParseEvent(w.Event)
 	if err != nil {
 		return err
@@ -219,7 +244,7 @@ func scopeFromEvent(d *Demand, out *Decoded, w wireRequest) error {
 		d.Change.Scope = ""
 	case policy.ScopeHost:
 		host := al.Host
-		if al.Entity.Type == policy.TypeHost {
+		if al.Entity.Type == vsphere.TypeHost {
 			host = al.Entity
 		}
 		if host.Zero() {
@@ -241,17 +266,17 @@ func scopeFromEvent(d *Demand, out *Decoded, w wireRequest) error {
 	return nil
 }
 
-func setScope(d *Demand, o alarm.Object) {
-	d.Scope, d.ScopeName = policy.Ref{Type: o.Type, Value: o.Value}, o.Name
+func setScope(d *preemptapi.Demand, o alarm.Object) {
+	d.Scope, d.ScopeName = vsphere.Ref{Type: o.Type, Value: o.Value}, o.Name
 	d.Change.Scope = d.Scope.String()
 }
 
-func changeOf(al alarm.Alarm) *Change {
-	return &Change{Alarm: al.Name, Entity: al.Entity.Ref(), To: al.To, Time: al.Time.UTC(), EventKey: al.EventKey}
+func changeOf(al alarm.Alarm) *preemptapi.Change {
+	return &preemptapi.Change{Alarm: al.Name, Entity: al.Entity.Ref(), To: al.To, Time: al.Time.UTC(), EventKey: al.EventKey}
 }
 
 // finish gives the demand its id: the client's, the event's, or one made of the request itself.
-func finish(d *Demand, w wireRequest) error {
+func finish(d *preemptapi.Demand, w wireRequest) error {
 	if w.ID != "" {
 		d.RequestID = "id|" + w.ID
 	}
@@ -278,11 +303,11 @@ func (a *Activities) decodeAlarm(raw []byte) (Decoded, error) {
 	if c.TaskQueue != "" && c.TaskQueue != a.TaskQueue {
 		return Decoded{}, a.otherQueue(c.TaskQueue)
 	}
-	change := &Change{
+	change := &preemptapi.Change{
 		Alarm: c.Alarm, Entity: c.Entity, Scope: c.Scope, To: c.To, Time: c.Time.UTC(), EventKey: c.EventKey,
 		Criticality: c.Criticality, Soften: c.Soften,
 	}
-	out := Decoded{Change: change, From: c.From}
+	out := Decoded{Change: change, From: c.From, source: c.Source}
 	if len(c.Request) == 0 {
 		return out, nil
 	}
@@ -291,7 +316,7 @@ func (a *Activities) decodeAlarm(raw []byte) (Decoded, error) {
 		return Decoded{}, fmt.Errorf("the change of alarm %q: %w", clip(c.Alarm), err)
 	}
 	d.Demand.Change, d.Demand.Person = change, false
-	if ref, ok := policy.ParseRef(c.Scope); ok {
+	if ref, ok := vsphere.ParseRef(c.Scope); ok {
 		d.Demand.Scope = ref
 	}
 	if d.Demand.RequestID == "" {
@@ -302,15 +327,16 @@ func (a *Activities) decodeAlarm(raw []byte) (Decoded, error) {
 }
 
 // clip shortens untrusted text for messages and logs.
-func clip(s string) string {
-	if len(s) > 80 {
-		return s[:80] + "…"
-	}
-	return s
-}
+func clip(s string) string { return shown.Clip(s, 80) }
 
 // roundID derives a round's workflow id from its request, so that the same request never runs twice.
 func roundID(intakeID, requestID string, sequence int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", requestID, sequence))
-	return "round-" + hex.EncodeToString(sum[:6]) + "-" + intakeID
+	return workflowid.Of(workflowid.Round + hex.EncodeToString(sum[:6]) + "-" + intakeID)
+}
+
+// isRound reports whether a round is the request's, whose id an earlier version did not bound.
+func isRound(id, intakeID, requestID string, sequence int) bool {
+	ours := roundID(intakeID, requestID, sequence)
+	return id == ours || id == ours[:len(workflowid.Round)+12]+"-"+intakeID
 }

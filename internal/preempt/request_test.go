@@ -9,11 +9,23 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
+
+// away is a way to a vCenter that does not answer, which has the documented events' names.
+func away(t testing.TB) *vcenter.Gateway {
+	t.Helper()
+	g, err := vcenter.New(vcenter.Config{URL: "https://127.0.0.1:1/sdk", Insecure: true, SecretPath: t.TempDir(), Aliases: []string{"10.161.164.224", "vc"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
 
 func decode(t testing.TB, set Settings, text string) Decoded {
 	t.Helper()
-	a := &Activities{Settings: set}
+	a := &Activities{VCenter: away(t), Settings: set}
 	out, err := a.DecodeMessages(t.Context(), []Message{{JSON: json.RawMessage(text)}})
 	if err != nil || len(out.Decoded) != 1 {
 		t.Fatalf("decoding failed: %+v, %v", out, err)
@@ -30,7 +42,7 @@ func TestADocumentedRequestBecomesADemandForItsCluster(t *testing.T) {
 	if d.Rejected != "" {
 		t.Fatal(d.Rejected)
 	}
-	want := policy.Ref{Type: policy.TypeCluster, Value: "domain-c7"}
+	want := vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c7"}
 	if d.Demand.Scope != want || d.Demand.ScopeName != "cls" || d.Demand.Alarm() != "cluster-cpu-above-80" || d.Demand.Person {
 		t.Errorf("%+v", d.Demand)
 	}
@@ -89,7 +101,7 @@ func TestUnknownFieldsAreTolerated(t *testing.T) {
 }
 
 func TestAnAlarmChangeIsDecoded(t *testing.T) {
-	a := &Activities{Settings: DefaultSettings()}
+	a := &Activities{VCenter: away(t), Settings: DefaultSettings()}
 	ask := func(text string) Decoded {
 		out, _ := a.DecodeMessages(t.Context(), []Message{{Alarm: true, JSON: json.RawMessage(text)}})
 		return out.Decoded[0]
@@ -125,7 +137,7 @@ func FuzzDecodeMessages(f *testing.F) {
 		}
 		f.Add(b, false)
 	}
-	a := &Activities{Settings: DefaultSettings()}
+	a := &Activities{VCenter: away(f), Settings: DefaultSettings()}
 	f.Fuzz(func(t *testing.T, b []byte, isAlarm bool) {
 		out, err := a.DecodeMessages(t.Context(), []Message{{Alarm: isAlarm, JSON: b}})
 		if err != nil || len(out.Decoded) != 1 {

@@ -1,7 +1,6 @@
 package preempt
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,20 +8,23 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Restore is the workflow that powers on again what was preempted in a scope: after the pressure has ended
 // for the settle time, wave by wave, measuring again before each. It stops when the alarm rises or it is
 // cancelled; what is being powered on at that moment is finished and recorded. It fails only with its
 // RestoreResult as the error's details.
-func Restore(ctx workflow.Context, in RestoreInput) (RestoreResult, error) {
+func Restore(ctx workflow.Context, in preemptapi.RestoreInput) (preemptapi.RestoreResult, error) {
 	r := newRestore(ctx, in)
-	if err := workflow.SetQueryHandler(ctx, contract.RestoreStateQuery, func() (RestoreResult, error) { return r.result, nil }); err != nil {
-		return RestoreResult{}, err
+	if err := workflow.SetQueryHandler(ctx, preemptapi.RestoreStateQuery, func() (preemptapi.RestoreResult, error) { return fittedRestore(r.result), nil }); err != nil {
+		return preemptapi.RestoreResult{}, err
 	}
 	workflow.Go(r.ctx, r.listen)
+	workflow.Go(r.ctx, r.listenHold)
 	workflow.Go(ctx, r.listenCancel)
 	if err := r.prepare(); err != nil {
 		return r.fail(err)
@@ -34,13 +36,11 @@ func Restore(ctx workflow.Context, in RestoreInput) (RestoreResult, error) {
 		case err != nil:
 			return r.fail(err)
 		case r.more:
-			next := in
-			next.Earlier, next.Policy, next.PolicyName, next.PolicyHash = &r.result, &r.setup.Policy, r.setup.PolicyName, r.setup.PolicyHash
-			return RestoreResult{}, workflow.NewContinueAsNewError(ctx, contract.RestoreType, next)
+			return preemptapi.RestoreResult{}, workflow.NewContinueAsNewError(ctx, preemptapi.RestoreType, r.next())
 		}
 		r.conclude()
 		if r.yield(); !r.again || r.over {
-			return r.result, nil
+			return fittedRestore(r.result), nil
 		}
 		r.revive()
 	}
@@ -49,36 +49,36 @@ func Restore(ctx workflow.Context, in RestoreInput) (RestoreResult, error) {
 // restore is the state of one run of the workflow.
 type restore struct {
 	ctx    workflow.Context // never cancelled: a cancellation of the workflow is a stop
-	in     RestoreInput
+	in     preemptapi.RestoreInput
 	setup  RestoreSetup
-	result RestoreResult
+	result preemptapi.RestoreResult
 	info   *workflow.Info
 
 	stopped   string // why; empty: it goes on
+	held      string // why the look under way is in vain; empty: it is not
 	again     bool   // the pressure has ended once more since it was stopped
 	over      bool   // cancelled: nothing makes it go on
 	more      bool   // there is more to do in another run
 	interrupt workflow.CancelFunc
 	settled   bool // the settle time has passed
-	named     []policy.Ref
-	done      []policy.Ref    // decided about for good
-	kept      []policy.Spared // decided about for good, and left off
-	replied   []policy.Ref    // the reply address knows of
+	named     []vsphere.Ref
+	done      []vsphere.Ref        // decided about for good
+	kept      []policy.Spared      // decided about for good, and left off
+	replied   map[vsphere.Ref]bool // the reply address knows of
 	lives     int
 	idle      int // looks in a row that brought nobody back
 }
 
-func newRestore(ctx workflow.Context, in RestoreInput) *restore {
+func newRestore(ctx workflow.Context, in preemptapi.RestoreInput) *restore {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	info := workflow.GetInfo(ctx)
-	r := &restore{ctx: own, in: in, info: info}
+	r := &restore{ctx: tally.With(own), in: in, info: info, replied: map[vsphere.Ref]bool{}}
 	if in.Earlier != nil {
-		r.result, r.settled = *in.Earlier, true
-		for _, vm := range slices.Clone(r.result.VMs) {
-			r.add(vm)
-		}
+		r.result, r.settled = *in.Earlier, !in.Unsettled
+		r.stopped, r.again, r.over = in.Stopped, in.Again, in.Over
+		r.add(slices.Clone(r.result.VMs))
 	} else {
-		r.result = RestoreResult{StartedAt: workflow.Now(ctx).UTC(), VMs: []RestoredVM{}, Left: []policy.Spared{}}
+		r.result = preemptapi.RestoreResult{StartedAt: workflow.Now(ctx).UTC(), VMs: []preemptapi.RestoredVM{}, Left: []policy.Spared{}}
 	}
 	r.result.RestoreID, r.result.RunID = info.WorkflowExecution.ID, info.WorkflowExecution.RunID
 	r.result.By, r.result.Tag, r.result.Scope = in.By, in.Tag, in.Scope
@@ -90,9 +90,9 @@ func newRestore(ctx workflow.Context, in RestoreInput) *restore {
 
 // listen takes word of the alarm.
 func (r *restore) listen(ctx workflow.Context) {
-	ch := workflow.GetSignalChannel(ctx, contract.RestoreSignal)
+	ch := workflow.GetSignalChannel(ctx, preemptapi.RestoreSignal)
 	for {
-		var c RestoreChange
+		var c preemptapi.RestoreChange
 		if !ch.Receive(ctx, &c) {
 			return
 		}
@@ -108,7 +108,7 @@ func (r *restore) yield() {
 	_ = workflow.Await(r.ctx, func() bool { return turn })
 }
 
-func (r *restore) change(c RestoreChange) {
+func (r *restore) change(c preemptapi.RestoreChange) {
 	switch {
 	case c.Stop:
 		r.again = false
@@ -165,10 +165,9 @@ func (r *restore) revive() {
 
 // life settles and restores once, until nobody is left, or it is stopped.
 func (r *restore) life() error {
-	if settle := r.setup.Policy.Restore.Settle.D(); !r.in.Person && !r.settled && settle > 0 {
-		r.pause(contract.RestoreSettling, settle)
+	if r.stopped == "" {
+		r.settle()
 	}
-	r.settled = true
 	for r.yield(); r.stopped == ""; r.yield() {
 		if r.info.GetContinueAsNewSuggested() {
 			r.more = true
@@ -178,31 +177,35 @@ func (r *restore) life() error {
 			return err
 		}
 	}
-	r.finish(contract.RestoreStopped, r.stopped)
+	r.finish(preemptapi.RestoreStopped, r.stopped)
 	return nil
 }
 
 // round plans and powers on one wave; it returns whether there is more to do.
 func (r *restore) round() (goOn bool, err error) {
-	r.setState(contract.RestoreRestoring)
+	r.setState(preemptapi.RestoreRestoring)
+	r.held = ""
 	plan, err := r.plan()
 	if err != nil || r.stopped != "" {
 		return err == nil, err
 	}
 	switch {
+	case r.held != "":
+		return r.holdOn(r.held), nil
 	case r.in.DryRun:
-		return false, r.look(plan, contract.RestorePlanned)
+		return false, r.look(plan, preemptapi.RestorePlanned)
 	case r.setup.Policy.Mode == policy.ModeObserve:
-		return false, r.look(plan, contract.RestoreObserved)
-	case len(plan.Active) > 0 && r.in.Person:
-		r.finish(contract.RestoreRefused, "round "+plan.Active[0]+" is under way in this scope")
-		return false, nil
-	case len(plan.Active) > 0:
-		r.result.Reason = "round " + plan.Active[0] + " is under way in this scope"
-		r.wait()
+		return false, r.look(plan, preemptapi.RestoreObserved)
+	case len(plan.Active) > 0, len(plan.Standing) > 0 && !r.in.Person:
+		return r.busy(plan), nil
+	case !r.settled:
+		r.settle()
 		return true, nil
 	}
 	r.result.Reason = ""
+	if len(plan.Standing) > 0 {
+		r.note("although " + plan.Standing[0])
+	}
 	if len(plan.Adopt) > 0 {
 		r.powerOn(plan.Adopt, plan.PlannedAt, true) // records that they are on
 	}
@@ -221,7 +224,10 @@ func (r *restore) round() (goOn bool, err error) {
 	if brought > 0 {
 		r.idle = 0
 	}
-	if open == 0 && len(wave) == len(plan.Returns.Returns) && (!plan.Later || r.in.Person) {
+	if r.held != "" {
+		return r.holdOn(r.held), nil
+	}
+	if open == 0 && plan.Beyond == 0 && len(wave) == len(plan.Returns.Returns) && (!plan.Later || r.in.Person) {
 		r.finish("", "")
 		return false, nil
 	}
@@ -247,7 +253,7 @@ const maxIdle = 10
 // wait lets vCenter's statistics catch up, for longer where nobody came back.
 func (r *restore) wait() {
 	r.idle = min(r.idle+1, maxIdle)
-	r.pause(contract.RestoreWaiting, time.Duration(r.idle)*r.setup.Timing.Remeasure)
+	r.pause(preemptapi.RestoreWaiting, time.Duration(r.idle)*r.setup.Timing.Remeasure)
 }
 
 // pause waits for d, or until it is stopped.
@@ -263,8 +269,8 @@ func (r *restore) pause(state string, d time.Duration) {
 func (r *restore) plan() (plan PlanRestoreResult, err error) {
 	in := PlanRestoreInput{
 		RestoreID: r.result.RestoreID, Scope: r.in.Scope, ScopeName: r.in.ScopeName, Tag: r.in.Tag, Policy: r.setup.Policy,
-		VMs: r.in.VMs, Named: r.named, Done: r.done, Warming: r.warming(),
-		Reserve: !r.in.DryRun && r.setup.Policy.Mode != policy.ModeObserve,
+		VMs: r.in.VMs, Person: r.in.Person, Named: r.named, Done: r.done, Warming: r.warming(),
+		Reserve: !r.in.DryRun && r.setup.Policy.Mode != policy.ModeObserve && r.settled,
 	}
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	defer cancel()
@@ -273,7 +279,7 @@ func (r *restore) plan() (plan PlanRestoreResult, err error) {
 	err = workflow.ExecuteActivity(r.options(ctx, 10*time.Minute, "choose whom to power on again"), a.PlanRestore, in).Get(ctx, &plan)
 	r.interrupt = nil
 	if err != nil {
-		if temporal.IsCanceledError(err) && r.stopped != "" {
+		if (r.stopped != "" || r.held != "") && endedEarly(r.ctx, err) {
 			err = nil
 		}
 		return plan, err
@@ -295,7 +301,7 @@ const warmUp = 5 * time.Minute
 
 func (r *restore) warming() (list []policy.Return) {
 	for _, vm := range r.result.VMs {
-		if vm.Outcome == contract.OutcomeRestored && workflow.Now(r.ctx).Sub(vm.OnAt) < warmUp {
+		if vm.Outcome == preemptapi.OutcomeRestored && workflow.Now(r.ctx).Sub(vm.OnAt) < warmUp {
 			list = append(list, vm.Return)
 		}
 	}
@@ -328,98 +334,50 @@ func (r *restore) powerOn(wave []policy.Return, plannedAt time.Time, settle bool
 		if err = workflow.ExecuteActivity(opts, a.PowerOnVMs, in).Get(r.ctx, &res); err != nil {
 			res = PowerOnResult{}
 			for _, t := range wave {
-				res.VMs = append(res.VMs, RestoredVM{Return: t, Outcome: OutcomeFailed, Reason: "powering it on failed, look at the VM: " + cause(err)})
+				res.VMs = append(res.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeNotRestored, Reason: "powering it on failed, look at the VM: " + cause(err)})
 			}
 		}
 	}
-	open = len(wave)
-	for _, vm := range res.VMs {
-		vm.Wave = r.result.Waves
-		if r.add(vm) {
-			open--
-		}
-		if vm.Outcome == contract.OutcomeRestored {
+	for i := range res.VMs {
+		res.VMs[i].Wave = r.result.Waves
+		increment(r.ctx, "preemption_restored_vms", map[string]string{"outcome": res.VMs[i].Outcome})
+		if res.VMs[i].Outcome == preemptapi.OutcomeRestored {
 			brought++
 		}
 	}
+	open = len(wave) - r.add(res.VMs)
 	r.show()
 	return brought, open
 }
 
-// add records what became of a VM; it replaces what was known of it before. It returns false for one that is
-// to be tried again: no host could take it, and no person waits.
-func (r *restore) add(vm RestoredVM) (decided bool) {
-	r.result.Left = slices.DeleteFunc(r.result.Left, func(s policy.Spared) bool { return s.Ref == vm.Ref })
-	increment(r.ctx, "preemption_restored_vms", map[string]string{"outcome": vm.Outcome})
-	decided = r.in.Person || vm.Reason != string(policy.NoHost)
-	if vm.Outcome == contract.OutcomeLeft {
-		spared := policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason)}
-		if r.result.Left = append(r.result.Left, spared); r.in.Person {
-			r.kept = append(r.kept, spared)
-		}
-	} else {
-		r.result.VMs = append(slices.DeleteFunc(r.result.VMs, func(other RestoredVM) bool { return other.Ref == vm.Ref }), vm)
+// add records what became of VMs; it replaces what was known of them before. It returns of how many that is decided:
+// one that no host could take is to be tried again, where no person waits.
+func (r *restore) add(vms []preemptapi.RestoredVM) (decided int) {
+	told, changed := make(map[vsphere.Ref]bool, len(vms)), make(map[vsphere.Ref]bool, len(vms))
+	for _, vm := range vms {
+		told[vm.Ref] = true
+		changed[vm.Ref] = vm.Outcome != preemptapi.OutcomeLeft
 	}
-	// Who came back is known by its attribute, and may be preempted and restored again.
-	if vm.Outcome == OutcomeFailed || vm.Outcome == contract.OutcomeRestored && !vm.Annotated || r.in.Person {
-		r.done = append(r.done, vm.Ref)
+	r.result.Left = slices.DeleteFunc(r.result.Left, func(s policy.Spared) bool { return told[s.Ref] })
+	r.result.VMs = slices.DeleteFunc(r.result.VMs, func(vm preemptapi.RestoredVM) bool { return changed[vm.Ref] })
+	for _, vm := range vms {
+		if r.in.Person || vm.Reason != string(policy.NoHost) {
+			decided++
+		}
+		if vm.Outcome == preemptapi.OutcomeLeft {
+			spared := policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason)}
+			if r.result.Left = append(r.result.Left, spared); r.in.Person {
+				r.kept = append(r.kept, spared)
+			}
+		} else {
+			r.result.VMs = append(r.result.VMs, vm)
+		}
+		// Who came back is known by its attribute, and may be preempted and restored again.
+		if vm.Outcome == preemptapi.OutcomeNotRestored || vm.Outcome == preemptapi.OutcomeRestored && !vm.Annotated || r.in.Person {
+			r.done = append(r.done, vm.Ref)
+		}
 	}
 	return decided
-}
-
-// look ends a restore that only looks on.
-func (r *restore) look(plan PlanRestoreResult, state string) error {
-	for _, t := range plan.Returns.Returns {
-		r.result.VMs = append(r.result.VMs, RestoredVM{Return: t, Outcome: contract.OutcomeWouldPowerOn})
-		r.result.Waves = t.Wave
-	}
-	reason := ""
-	if len(plan.Active) > 0 {
-		reason = "round " + plan.Active[0] + " is under way in this scope: nobody would come back beside it"
-	}
-	r.finish(state, reason)
-	return nil
-}
-
-// finish sets the state in which it ends. The empty state is that of what was done.
-func (r *restore) finish(state, reason string) {
-	failed := r.result.Count(OutcomeFailed)
-	if state == "" {
-		state = contract.RestoreCompleted
-		if failed > 0 {
-			state, reason = contract.RestorePartial, fmt.Sprintf("%d of %d VMs failed", failed, len(r.result.VMs))
-		}
-	}
-	r.result.Reason = reason
-	increment(r.ctx, "preemption_restores", map[string]string{"state": state})
-	r.setState(state)
-}
-
-// release gives back what is reserved.
-func (r *restore) release() {
-	if r.in.DryRun {
-		return
-	}
-	var a *Activities
-	ctx := workflow.WithLocalActivityOptions(r.ctx, workflow.LocalActivityOptions{
-		StartToCloseTimeout: 10 * time.Second, ScheduleToCloseTimeout: time.Minute,
-	})
-	if err := workflow.ExecuteLocalActivity(ctx, a.ReleaseRestore, r.result.RestoreID).Get(ctx, nil); err != nil {
-		workflow.GetLogger(r.ctx).Error("the ledger could not be told that the restore holds nothing; it will find out by itself", "error", err)
-	}
-}
-
-// fail ends a restore that could not be carried out.
-func (r *restore) fail(err error) (RestoreResult, error) {
-	kind, text := errRound, cause(err)
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
-		kind = app.Type()
-	}
-	r.result.EndedAt = workflow.Now(r.ctx).UTC()
-	r.finish(contract.RestoreFailed, text)
-	workflow.GetLogger(r.ctx).Error("the restore failed", "reason", text, "kind", kind)
-	return RestoreResult{}, temporal.NewNonRetryableApplicationError(text, kind, nil, r.result)
 }
 
 func (r *restore) options(ctx workflow.Context, each time.Duration, summary string) workflow.Context {

@@ -11,10 +11,12 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // PowerOnInput asks for one wave to be powered on.
@@ -23,7 +25,7 @@ type PowerOnInput struct {
 	By        string          `json:"by"`
 	Tag       string          `json:"tag"`
 	Targets   []policy.Return `json:"targets"`
-	Timeout   policy.Duration `json:"timeout"`   // of one power-on
+	Timeout   clock.Duration  `json:"timeout"`   // of one power-on
 	PlannedAt time.Time       `json:"plannedAt"` // what was planned too long ago is left to a new plan
 	// Settle sends nothing: it only tells what became of the targets, when an earlier call was cut short.
 	Settle bool `json:"settle,omitempty"`
@@ -31,7 +33,7 @@ type PowerOnInput struct {
 
 // PowerOnResult is what became of the targets. Of those it does not name nothing was sent.
 type PowerOnResult struct {
-	VMs []RestoredVM `json:"vms"`
+	VMs []preemptapi.RestoredVM `json:"vms"`
 }
 
 // PowerOnVMs clears what is left of notices, powers the targets on where DRS finds room for them, waits until
@@ -47,7 +49,7 @@ func (a *Activities) PowerOnVMs(ctx context.Context, in PowerOnInput) (PowerOnRe
 	defer cancel()
 	p := &powering{
 		Activities: a, in: in, ctx: own, asked: ctx, repeated: in.Settle || activity.GetInfo(ctx).Attempt > 1,
-		failures: map[policy.Ref]int{}, values: map[policy.Ref]string{},
+		failures: map[vsphere.Ref]int{}, lost: map[vsphere.Ref]bool{}, byDRS: map[vsphere.Ref]bool{}, values: map[vsphere.Ref]string{},
 	}
 	return p.run()
 }
@@ -61,8 +63,10 @@ type powering struct {
 	repeated bool
 	sent     bool // a power-on was sent in this run
 
-	failures map[policy.Ref]int
-	values   map[policy.Ref]string // of the attributes, before we change them
+	failures map[vsphere.Ref]int
+	lost     map[vsphere.Ref]bool   // the answer to its power-on was lost: it may be under way
+	byDRS    map[vsphere.Ref]bool   // DRS was told in this run to power it on
+	values   map[vsphere.Ref]string // of the attributes, before we change them
 
 	mu       sync.Mutex
 	result   PowerOnResult
@@ -78,26 +82,25 @@ func (p *powering) run() (PowerOnResult, error) {
 			return PowerOnResult{}, step.Typed(err) // Temporal waits the outage out, on whichever worker
 		}
 		if err != nil && !vcenter.KindOf(err).Outage() {
-			p.settle(left, OutcomeFailed, err.Error())
+			p.settle(left, preemptapi.OutcomeNotRestored, err.Error())
 			break
 		}
 		if todo = left; len(todo) == 0 {
 			break
 		}
-		if !step.Sleep(p.ctx, pause) {
-			p.settle(todo, OutcomeFailed, "vCenter stayed away")
+		if !clock.Sleep(p.ctx, pause) {
+			p.settle(todo, preemptapi.OutcomeNotRestored, "vCenter stayed away")
 			break
 		}
 		pause = min(2*pause, time.Minute)
 	}
 	p.recorded.Wait()
-	slices.SortFunc(p.result.VMs, func(a, b RestoredVM) int { return p.place(a) - p.place(b) }) // not as they came
+	place := make(map[vsphere.Ref]int, len(p.in.Targets))
+	for i, t := range p.in.Targets {
+		place[t.Ref] = i
+	}
+	slices.SortFunc(p.result.VMs, func(a, b preemptapi.RestoredVM) int { return place[a.Ref] - place[b.Ref] }) // not as they came
 	return p.result, nil
-}
-
-// place is where a VM stands in the order of its wave.
-func (p *powering) place(vm RestoredVM) int {
-	return slices.IndexFunc(p.in.Targets, func(t policy.Return) bool { return t.Ref == vm.Ref })
 }
 
 // pass looks at all that is left, powers on those that are off and waits; it returns what is undecided.
@@ -121,7 +124,7 @@ func (p *powering) pass(todo []policy.Return) ([]policy.Return, error) {
 
 // check settles who needs nothing any more, or must be left alone, and returns those that are off.
 func (p *powering) check(todo []policy.Return) (ready []policy.Return, err error) {
-	var now map[policy.Ref]policy.VM
+	var now map[vsphere.Ref]vsphere.VM
 	err = p.attempt(p.ctx, func() (err error) {
 		if now, err = p.VCenter.State(p.ctx, p.in.Tag, returnRefs(todo)); err != nil {
 			return err
@@ -138,89 +141,23 @@ func (p *powering) check(todo []policy.Return) (ready []policy.Return, err error
 		attr, done := p.attribute(t.Ref)
 		switch {
 		case !ok:
-			p.settle([]policy.Return{t}, contract.OutcomeLeft, string(policy.Gone))
+			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Gone))
+		case t.InstanceUUID != "" && vm.InstanceUUID != t.InstanceUUID:
+			p.logger(p.asked).Warn("a MoRef is of another VM than when the restore was planned: was vCenter restored from a backup?", "vm", t.Name, "moref", t.Ref.Value)
+			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.OtherInstance))
 		case done:
-			p.decide(RestoredVM{Return: t, Outcome: contract.OutcomeRestored, OnAt: attr.RestoredAt, Annotated: true})
-		case vm.PowerState == policy.PoweredOn:
+			p.decide(preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeRestored, OnAt: attr.RestoredAt, Annotated: true})
+		case vm.PowerState == vsphere.PoweredOn:
 			on = append(on, t)
 		case !attr.Preempted:
-			p.settle([]policy.Return{t}, contract.OutcomeLeft, string(policy.AttributeChanged))
+			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.AttributeChanged))
 		case !vm.Tagged && !p.sent:
-			p.settle([]policy.Return{t}, contract.OutcomeLeft, string(policy.Untagged))
+			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Untagged))
 		default:
 			ready = append(ready, t)
 		}
 	}
 	return ready, p.attributeOn(on)
-}
-
-// attribute reads a VM's attribute; done tells that this restore has written it.
-func (p *powering) attribute(ref policy.Ref) (attr Attribute, done bool) {
-	if json.Unmarshal([]byte(p.values[ref]), &attr) != nil {
-		return Attribute{}, false
-	}
-	return attr, attr.Restored && attr.RestoreID == p.in.RestoreID && !attr.RestoredAt.Before(activity.GetInfo(p.asked).ScheduledTime.Add(-time.Minute))
-}
-
-// attributeOn settles VMs that were found on. Before anything was sent somebody else powered them on; later,
-// or after a crash, vCenter's events tell.
-func (p *powering) attributeOn(on []policy.Return) error {
-	if len(on) == 0 {
-		return nil
-	}
-	if !p.repeated && !p.sent {
-		p.settle(on, contract.OutcomeLeft, string(policy.AlreadyOn))
-		return nil
-	}
-	touched, err := p.touched(on)
-	if vcenter.KindOf(err).Outage() {
-		return err
-	}
-	for _, t := range on {
-		touch := touched[t.Ref]
-		switch {
-		case err != nil:
-			p.logger(p.asked).Warn("who powered the VM on could not be looked up", "vm", t.Name, "moref", t.Ref.Value, "reason", err)
-			p.settle([]policy.Return{t}, contract.OutcomeLeft, string(policy.NoEvidence))
-		case touch.Ours && slices.Contains(poweredOnEvents, touch.Event):
-			p.claim(t, touch.Time)
-		case !touch.Ours && touch.User != "" && !touch.Time.Before(t.OffSince):
-			p.settle([]policy.Return{t}, contract.OutcomeLeft, string(policy.TouchedByOwner))
-		default:
-			p.settle([]policy.Return{t}, contract.OutcomeLeft, string(policy.NoEvidence))
-		}
-	}
-	return nil
-}
-
-// poweredOnEvents are what our power-on leaves behind.
-var poweredOnEvents = []string{"VmStartingEvent", "VmPoweredOnEvent", "DrsVmPoweredOnEvent", "VmResumingEvent"}
-
-// touched tells who touched the VMs since they went off. Events may come a moment after the state that they
-// tell of.
-func (p *powering) touched(on []policy.Return) (found map[policy.Ref]vcenter.Touch, err error) {
-	for range step.Tries {
-		found = map[policy.Ref]vcenter.Touch{}
-		since := on[0].OffSince
-		for _, t := range on {
-			if t.OffSince.Before(since) {
-				since = t.OffSince
-			}
-		}
-		err = p.attempt(p.ctx, func() (err error) {
-			found, err = p.VCenter.TouchedSince(p.ctx, returnRefs(on), since)
-			return err
-		})
-		complete := func(t policy.Return) bool {
-			touch, ok := found[t.Ref]
-			return ok && (!touch.Ours || slices.Contains(poweredOnEvents, touch.Event))
-		}
-		all := !slices.ContainsFunc(on, func(t policy.Return) bool { return !complete(t) })
-		if err != nil || all || !step.Sleep(p.ctx, p.Settings.Timing.Retry) {
-			return found, err
-		}
-	}
-	return found, nil
 }
 
 // begun returns those that may be coming on by what was sent: by this run, or by one before a crash.
@@ -235,9 +172,9 @@ func (p *powering) begun(ready []policy.Return) (begun []policy.Return) {
 // Who cannot be cleared is not powered on.
 func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, err error) {
 	refs := returnRefs(ready)
-	failed := map[policy.Ref]error{}
+	failed := map[vsphere.Ref]error{}
 	for _, key := range []string{noticeKey, replyKey} {
-		var values map[policy.Ref]string
+		var values map[vsphere.Ref]string
 		err := p.attempt(p.ctx, func() (err error) {
 			values, err = p.VCenter.GuestInfo(p.ctx, refs, key)
 			return err
@@ -245,7 +182,7 @@ func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, e
 		if err != nil {
 			return ready, err
 		}
-		empty := map[policy.Ref]string{}
+		empty := map[vsphere.Ref]string{}
 		for ref := range values {
 			empty[ref] = ""
 		}
@@ -260,7 +197,7 @@ func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, e
 		case vcenter.KindOf(err).Outage():
 			return ready, err
 		default:
-			p.settle([]policy.Return{t}, OutcomeFailed, "its notice could not be cleared: "+err.Error())
+			p.settle([]policy.Return{t}, preemptapi.OutcomeNotRestored, "its notice could not be cleared: "+err.Error())
 		}
 	}
 	return clear, nil
@@ -277,13 +214,14 @@ func (p *powering) powerOn(ready []policy.Return) (left []policy.Return, err err
 	started := p.VCenter.PowerOnMany(p.ctx, returnRefs(ready))
 	for _, t := range ready {
 		s := started[t.Ref]
-		if s.Err == nil || vcenter.KindOf(s.Err) == vcenter.Busy && p.repeated {
+		p.placed(t.Ref, s)
+		if s.Err == nil || vcenter.KindOf(s.Err) == vcenter.Busy && (p.repeated || p.lost[t.Ref]) {
 			waits = append(waits, vcenter.Wait{VM: t.Ref, Task: s.Task})
 			waiting = append(waiting, t)
 			continue
 		}
 		if vcenter.KindOf(s.Err).Outage() {
-			err = s.Err
+			err, p.lost[t.Ref] = s.Err, true
 		}
 		if p.failed(t, s.Err) {
 			left = append(left, t)
@@ -309,7 +247,7 @@ func (p *powering) await(begun []policy.Return) error {
 		waits = append(waits, vcenter.Wait{VM: t.Ref})
 	}
 	var on []policy.Return
-	_ = p.VCenter.AwaitOn(ctx, waits, func(ref policy.Ref, r vcenter.WaitResult) {
+	_ = p.VCenter.AwaitOn(ctx, waits, func(ref vsphere.Ref, r vcenter.WaitResult) {
 		for _, t := range begun {
 			if t.Ref == ref && r.On {
 				on = append(on, t)
@@ -324,18 +262,18 @@ func (p *powering) awaitAll(waiting []policy.Return, waits []vcenter.Wait, again
 	if len(waits) == 0 {
 		return nil
 	}
-	open := map[policy.Ref]policy.Return{}
+	open := map[vsphere.Ref]policy.Return{}
 	for _, t := range waiting {
 		open[t.Ref] = t
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, p.in.Timeout.D())
 	defer cancel()
-	err := p.VCenter.AwaitOn(ctx, waits, func(ref policy.Ref, r vcenter.WaitResult) {
+	err := p.VCenter.AwaitOn(ctx, waits, func(ref vsphere.Ref, r vcenter.WaitResult) {
 		t := open[ref]
 		delete(open, ref)
 		switch {
 		case r.Gone:
-			p.settle([]policy.Return{t}, contract.OutcomeLeft, string(policy.Gone))
+			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Gone))
 		case r.On && r.ByTask:
 			p.claim(t, time.Now())
 		case r.On:
@@ -348,7 +286,7 @@ func (p *powering) awaitAll(waiting []policy.Return, waits []vcenter.Wait, again
 	})
 	for _, t := range waiting {
 		if _, still := open[t.Ref]; still {
-			p.settle([]policy.Return{t}, OutcomeFailed, "vCenter did not say within "+p.in.Timeout.String()+" that it is on: look at its power-on task")
+			p.settle([]policy.Return{t}, preemptapi.OutcomeNotRestored, p.silent(t.Ref))
 		}
 	}
 	if ctx.Err() != nil {
@@ -367,18 +305,18 @@ func (p *powering) failed(t policy.Return, err error) (again bool) {
 	n := p.failures[t.Ref]
 	switch {
 	case kind == vcenter.NoRoom:
-		p.settle([]policy.Return{t}, contract.OutcomeLeft, string(policy.NoHost))
+		p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoHost))
 		return false
 	case kind == vcenter.InvalidState && n == 1, kind.Retryable() && n < step.Tries:
 		return true
 	}
-	p.settle([]policy.Return{t}, OutcomeFailed, err.Error())
+	p.settle([]policy.Return{t}, preemptapi.OutcomeNotRestored, err.Error())
 	return false
 }
 
 // claim records a VM that we powered on, in its attribute too.
 func (p *powering) claim(t policy.Return, at time.Time) {
-	vm := RestoredVM{Return: t, Outcome: contract.OutcomeRestored, OnAt: at.UTC()}
+	vm := preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeRestored, OnAt: at.UTC()}
 	value, err := p.restored(t.Ref, vm.OnAt)
 	p.recorded.Go(func() {
 		if err == nil {
@@ -395,7 +333,7 @@ func (p *powering) claim(t policy.Return, at time.Time) {
 
 // restored is the attribute of a VM that came back: what was there, whoever wrote it, and by what and when it
 // was restored.
-func (p *powering) restored(ref policy.Ref, at time.Time) (string, error) {
+func (p *powering) restored(ref vsphere.Ref, at time.Time) (string, error) {
 	fields := map[string]json.RawMessage{}
 	if err := json.Unmarshal([]byte(p.values[ref]), &fields); err != nil {
 		fields = map[string]json.RawMessage{} // somebody changed it a moment ago
@@ -415,19 +353,19 @@ func (p *powering) restored(ref policy.Ref, at time.Time) (string, error) {
 
 func (p *powering) settle(targets []policy.Return, what, reason string) {
 	for _, t := range targets {
-		p.decide(RestoredVM{Return: t, Outcome: what, Reason: reason})
+		p.decide(preemptapi.RestoredVM{Return: t, Outcome: what, Reason: reason})
 	}
 }
 
-func (p *powering) decide(vm RestoredVM) {
+func (p *powering) decide(vm preemptapi.RestoredVM) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.result.VMs = append(p.result.VMs, vm)
 	p.logger(p.asked).Info("decided", "alarm", p.in.By, "vm", vm.Name, "moref", vm.Ref.Value, "outcome", vm.Outcome, "reason", vm.Reason, "annotated", vm.Annotated)
 }
 
-func returnRefs(list []policy.Return) []policy.Ref {
-	refs := make([]policy.Ref, 0, len(list))
+func returnRefs(list []policy.Return) []vsphere.Ref {
+	refs := make([]vsphere.Ref, 0, len(list))
 	for _, t := range list {
 		refs = append(refs, t.Ref)
 	}

@@ -11,10 +11,12 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // RestoreSetup is what the worker adds to the input of a restore.
@@ -27,7 +29,7 @@ type RestoreSetup struct {
 }
 
 // PrepareRestore checks what is asked for and pins the policy. It looks nothing up outside.
-func (a *Activities) PrepareRestore(_ context.Context, in RestoreInput) (RestoreSetup, error) {
+func (a *Activities) PrepareRestore(_ context.Context, in preemptapi.RestoreInput) (RestoreSetup, error) {
 	out := RestoreSetup{PolicyName: in.PolicyName, PolicyHash: in.PolicyHash, Timing: a.Settings.Timing, Attrs: a.attributesRegistered()}
 	refuse := func(format string, args ...any) (RestoreSetup, error) {
 		return RestoreSetup{}, temporal.NewNonRetryableApplicationError(fmt.Sprintf(format, args...), errRejected, nil)
@@ -70,24 +72,28 @@ const maxNamed = 100
 // PlanRestoreInput asks who may come back.
 type PlanRestoreInput struct {
 	RestoreID string          `json:"restoreID"`
-	Scope     policy.Ref      `json:"scope,omitzero"`
+	Scope     vsphere.Ref     `json:"scope,omitzero"`
 	ScopeName string          `json:"scopeName,omitempty"`
 	Tag       string          `json:"tag"`
 	Policy    policy.Policy   `json:"policy"`
-	Reserve   bool            `json:"reserve"`         // the first wave; false: only look
-	VMs       []string        `json:"vms,omitempty"`   // named by a person
-	Named     []policy.Ref    `json:"named,omitempty"` // the same, once they were found
-	Done      []policy.Ref    `json:"done,omitempty"`
+	Reserve   bool            `json:"reserve"`          // the first wave; false: only look
+	Person    bool            `json:"person,omitempty"` // wants it although an alarm is active
+	VMs       []string        `json:"vms,omitempty"`    // named by a person
+	Named     []vsphere.Ref   `json:"named,omitempty"`  // the same, once they were found
+	Done      []vsphere.Ref   `json:"done,omitempty"`
 	Warming   []policy.Return `json:"warming,omitempty"`
 }
 
 // PlanRestoreResult is who comes back.
 type PlanRestoreResult struct {
 	policy.Returns
-	ScopeName string       `json:"scopeName,omitempty"`
-	Named     []policy.Ref `json:"named,omitempty"`
-	Active    []string     `json:"active,omitempty"` // rounds under way in the scope: nobody comes back
-	PlannedAt time.Time    `json:"plannedAt"`        // by the worker's clock
+	ScopeName string        `json:"scopeName,omitempty"`
+	Named     []vsphere.Ref `json:"named,omitempty"`
+	Active    []string      `json:"active,omitempty"` // rounds under way in the scope: nobody comes back
+	// Standing are alarms that are active in the scope, in words: nobody comes back.
+	Standing  []string  `json:"standing,omitempty"`
+	PlannedAt time.Time `json:"plannedAt"`        // by the worker's clock
+	Beyond    int       `json:"beyond,omitempty"` // VMs of later waves that are not named, where there are many
 }
 
 // PlanRestore reads which VMs carry our record, what became of them since, and how the hosts stand, chooses
@@ -106,7 +112,15 @@ func (a *Activities) PlanRestore(ctx context.Context, in PlanRestoreInput) (Plan
 		return PlanRestoreResult{}, ending(ctx, err)
 	}
 	a.logger(ctx).Info("planned a restore", "cluster", in.Scope.String(), "returns", len(out.Returns.Returns), "left", len(out.Left))
+	for _, s := range out.Left {
+		if s.Reason == policy.NoEvidence {
+			a.logger(ctx).Warn("a VM that was preempted stays off", "vm", s.Name, "moref", s.Ref.Value, "reason", s.Reason, "detail", s.Detail)
+		}
+	}
 	out.Left = out.Left[:min(len(out.Left), maxSparedInFull)]
+	if in.Reserve {
+		out = firstWaves(out)
+	}
 	return out, nil
 }
 
@@ -114,26 +128,28 @@ func (a *Activities) PlanRestore(ctx context.Context, in PlanRestoreInput) (Plan
 type restoring struct {
 	*Activities
 	in        PlanRestoreInput
-	snap      policy.Snapshot
+	snap      vsphere.Snapshot
 	owned     []policy.Owned
-	named     []policy.Ref
+	named     []vsphere.Ref
 	facts     ledger.Facts
-	conflicts []policy.Ref
+	conflicts []vsphere.Ref
+	standing  []string
 }
 
 // look reads vCenter and the ledger.
 func (p *restoring) look(ctx context.Context) error {
 	var err error
-	req := ledger.FactsRequest{Owner: p.in.RestoreID, Scope: p.in.Scope.String()}
+	req := ledger.FactsRequest{Owner: p.in.RestoreID, Scope: p.in.Scope.String(), Restore: true, Within: p.within(ctx, p.in.Scope)}
 	if p.facts, err = p.ledger().Facts(ctx, req); err != nil {
 		return fmt.Errorf("ask the ledger for %s: %w", p.in.RestoreID, err)
 	}
+	p.standing = p.Activities.standing(ctx, p.facts.Standing)
 	var owned []vcenter.Owned
 	err = p.attempt(ctx, func() (err error) {
 		if owned, err = p.VCenter.Owned(ctx, preemption.AttributeKey); err != nil {
 			return err
 		}
-		p.snap, err = p.VCenter.Candidates(ctx, p.in.Tag, vcenter.Scope{Ref: p.in.Scope, Name: p.in.ScopeName, Detail: true})
+		p.snap, err = p.VCenter.Candidates(ctx, p.in.Tag, vcenter.Scope{Ref: p.in.Scope, Detail: true})
 		return err
 	})
 	if err == nil {
@@ -159,7 +175,7 @@ func recordOf(value string) (record *policy.Record, preempted bool) {
 	if json.Unmarshal([]byte(value), &attr) != nil || attr.RoundID == "" || attr.PreemptedAt.IsZero() {
 		return nil, true
 	}
-	scope, _ := policy.ParseRef(attr.Scope)
+	scope, _ := vsphere.ParseRef(attr.Scope)
 	return &policy.Record{
 		InstanceUUID: attr.InstanceUUID, Tag: attr.Tag, Scope: scope, At: attr.PreemptedAt, CPUMHz: attr.CPUMHz, MemoryMB: attr.MemoryMB,
 	}, attr.Preempted
@@ -172,7 +188,7 @@ func (p *restoring) find(ctx context.Context, owned []vcenter.Owned) error {
 		return nil
 	}
 	for _, name := range p.in.VMs {
-		var found []policy.Ref
+		var found []vsphere.Ref
 		for _, o := range owned {
 			if name == o.Name || name == o.Ref.Value || name == o.Ref.String() {
 				found = append(found, o.Ref)
@@ -183,7 +199,7 @@ func (p *restoring) find(ctx context.Context, owned []vcenter.Owned) error {
 			if err != nil {
 				return err
 			}
-			found = []policy.Ref{ref}
+			found = []vsphere.Ref{ref}
 		}
 		p.named = append(p.named, found...)
 	}
@@ -193,11 +209,11 @@ func (p *restoring) find(ctx context.Context, owned []vcenter.Owned) error {
 // trace asks vCenter how the VMs went off and who touched them since. It looks back no further than to the
 // oldest that may still come back.
 func (p *restoring) trace(ctx context.Context) error {
-	oldest := time.Now()
-	var refs []policy.Ref
+	oldest, margin := time.Now(), traceMargin(p.in.Policy)
+	var refs []vsphere.Ref
 	for _, o := range p.owned {
 		limit := p.in.Policy.Restore.GiveUp.D()
-		if o.Record == nil || limit > 0 && time.Since(o.Record.At) > limit+traceMargin {
+		if o.Record == nil || limit > 0 && time.Since(o.Record.At) > limit+margin {
 			continue
 		}
 		refs = append(refs, o.Ref)
@@ -205,18 +221,21 @@ func (p *restoring) trace(ctx context.Context) error {
 			oldest = o.Record.At
 		}
 	}
-	off, err := p.VCenter.PowerOffEvidence(ctx, refs, oldest.Add(-traceMargin))
+	if err := p.awaitLatest(ctx); err != nil {
+		return err
+	}
+	off, err := p.VCenter.PowerOffEvidence(ctx, refs, oldest.Add(-margin))
 	if err != nil {
 		return err
 	}
-	touched, err := p.VCenter.TouchedSince(ctx, refs, oldest.Add(-traceMargin))
+	touched, err := p.VCenter.TouchedSince(ctx, refs, oldest.Add(-margin))
 	if err != nil {
 		return err
 	}
 	for i := range p.owned {
 		o := &p.owned[i]
-		if ev, ok := off[o.Ref]; ok {
-			o.Off = &policy.Trace{Time: ev.Time, Event: ev.Event, User: clip(ev.User), Ours: ev.Ours}
+		if ev := off[o.Ref]; ev.Event != "" {
+			o.Off = &policy.Trace{Time: ev.Time, Event: ev.Event, User: clip(ev.User), Ours: ev.Ours, Asked: ev.Asked, Before: ev.Before}
 		}
 		switch t, ok := touched[o.Ref]; {
 		case ok && !t.Ours:
@@ -228,8 +247,41 @@ func (p *restoring) trace(ctx context.Context) error {
 	return nil
 }
 
-// traceMargin is how much vCenter's clock may differ from ours, and a guest take to shut down.
-const traceMargin = 2 * time.Hour
+// awaitLatest waits for the events of the VMs that went off a moment ago, which may come after the state.
+func (p *restoring) awaitLatest(ctx context.Context) error {
+	since := time.Now()
+	var latest []vsphere.Ref
+	for _, o := range p.owned {
+		if o.Record == nil || o.PowerState == vsphere.PoweredOn || !p.VCenter.EventsLag(o.Record.At) {
+			continue
+		}
+		latest = append(latest, o.Ref)
+		if o.Record.At.Before(since) {
+			since = o.Record.At
+		}
+	}
+	if len(latest) == 0 {
+		return nil
+	}
+	_, err := p.VCenter.AwaitEvidence(ctx, latest, since.Add(-clockMargin))
+	return err
+}
+
+// traceMargin is how long before we saw a VM off its events may begin: our request to shut down came the grace period
+// and the late watch before that, and vCenter's clock may differ from ours. The default's times count as well, for a
+// person's restore may be under another policy than the preemption was.
+func traceMargin(p policy.Policy) time.Duration {
+	longest := time.Duration(0)
+	for _, q := range []policy.Policy{p, policy.Default()} {
+		for _, t := range []policy.Treatment{q.Criticality.High, q.Criticality.Medium, q.Criticality.Low} {
+			longest = max(longest, t.GracePeriod.D()+q.LateWatch.D())
+		}
+	}
+	return longest + clockMargin
+}
+
+// clockMargin is how much vCenter's clock may differ from ours.
+const clockMargin = 2 * time.Hour
 
 // choose computes the plan. Beside a round nobody comes back.
 func (p *restoring) choose() PlanRestoreResult {
@@ -238,13 +290,13 @@ func (p *restoring) choose() PlanRestoreResult {
 		Reserved: slices.Clone(p.conflicts), Preempted: p.facts.Preempted, Warming: p.in.Warming,
 	}
 	for _, vm := range p.facts.Reserved {
-		if ref, ok := policy.ParseRef(vm); ok {
+		if ref, ok := vsphere.ParseRef(vm); ok {
 			d.Reserved = append(d.Reserved, ref)
 		}
 	}
 	return PlanRestoreResult{
 		Returns: policy.ChooseReturns(p.snap, p.owned, d, p.in.Policy), ScopeName: p.snap.ScopeName, Named: p.named,
-		Active: p.facts.Active, PlannedAt: p.snap.Time,
+		Active: p.facts.Active, Standing: clipList(p.standing), PlannedAt: p.snap.Time,
 	}
 }
 
@@ -252,7 +304,7 @@ func (p *restoring) choose() PlanRestoreResult {
 func (p *restoring) reserve(ctx context.Context) (PlanRestoreResult, error) {
 	for range maxReplans {
 		out := p.choose()
-		if !p.in.Reserve || len(out.Active) > 0 {
+		if !p.in.Reserve || len(out.Active) > 0 || len(out.Standing) > 0 && !p.in.Person {
 			return out, nil
 		}
 		req := ledger.ReserveRequest{Owner: p.in.RestoreID}
@@ -269,7 +321,7 @@ func (p *restoring) reserve(ctx context.Context) (PlanRestoreResult, error) {
 			return out, nil
 		}
 		for _, c := range got.Conflicts {
-			if ref, ok := policy.ParseRef(c); ok {
+			if ref, ok := vsphere.ParseRef(c); ok {
 				p.conflicts = append(p.conflicts, ref)
 			}
 		}

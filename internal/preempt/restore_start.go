@@ -9,20 +9,20 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // StartRestore starts the restore of a scope, or tells the one under way that the pressure has ended again.
-func (a *Activities) StartRestore(ctx context.Context, in RestoreInput) (string, error) {
-	id := contract.RestoreID(a.TaskQueue, in.Scope)
+func (a *Activities) StartRestore(ctx context.Context, in preemptapi.RestoreInput) (string, error) {
+	id := preemptapi.RestoreID(a.TaskQueue, in.Scope)
 	opts := client.StartWorkflowOptions{
 		ID: id, TaskQueue: a.TaskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		StaticSummary: clip("restore of VMs tagged " + in.Tag + " " + in.ScopeName),
-		Memo:          map[string]any{"alarm": in.By, "scope": in.Scope.String(), "tag": in.Tag, "state": contract.RestoreSettling},
+		Memo:          map[string]any{"alarm": in.By, "scope": in.Scope.String(), "tag": in.Tag, "state": preemptapi.RestoreSettling},
 	}
-	change := RestoreChange{Reason: "alarm " + in.By + " has fallen"}
-	if _, err := a.Temporal.SignalWithStartWorkflow(ctx, id, contract.RestoreSignal, change, opts, contract.RestoreType, in); err != nil {
+	change := preemptapi.RestoreChange{Reason: "alarm " + in.By + " has fallen"}
+	if _, err := a.Temporal.SignalWithStartWorkflow(ctx, id, preemptapi.RestoreSignal, change, opts, preemptapi.RestoreType, in); err != nil {
 		return "", fmt.Errorf("start %s: %w", id, err)
 	}
 	return id, nil
@@ -30,32 +30,32 @@ func (a *Activities) StartRestore(ctx context.Context, in RestoreInput) (string,
 
 // rise remembers what to restore when the pressure of the demand's scope has ended, and stops a restore that
 // is under way: it waits until Temporal has taken the word, so that the restore knows before the round begins.
-func (it *intake) rise(d Demand) {
+func (it *intake) rise(d preemptapi.Demand) {
 	if !d.Policy.Restore.Enabled || d.DryRun || d.NoticeOnly {
 		return
 	}
 	if d.Change != nil && !d.Person && d.VM == "" {
 		p := d.Policy
 		if it.state.Restores == nil {
-			it.state.Restores = map[string]RestoreInput{}
+			it.state.Restores = map[string]preemptapi.RestoreInput{}
 		}
-		it.state.Restores[d.Change.Scope] = RestoreInput{
+		it.state.Restores[d.Change.Scope] = preemptapi.RestoreInput{
 			Scope: d.Scope, ScopeName: d.ScopeName, Tag: d.Tag, Policy: &p, PolicyName: d.PolicyName, PolicyHash: d.PolicyHash,
 			By: d.Alarm(), ReplyTo: d.ReplyTo,
 		}
 	}
-	change := RestoreChange{Stop: true, Reason: "preemption was asked for by " + d.RequestID}
+	change := preemptapi.RestoreChange{Stop: true, Reason: "preemption was asked for by " + d.RequestID}
 	if name := d.Alarm(); name != "" {
 		change.Reason = fmt.Sprintf("alarm %s rose to %s", name, d.Change.To)
 	}
-	scopes := []policy.Ref{d.Scope}
+	scopes := []vsphere.Ref{d.Scope}
 	if !d.Scope.Zero() {
-		scopes = append(scopes, policy.Ref{})
+		scopes = append(scopes, vsphere.Ref{})
 	}
 	var told []workflow.Future
 	for _, scope := range scopes {
-		id := contract.RestoreID(it.info.TaskQueueName, scope)
-		told = append(told, workflow.SignalExternalWorkflow(it.ctx, id, "", contract.RestoreSignal, change))
+		id := preemptapi.RestoreID(it.info.TaskQueueName, scope)
+		told = append(told, workflow.SignalExternalWorkflow(it.ctx, id, "", preemptapi.RestoreSignal, change))
 	}
 	for _, f := range told {
 		if err := f.Get(it.ctx, nil); err != nil {
@@ -70,6 +70,7 @@ func (it *intake) ended(scope string) {
 	if !ok || it.state.Levels.Highest(scope) > 0 {
 		return
 	}
+	it.tellStanding()
 	var a *Activities
 	var id string
 	ctx := it.local(5 * time.Minute)

@@ -2,14 +2,19 @@ package preempt
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // restoreRun is the restore workflow with made-up activities and a clock that leaps.
@@ -20,8 +25,10 @@ type restoreRun struct {
 	plans    []PlanRestoreInput
 	planned  []time.Time
 	powered  []PowerOnInput
-	power    func(policy.Return) RestoredVM
+	power    func(policy.Return) preemptapi.RestoredVM
 	released int
+
+	onRelease func()
 }
 
 // newRestoreRun has a plan of the next VM for each name, and powers every VM on.
@@ -29,15 +36,20 @@ func newRestoreRun(t *testing.T, plan func(n int, in PlanRestoreInput) PlanResto
 	var suite testsuite.WorkflowTestSuite
 	r := &restoreRun{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), t: t}
 	p := policy.Default()
-	p.Restore = policy.Restore{Enabled: true, Settle: policy.Duration(10 * time.Minute), Wave: 1, GiveUp: policy.Duration(24 * time.Hour)}
-	r.power = func(target policy.Return) RestoredVM {
-		return RestoredVM{Return: target, Outcome: contract.OutcomeRestored, OnAt: r.Now(), Annotated: true}
+	p.Restore = policy.Restore{Enabled: true, Settle: clock.Duration(10 * time.Minute), Wave: 1, GiveUp: clock.Duration(24 * time.Hour)}
+	r.power = func(target policy.Return) preemptapi.RestoredVM {
+		return preemptapi.RestoredVM{Return: target, Outcome: preemptapi.OutcomeRestored, OnAt: r.Now(), Annotated: true}
 	}
 	register := func(name string, f any) { r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
-	register("PrepareRestore", func(context.Context, RestoreInput) (RestoreSetup, error) {
+	register("PrepareRestore", func(context.Context, preemptapi.RestoreInput) (RestoreSetup, error) {
 		return RestoreSetup{Policy: p, PolicyName: "default", Timing: DefaultTiming()}, nil
 	})
-	register("ReleaseRestore", func(context.Context, string) error { r.released++; return nil })
+	register("ReleaseRestore", func(context.Context, string) error {
+		if r.released++; r.onRelease != nil {
+			r.onRelease()
+		}
+		return nil
+	})
 	register("PlanRestore", func(_ context.Context, in PlanRestoreInput) (PlanRestoreResult, error) {
 		r.plans, r.planned = append(r.plans, in), append(r.planned, r.Now())
 		return plan(len(r.plans), in), nil
@@ -52,11 +64,11 @@ func newRestoreRun(t *testing.T, plan func(n int, in PlanRestoreInput) PlanResto
 	return r
 }
 
-func (r *restoreRun) run(in RestoreInput) (res RestoreResult) {
+func (r *restoreRun) run(in preemptapi.RestoreInput) (res preemptapi.RestoreResult) {
 	r.t.Helper()
 	r.began = r.Now()
 	r.ExecuteWorkflow(Restore, in)
-	res, err := contract.RestoreResultOf(r.GetWorkflowError(), res)
+	res, err := preemptapi.RestoreResultOf(r.GetWorkflowError(), res)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -69,8 +81,8 @@ func (r *restoreRun) run(in RestoreInput) (res RestoreResult) {
 }
 
 // signal sends a change so long after the beginning.
-func (r *restoreRun) signal(after time.Duration, c RestoreChange) {
-	r.RegisterDelayedCallback(func() { r.SignalWorkflow(contract.RestoreSignal, c) }, after)
+func (r *restoreRun) signal(after time.Duration, c preemptapi.RestoreChange) {
+	r.RegisterDelayedCallback(func() { r.SignalWorkflow(preemptapi.RestoreSignal, c) }, after)
 }
 
 // waves plans one VM at each look, n in all.
@@ -78,7 +90,7 @@ func waves(n int) func(int, PlanRestoreInput) PlanRestoreResult {
 	return func(look int, _ PlanRestoreInput) (res PlanRestoreResult) {
 		for i := look; i <= n; i++ {
 			res.Returns.Returns = append(res.Returns.Returns, policy.Return{
-				Ref: policy.Ref{Type: policy.TypeVM, Value: string(rune('a' + i))}, Wave: i - look + 1,
+				Ref: vsphere.Ref{Type: vsphere.TypeVM, Value: string(rune('a' + i))}, Wave: i - look + 1,
 			})
 		}
 		return res
@@ -87,8 +99,8 @@ func waves(n int) func(int, PlanRestoreInput) PlanRestoreResult {
 
 func TestNobodyComesBackBeforeTheSettleTimeIsOver(t *testing.T) {
 	r := newRestoreRun(t, waves(3))
-	res := r.run(RestoreInput{Tag: "spot", By: "cpu"})
-	if res.State != contract.RestoreCompleted || len(res.Restored()) != 3 || res.Waves != 3 {
+	res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != preemptapi.RestoreCompleted || len(res.Restored()) != 3 || res.Waves != 3 {
 		t.Fatalf("unexpected %+v", res)
 	}
 	if first := r.planned[0].Sub(r.began); first < 10*time.Minute {
@@ -106,17 +118,17 @@ func TestAPersonWaitsForNothing(t *testing.T) {
 	r := newRestoreRun(t, func(int, PlanRestoreInput) PlanRestoreResult {
 		return PlanRestoreResult{Returns: policy.Returns{Later: true, Left: []policy.Spared{{Reason: policy.NoRoom}}}}
 	})
-	res := r.run(RestoreInput{Tag: "spot", By: contract.ByHand, Person: true})
-	if res.State != contract.RestoreCompleted || len(r.plans) != 1 || len(res.Left) != 1 || r.Now().Sub(r.began) > time.Minute {
+	res := r.run(preemptapi.RestoreInput{Tag: "spot", By: preemptapi.ByHand, Person: true})
+	if res.State != preemptapi.RestoreCompleted || len(r.plans) != 1 || len(res.Left) != 1 || r.Now().Sub(r.began) > time.Minute {
 		t.Errorf("unexpected %+v after %d looks", res, len(r.plans))
 	}
 }
 
 func TestAStopInTheSettleTimeEndsItUnplanned(t *testing.T) {
 	r := newRestoreRun(t, waves(3))
-	r.signal(time.Minute, RestoreChange{Stop: true, Reason: "alarm cpu rose to red"})
-	res := r.run(RestoreInput{Tag: "spot", By: "cpu"})
-	if res.State != contract.RestoreStopped || res.Reason != "alarm cpu rose to red" || len(r.plans) != 0 {
+	r.signal(time.Minute, preemptapi.RestoreChange{Stop: true, Reason: "alarm cpu rose to red"})
+	res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != preemptapi.RestoreStopped || res.Reason != "alarm cpu rose to red" || len(r.plans) != 0 {
 		t.Errorf("unexpected %+v", res)
 	}
 }
@@ -124,11 +136,11 @@ func TestAStopInTheSettleTimeEndsItUnplanned(t *testing.T) {
 func TestAFallAfterAStopSettlesAnew(t *testing.T) {
 	r := newRestoreRun(t, waves(1))
 	r.RegisterDelayedCallback(func() {
-		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Stop: true, Reason: "rose"})
-		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Reason: "fell"})
+		r.SignalWorkflow(preemptapi.RestoreSignal, preemptapi.RestoreChange{Stop: true, Reason: "rose"})
+		r.SignalWorkflow(preemptapi.RestoreSignal, preemptapi.RestoreChange{Reason: "fell"})
 	}, 9*time.Minute)
-	res := r.run(RestoreInput{Tag: "spot", By: "cpu"})
-	if res.State != contract.RestoreCompleted || len(res.Restored()) != 1 || len(res.Changes) != 2 {
+	res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != preemptapi.RestoreCompleted || len(res.Restored()) != 1 || len(res.Changes) != 2 {
 		t.Fatalf("unexpected %+v", res)
 	}
 	if first := r.planned[0].Sub(r.began); first < 19*time.Minute {
@@ -139,11 +151,11 @@ func TestAFallAfterAStopSettlesAnew(t *testing.T) {
 func TestAStopAfterAFallAfterAStopHolds(t *testing.T) {
 	r := newRestoreRun(t, waves(1))
 	r.RegisterDelayedCallback(func() {
-		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Stop: true, Reason: "rose"})
-		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Reason: "fell"})
-		r.SignalWorkflow(contract.RestoreSignal, RestoreChange{Stop: true, Reason: "rose again"})
+		r.SignalWorkflow(preemptapi.RestoreSignal, preemptapi.RestoreChange{Stop: true, Reason: "rose"})
+		r.SignalWorkflow(preemptapi.RestoreSignal, preemptapi.RestoreChange{Reason: "fell"})
+		r.SignalWorkflow(preemptapi.RestoreSignal, preemptapi.RestoreChange{Stop: true, Reason: "rose again"})
 	}, time.Minute)
-	if res := r.run(RestoreInput{Tag: "spot", By: "cpu"}); res.State != contract.RestoreStopped || len(r.plans) != 0 {
+	if res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"}); res.State != preemptapi.RestoreStopped || len(r.plans) != 0 {
 		t.Errorf("unexpected %+v", res)
 	}
 }
@@ -151,8 +163,8 @@ func TestAStopAfterAFallAfterAStopHolds(t *testing.T) {
 func TestACancellationStopsIt(t *testing.T) {
 	r := newRestoreRun(t, waves(3))
 	r.RegisterDelayedCallback(r.CancelWorkflow, 10*time.Minute+10*time.Second)
-	res := r.run(RestoreInput{Tag: "spot", By: "cpu"})
-	if res.State != contract.RestoreStopped || len(res.Restored()) != 1 {
+	res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != preemptapi.RestoreStopped || len(res.Restored()) != 1 {
 		t.Errorf("unexpected %+v", res)
 	}
 }
@@ -162,26 +174,26 @@ func TestBesideARoundItWaitsAndAPersonIsRefused(t *testing.T) {
 		if look < 4 {
 			return PlanRestoreResult{Active: []string{"round-1"}}
 		}
-		return PlanRestoreResult{Returns: policy.Returns{Returns: []policy.Return{{Ref: policy.Ref{Type: policy.TypeVM, Value: "a"}, Wave: 1}}}}
+		return PlanRestoreResult{Returns: policy.Returns{Returns: []policy.Return{{Ref: vsphere.Ref{Type: vsphere.TypeVM, Value: "a"}, Wave: 1}}}}
 	}
 	r := newRestoreRun(t, busy)
-	if res := r.run(RestoreInput{Tag: "spot", By: "cpu"}); res.State != contract.RestoreCompleted || len(res.Restored()) != 1 || res.Reason != "" {
+	if res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"}); res.State != preemptapi.RestoreCompleted || len(res.Restored()) != 1 || res.Reason != "" {
 		t.Errorf("unexpected %+v", res)
 	}
 	if r.planned[3].Sub(r.planned[2]) <= r.planned[1].Sub(r.planned[0]) {
 		t.Errorf("the waits do not grow: %v", r.planned)
 	}
 	r = newRestoreRun(t, busy)
-	if res := r.run(RestoreInput{Tag: "spot", Person: true}); res.State != contract.RestoreRefused || len(r.powered) != 0 {
+	if res := r.run(preemptapi.RestoreInput{Tag: "spot", Person: true}); res.State != preemptapi.RestoreRefused || len(r.powered) != 0 {
 		t.Errorf("unexpected %+v", res)
 	}
 }
 
 func TestOneThatNoHostTakesIsTriedAgainAndOneThatFailedIsNot(t *testing.T) {
-	vm := policy.Return{Ref: policy.Ref{Type: policy.TypeVM, Value: "a"}, Wave: 1}
-	for outcome, want := range map[RestoredVM]int{
-		{Outcome: contract.OutcomeLeft, Reason: string(policy.NoHost)}: 3,
-		{Outcome: OutcomeFailed, Reason: "the host is on fire"}:        1,
+	vm := policy.Return{Ref: vsphere.Ref{Type: vsphere.TypeVM, Value: "a"}, Wave: 1}
+	for outcome, want := range map[preemptapi.RestoredVM]int{
+		{Outcome: preemptapi.OutcomeLeft, Reason: string(policy.NoHost)}:        3,
+		{Outcome: preemptapi.OutcomeNotRestored, Reason: "the host is on fire"}: 1,
 	} {
 		r := newRestoreRun(t, func(look int, in PlanRestoreInput) (res PlanRestoreResult) {
 			if look <= 3 && len(in.Done) == 0 {
@@ -190,14 +202,56 @@ func TestOneThatNoHostTakesIsTriedAgainAndOneThatFailedIsNot(t *testing.T) {
 			return res
 		})
 		tried := 0
-		r.power = func(target policy.Return) RestoredVM {
+		r.power = func(target policy.Return) preemptapi.RestoredVM {
 			tried++
 			o := outcome
 			o.Return = target
 			return o
 		}
-		if res := r.run(RestoreInput{Tag: "spot", By: "cpu"}); tried != want {
+		if res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"}); tried != want {
 			t.Errorf("%s was tried %d times, want %d: %+v", outcome.Reason, tried, want, res)
 		}
+	}
+}
+
+func TestAStopThatArrivesWhileItContinuesAsNewHolds(t *testing.T) {
+	for name, tell := range map[string]func(*restoreRun){
+		"a rise": func(r *restoreRun) {
+			r.SignalWorkflow(preemptapi.RestoreSignal, preemptapi.RestoreChange{Stop: true, Reason: "alarm cpu rose to red"})
+		},
+		"a cancellation": func(r *restoreRun) { r.CancelWorkflow() },
+	} {
+		r := newRestoreRun(t, waves(3))
+		r.SetContinueAsNewSuggested(true)
+		r.onRelease = func() { tell(r) }
+		r.ExecuteWorkflow(Restore, preemptapi.RestoreInput{Tag: "spot", By: "cpu"})
+		var next *workflow.ContinueAsNewError
+		if !errors.As(r.GetWorkflowError(), &next) {
+			t.Fatalf("%s: it did not continue as new: %v", name, r.GetWorkflowError())
+		}
+		var in preemptapi.RestoreInput
+		if err := converter.GetDefaultDataConverter().FromPayloads(next.Input, &in); err != nil {
+			t.Fatal(err)
+		}
+		r = newRestoreRun(t, waves(3))
+		if res := r.run(in); res.State != preemptapi.RestoreStopped || len(r.powered) != 0 {
+			t.Errorf("%s: the next run powered on %d waves: %+v", name, len(r.powered), res)
+		}
+	}
+}
+
+func TestAHoldSettlesAnewWhenTheOtherAlarmIsOver(t *testing.T) {
+	r := newRestoreRun(t, func(look int, _ PlanRestoreInput) (res PlanRestoreResult) {
+		if look < 3 {
+			return PlanRestoreResult{Standing: []string{"alarm memory has been active since noon"}}
+		}
+		return waves(1)(1, PlanRestoreInput{})
+	})
+	res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != preemptapi.RestoreCompleted || len(res.Restored()) != 1 || len(r.powered) != 1 {
+		t.Fatalf("unexpected %+v", res)
+	}
+	if last := r.planned[3].Sub(r.planned[2]); last < 10*time.Minute {
+		t.Errorf("it went on %s after the other alarm was over", last)
 	}
 }

@@ -2,23 +2,26 @@ package preempt
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Round is the workflow that carries out one plan: it plans, reserves, evicts, verifies, annotates and
 // reports. It is independent of its intake, which may be cancelled, time out or be terminated meanwhile.
 // It fails only with its RoundResult as the error's details.
-func Round(ctx workflow.Context, in RoundInput) (RoundResult, error) {
+func Round(ctx workflow.Context, in RoundInput) (preemptapi.RoundResult, error) {
 	r := newRound(ctx, in)
-	if err := workflow.SetQueryHandler(ctx, RoundStateQuery, func() (RoundResult, error) { return r.snapshot(), nil }); err != nil {
-		return RoundResult{}, err
+	if err := workflow.SetQueryHandler(ctx, preemptapi.RoundStateQuery, func() (preemptapi.RoundResult, error) { return r.snapshot(), nil }); err != nil {
+		return preemptapi.RoundResult{}, err
 	}
 	workflow.Go(r.ctx, r.listen)
 	workflow.Go(ctx, r.listenCancel)
@@ -31,10 +34,10 @@ func Round(ctx workflow.Context, in RoundInput) (RoundResult, error) {
 
 // round is the state of one run of the workflow.
 type round struct {
-	ctx    workflow.Context // never cancelled: a cancellation of the workflow is a withdrawal
-	in     RoundInput
-	result RoundResult
-	order  []policy.Ref // targets in plan order
+	ctx     workflow.Context // never cancelled: a cancellation of the workflow is a withdrawal
+	in      RoundInput
+	result  preemptapi.RoundResult
+	targets targets
 
 	criticality preemption.Criticality // as asked for, or raised since
 	withdrawn   bool
@@ -47,6 +50,7 @@ type round struct {
 	noticed     []*warned           // have a notice that is to be cleared
 	notices     int                 // how often guests were told
 	recorded    int                 // evictions that the ledger knows of
+	told        map[string]bool     // the same, one by one
 	replaced    int                 // plans made to replace targets that could not go
 }
 
@@ -55,12 +59,12 @@ func newRound(ctx workflow.Context, in RoundInput) *round {
 	info := workflow.GetInfo(ctx)
 	d := in.Demand
 	return &round{
-		ctx: own, in: in, criticality: d.Criticality,
-		result: RoundResult{
+		ctx: tally.With(own), in: in, criticality: d.Criticality, targets: newTargets(), told: map[string]bool{},
+		result: preemptapi.RoundResult{
 			RoundID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID, IntakeID: in.IntakeID,
-			State: RoundPlanning, Tag: d.Tag, Criticality: d.Criticality, Alarm: d.Alarm(),
+			State: preemptapi.RoundPlanning, Tag: d.Tag, Criticality: d.Criticality, Alarm: d.Alarm(),
 			Scope: d.Scope, ScopeName: d.ScopeName, PolicyName: d.PolicyName, PolicyHash: d.PolicyHash,
-			StartedAt: workflow.Now(ctx).UTC(), Targets: []VMOutcome{}, Spared: []policy.Spared{},
+			StartedAt: workflow.Now(ctx).UTC(), Targets: []preemptapi.VMOutcome{}, Spared: []policy.Spared{},
 		},
 	}
 }
@@ -107,7 +111,7 @@ func (r *round) raise(c RoundChange) {
 	r.result.Criticality = c.Criticality
 	r.note(fmt.Sprintf("raised to %s: %s", c.Criticality, c.Reason))
 	// An eviction under way is not cut short by a raise; only the wait for guests is.
-	if r.result.State == RoundWaiting || r.result.State == RoundNotified {
+	if r.result.State == preemptapi.RoundWaiting || r.result.State == preemptapi.RoundNotified {
 		r.cutShort()
 	}
 }
@@ -161,7 +165,7 @@ func (r *round) carryOut() error {
 		}
 		switch stale = false; {
 		case r.withdrawn:
-			r.settleAll(plan.Targets, ReasonWithdrawn)
+			r.settleAll(plan.Targets, preemptapi.ReasonWithdrawn)
 		case r.warn(plan):
 			stale = true
 			r.note("vCenter was away: planning again")
@@ -185,7 +189,7 @@ func (r *round) replace(plan PlanResult) bool {
 	}
 	n := 0
 	for _, t := range plan.Targets {
-		if o := r.outcomeOf(t.Ref).Outcome; o == OutcomeFailed || o == OutcomeSpared {
+		if o := r.outcomeOf(t.Ref).Outcome; o == action.Failed || o == action.Spared || o == action.OnAgain {
 			n++
 		}
 	}
@@ -198,7 +202,7 @@ func (r *round) replace(plan PlanResult) bool {
 }
 
 // held are the targets that this round has decided about or acted on.
-func (r *round) held() (refs []policy.Ref) {
+func (r *round) held() (refs []vsphere.Ref) {
 	for _, t := range r.result.Targets {
 		refs = append(refs, t.Ref)
 	}
@@ -214,7 +218,7 @@ func (r *round) going() (targets []policy.Target) {
 		targets = append(targets, t.Target)
 	}
 	for _, t := range r.result.Targets {
-		if t.Ours() {
+		if t.Outcome.Ours() {
 			targets = append(targets, policy.Target{Ref: t.Ref, Name: t.Name, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host})
 		}
 	}
@@ -225,7 +229,7 @@ func (r *round) going() (targets []policy.Target) {
 func (r *round) committed() int {
 	n := len(r.pending)
 	for _, t := range r.result.Targets {
-		if t.Outcome != OutcomeSpared && t.Outcome != OutcomeAlreadyOff {
+		if t.Outcome != action.Spared && t.Outcome != action.AlreadyOff {
 			n++
 		}
 	}
@@ -235,20 +239,20 @@ func (r *round) committed() int {
 // plan has the plan computed and reserved, and takes over whom it spares. A withdrawal ends it at once,
 // with nobody chosen.
 func (r *round) plan() (PlanResult, error) {
-	r.setState(RoundPlanning)
+	r.setState(preemptapi.RoundPlanning)
 	d := r.in.Demand
 	var plan PlanResult
 	var a *Activities
 	in := PlanInput{
 		Demand: d, RoundID: r.result.RoundID, Held: r.held(), Already: r.committed(), Reserve: !d.DryRun && d.Policy.Mode == policy.ModeAct,
-		Going: r.going(),
+		Going: r.going(), Repeat: r.in.Sequence > 1,
 	}
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
 	ctx = r.options(ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)
 	err := workflow.ExecuteActivity(ctx, a.PlanRound, in).Get(ctx, &plan)
 	r.interrupt = nil
-	if temporal.IsCanceledError(err) && r.withdrawn {
+	if r.withdrawn && endedEarly(r.ctx, err) {
 		return PlanResult{}, nil
 	}
 	if err != nil {
@@ -259,17 +263,21 @@ func (r *round) plan() (PlanResult, error) {
 		r.withdraw(plan.Over)
 		return plan, nil
 	}
+	r.result.Silenced, r.result.Unmeasured = plan.Silenced, plan.Unmeasured
 	r.result.Spared, r.result.SparedCount = plan.Spared, plan.SparedCount
 	if r.result.Usage == nil {
 		r.result.Usage, r.result.Shortfall, r.result.Covered, r.result.Partial = plan.Usage, plan.Shortfall, plan.Covered, plan.Partial
 	}
 	if plan.ScopeName != "" {
+		if was := r.result.ScopeName; was != "" && was != plan.ScopeName {
+			r.note(fmt.Sprintf("the scope %s was called %q and is called %q now", d.Scope, was, plan.ScopeName))
+		}
 		r.result.ScopeName = plan.ScopeName
 	}
 	for _, t := range plan.Targets {
-		r.order = append(r.order, t.Ref)
-		r.result.Waiting = append(r.result.Waiting, t.Ref)
+		r.targets.plan(t.Ref)
 	}
+	r.relist()
 	return plan, nil
 }
 
@@ -277,15 +285,18 @@ func (r *round) plan() (PlanResult, error) {
 func (r *round) looksOnly(plan PlanResult) bool {
 	switch {
 	case r.in.Demand.DryRun:
-		r.result.State = RoundPlanned
+		r.result.State = preemptapi.RoundPlanned
 	case r.in.Demand.Policy.Mode == policy.ModeObserve:
-		r.result.State = RoundObserved
+		r.result.State = preemptapi.RoundObserved
 	default:
 		return false
 	}
+	would := action.Would(r.treatment().Action)
+	list := make([]preemptapi.VMOutcome, 0, len(plan.Targets))
 	for _, t := range plan.Targets {
-		r.add(VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: "would_" + r.treatment().Action, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, Why: t.Why})
+		list = append(list, preemptapi.VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: would, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, Why: t.Why})
 	}
+	r.add(list...)
 	return true
 }
 
@@ -294,7 +305,7 @@ func (r *round) act(plan PlanResult) (stale bool) {
 	if len(plan.Targets) == 0 {
 		return false
 	}
-	r.setState(RoundActing)
+	r.setState(preemptapi.RoundActing)
 	t := r.treatment()
 	targets := make([]ActTarget, 0, len(plan.Targets))
 	for _, p := range plan.Targets {
@@ -306,21 +317,17 @@ func (r *round) act(plan PlanResult) (stale bool) {
 	in.Detail = len(in.Policy.Budgets) > 0 || !r.result.Deadline.IsZero() // budgets, or a notice that took its time
 	res := r.evict(in, fmt.Sprintf("%s: %d VMs", t.Action, len(targets)))
 	r.pending = append(r.pending, res.Pending...)
-	for _, again := range res.Replan {
-		if r.withdrawn {
-			r.settleAll([]policy.Target{again.Target}, ReasonWithdrawn)
-		} else {
-			r.forget(again.Ref)
+	if r.withdrawn {
+		spared := make([]policy.Target, 0, len(res.Replan))
+		for _, again := range res.Replan {
+			spared = append(spared, again.Target)
 		}
+		r.settleAll(spared, preemptapi.ReasonWithdrawn)
+		return false
 	}
-	return len(res.Replan) > 0 && !r.withdrawn
-}
-
-// forget takes a target out that a new plan decides about.
-func (r *round) forget(ref policy.Ref) {
-	is := func(other policy.Ref) bool { return other == ref }
-	r.order = slices.DeleteFunc(r.order, is)
-	r.result.Waiting = slices.DeleteFunc(r.result.Waiting, is)
+	r.targets.forget(res.Replan)
+	r.relist()
+	return len(res.Replan) > 0
 }
 
 func (r *round) actInput(targets []ActTarget) ActInput {
@@ -354,12 +361,40 @@ func (r *round) started() time.Time {
 	return r.result.StartedAt
 }
 
-// evict runs EvictVMs so that a withdrawal reaches it, and takes over its outcomes. Where it ended without
-// an answer, as when a withdrawal met it between two attempts, what it had done by then is looked up.
-func (r *round) evict(in ActInput, summary string) ActResult {
+// evict runs EvictVMs, of many targets in parts one after the other, and takes over their outcomes.
+func (r *round) evict(in ActInput, summary string) (all ActResult) {
+	for _, part := range r.parts(in.Targets) {
+		in.Targets = part
+		in.UnderWay = r.underWay(all.Pending)
+		res := r.evictPart(in, summary)
+		all.Outcomes = append(all.Outcomes, res.Outcomes...)
+		all.Pending = append(all.Pending, res.Pending...)
+		all.Replan = append(all.Replan, res.Replan...)
+		r.add(res.Outcomes...)
+		r.record()
+	}
+	return all
+}
+
+// underWay are the guests that were asked to shut down, with more of them: budgets count them.
+func (r *round) underWay(more []ActTarget) (vms []string) {
+	for _, t := range r.pending {
+		vms = append(vms, t.Ref.String())
+	}
+	for _, t := range more {
+		vms = append(vms, t.Ref.String())
+	}
+	return vms
+}
+
+// evictPart runs EvictVMs so that a withdrawal reaches it. Where it ended without an answer, as when a withdrawal met
+// it between two attempts, what it had done by then is looked up.
+func (r *round) evictPart(in ActInput, summary string) ActResult {
 	var a *Activities
 	ctx, cancel := workflow.WithCancel(r.ctx)
-	r.interrupt = cancel
+	if !in.Settle || !r.looksToTheEnd() {
+		r.interrupt = cancel
+	}
 	if r.withdrawn && !in.Settle {
 		cancel()
 	}
@@ -373,22 +408,18 @@ func (r *round) evict(in ActInput, summary string) ActResult {
 	if err != nil {
 		res = ActResult{}
 		for _, t := range in.Targets {
-			o := outcome(t, OutcomeFailed)
+			o := outcome(t, action.Failed)
 			o.Reason = "the eviction step failed, look at the VM: " + cause(err)
 			res.Outcomes = append(res.Outcomes, o)
 		}
 	}
-	for _, o := range res.Outcomes {
-		r.add(o)
-	}
-	r.record()
 	return res
 }
 
 // lookUp tells what an eviction had done that ended without an answer.
 func (r *round) lookUp(in ActInput, failure error) (res ActResult, err error) {
 	workflow.GetLogger(r.ctx).Warn("an eviction ended without an answer; what it did is looked up", "error", failure)
-	in.Settle, in.StillOn = true, ReasonWithdrawn
+	in.Settle, in.StillOn = true, preemptapi.ReasonWithdrawn
 	if !r.withdrawn {
 		in.StillOn = "the eviction step ended before it was done: " + cause(failure)
 	}
@@ -396,40 +427,11 @@ func (r *round) lookUp(in ActInput, failure error) (res ActResult, err error) {
 	ctx := r.options(r.ctx, r.in.Timing.Outage, "look what was done before the step ended")
 	err = workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
 	for i, o := range res.Outcomes {
-		if !r.withdrawn && o.Outcome == OutcomeSpared && o.Reason == in.StillOn {
-			res.Outcomes[i].Outcome = OutcomeFailed
+		if !r.withdrawn && o.Outcome == action.Spared && o.Reason == in.StillOn {
+			res.Outcomes[i].Outcome = action.Failed
 		}
 	}
 	return res, err
-}
-
-// add records an outcome. What a target's outcome replaces is what was known of it before.
-func (r *round) add(o VMOutcome) {
-	is := func(other VMOutcome) bool { return other.Ref == o.Ref }
-	r.result.Targets = append(slices.DeleteFunc(r.result.Targets, is), o)
-	r.result.Waiting = slices.DeleteFunc(r.result.Waiting, func(ref policy.Ref) bool { return ref == o.Ref })
-	slices.SortStableFunc(r.result.Targets, func(a, b VMOutcome) int {
-		return slices.Index(r.order, a.Ref) - slices.Index(r.order, b.Ref)
-	})
-	r.tally()
-	r.count(o)
-	r.show()
-}
-
-func (r *round) tally() {
-	r.result.FreedCPUMHz, r.result.FreedMemMB = 0, 0
-	for _, t := range r.result.Targets {
-		if t.Ours() {
-			r.result.FreedCPUMHz += t.CPUMHz
-			r.result.FreedMemMB += t.MemoryMB
-		}
-	}
-}
-
-func (r *round) settleAll(targets []policy.Target, reason string) {
-	for _, t := range targets {
-		r.add(VMOutcome{Ref: t.Ref, Name: t.Name, Outcome: OutcomeSpared, Reason: reason, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, Why: t.Why})
-	}
 }
 
 // options bounds an activity: by time in all, by heartbeats, and not by attempts, for an outage is waited

@@ -10,12 +10,15 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // conclude ends a round that could be carried out: it frees the scope, tells the intake, sends the reply,
 // and looks on for late guests.
-func (r *round) conclude() (RoundResult, error) {
+func (r *round) conclude() (preemptapi.RoundResult, error) {
 	final := r.verdict()
 	increment(r.ctx, "preemption_rounds", map[string]string{"state": final})
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
@@ -34,27 +37,31 @@ func (r *round) conclude() (RoundResult, error) {
 	if changed {
 		r.tell(r.result)
 	}
-	if final == RoundFailed {
-		return RoundResult{}, temporal.NewNonRetryableApplicationError(r.result.Reason, errRound, nil, r.result)
+	if final == preemptapi.RoundFailed {
+		return preemptapi.RoundResult{}, temporal.NewNonRetryableApplicationError(r.result.Reason, errRound, nil, fitted(r.result))
 	}
-	return r.result, nil
+	return fitted(r.result), nil
 }
 
 // fail ends a round that could not be carried out.
-func (r *round) fail(err error) (RoundResult, error) {
+func (r *round) fail(err error) (preemptapi.RoundResult, error) {
 	kind, text := errRound, cause(err)
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) {
 		kind = app.Type()
 	}
 	r.result.Reason = text
-	increment(r.ctx, "preemption_rounds", map[string]string{"state": RoundFailed})
+	state, tell := preemptapi.RoundFailed, workflow.GetLogger(r.ctx).Error
+	if misnamed(r.in.Demand, kind) {
+		state, tell = "refused", workflow.GetLogger(r.ctx).Warn // the person is told; nothing is broken
+	}
+	increment(r.ctx, "preemption_rounds", map[string]string{"state": state})
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
-	r.setState(RoundFailed)
+	r.setState(preemptapi.RoundFailed)
 	r.release()
 	r.tell(r.result)
-	workflow.GetLogger(r.ctx).Error("the round failed", "reason", text, "kind", kind)
-	return RoundResult{}, temporal.NewNonRetryableApplicationError(text, kind, nil, r.result)
+	tell("the round failed", "reason", text, "kind", kind)
+	return preemptapi.RoundResult{}, temporal.NewNonRetryableApplicationError(text, kind, nil, fitted(r.result))
 }
 
 // cause is the text of what an activity answered, without the frame that Temporal puts around it.
@@ -68,41 +75,47 @@ func cause(err error) string {
 
 // verdict is the final state, with its reason in words.
 func (r *round) verdict() string {
-	failed, ours := r.result.Count(OutcomeFailed), len(r.result.Preempted())
+	failed, ours := r.result.Count(action.Failed), len(r.result.Preempted())
 	switch {
-	case r.result.State == RoundPlanned || r.result.State == RoundObserved:
+	case r.result.State == preemptapi.RoundPlanned || r.result.State == preemptapi.RoundObserved:
 		return r.result.State
 	case failed > 0 && ours == 0:
 		r.result.Reason = fmt.Sprintf("all %d VMs that were acted on failed", failed)
-		return RoundFailed
+		return preemptapi.RoundFailed
 	case failed > 0:
 		r.result.Reason = fmt.Sprintf("%d of %d VMs failed", failed, len(r.result.Targets))
-		return RoundPartial
+		return preemptapi.RoundPartial
 	case r.replanError != "":
 		r.result.Reason = "a new plan was due and could not be made: " + r.replanError
 		if ours == 0 {
-			return RoundFailed
+			return preemptapi.RoundFailed
 		}
-		return RoundPartial
+		return preemptapi.RoundPartial
 	case r.in.Demand.NoticeOnly && len(r.result.Targets) > 0:
-		return RoundRehearsed
+		return preemptapi.RoundRehearsed
 	case r.withdrawn:
 		r.result.Reason = "withdrawn before its end"
-		return RoundWithdrawn
+		return preemptapi.RoundWithdrawn
+	case r.result.Silenced != "":
+		r.result.Reason = r.result.Silenced
+		return preemptapi.RoundHeld
 	case len(r.result.Targets) == 0:
 		r.result.Reason = "no VM was eligible"
-		return RoundEmpty
+		return preemptapi.RoundEmpty
+	}
+	if n := r.result.Count(action.OnAgain); n > 0 {
+		r.result.Reason = fmt.Sprintf("%d of %d VMs were powered on again by others at once", n, len(r.result.Targets))
 	}
 	if n := r.unannotated(); n > 0 {
 		r.result.Reason = fmt.Sprintf("%d of %d VMs could not be annotated", n, ours)
 	}
-	return RoundCompleted
+	return preemptapi.RoundCompleted
 }
 
 // unannotated counts the VMs that this round turned off and that do not carry the attribute.
 func (r *round) unannotated() (n int) {
 	for _, t := range r.result.Targets {
-		if t.Ours() && !t.Annotated {
+		if t.Outcome.Ours() && !t.Annotated {
 			n++
 		}
 	}
@@ -115,14 +128,7 @@ func (a *Activities) CompleteRound(ctx context.Context, req ledger.CompleteReque
 }
 
 // evicted lists what this round turned off, for the ledger.
-func (r *round) evicted() (all []ledger.Evicted) {
-	for _, t := range r.result.Targets {
-		if t.Ours() {
-			all = append(all, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt})
-		}
-	}
-	return all
-}
+func (r *round) evicted() []ledger.Evicted { return evictedOf(r.result.Targets) }
 
 // record tells the ledger of what was turned off so far, so that budgets hold beside a round that goes on for
 // long. Where a policy has none of that, its end is soon enough.
@@ -137,13 +143,28 @@ func (r *round) record() {
 		return
 	}
 	r.recorded = len(all)
+	var news []ledger.Evicted
+	for _, e := range all {
+		if !r.told[e.VM] {
+			news = append(news, e)
+			r.told[e.VM] = true
+		}
+	}
 	var a *Activities
 	ctx := workflow.WithLocalActivityOptions(r.ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: 10 * time.Second, ScheduleToCloseTimeout: time.Minute,
 	})
-	req := ledger.EvictedRequest{Owner: r.result.RoundID, Scope: r.in.Demand.Scope.String(), Evicted: all}
+	req := ledger.EvictedRequest{Owner: r.result.RoundID, Scope: r.in.Demand.Scope.String(), Evicted: news}
 	if err := workflow.ExecuteLocalActivity(ctx, a.RecordEvictions, req).Get(ctx, nil); err != nil {
 		workflow.GetLogger(r.ctx).Warn("the ledger was not told of evictions; it is told at the round's end", "error", err)
+		r.untold(news)
+	}
+}
+
+// untold lets the next word to the ledger carry what the last could not.
+func (r *round) untold(all []ledger.Evicted) {
+	for _, e := range all {
+		delete(r.told, e.VM)
 	}
 }
 
@@ -172,11 +193,11 @@ func (r *round) release() {
 }
 
 // tell signals the result to the intake, if that still lives.
-func (r *round) tell(result RoundResult) {
+func (r *round) tell(result preemptapi.RoundResult) {
 	if r.in.IntakeID == "" {
 		return
 	}
-	err := workflow.SignalExternalWorkflow(r.ctx, r.in.IntakeID, "", RoundDoneSignal, result).Get(r.ctx, nil)
+	err := workflow.SignalExternalWorkflow(r.ctx, r.in.IntakeID, "", RoundDoneSignal, brief(result)).Get(r.ctx, nil)
 	if err != nil {
 		workflow.GetLogger(r.ctx).Info("the intake has ended; the result stays with the round", "intake", r.in.IntakeID, "reason", err)
 	}
@@ -189,10 +210,10 @@ func (r *round) reply(suffix string) (changed bool) {
 	if d.ReplyTo == "" || len(vms) == 0 {
 		return false
 	}
-	r.setState(RoundReporting)
+	r.setState(preemptapi.RoundReporting)
 	attr := r.attribute()
 	for _, t := range r.result.Targets {
-		attr.ForcedShutdown = attr.ForcedShutdown || t.Ours() && t.Forced
+		attr.ForcedShutdown = attr.ForcedShutdown || t.Outcome.Ours() && t.Forced
 	}
 	if r.in.Sequence > 1 {
 		suffix += fmt.Sprintf("-%d", r.in.Sequence)
@@ -201,13 +222,13 @@ func (r *round) reply(suffix string) (changed bool) {
 		Target: d.ReplyTo, ID: r.workflowID() + "-" + d.EventID + suffix, Time: workflow.Now(r.ctx), Attribute: attr, VMs: vms,
 	}
 	ctx := workflow.WithActivityOptions(r.ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: 30 * time.Second, ScheduleToCloseTimeout: r.in.Timing.ReplyFor, Summary: "reply to " + clip(d.ReplyTo),
+		StartToCloseTimeout: 30 * time.Second, ScheduleToCloseTimeout: r.in.Timing.ReplyFor, Summary: "reply to " + clip(shown.Redact(d.ReplyTo)),
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: r.in.Timing.Retry, BackoffCoefficient: 2, MaximumInterval: time.Minute},
 	})
 	var a *Activities
 	if err := workflow.ExecuteActivity(ctx, a.SendPreemptedEvent, in).Get(ctx, nil); err != nil {
 		r.result.ReplyError = cause(err)
-		workflow.GetLogger(r.ctx).Error("the reply could not be delivered", "target", d.ReplyTo, "error", err)
+		workflow.GetLogger(r.ctx).Error("the reply could not be delivered", "target", clip(shown.Redact(d.ReplyTo)), "error", err)
 		return true
 	}
 	r.result.ReplySent, r.result.ReplyError = true, ""
@@ -221,7 +242,7 @@ func (r *round) setState(state string) {
 		return
 	}
 	r.result.State = state
-	if state != RoundPlanning && state != RoundActing {
+	if state != preemptapi.RoundPlanning && state != preemptapi.RoundActing {
 		d := r.in.Demand
 		upsert(r.ctx, r.in.Attrs, d.Alarm(), d.Scope.String(), state)
 	}
@@ -253,7 +274,7 @@ func searchUpdates(alarmName, scope, state string) []temporal.SearchAttributeUpd
 }
 
 // snapshot is the result as it stands.
-func (r *round) snapshot() RoundResult { return r.result }
+func (r *round) snapshot() preemptapi.RoundResult { return fitted(r.result) }
 
 // show writes the round's details page in Markdown.
 func (r *round) show() {
@@ -281,7 +302,7 @@ func (r *round) show() {
 			b.WriteString(fmt.Sprintf("- %s (`%s`): %s\n", plain(s.Name), s.Ref, s.Reason.Explain()))
 		}
 	}
-	workflow.SetCurrentDetails(r.ctx, clipTo(b.String(), 18000))
+	workflow.SetCurrentDetails(r.ctx, shown.Clip(b.String(), 18000))
 }
 
 // plain takes out of a name what Markdown or HTML would make something of.
@@ -292,11 +313,4 @@ func plain(s string) string {
 		}
 		return r
 	}, s)
-}
-
-func clipTo(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return s[:n] + "\n…"
 }

@@ -2,6 +2,7 @@ package preempt
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +11,11 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // warned is a target whose notice runs.
@@ -20,6 +25,7 @@ type warned struct {
 	deadline time.Time
 	extended bool
 	told     bool // it knows of it
+	doubtful bool // it may know of it: vCenter's answer was lost
 	ready    bool
 	note     string // what became of the notice
 }
@@ -40,7 +46,7 @@ func (r *round) warn(plan PlanResult) (stale bool) {
 	}
 	all := slices.Clone(open)
 	r.notices++
-	r.setState(RoundNotified)
+	r.setState(preemptapi.RoundNotified)
 	r.announce(open)
 	for len(open) > 0 && !r.withdrawn {
 		due := r.due(open)
@@ -48,32 +54,36 @@ func (r *round) warn(plan PlanResult) (stale bool) {
 			r.listenToGuests(open)
 			continue
 		}
-		open = slices.DeleteFunc(open, func(w *warned) bool { return slices.Contains(due, w) })
+		taken := make(map[*warned]bool, len(due))
+		for _, w := range due {
+			taken[w] = true
+		}
+		open = slices.DeleteFunc(open, func(w *warned) bool { return taken[w] })
 		if r.in.Demand.NoticeOnly {
-			r.settleWarned(due, ReasonRehearsed)
+			r.settleWarned(due, preemptapi.ReasonRehearsed)
 			continue
 		}
 		r.forgetBeforeSuspend(due)
 		again := r.act(PlanResult{Targets: targetsOf(due), PlannedAt: workflow.Now(r.ctx)})
 		stale = stale || again
 		if len(open) > 0 && !r.withdrawn {
-			r.setState(RoundNotified)
+			r.setState(preemptapi.RoundNotified)
 		}
 	}
-	r.settleWarned(open, ReasonWithdrawn)
+	r.settleWarned(open, preemptapi.ReasonWithdrawn)
 	r.tellSpared(all)
 	r.result.Deadline = time.Time{}
 	return stale && !r.withdrawn
 }
 
-// forgetBeforeSuspend clears the notices of VMs that are about to be suspended: a suspended VM takes no change.
+// forgetBeforeSuspend clears the notices of VMs that take no change once they are preempted, as suspended ones.
 func (r *round) forgetBeforeSuspend(due []*warned) {
-	if r.treatment().Action != policy.ActionSuspend {
+	if r.treatment().Action.Changeable() {
 		return
 	}
 	r.tellGuests(due, nil, true)
 	for _, w := range due {
-		w.told = false
+		w.told, w.doubtful = false, false
 	}
 }
 
@@ -102,14 +112,17 @@ func (r *round) announce(open []*warned) {
 		}
 	}
 	r.result.Deadline = last.UTC()
-	untold := r.tellGuests(open, &Notice{
+	res := r.tellGuests(open, &Notice{
 		State: noticePending, Action: r.treatment().Action, Deadline: last.UTC(), Reason: r.why(),
 		Decision: r.result.RoundID, Extend: r.noticeTime().String(),
 	}, true)
 	for _, w := range open {
-		switch reason, failed := untold[w.Ref.String()]; {
+		switch reason, failed := res.Untold[w.Ref.String()]; {
 		case failed:
 			w.told, w.ready, w.note = false, true, "none: "+reason
+			if w.doubtful = res.Doubtful[w.Ref.String()]; w.doubtful {
+				w.note = "perhaps: vCenter's answer was lost, and it is taken back: " + reason
+			}
 		case w.told:
 			w.note = "given"
 		}
@@ -118,33 +131,54 @@ func (r *round) announce(open []*warned) {
 }
 
 // tellGuests writes a notice into those guests that can be told, or clears it, and returns who was not told.
-func (r *round) tellGuests(all []*warned, n *Notice, fresh bool) map[string]string {
-	in := NoticeInput{Notice: n, Fresh: fresh}
-	for _, w := range all {
-		if w.told {
+// What takes a notice back waits for vCenter.
+func (r *round) tellGuests(guests []*warned, n *Notice, fresh bool) NoticeResult {
+	in := NoticeInput{Notice: n, Fresh: fresh, Wait: n == nil || n.State == noticeWithdrawn}
+	for _, w := range guests {
+		if w.told || w.doubtful {
 			in.Targets = append(in.Targets, NoticeTarget{Ref: w.Ref, Name: w.Name, ToolsRunning: w.ToolsRunning})
 		}
 	}
 	if len(in.Targets) == 0 {
-		return nil
+		return NoticeResult{}
 	}
 	what := "clear the notices"
 	if n != nil {
 		what = "give notice (" + n.State + ")"
 	}
+	if !r.inParts(len(in.Targets)) {
+		return r.giveNotice(in, what)
+	}
+	all := NoticeResult{Untold: map[string]string{}, Doubtful: map[string]bool{}}
+	for part := range slices.Chunk(in.Targets, maxPart) {
+		some := in
+		some.Targets = part
+		res := r.giveNotice(some, what)
+		maps.Copy(all.Untold, res.Untold)     //workflowcheck:ignore
+		maps.Copy(all.Doubtful, res.Doubtful) //workflowcheck:ignore
+	}
+	return all
+}
+
+// giveNotice runs GiveNotice, and returns who was not told.
+func (r *round) giveNotice(in NoticeInput, what string) NoticeResult {
 	var a *Activities
 	var res NoticeResult
 	ctx := workflow.WithActivityOptions(r.ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: time.Minute, ScheduleToCloseTimeout: 2 * time.Minute, HeartbeatTimeout: r.in.Timing.Heartbeat,
 		Summary: fmt.Sprintf("%s: %d VMs", what, len(in.Targets)),
 	})
+	if in.Wait {
+		ctx = r.options(r.ctx, time.Minute, fmt.Sprintf("%s: %d VMs", what, len(in.Targets)))
+	}
 	if err := workflow.ExecuteActivity(ctx, a.GiveNotice, in).Get(ctx, &res); err != nil {
-		res.Untold = map[string]string{}
+		res = NoticeResult{Untold: map[string]string{}, Doubtful: map[string]bool{}}
+		doubtful := workflow.GetVersion(r.ctx, "doubtful-notices", workflow.DefaultVersion, 1) > workflow.DefaultVersion
 		for _, t := range in.Targets {
-			res.Untold[t.Ref.String()] = cause(err)
+			res.Untold[t.Ref.String()], res.Doubtful[t.Ref.String()] = cause(err), doubtful
 		}
 	}
-	return res.Untold
+	return res
 }
 
 // why is the reason that a guest is told.
@@ -183,6 +217,7 @@ func (r *round) listenToGuests(open []*warned) {
 		}
 	}
 	left := first.Sub(workflow.Now(r.ctx))
+	in.Gather = gather(len(in.Targets), left)
 	defer r.watchMeanwhile(left)()
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
@@ -221,6 +256,7 @@ func (r *round) watchMeanwhile(d time.Duration) (stop func()) {
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		r.watch(ctx, AwaitInput{
 			RoundID: r.result.RoundID, Alarm: r.result.Alarm, Pending: r.pending, Attribute: r.attribute(), Asked: r.result.StartedAt,
+			Ask: !r.withdrawn,
 		}, d, "wait for guests to shut down")
 		over = true
 	})
@@ -230,28 +266,68 @@ func (r *round) watchMeanwhile(d time.Duration) (stop func()) {
 	}
 }
 
+// gather is how long to wait for the answers of more guests when the first has come: each answer that is taken costs
+// activities for itself and for all that are listened to.
+func gather(guests int, left time.Duration) time.Duration {
+	if guests <= 100 {
+		return 0
+	}
+	return min(left/20, 15*time.Second)
+}
+
 // heard takes the guests' answers: ready ones are due, and one extension each is granted, of at most the
 // length of the notice.
 func (r *round) heard(open []*warned, replies []GuestReply) {
+	of := make(map[vsphere.Ref]*warned, len(open))
+	for _, w := range open {
+		of[w.Ref] = w
+	}
+	var extended []*warned
 	for _, reply := range replies {
-		for _, w := range open {
-			if w.Ref != reply.Ref || w.extended {
-				continue
-			}
-			if reply.Ready {
-				w.ready, w.note = true, "acknowledged"
-				continue
-			}
+		w := of[reply.Ref]
+		switch {
+		case w == nil || w.extended:
+		case reply.Ready:
+			w.ready, w.note = true, "acknowledged"
+		default:
 			more := min(reply.Extend.D(), r.noticeTime())
 			w.extended, w.deadline, w.note = true, w.deadline.Add(more), "extended by "+more.String()
-			r.note(fmt.Sprintf("%s asked for more time: acted upon at %s", w.Name, w.deadline.UTC().Format(time.RFC3339)))
 			if w.deadline.After(r.result.Deadline) {
 				r.result.Deadline = w.deadline.UTC()
 			}
-			r.tellGuests([]*warned{w}, &Notice{
-				State: noticeExtended, Action: r.treatment().Action, Deadline: w.deadline.UTC(), Reason: r.why(), Decision: r.result.RoundID,
-			}, true)
+			extended = append(extended, w)
 		}
+	}
+	r.tellExtended(extended)
+}
+
+// maxOneByOne is how many guests are told of their extension one by one.
+const maxOneByOne = 50
+
+// versionTogether marks the rounds that tell many guests together that they have more time.
+const versionTogether = "many-extensions-together"
+
+// tellExtended tells guests that they have more time: many of them those together that have as much.
+func (r *round) tellExtended(all []*warned) {
+	notice := func(deadline time.Time) *Notice {
+		return &Notice{State: noticeExtended, Action: r.treatment().Action, Deadline: deadline.UTC(), Reason: r.why(), Decision: r.result.RoundID}
+	}
+	if len(all) <= maxOneByOne || workflow.GetVersion(r.ctx, versionTogether, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		for _, w := range all {
+			r.note(fmt.Sprintf("%s asked for more time: acted upon at %s", w.Name, w.deadline.UTC().Format(time.RFC3339)))
+			r.tellGuests([]*warned{w}, notice(w.deadline), true)
+		}
+		return
+	}
+	r.note(fmt.Sprintf("%d guests asked for more time", len(all)))
+	slices.SortStableFunc(all, func(a, b *warned) int { return a.deadline.Compare(b.deadline) })
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].deadline.Sub(all[0].deadline) < time.Second {
+			n++
+		}
+		r.tellGuests(all[:n], notice(all[0].deadline), true)
+		all = all[n:]
 	}
 }
 
@@ -260,30 +336,33 @@ func (r *round) settleWarned(all []*warned, reason string) { r.settleAll(targets
 // tellSpared tells the guests of those that are spared that nothing happens after all. The others' notices
 // are cleared when all is over.
 func (r *round) tellSpared(all []*warned) {
-	var spared []*warned
+	var spared, settled []*warned
 	for _, w := range all {
-		if r.outcomeOf(w.Ref).Outcome != OutcomeSpared {
+		if r.outcomeOf(w.Ref).Outcome != action.Spared {
 			r.noticed = append(r.noticed, w)
 			continue
 		}
-		if w.told {
+		if w.told || w.doubtful {
 			w.note += ", withdrawn"
 			spared = append(spared, w)
 		}
-		r.noteNotice(w)
+		settled = append(settled, w)
 	}
+	r.noteNotices(settled)
 	r.tellGuests(spared, &Notice{
 		State: noticeWithdrawn, Action: "none", Deadline: workflow.Now(r.ctx).UTC(), Reason: "the VM is spared", Decision: r.result.RoundID,
 	}, true)
 }
 
-// noteNotice writes into a target's outcome what became of its notice.
-func (r *round) noteNotice(w *warned) {
-	for i := range r.result.Targets {
-		if r.result.Targets[i].Ref == w.Ref {
-			r.result.Targets[i].Notice = w.note
+// noteNotices writes into the targets' outcomes what became of their notices.
+func (r *round) noteNotices(all []*warned) {
+	for _, w := range all {
+		if o, ok := r.targets.decided[w.Ref]; ok {
+			o.Notice = w.note
+			r.targets.decided[w.Ref] = o
 		}
 	}
+	r.relist()
 }
 
 // clearNotices ends the notices of those that were acted upon: none must be there at a later power-on.
@@ -294,13 +373,13 @@ func (r *round) clearNotices() {
 	for _, w := range all {
 		switch o := r.outcomeOf(w.Ref); {
 		case o.Ref.Zero(): // left to a new plan, or decided there
-		case o.Outcome == OutcomeSpared:
+		case o.Outcome == action.Spared:
 			on = append(on, w)
 		default:
 			off = append(off, w)
 		}
-		r.noteNotice(w)
 	}
+	r.noteNotices(all)
 	r.tellGuests(off, nil, true)
 	r.tellGuests(on, &Notice{
 		State: noticeWithdrawn, Action: "none", Deadline: workflow.Now(r.ctx).UTC(), Reason: "the VM is spared", Decision: r.result.RoundID,
@@ -324,7 +403,7 @@ func (r *round) sendNotice(open []*warned, deadline time.Time) {
 	var a *Activities
 	ctx := workflow.WithActivityOptions(r.ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 10 * time.Second, ScheduleToCloseTimeout: max(deadline.Sub(workflow.Now(r.ctx)), time.Second),
-		Summary: "announce to " + clip(r.in.Demand.ReplyTo),
+		Summary: "announce to " + clip(shown.Redact(r.in.Demand.ReplyTo)),
 	})
 	sent := workflow.ExecuteActivity(ctx, a.SendPreemptedEvent, in)
 	workflow.Go(r.ctx, func(ctx workflow.Context) {

@@ -1,6 +1,7 @@
 package preempt
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -8,7 +9,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
 // awaitGuests waits for the guests that were asked to shut down, until all are off, the grace period is
@@ -17,7 +19,7 @@ func (r *round) awaitGuests() {
 	if len(r.pending) == 0 {
 		return
 	}
-	r.setState(RoundWaiting)
+	r.setState(preemptapi.RoundWaiting)
 	for len(r.pending) > 0 {
 		if left := r.deadline().Sub(workflow.Now(r.ctx)); left > 0 {
 			r.look(left)
@@ -26,7 +28,7 @@ func (r *round) awaitGuests() {
 		rest := r.younger()
 		r.afterGrace()
 		if r.pending = rest; len(rest) > 0 {
-			r.setState(RoundWaiting)
+			r.setState(preemptapi.RoundWaiting)
 		}
 	}
 }
@@ -35,7 +37,7 @@ func (r *round) awaitGuests() {
 // asked one after the other, as each is ready.
 func (r *round) younger() (rest []ActTarget) {
 	t := r.treatment()
-	if r.notices == 0 || r.withdrawn || t.Action != policy.ActionShutdownGuest {
+	if r.notices == 0 || r.withdrawn || t.Action.AtOnce() {
 		return nil
 	}
 	now := workflow.Now(r.ctx)
@@ -53,7 +55,7 @@ func (r *round) younger() (rest []ActTarget) {
 // soon after a withdrawal.
 func (r *round) deadline() time.Time {
 	t := r.treatment()
-	if t.Action != policy.ActionShutdownGuest && !r.withdrawn {
+	if t.Action.AtOnce() && !r.withdrawn {
 		return time.Time{} // raised: no more waiting
 	}
 	end := r.pending[0].SentAt.Add(t.GracePeriod.D())
@@ -77,47 +79,61 @@ func (r *round) look(d time.Duration) {
 	})
 	r.watch(ctx, AwaitInput{
 		RoundID: r.result.RoundID, Alarm: r.result.Alarm, Pending: r.pending, Attribute: r.attribute(), Asked: r.result.StartedAt,
+		Ask: !r.withdrawn,
 	}, d, "wait for guests to shut down")
 	stopTimer()
 	r.interrupt = nil
 }
 
-// watch runs AwaitVMs and takes over what it saw.
+// watch runs AwaitVMs, for many guests in parts side by side, and takes over what each saw as soon as it ends.
 func (r *round) watch(ctx workflow.Context, in AwaitInput, d time.Duration, summary string) {
 	var a *Activities
-	var res AwaitResult
 	ctx = r.options(ctx, d+time.Minute, fmt.Sprintf("%s: %d VMs", summary, len(in.Pending)))
-	err := workflow.ExecuteActivity(ctx, a.AwaitVMs, in).Get(ctx, &res)
-	if err != nil {
-		r.unsure = true
-		if !temporal.IsCanceledError(err) {
-			workflow.GetLogger(r.ctx).Warn("the wait for guests failed; they are looked at again", "error", err)
-			_ = workflow.Sleep(ctx, min(d, 5*r.in.Timing.Retry)) // cut short with the wait itself
-		}
-		return
+	parts := r.parts(in.Pending)
+	rest := make([][]ActTarget, len(parts))
+	var failed error
+	unseen := false
+	ends := workflow.NewSelector(ctx)
+	for i, part := range parts {
+		in.Pending = part
+		ends.AddFuture(workflow.ExecuteActivity(ctx, a.AwaitVMs, in), func(f workflow.Future) {
+			var res AwaitResult
+			if err := f.Get(ctx, &res); err != nil {
+				rest[i], failed = part, errors.Join(failed, err)
+				return
+			}
+			unseen = unseen || res.Unseen
+			rest[i] = res.Pending
+			r.add(res.Outcomes...)
+		})
+		r.apart(ctx, len(parts))
 	}
-	r.unsure = false
-	r.pending = res.Pending
-	for _, o := range res.Outcomes {
-		r.add(o)
+	for range parts {
+		ends.Select(ctx)
+	}
+	r.unsure = failed != nil || unseen
+	r.pending = slices.Concat(rest...)
+	if failed != nil && !temporal.IsCanceledError(failed) {
+		workflow.GetLogger(r.ctx).Warn("the wait for guests failed; they are looked at again", "error", failed)
+		_ = workflow.Sleep(ctx, min(d, 5*r.in.Timing.Retry)) // cut short with the wait itself
 	}
 }
 
 // afterGrace deals with the VMs that are still on: forced where the policy says so, otherwise spared.
 func (r *round) afterGrace() {
 	t := r.treatment()
-	force := !r.withdrawn && (t.ThenForce || t.Action != policy.ActionShutdownGuest)
+	force := !r.withdrawn && t.Forces()
 	in := r.actInput(r.pending)
-	in.Action = policy.ActionPowerOff
+	in.Action = action.PowerOff
 	r.pending = nil
 	if force {
-		r.setState(RoundActing)
+		r.setState(preemptapi.RoundActing)
 		r.evict(in, fmt.Sprintf("force off: %d VMs", len(in.Targets)))
 		return
 	}
-	reason := ReasonIgnored
+	reason := preemptapi.ReasonIgnored
 	if r.withdrawn {
-		reason = ReasonShutWithdrawn
+		reason = preemptapi.ReasonShutWithdrawn
 	}
 	still := in.Targets
 	if r.unsure {
@@ -125,27 +141,38 @@ func (r *round) afterGrace() {
 		r.evict(in, "look who is still on")
 		still = nil
 		for _, t := range in.Targets {
-			if o := r.outcomeOf(t.Ref); o.Outcome == OutcomeSpared && o.Reason == reason {
+			if o := r.outcomeOf(t.Ref); o.Outcome == action.Spared && o.Reason == reason {
 				still = append(still, t)
 			}
 		}
+		if t := r.treatment(); len(still) > 0 && !r.withdrawn && r.looksToTheEnd() && t.Forces() {
+			r.pending, r.unsure = still, false // raised while it was looked
+			r.afterGrace()
+			return
+		}
 	} else {
+		list := make([]preemptapi.VMOutcome, 0, len(still))
 		for _, t := range still {
-			o := outcome(t, OutcomeSpared)
+			o := outcome(t, action.Spared)
 			o.Reason = reason
-			r.add(o)
+			if t.Unasked && !r.withdrawn {
+				o.Reason = preemptapi.ReasonNoTools
+			}
+			list = append(list, o)
+		}
+		r.add(list...)
+	}
+	for _, t := range still {
+		if !t.Unasked { // nobody looks on for a guest that was never asked
+			r.late = append(r.late, t)
 		}
 	}
-	r.late = append(r.late, still...)
 }
 
-func (r *round) outcomeOf(ref policy.Ref) VMOutcome {
-	for _, o := range r.result.Targets {
-		if o.Ref == ref {
-			return o
-		}
-	}
-	return VMOutcome{}
+// looksToTheEnd tells whether a look at what became of VMs is left to end by itself: nothing that changes meanwhile
+// makes the answer needless. Rounds that began before this was so have theirs cut short.
+func (r *round) looksToTheEnd() bool {
+	return workflow.GetVersion(r.ctx, "look-to-the-end", workflow.DefaultVersion, 1) > workflow.DefaultVersion
 }
 
 // lateWatch looks on for guests that ignored their shutdown: one that goes off after all by our shutdown
@@ -155,7 +182,7 @@ func (r *round) lateWatch() (changed bool) {
 	if len(r.late) == 0 || d <= 0 {
 		return false
 	}
-	r.setState(RoundWatching)
+	r.setState(preemptapi.RoundWatching)
 	r.pending = r.late
 	before := len(r.result.Preempted())
 	ctx, cancel := workflow.WithCancel(r.ctx)
@@ -172,7 +199,7 @@ func (r *round) lateWatch() (changed bool) {
 	stopTimer()
 	if r.unsure { // no worker was there to tell
 		settle := r.actInput(r.late)
-		settle.Settle, settle.StillOn = true, ReasonIgnored
+		settle.Settle, settle.StillOn, settle.Late = true, preemptapi.ReasonIgnored, true
 		r.evict(settle, "look who is still on")
 	}
 	return len(r.result.Preempted()) != before

@@ -14,6 +14,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // The results of a request, as answers, metrics and logs name them.
@@ -28,6 +29,7 @@ const (
 	unsupported  = "unsupported"  // 415: no CloudEvent, or in a format that is not read
 	saturated    = "saturated"    // 429
 	unavailable  = "unavailable"  // 503: Temporal did not take it
+	behindhand   = "backlog"      // 503: too much waits already for a worker
 )
 
 // outcome is what became of a request.
@@ -112,6 +114,9 @@ func write(w http.ResponseWriter, out outcome) {
 		h.Set("Retry-After", "1")
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", "5")
+		if out.result == behindhand {
+			h.Set("Retry-After", "30")
+		}
 	}
 	body, err := json.Marshal(answer{Verdict: out.result, Rule: out.rule, WorkflowID: out.workflowID, What: out.what, Reason: out.reason})
 	if err != nil { // strings always marshal
@@ -172,13 +177,7 @@ func (r *Receiver) tell(req *http.Request, out outcome, e event.Event) {
 }
 
 // clip shortens untrusted text.
-func clip(s string) string {
-	const most = 300
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return shown.Clip(s, 300) }
 
 // throttle passes a few calls in each span of time and counts the rest.
 type throttle struct {

@@ -157,8 +157,8 @@ func TestLargeEventsHoldUpNoSmallOnes(t *testing.T) {
 	}
 	close(engine.gate)
 	wait()
-	if len(r.slots) != 0 || len(r.large) != 0 {
-		t.Errorf("%d places and %d large ones are still taken", len(r.slots), len(r.large))
+	if len(r.slots) != 0 || r.small.taken() != 0 || r.large.taken() != 0 {
+		t.Errorf("%d slots, %d places and %d large ones are still taken", len(r.slots), r.small.taken(), r.large.taken())
 	}
 	for _, body := range []string{string(part), large} {
 		if rec := post(r, binaryHeader(), body); rec.Code != 202 {
@@ -343,7 +343,7 @@ func FuzzHandler(f *testing.F) {
 		default:
 			t.Errorf("got %d %s", rec.Code, rec.Body)
 		}
-		if len(r.slots) != 0 || len(r.large) != 0 {
+		if len(r.slots) != 0 || r.large.taken() != 0 {
 			t.Error("a place is still taken")
 		}
 	})

@@ -72,6 +72,10 @@ func hasAttributes(h http.Header) bool {
 
 // readAttributes reads an event in binary mode without its data.
 func readAttributes(h http.Header, e *event.Event) error {
+	if at, ok := alarm.RFC3339(h.Get("Ce-Time")); ok {
+		h = h.Clone()
+		h.Set("Ce-Time", at)
+	}
 	m := cehttp.NewMessage(h, nil)
 	if m.ReadEncoding() != binding.EncodingBinary {
 		if v := h.Get("Ce-Specversion"); v != "" {
@@ -100,7 +104,7 @@ func readStructured(mode mode, body []byte, e *event.Event) (err error) {
 			err = malform(errors.New("read the structured CloudEvent: its attributes are not what their names promise"))
 		}
 	}()
-	if err := format.JSON.Unmarshal(body, e); err != nil {
+	if err := format.JSON.Unmarshal(alarm.WithTime(body), e); err != nil {
 		*e = event.Event{}
 		return malform(fmt.Errorf("read the structured CloudEvent: %w", err))
 	}
@@ -168,66 +172,92 @@ func plain(e event.Event) bool {
 	return utf8.Valid(e.DataEncoded)
 }
 
-// read takes a place and reads the body. The places stay held until the body is done with.
-func (r *Receiver) read(w http.ResponseWriter, req *http.Request, held *places) ([]byte, error) {
-	if err := held.take(req.Context(), r.slots, r.cfg.MaxWait); err != nil {
-		return nil, err
+// errOutrun is the end of a body whose place another got.
+var errOutrun = errors.New("the body was slower than others, and lost its place to them")
+
+// room is what a request holds of the bounded room for events, until it is answered.
+type room struct {
+	bodies []*place
+	slots  chan struct{} // nil: none is held
+}
+
+func (h *room) release() {
+	for _, held := range h.bodies {
+		held.release()
 	}
-	in := http.MaxBytesReader(w, req.Body, alarm.MaxBytes)
-	if n := req.ContentLength; n >= 0 && n < Small {
-		body := make([]byte, n)
-		if _, err := io.ReadFull(in, body); err != nil {
-			return nil, unread(err)
+	if h.slots != nil {
+		<-h.slots
+	}
+}
+
+// read takes a place, reads the body, and takes a slot to handle it in. A body that is still coming holds no
+// slot, so that slow senders keep nobody from being handled.
+func (r *Receiver) read(w http.ResponseWriter, req *http.Request, held *room) ([]byte, error) {
+	control := http.NewResponseController(w)
+	deadline := func(t time.Time) { _ = control.SetReadDeadline(t) } // a recorder in a test has none
+	body, err := r.body(w, req, held, deadline)
+	for _, place := range held.bodies {
+		if !place.arrived() && err == nil {
+			err = errOutrun
 		}
-		return body, nil
 	}
-	var buf bytes.Buffer
-	if _, err := io.CopyN(&buf, in, Small); err != nil && !errors.Is(err, io.EOF) {
+	var told *problem
+	switch {
+	case errors.As(err, &told):
+		return nil, err
+	case err != nil:
+		w.Header().Set("Connection", "close")
 		return nil, unread(err)
 	}
-	if buf.Len() < Small {
-		return buf.Bytes(), nil
-	}
-	if err := held.take(req.Context(), r.large, r.cfg.MaxWait); err != nil {
+	return body, r.slot(req.Context(), held)
+}
+
+// body reads the body in its place, a large one in one of the large places besides.
+func (r *Receiver) body(w http.ResponseWriter, req *http.Request, held *room, deadline func(time.Time)) ([]byte, error) {
+	client := clientOf(req)
+	small, err := r.small.take(req.Context(), client, deadline, r.cfg.MaxWait)
+	if err != nil {
 		return nil, err
 	}
+	held.bodies = append(held.bodies, small)
+	in := &paced{from: http.MaxBytesReader(w, req.Body, alarm.MaxBytes), start: time.Now(), held: small}
+	if n := req.ContentLength; n >= 0 && n < Small {
+		body := make([]byte, n)
+		_, err := io.ReadFull(in, body)
+		return body, err
+	}
+	var buf bytes.Buffer
+	if _, err := io.CopyN(&buf, in, Small); errors.Is(err, io.EOF) {
+		return buf.Bytes(), nil
+	} else if err != nil {
+		return nil, err
+	}
+	large, err := r.large.take(req.Context(), client, deadline, r.cfg.MaxWait) // its small place may be lost meanwhile
+	if err != nil {
+		return nil, err
+	}
+	held.bodies = append(held.bodies, large)
+	if !small.arrived() {
+		return nil, errOutrun
+	}
+	in.held = large
 	if req.ContentLength > 0 {
 		buf.Grow(int(req.ContentLength) - Small + bytes.MinRead)
 	}
-	if _, err := buf.ReadFrom(in); err != nil {
-		return nil, unread(err)
-	}
-	return buf.Bytes(), nil
+	_, err = buf.ReadFrom(in)
+	return buf.Bytes(), err
 }
 
-// places are what a request holds of the bounded room for events.
-type places []chan struct{}
-
-// take waits for a place, a little.
-func (p *places) take(ctx context.Context, free chan struct{}, wait time.Duration) error {
-	select {
-	case free <- struct{}{}:
-		*p = append(*p, free)
-		return nil
-	default:
-	}
-	t := time.NewTimer(wait)
+// slot waits for a place among those that are handled, a little.
+func (r *Receiver) slot(ctx context.Context, held *room) error {
+	t := time.NewTimer(r.cfg.MaxWait)
 	defer t.Stop()
 	select {
-	case free <- struct{}{}:
-		*p = append(*p, free)
+	case r.slots <- struct{}{}:
+		held.slots = r.slots
 		return nil
 	case <-t.C:
 	case <-ctx.Done():
 	}
-	return &problem{outcome{
-		status: http.StatusTooManyRequests, result: saturated,
-		reason: fmt.Sprintf("all %d places for events of this size are taken: send it again later", cap(free)),
-	}}
-}
-
-func (p places) release() {
-	for _, taken := range p {
-		<-taken
-	}
+	return noRoom(cap(r.slots))
 }

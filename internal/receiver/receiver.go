@@ -21,12 +21,15 @@ import (
 // The defaults of a Config.
 const (
 	DefaultMaxConcurrent = 64
-	DefaultMaxLarge      = 1
+	DefaultMaxLarge      = 4
 	DefaultMaxWait       = 500 * time.Millisecond // for a place
 	DefaultSendTimeout   = 5 * time.Second
 )
 
-// Small is what every slot may hold of an event; a larger one needs one of the few large slots besides, so
+// coming is how many bodies may be on their way for each slot that handles them.
+const coming = 4
+
+// Small is what every place may hold of an event; a larger one needs one of the few large places besides, so
 // that the memory in use is bounded and large events hold up no small one. vSphere's have 2 to 6 KiB.
 const Small = 16 << 10
 
@@ -41,9 +44,9 @@ type Config struct {
 	Classes []string // of events that rules are on: trigger.Classes; all others are passed over unread
 	Token   *Token   // what senders must show; nil: nothing
 
-	MaxConcurrent int           // events read and handled at a time
+	MaxConcurrent int           // events handled at a time; four times as many may be on their way
 	MaxLarge      int           // of those, larger than Small
-	MaxWait       time.Duration // for a free slot, then 429
+	MaxWait       time.Duration // for a free place or slot, then 429
 	SendTimeout   time.Duration // for Temporal to take an event, then 503
 
 	Pages   http.Handler // answers GET /healthz, /readyz and /metrics; nil: 405
@@ -65,7 +68,8 @@ type Receiver struct {
 	cfg     Config
 	classes map[string]bool
 	slots   chan struct{}
-	large   chan struct{}
+	small   *pool
+	large   *pool
 	refused throttle
 }
 
@@ -86,7 +90,7 @@ func New(cfg Config) (*Receiver, error) {
 	}
 	r := &Receiver{
 		cfg: cfg, classes: map[string]bool{},
-		slots: make(chan struct{}, cfg.MaxConcurrent), large: make(chan struct{}, cfg.MaxLarge),
+		slots: make(chan struct{}, cfg.MaxConcurrent), small: newPool(coming * cfg.MaxConcurrent), large: newPool(cfg.MaxLarge),
 		refused: throttle{most: 10, every: time.Second},
 	}
 	for _, class := range cfg.Classes {
@@ -167,7 +171,7 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request, e *event.Event
 			return passedOver(class)
 		}
 	}
-	var held places
+	var held room
 	defer func() { held.release() }()
 	body, err := r.read(w, req, &held)
 	if err != nil {
@@ -209,9 +213,12 @@ func (r *Receiver) send(ctx context.Context, in trigger.Incoming) outcome {
 	defer cancel()
 	res, err := r.cfg.Engine.Handle(ctx, in)
 	out := outcome{rule: res.Rule, workflowID: res.WorkflowID, what: res.What, reason: res.Reason}
+	var behind *trigger.BacklogError
 	switch {
 	case errors.Is(err, trigger.ErrRefused):
 		out.status, out.result, out.reason = http.StatusBadRequest, refused, err.Error()
+	case errors.As(err, &behind):
+		out.status, out.result, out.reason = http.StatusServiceUnavailable, behindhand, behind.Error()
 	case err != nil:
 		out.status, out.result = http.StatusServiceUnavailable, unavailable
 		out.reason, out.detail = "Temporal did not take the event: send it again", err

@@ -9,8 +9,8 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Setup is what a workflow pins of the worker's settings for one request.
@@ -85,7 +85,7 @@ func (a *Activities) check(kind string, req *remedy.Request) error {
 	if len(req.ID) > maxName || len(req.Target) > maxName {
 		add("its id or target is longer than %d bytes", maxName)
 	}
-	if !req.VM.Zero() && req.VM.Type != policy.TypeVM {
+	if !req.VM.Zero() && req.VM.Type != vsphere.TypeVM {
 		add("%.100q is no VM", req.VM.String())
 	}
 	if !req.Source.Zero() && req.Source.Type != typeDatastore {

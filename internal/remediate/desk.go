@@ -11,9 +11,11 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
 )
 
 // maxDecisions is how many decisions a workflow remembers.
@@ -27,7 +29,7 @@ type desk struct {
 	info    *workflow.Info
 	kind    string
 	setup   Setup
-	made    []*contract.Decision // oldest first
+	made    []*remediateapi.Decision // oldest first
 	pending []remedy.Request
 	signals workflow.ReceiveChannel
 	told    int   // decisions told, for the ids of their events
@@ -35,10 +37,10 @@ type desk struct {
 	broken  error // what the last failed decision failed for
 }
 
-func newDesk(ctx workflow.Context, kind string, earlier []contract.Decision) *desk {
+func newDesk(ctx workflow.Context, kind string, earlier []remediateapi.Decision) *desk {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	info := workflow.GetInfo(ctx)
-	d := &desk{ctx: own, asked: ctx, info: info, kind: kind, signals: workflow.GetSignalChannel(ctx, remedy.Signal)}
+	d := &desk{ctx: tally.With(own), asked: ctx, info: info, kind: kind, signals: workflow.GetSignalChannel(ctx, remedy.Signal)}
 	for _, dec := range earlier {
 		d.made = append(d.made, &dec)
 	}
@@ -48,8 +50,8 @@ func newDesk(ctx workflow.Context, kind string, earlier []contract.Decision) *de
 func (d *desk) id() string { return d.info.WorkflowExecution.ID }
 
 // report is what was decided so far.
-func (d *desk) report() contract.Report {
-	r := contract.Report{WorkflowID: d.id(), RunID: d.info.WorkflowExecution.RunID, Kind: d.kind, Decisions: []contract.Decision{}}
+func (d *desk) report() remediateapi.Report {
+	r := remediateapi.Report{WorkflowID: d.id(), RunID: d.info.WorkflowExecution.RunID, Kind: d.kind, Decisions: []remediateapi.Decision{}}
 	for _, dec := range d.made {
 		r.Decisions = append(r.Decisions, *dec)
 	}
@@ -57,16 +59,16 @@ func (d *desk) report() contract.Report {
 }
 
 // serve carries out the requests of the input, and those that are signalled, with work.
-func serve(ctx workflow.Context, in contract.Input, kind string, work func(*desk, remedy.Request)) (contract.Report, error) {
+func serve(ctx workflow.Context, in remediateapi.Input, kind string, work func(*desk, remedy.Request)) (remediateapi.Report, error) {
 	d := newDesk(ctx, kind, in.Earlier)
 	d.pending = in.Requests
-	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return d.report(), nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, remediateapi.StateQuery, func() (remediateapi.Report, error) { return d.report(), nil }); err != nil {
 		return d.report(), err
 	}
 	for {
 		a, ok, err := d.next()
 		if err != nil {
-			return d.report(), temporal.NewNonRetryableApplicationError("take a request: "+err.Error(), contract.ErrRemediation, err, d.report())
+			return d.report(), temporal.NewNonRetryableApplicationError("take a request: "+err.Error(), remediateapi.ErrRemediation, err, d.report())
 		}
 		if !ok {
 			return d.result()
@@ -81,7 +83,7 @@ func serve(ctx workflow.Context, in contract.Input, kind string, work func(*desk
 		}
 		if d.info.GetContinueAsNewSuggested() {
 			d.finishTelling()
-			return d.report(), workflow.NewContinueAsNewError(ctx, remedy.WorkflowType(kind), contract.Input{Requests: d.drain(), Earlier: d.report().Decisions})
+			return d.report(), workflow.NewContinueAsNewError(ctx, remedy.WorkflowType(kind), remediateapi.Input{Requests: d.drain(), Earlier: d.report().Decisions})
 		}
 	}
 }
@@ -121,16 +123,16 @@ func (d *desk) drain() (rest []remedy.Request) {
 
 func (d *desk) refuse(a Accepted) {
 	dec := d.open(a.Request)
-	d.end(dec, contract.Infeasible, "the request is refused: "+a.Problem)
+	d.end(dec, remediateapi.Infeasible, "the request is refused: "+a.Problem)
 }
 
 // result is the workflow's: an error with the report where anything failed.
-func (d *desk) result() (contract.Report, error) {
+func (d *desk) result() (remediateapi.Report, error) {
 	d.finishTelling()
 	for _, dec := range slices.Backward(d.made) {
-		if dec.State == contract.Failed {
+		if dec.State == remediateapi.Failed {
 			return d.report(), temporal.NewNonRetryableApplicationError(
-				fmt.Sprintf("%s of %s failed: %s", dec.Kind, named(dec), dec.Reason), contract.ErrRemediation, d.broken, d.report())
+				fmt.Sprintf("%s of %s failed: %s", dec.Kind, named(dec), dec.Reason), remediateapi.ErrRemediation, d.broken, d.report())
 		}
 	}
 	return d.report(), nil
@@ -142,7 +144,7 @@ func (d *desk) finishTelling() {
 	_ = workflow.Await(d.ctx, func() bool { return d.telling == 0 })
 }
 
-func named(dec *contract.Decision) string {
+func named(dec *remediateapi.Decision) string {
 	switch {
 	case dec.Name != "":
 		return dec.VM.Value + " (" + dec.Name + ")"
@@ -171,9 +173,9 @@ func (d *desk) options(each time.Duration, summary string) workflow.Context {
 }
 
 // open begins a decision about a request.
-func (d *desk) open(req remedy.Request) *contract.Decision {
-	dec := &contract.Decision{
-		Kind: d.kind, State: contract.Working, RequestID: req.ID, VM: req.VM, Cause: req.Cause, StartedAt: workflow.Now(d.ctx).UTC(),
+func (d *desk) open(req remedy.Request) *remediateapi.Decision {
+	dec := &remediateapi.Decision{
+		Kind: d.kind, State: remediateapi.Working, RequestID: req.ID, VM: req.VM, Cause: req.Cause, StartedAt: workflow.Now(d.ctx).UTC(),
 	}
 	d.made = append(d.made, dec)
 	d.made = d.made[max(0, len(d.made)-maxDecisions):]
@@ -182,7 +184,7 @@ func (d *desk) open(req remedy.Request) *contract.Decision {
 }
 
 // end makes the decision, for the report and the log alone.
-func (d *desk) end(dec *contract.Decision, state, reason string) {
+func (d *desk) end(dec *remediateapi.Decision, state, reason string) {
 	dec.State, dec.Reason, dec.EndedAt = state, reason, workflow.Now(d.ctx).UTC()
 	if !dec.Until.After(dec.EndedAt) {
 		dec.Until = time.Time{}
@@ -194,11 +196,11 @@ func (d *desk) end(dec *contract.Decision, state, reason string) {
 
 // conclude makes the decision and tells it where people and programs look for it: in the VM's attribute, and as
 // a CloudEvent. Nothing waits for that but the workflow's end. A dry run is told to who asked alone.
-func (d *desk) conclude(dec *contract.Decision, req remedy.Request, state, reason string) {
+func (d *desk) conclude(dec *remediateapi.Decision, req remedy.Request, state, reason string) {
 	if d.end(dec, state, reason); req.DryRun {
 		return
 	}
-	workflow.GetMetricsHandler(d.ctx).WithTags(map[string]string{"kind": dec.Kind, "state": state}).Counter("preemption_remediations").Inc(1)
+	tally.Add(d.ctx, "preemption_remediations", map[string]string{"kind": dec.Kind, "state": state})
 	d.told++
 	in := TellInput{
 		Decision: *dec, WorkflowID: d.id(), EventID: fmt.Sprintf("%s-%d", d.info.WorkflowExecution.RunID, d.told), Event: req.Event,
@@ -235,20 +237,20 @@ func replyOf(req remedy.Request) string {
 }
 
 // show keeps the report, the memo and the page of the workflow up to date with its last decision.
-func (d *desk) show(dec *contract.Decision) {
-	memo := map[string]any{"kind": dec.Kind, "vm": dec.VM.Value, "name": dec.Name, "state": dec.State, "reason": clip(dec.Reason, 200)}
+func (d *desk) show(dec *remediateapi.Decision) {
+	memo := map[string]any{"kind": dec.Kind, "vm": dec.VM.Value, "name": dec.Name, "state": dec.State, "reason": shown.Clip(dec.Reason, 200)}
 	if err := workflow.UpsertMemo(d.ctx, memo); err != nil {
 		workflow.GetLogger(d.ctx).Warn("the memo was not written", "error", err)
 	}
 	var b strings.Builder
 	b.WriteString("| | VM | reason |\n|---|---|---|\n")
 	for _, x := range slices.Backward(d.made) {
-		b.WriteString(fmt.Sprintf("| %s | %s (`%s`) | %s |\n", x.State, plain(x.Name), x.VM.Value, plain(clip(x.Reason, 300))))
+		b.WriteString(fmt.Sprintf("| %s | %s (`%s`) | %s |\n", x.State, plain(x.Name), x.VM.Value, plain(shown.Clip(x.Reason, 300))))
 		if b.Len() > 15000 {
 			break
 		}
 	}
-	workflow.SetCurrentDetails(d.ctx, b.String())
+	workflow.SetCurrentDetails(d.ctx, shown.Clip(b.String(), 18000))
 }
 
 // plain keeps text from being read as Markdown.
@@ -261,17 +263,10 @@ func plain(s string) string {
 	}, s)
 }
 
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
-}
-
 // failed ends a decision with what went wrong.
-func (d *desk) failed(dec *contract.Decision, what string, err error, req remedy.Request) {
+func (d *desk) failed(dec *remediateapi.Decision, what string, err error, req remedy.Request) {
 	d.broken = err
-	d.conclude(dec, req, contract.Failed, what+": "+cause(err))
+	d.conclude(dec, req, remediateapi.Failed, what+": "+cause(err))
 }
 
 // The states in which the taking of a VM ends.
@@ -288,7 +283,7 @@ const (
 // take reserves the VM for this workflow, so that nobody else changes it. While it waits it holds nothing: a
 // preemption that wants the VM gets it. choosy callers have other VMs to go on with, and do not wait for one.
 // waited tells that time has passed since the caller looked.
-func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.Request, choosy bool) (t taken, waited bool) {
+func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req remedy.Request, choosy bool) (t taken, waited bool) {
 	r.Owner, r.VM, r.PerHour = d.id(), dec.VM.String(), d.setup.PerHour
 	if r.What == "" {
 		r.What = d.kind
@@ -313,14 +308,14 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 		case g.Stale:
 			return takenStale, waited
 		case !g.Tripped.IsZero():
-			d.conclude(dec, req, contract.Planned, tripped(d.setup.PerHour, g.Tripped))
+			d.conclude(dec, req, remediateapi.Planned, tripped(d.setup.PerHour, g.Tripped))
 			return takenNot, waited
 		case !g.Until.IsZero() && choosy:
 			dec.Until = g.Until
 			return takenCooled, waited
 		case !g.Until.IsZero():
 			dec.Until = g.Until
-			d.conclude(dec, req, contract.Skipped, cooling(g.Until))
+			d.conclude(dec, req, remediateapi.Skipped, cooling(g.Until))
 			return takenNot, waited
 		case g.Holder != "" && choosy:
 			return takenInUse, waited
@@ -330,14 +325,14 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 			why = "waits: " + g.Full
 		}
 		if !workflow.Now(d.ctx).Before(until) {
-			d.conclude(dec, req, contract.Deferred, "given up after "+d.setup.Timing.Patience.String()+": "+why)
+			d.conclude(dec, req, remediateapi.Deferred, "given up after "+d.setup.Timing.Patience.String()+": "+why)
 			return takenNot, waited
 		}
 		dec.Reason, dec.Until = why, until.UTC()
 		d.show(dec)
 		turn++
 		if waited = true; workflow.Sleep(d.asked, d.setup.Timing.Wait*time.Duration(1+min(max(g.Ahead, turn/8), 7))) != nil {
-			d.conclude(dec, req, contract.Skipped, "cancelled while it waited")
+			d.conclude(dec, req, remediateapi.Skipped, "cancelled while it waited")
 			return takenNot, waited
 		}
 		dec.Reason, dec.Until = "", time.Time{}
@@ -345,7 +340,7 @@ func (d *desk) take(dec *contract.Decision, r ledger.RemedyRequest, req remedy.R
 }
 
 // release gives the VM back. acted tells that it was changed.
-func (d *desk) release(dec *contract.Decision, what string, acted bool) {
+func (d *desk) release(dec *remediateapi.Decision, what string, acted bool) {
 	r := ledger.RemediedRequest{Owner: d.id(), VM: dec.VM.String(), What: what, Acted: acted}
 	if err := workflow.ExecuteLocalActivity(d.local(), steps.ReleaseVM, r).Get(d.ctx, nil); err != nil {
 		workflow.GetLogger(d.ctx).Warn("the ledger was not told; it notices when this workflow has ended", "error", err)

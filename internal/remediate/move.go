@@ -7,16 +7,16 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Move is the workflow that takes VMs off a full datastore, one after the other and measured anew before each, until
 // its use is under the target; or one VM off the datastore that fills up beneath it. It fails only with its Report
 // as the error's details.
-func Move(ctx workflow.Context, in contract.Input) (contract.Report, error) {
+func Move(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
 	return serve(ctx, in, remedy.KindMove, (*desk).move)
 }
 
@@ -48,7 +48,7 @@ func (d *desk) move(req remedy.Request) {
 			return
 		}
 		if moved+failures >= maxMoves || failures >= maxMoveFailure {
-			d.conclude(dec, req, contract.Failed, fmt.Sprintf("given up after %d moves, %d of them failed", moved+failures, failures))
+			d.conclude(dec, req, remediateapi.Failed, fmt.Sprintf("given up after %d moves, %d of them failed", moved+failures, failures))
 			return
 		}
 		m := plan.Moves.Moves[0]
@@ -77,7 +77,7 @@ func (d *desk) move(req remedy.Request) {
 			d.failed(dec, "move it to "+m.DestinationName, err, req)
 		} else {
 			moved++
-			d.conclude(dec, req, contract.Applied, fmt.Sprintf("moved from %s to %s: %s", m.SourceName, m.DestinationName, m.Why))
+			d.conclude(dec, req, remediateapi.Applied, fmt.Sprintf("moved from %s to %s: %s", m.SourceName, m.DestinationName, m.Why))
 		}
 		if d.asked.Err() != nil || !req.VM.Zero() {
 			return
@@ -94,7 +94,7 @@ func again(req remedy.Request) remedy.Request {
 // drop takes back a decision that came to nothing: it is planned again at once.
 func (d *desk) drop() { d.made = d.made[:len(d.made)-1] }
 
-func (d *desk) planMove(dec *contract.Decision, req remedy.Request, by string, without map[string]string) (plan MovePlan, ok bool) {
+func (d *desk) planMove(dec *remediateapi.Decision, req remedy.Request, by string, without map[string]string) (plan MovePlan, ok bool) {
 	in := PlanInput{Request: bare(req), By: by, Without: without}
 	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), steps.PlanMove, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the moves", err, req)
@@ -114,24 +114,24 @@ func (d *desk) planMove(dec *contract.Decision, req remedy.Request, by string, w
 }
 
 // noMore ends a request that leaves nothing to move.
-func (d *desk) noMore(dec *contract.Decision, req remedy.Request, plan MovePlan, moved int) {
+func (d *desk) noMore(dec *remediateapi.Decision, req remedy.Request, plan MovePlan, moved int) {
 	m := plan.Moves
 	switch {
 	case moved > 0 && m.Enough: // each move was told
 		d.drop()
 	case m.Enough:
 		dec.Stay, dec.StayCount = nil, nil // nobody was looked at
-		d.conclude(dec, req, contract.Skipped, m.Reason)
+		d.conclude(dec, req, remediateapi.Skipped, m.Reason)
 	default:
-		d.conclude(dec, req, contract.Infeasible, m.Reason)
+		d.conclude(dec, req, remediateapi.Infeasible, m.Reason)
 	}
 }
 
-func (d *desk) relocate(dec *contract.Decision, m remedy.Relocation) error {
+func (d *desk) relocate(dec *remediateapi.Decision, m remedy.Relocation) error {
 	dec.Reason = "moves to " + m.DestinationName
 	d.show(dec)
 	ctx := d.options(d.setup.Timing.Move, fmt.Sprintf("move %s to %s", m.Name, m.DestinationName))
-	var at policy.Ref
+	var at vsphere.Ref
 	return workflow.ExecuteActivity(ctx, steps.RelocateVM, m).Get(d.ctx, &at)
 }
 

@@ -7,12 +7,13 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // MovePlan is what to move, as things are now.
@@ -21,7 +22,7 @@ type MovePlan struct {
 	Moves     remedy.Moves   `json:"moves"`               // at most 100 of the moves, and of those that stay
 	StayCount map[string]int `json:"stayCount,omitempty"` // by reason, where more stay
 	Version   int64          `json:"version"`             // of the moves under way that were counted
-	VM        policy.Ref     `json:"vm,omitzero"`         // the one in alarm
+	VM        vsphere.Ref    `json:"vm,omitzero"`         // the one in alarm
 	Name      string         `json:"name,omitempty"`
 }
 
@@ -30,6 +31,9 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 	defer a.beat(ctx)()
 	req := in.Request
 	l := look{Activities: a, in: in, what: remedy.KindMove, cooldown: req.Move.Cooldown.D()}
+	if plan.Verdict, err = a.foreign(ctx, req.Cause); err != nil || plan.State != "" {
+		return plan, err
+	}
 	source, vm, err := l.place(ctx)
 	if err != nil {
 		return plan, err
@@ -42,7 +46,7 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 	})
 	switch kind := vcenter.KindOf(err); {
 	case kind == vcenter.NotFound || kind == vcenter.ScopeNotFound:
-		plan.Verdict = Verdict{State: contract.Infeasible, Reason: err.Error()}
+		plan.Verdict = Verdict{State: remediateapi.Infeasible, Reason: err.Error()}
 		return plan, nil
 	case err != nil:
 		return plan, step.Typed(err)
@@ -54,7 +58,7 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 		return plan, err
 	}
 	if plan.Version = l.facts.Version; l.facts.Duplicate {
-		plan.Verdict = Verdict{State: contract.Skipped, Reason: "the same event was dealt with before", Quiet: true}
+		plan.Verdict = Verdict{State: remediateapi.Skipped, Reason: "the same event was dealt with before", Quiet: true}
 		return plan, nil
 	}
 	d := remedy.Demand{Source: source, VM: vm, Flights: l.facts.Flights, Excluded: l.excluded(st)}
@@ -105,7 +109,7 @@ func (l *look) leftovers(ctx context.Context) error {
 }
 
 // place is what is to be moved off, or which VM is to be moved.
-func (l *look) place(ctx context.Context) (source, vm policy.Ref, err error) {
+func (l *look) place(ctx context.Context) (source, vm vsphere.Ref, err error) {
 	req := l.in.Request
 	if !req.Source.Zero() || !req.VM.Zero() {
 		return req.Source, req.VM, nil
@@ -151,11 +155,11 @@ func (l *look) judge(m remedy.Moves) Verdict {
 	reason := fmt.Sprintf("%d VMs to move, %s first", len(m.Moves), m.Moves[0].Name)
 	switch {
 	case req.DryRun:
-		return Verdict{State: contract.Planned, Reason: reason}
+		return Verdict{State: remediateapi.Planned, Reason: reason}
 	case m.RecommendOnly != "":
-		return Verdict{State: contract.Planned, Reason: reason + "; " + m.RecommendOnly}
+		return Verdict{State: remediateapi.Planned, Reason: reason + "; " + m.RecommendOnly}
 	case req.Move.Mode == remedy.ModeRecommend:
-		return Verdict{State: contract.Planned, Reason: reason + "; the mode is recommend"}
+		return Verdict{State: remediateapi.Planned, Reason: reason + "; the mode is recommend"}
 	}
 	return l.held(l.facts, reason)
 }
@@ -190,13 +194,13 @@ func (l *look) recommended(ctx context.Context, st remedy.Storage, d remedy.Dema
 
 // RelocateVM moves a VM and waits until it is there; it returns where. It may be repeated after a crash at any
 // instant: a relocation that is under way is waited for, one that is done is not done again.
-func (a *Activities) RelocateVM(ctx context.Context, m remedy.Relocation) (policy.Ref, error) {
+func (a *Activities) RelocateVM(ctx context.Context, m remedy.Relocation) (vsphere.Ref, error) {
 	defer a.beat(ctx)()
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Settings.Timing.Move)
 	defer cancel()
 	if activity.GetInfo(ctx).Attempt > 1 {
 		if err := a.resume(own, m.VM, "VirtualMachine.relocate"); err != nil {
-			return policy.Ref{}, step.Typed(err)
+			return vsphere.Ref{}, step.Typed(err)
 		}
 	}
 	for pause := a.Settings.Timing.Retry; ; pause = min(2*pause, time.Minute) {
@@ -208,9 +212,9 @@ func (a *Activities) RelocateVM(ctx context.Context, m remedy.Relocation) (polic
 				a.logger(ctx).Info("the datastore was not refreshed", "datastore", m.SourceName, "reason", err)
 			}
 			return m.Destination, nil
-		case kind == vcenter.Busy && step.Sleep(own, pause):
+		case kind == vcenter.Busy && clock.Sleep(own, pause):
 		default:
-			return policy.Ref{}, step.Typed(err)
+			return vsphere.Ref{}, step.Typed(err)
 		}
 	}
 }
@@ -237,7 +241,7 @@ func (a *Activities) relocateOnce(ctx context.Context, m remedy.Relocation) erro
 
 // leftFor tells whether nothing of the VM is on the source any more.
 func (a *Activities) leftFor(ctx context.Context, m remedy.Relocation) (bool, error) {
-	st, err := a.VCenter.Storage(ctx, policy.Ref{}, m.VM)
+	st, err := a.VCenter.Storage(ctx, vsphere.Ref{}, m.VM)
 	if err != nil {
 		return false, err
 	}

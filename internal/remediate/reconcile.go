@@ -9,26 +9,26 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Reconcile is the workflow that applies the tags of VMs whose power-off nobody told us of: it looks at all that
 // carry configuration tags. It fails only with its ReconcileResult as the error's details.
-func Reconcile(ctx workflow.Context, in contract.ReconcileInput) (contract.ReconcileResult, error) {
+func Reconcile(ctx workflow.Context, in remediateapi.ReconcileInput) (remediateapi.ReconcileResult, error) {
 	d := newDesk(ctx, remedy.KindReconfigure, nil)
-	res := contract.ReconcileResult{State: contract.Applied, Decisions: []contract.Decision{}}
+	res := remediateapi.ReconcileResult{State: remediateapi.Applied, Decisions: []remediateapi.Decision{}}
 	if in.Earlier != nil {
 		res = *in.Earlier
 	}
-	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.Report, error) { return d.report(), nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, remediateapi.StateQuery, func() (remediateapi.Report, error) { return d.report(), nil }); err != nil {
 		return res, err
 	}
-	fail := func(what string, err error) (contract.ReconcileResult, error) {
-		res.State, res.Reason = contract.Failed, what+": "+cause(err)
-		return res, temporal.NewNonRetryableApplicationError(res.Reason, contract.ErrRemediation, err, res)
+	fail := func(what string, err error) (remediateapi.ReconcileResult, error) {
+		res.State, res.Reason = remediateapi.Failed, what+": "+cause(err)
+		return res, temporal.NewNonRetryableApplicationError(res.Reason, remediateapi.ErrRemediation, err, res)
 	}
 	req := remedy.Request{Kind: remedy.KindReconfigure, Cause: remedy.Cause{Event: cmp.Or(in.By, remedy.ByReconciler)}, DryRun: in.DryRun}
 	var a Accepted
@@ -46,34 +46,34 @@ func Reconcile(ctx workflow.Context, in contract.ReconcileInput) (contract.Recon
 		}
 		res.Looked, res.On, rest = found.Looked, found.On, found.VMs
 		if in.DryRun {
-			res.State = contract.Planned
+			res.State = remediateapi.Planned
 		}
 	}
 	for i, vm := range rest {
 		if ctx.Err() != nil {
-			res.State, res.Reason = contract.Failed, fmt.Sprintf("cancelled: %d VMs were not looked at", len(rest)-i)
-			return res, temporal.NewNonRetryableApplicationError(res.Reason, contract.ErrRemediation, nil, res)
+			res.State, res.Reason = remediateapi.Failed, fmt.Sprintf("cancelled: %d VMs were not looked at", len(rest)-i)
+			return res, temporal.NewNonRetryableApplicationError(res.Reason, remediateapi.ErrRemediation, nil, res)
 		}
 		if d.info.GetContinueAsNewSuggested() {
 			in.Earlier, in.Rest = &res, rest[i:]
-			return res, workflow.NewContinueAsNewError(ctx, contract.ReconcileType, in)
+			return res, workflow.NewContinueAsNewError(ctx, remediateapi.ReconcileType, in)
 		}
 		req.VM = vm
 		d.reconfigure(req)
 		d.finishTelling()
 		res.Add(*d.made[len(d.made)-1])
 	}
-	if res.State == contract.Failed {
-		return res, temporal.NewNonRetryableApplicationError(res.Reason, contract.ErrRemediation, nil, res)
+	if res.State == remediateapi.Failed {
+		return res, temporal.NewNonRetryableApplicationError(res.Reason, remediateapi.ErrRemediation, nil, res)
 	}
 	return res, nil
 }
 
 // Unapplied are the VMs that are off and differ from their tags, or carry some that cannot be applied.
 type Unapplied struct {
-	Looked int          `json:"looked"`
-	On     int          `json:"on"`
-	VMs    []policy.Ref `json:"vms"`
+	Looked int           `json:"looked"`
+	On     int           `json:"on"`
+	VMs    []vsphere.Ref `json:"vms"`
 }
 
 // lookAtOnce is how many VMs are read in one call.
@@ -82,7 +82,7 @@ const lookAtOnce = 500
 // FindUnapplied looks at all VMs that carry configuration tags.
 func (a *Activities) FindUnapplied(ctx context.Context) (out Unapplied, err error) {
 	defer a.beat(ctx)()
-	var refs []policy.Ref
+	var refs []vsphere.Ref
 	if err := a.attempt(ctx, func() (err error) {
 		refs, err = a.VCenter.WithTags(ctx, remedy.Settings())
 		return err
@@ -92,7 +92,7 @@ func (a *Activities) FindUnapplied(ctx context.Context) (out Unapplied, err erro
 	out.Looked = len(refs)
 	for len(refs) > 0 {
 		n := min(len(refs), lookAtOnce)
-		var vms map[policy.Ref]remedy.VM
+		var vms map[vsphere.Ref]remedy.VM
 		if err := a.attempt(ctx, func() (err error) {
 			vms, err = a.VCenter.Hardware(ctx, refs[:n])
 			return err
@@ -104,7 +104,7 @@ func (a *Activities) FindUnapplied(ctx context.Context) (out Unapplied, err erro
 			if !ok || a.decline(vm) != "" {
 				continue
 			}
-			if vm.PowerState != policy.PoweredOff {
+			if vm.PowerState != vsphere.PoweredOff {
 				out.On++
 				continue
 			}

@@ -10,18 +10,19 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Reconfigure is the workflow that applies a VM's configuration tags while it is off: all that can be applied, in
 // one change, and only if nobody has changed the VM since it was looked at. It fails only with its Report as the
 // error's details.
-func Reconfigure(ctx workflow.Context, in contract.Input) (contract.Report, error) {
+func Reconfigure(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
 	return serve(ctx, in, remedy.KindReconfigure, (*desk).reconfigure)
 }
 
@@ -44,7 +45,7 @@ func (d *desk) reconfigure(req remedy.Request) {
 	d.conclude(dec, req, state, reason)
 }
 
-func (d *desk) planReconfigure(dec *contract.Decision, req remedy.Request) bool {
+func (d *desk) planReconfigure(dec *remediateapi.Decision, req remedy.Request) bool {
 	var plan ReconfigurePlan
 	in := PlanInput{Request: bare(req), By: d.by(dec)}
 	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), steps.PlanReconfigure, in).Get(d.ctx, &plan); err != nil {
@@ -58,21 +59,21 @@ func (d *desk) planReconfigure(dec *contract.Decision, req remedy.Request) bool 
 	return d.goesOn(dec, req, plan.Verdict)
 }
 
-func (d *desk) apply(dec *contract.Decision) (state, reason string, acted bool) {
+func (d *desk) apply(dec *remediateapi.Decision) (state, reason string, acted bool) {
 	res, err := d.reconfigureVM(dec, ReconfigureInput{VM: dec.VM, FromTags: true})
 	switch {
 	case err != nil:
-		return contract.Failed, "reconfigure it: " + cause(err), true
+		return remediateapi.Failed, "reconfigure it: " + cause(err), true
 	case res.On:
-		return contract.Deferred, "it was powered on meanwhile: its tags stay for the next power-off", false
+		return remediateapi.Deferred, "it was powered on meanwhile: its tags stay for the next power-off", false
 	case res.Refused != "":
-		return contract.Infeasible, "vCenter refuses the settings of its tags: " + res.Refused, false
+		return remediateapi.Infeasible, "vCenter refuses the settings of its tags: " + res.Refused, false
 	}
 	dec.After, dec.Bad = &res.After, res.Bad
 	if res.After == *dec.Before {
-		return contract.Skipped, "nothing is left to change", false
+		return remediateapi.Skipped, "nothing is left to change", false
 	}
-	return contract.Applied, "its tags were applied: " + changes(*dec.Before, res.After) + badWords(res.Bad), true
+	return remediateapi.Applied, "its tags were applied: " + changes(*dec.Before, res.After) + badWords(res.Bad), true
 }
 
 // changes tells in words what differs.
@@ -135,7 +136,7 @@ func wishes(vm remedy.VM) bool {
 // differ tells what the tags of a VM change, and where nothing is to be done about it.
 func (a *Activities) differ(vm remedy.VM, req remedy.Request, facts ledger.RemedyFacts) (v Verdict, before, after *remedy.Hardware, bad []remedy.BadTag) {
 	if !wishes(vm) {
-		return Verdict{State: contract.Skipped, Reason: "it has no configuration tags", Quiet: true}, nil, nil, nil
+		return Verdict{State: remediateapi.Skipped, Reason: "it has no configuration tags", Quiet: true}, nil, nil, nil
 	}
 	change, bad := remedy.Difference(vm)
 	was, will := vm.Hardware, change.Apply(vm.Hardware)
@@ -144,17 +145,17 @@ func (a *Activities) differ(vm remedy.VM, req remedy.Request, facts ledger.Remed
 	mode := remedy.Mode(vm)
 	switch {
 	case change.Empty() && len(bad) > 0:
-		v = Verdict{State: contract.Infeasible, Reason: "none of its tags can be applied" + badWords(bad)}
+		v = Verdict{State: remediateapi.Infeasible, Reason: "none of its tags can be applied" + badWords(bad)}
 	case change.Empty():
-		v = Verdict{State: contract.Skipped, Reason: "it is as its tags want it"}
-	case vm.PowerState != policy.PoweredOff:
-		v = Verdict{State: contract.Deferred, Reason: "it is not powered off: its tags stay for the next power-off: " + what}
+		v = Verdict{State: remediateapi.Skipped, Reason: "it is as its tags want it"}
+	case vm.PowerState != vsphere.PoweredOff:
+		v = Verdict{State: remediateapi.Deferred, Reason: "it is not powered off: its tags stay for the next power-off: " + what}
 	case mode == remedy.ModeOff:
-		v = Verdict{State: contract.Skipped, Reason: "its tag " + remedy.CategoryMode + "=off keeps it out"}
+		v = Verdict{State: remediateapi.Skipped, Reason: "its tag " + remedy.CategoryMode + "=off keeps it out"}
 	case req.DryRun:
-		v = Verdict{State: contract.Planned, Reason: what}
+		v = Verdict{State: remediateapi.Planned, Reason: what}
 	case mode == remedy.ModeRecommend, req.Reconfigure.Mode == remedy.ModeRecommend:
-		v = Verdict{State: contract.Planned, Reason: what + "; the mode is recommend"}
+		v = Verdict{State: remediateapi.Planned, Reason: what + "; the mode is recommend"}
 	default:
 		v = a.held(facts, what)
 	}
@@ -163,7 +164,7 @@ func (a *Activities) differ(vm remedy.VM, req remedy.Request, facts ledger.Remed
 
 // ReconfigureInput is a VM to reconfigure.
 type ReconfigureInput struct {
-	VM policy.Ref `json:"vm"`
+	VM vsphere.Ref `json:"vm"`
 	// FromTags applies the VM's tags, if it is off.
 	FromTags bool `json:"fromTags,omitempty"`
 	// Resource and Size make it at least so large, on or off.
@@ -199,10 +200,10 @@ func (a *Activities) ReconfigureVM(ctx context.Context, in ReconfigureInput) (re
 		switch kind := vcenter.KindOf(err); {
 		case err == nil:
 			return res, nil
-		case kind == vcenter.Conflict && conflicts < maxConflicts:
+		case (kind == vcenter.Conflict || vcenter.TaskLost(err)) && conflicts < maxConflicts:
 			conflicts++
-			a.logger(ctx).Info("somebody changed the VM meanwhile: it is read again", "moref", in.VM.Value, "time", conflicts)
-		case kind == vcenter.Busy && step.Sleep(own, min(10*time.Second, a.Settings.Timing.Retry<<min(busy, 6))):
+			a.logger(ctx).Info("the VM is read again", "moref", in.VM.Value, "time", conflicts, "reason", err)
+		case kind == vcenter.Busy && clock.Sleep(own, min(10*time.Second, a.Settings.Timing.Retry<<min(busy, 6))):
 			busy++ // another operation is under way on it
 		case refused == "" && (kind == vcenter.Invalid || kind == vcenter.InvalidState || kind == vcenter.NoRoom):
 			refused = err.Error() // unless it is seen to have been powered on meanwhile
@@ -221,7 +222,7 @@ func (a *Activities) reconfigureOnce(ctx context.Context, in ReconfigureInput, r
 	res.After = vm.Hardware
 	var change remedy.Change
 	switch {
-	case in.FromTags && vm.PowerState != policy.PoweredOff:
+	case in.FromTags && vm.PowerState != vsphere.PoweredOff:
 		res.On = true
 		return res, nil
 	case in.FromTags:
@@ -255,9 +256,9 @@ func sizeOf(h remedy.Hardware, resource string) int {
 	return h.CPUs
 }
 
-func (a *Activities) hardware(ctx context.Context, ref policy.Ref) (vm remedy.VM, err error) {
+func (a *Activities) hardware(ctx context.Context, ref vsphere.Ref) (vm remedy.VM, err error) {
 	err = a.attempt(ctx, func() error {
-		all, err := a.VCenter.Hardware(ctx, []policy.Ref{ref})
+		all, err := a.VCenter.Hardware(ctx, []vsphere.Ref{ref})
 		if err != nil {
 			return err
 		}
@@ -271,7 +272,7 @@ func (a *Activities) hardware(ctx context.Context, ref policy.Ref) (vm remedy.VM
 }
 
 // resume waits for the operation that an attempt before this one began, if it is under way.
-func (a *Activities) resume(ctx context.Context, ref policy.Ref, operation string) error {
+func (a *Activities) resume(ctx context.Context, ref vsphere.Ref, operation string) error {
 	task, found, err := a.VCenter.RunningTask(ctx, ref, operation)
 	if err != nil || !found {
 		return err

@@ -15,9 +15,9 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -102,8 +102,8 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Resize, workflow.RegisterOptions{Name: remedy.ResizeType})
 	r.RegisterWorkflowWithOptions(Reconfigure, workflow.RegisterOptions{Name: remedy.ReconfigureType})
 	r.RegisterWorkflowWithOptions(Move, workflow.RegisterOptions{Name: remedy.MoveType})
-	r.RegisterWorkflowWithOptions(Reconcile, workflow.RegisterOptions{Name: contract.ReconcileType})
-	r.RegisterWorkflowWithOptions(Tags, workflow.RegisterOptions{Name: contract.TagsType})
+	r.RegisterWorkflowWithOptions(Reconcile, workflow.RegisterOptions{Name: remediateapi.ReconcileType})
+	r.RegisterWorkflowWithOptions(Tags, workflow.RegisterOptions{Name: remediateapi.TagsType})
 }
 
 // Register adds the workflows and their activities to a worker.

@@ -6,16 +6,16 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Resize is the workflow that scales up one VM in alarm: it adds hot where the VM takes that, or leaves the wanted
 // size as a tag for the next power-off, or turns the VM off and on within a window. It never makes a VM smaller. It
 // fails only with its Report as the error's details.
-func Resize(ctx workflow.Context, in contract.Input) (contract.Report, error) {
+func Resize(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
 	return serve(ctx, in, remedy.KindResize, (*desk).resize)
 }
 
@@ -38,7 +38,7 @@ func (d *desk) resize(req remedy.Request) {
 	}
 	state, reason, acted := d.enlarge(dec, req, plan)
 	d.release(dec, dec.Resource, acted)
-	if state == contract.Deferred && dec.Mode == remedy.ModePowerCycle && plan.VM.PowerState == policy.PoweredOn {
+	if state == remediateapi.Deferred && dec.Mode == remedy.ModePowerCycle && plan.VM.PowerState == vsphere.PoweredOn {
 		d.cycle(dec, req)
 		return
 	}
@@ -46,7 +46,7 @@ func (d *desk) resize(req remedy.Request) {
 }
 
 // planResize decides what to do; ok is false where that was nothing, and is told.
-func (d *desk) planResize(dec *contract.Decision, req remedy.Request) (plan ResizePlan, ok bool) {
+func (d *desk) planResize(dec *remediateapi.Decision, req remedy.Request) (plan ResizePlan, ok bool) {
 	in := PlanInput{Request: bare(req), By: d.by(dec)}
 	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), steps.PlanResize, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the resize", err, req)
@@ -61,7 +61,7 @@ func (d *desk) planResize(dec *contract.Decision, req remedy.Request) (plan Resi
 }
 
 // goesOn tells whether a plan leaves something to do; else it is told.
-func (d *desk) goesOn(dec *contract.Decision, req remedy.Request, v Verdict) bool {
+func (d *desk) goesOn(dec *remediateapi.Decision, req remedy.Request, v Verdict) bool {
 	switch {
 	case v.State == "":
 		return true
@@ -74,47 +74,47 @@ func (d *desk) goesOn(dec *contract.Decision, req remedy.Request, v Verdict) boo
 }
 
 // by names one asking of the ledger, the same at each attempt of it.
-func (d *desk) by(dec *contract.Decision) string {
+func (d *desk) by(dec *remediateapi.Decision) string {
 	return d.info.WorkflowExecution.RunID + dec.StartedAt.Format("/20060102T150405.000000000")
 }
 
 // enlarge carries a plan out.
-func (d *desk) enlarge(dec *contract.Decision, req remedy.Request, plan ResizePlan) (state, reason string, acted bool) {
+func (d *desk) enlarge(dec *remediateapi.Decision, req remedy.Request, plan ResizePlan) (state, reason string, acted bool) {
 	if plan.Do == doHot {
 		res, err := d.reconfigureVM(dec, ReconfigureInput{VM: plan.VM.Ref, Resource: dec.Resource, Size: plan.Sized.Next})
 		switch {
 		case err != nil:
-			return contract.Failed, "add " + dec.Resource + " hot: " + cause(err), true // what was done is not known
+			return remediateapi.Failed, "add " + dec.Resource + " hot: " + cause(err), true // what was done is not known
 		case res.Refused == "":
 			dec.Hot, dec.After = true, &res.After
 			if res.After == *dec.Before {
-				return contract.Skipped, "somebody else made it larger meanwhile", false
+				return remediateapi.Skipped, "somebody else made it larger meanwhile", false
 			}
 			if plan.Sized.Pending > 0 && plan.Sized.Pending < plan.Sized.Next {
 				// Left as it is, the wish would make the VM smaller at its next power-off.
 				if err := d.wish(dec, plan); err != nil {
-					return contract.Applied, "the former wish still stands as a tag, and could not be replaced: " + cause(err), true
+					return remediateapi.Applied, "the former wish still stands as a tag, and could not be replaced: " + cause(err), true
 				}
 			}
-			return contract.Applied, plan.Sized.Reason, true
+			return remediateapi.Applied, plan.Sized.Reason, true
 		case dec.Mode == remedy.ModeHotAdd:
-			return contract.Infeasible, "vCenter refuses to add it hot: " + res.Refused, false
+			return remediateapi.Infeasible, "vCenter refuses to add it hot: " + res.Refused, false
 		}
 		plan.Sized.WhyNot = "vCenter refuses to add it hot: " + res.Refused
 		dec.After = dec.Before
 	}
 	if err := d.wish(dec, plan); err != nil {
-		return contract.Failed, "leave the wish as a tag: " + cause(err), true
+		return remediateapi.Failed, "leave the wish as a tag: " + cause(err), true
 	}
 	reason = plan.Sized.Reason + "; wanted as tag " + dec.Tag + ", for the next power-off"
 	if plan.Sized.WhyNot != "" && dec.Mode != remedy.ModeTag {
 		reason += ": " + plan.Sized.WhyNot
 	}
-	return contract.Deferred, reason, true
+	return remediateapi.Deferred, reason, true
 }
 
 // wish leaves the wanted size as a tag.
-func (d *desk) wish(dec *contract.Decision, plan ResizePlan) error {
+func (d *desk) wish(dec *remediateapi.Decision, plan ResizePlan) error {
 	in := WishInput{VM: dec.VM, Category: remedy.CategoryCPUs, Value: fmt.Sprint(plan.Sized.Next)}
 	if dec.Resource == remedy.Memory {
 		in.Category = remedy.CategoryMemory
@@ -126,7 +126,7 @@ func (d *desk) wish(dec *contract.Decision, plan ResizePlan) error {
 	return err
 }
 
-func (d *desk) reconfigureVM(dec *contract.Decision, in ReconfigureInput) (res ReconfigureResult, err error) {
+func (d *desk) reconfigureVM(dec *remediateapi.Decision, in ReconfigureInput) (res ReconfigureResult, err error) {
 	summary := fmt.Sprintf("reconfigure %s", dec.Name)
 	err = workflow.ExecuteActivity(d.options(d.setup.Timing.Task, summary), steps.ReconfigureVM, in).Get(d.ctx, &res)
 	return res, err
@@ -134,18 +134,18 @@ func (d *desk) reconfigureVM(dec *contract.Decision, in ReconfigureInput) (res R
 
 // cycle waits for the window, and shuts the VM down, applies its tags and powers it on again. A guest that does not
 // shut down is left on.
-func (d *desk) cycle(dec *contract.Decision, req remedy.Request) {
+func (d *desk) cycle(dec *remediateapi.Decision, req remedy.Request) {
 	var w WindowResult
 	in := WindowInput{Resize: *req.Resize, Now: workflow.Now(d.ctx)}
 	if err := workflow.ExecuteLocalActivity(d.local(), steps.FindWindow, in).Get(d.ctx, &w); err != nil {
 		d.failed(dec, "find the next window", err, req)
 		return
 	}
-	dec.State, dec.Until = contract.Working, w.From.UTC()
+	dec.State, dec.Until = remediateapi.Working, w.From.UTC()
 	dec.Reason = "waits for the window at " + w.From.UTC().Format(time.RFC3339) + "; wanted as tag " + dec.Tag
 	d.show(dec)
 	if left := w.From.Sub(workflow.Now(d.ctx)); left > 0 && workflow.Sleep(d.asked, left) != nil {
-		d.conclude(dec, req, contract.Deferred, "cancelled while it waited for the window; wanted as tag "+dec.Tag+", for the next power-off")
+		d.conclude(dec, req, remediateapi.Deferred, "cancelled while it waited for the window; wanted as tag "+dec.Tag+", for the next power-off")
 		return
 	}
 	dec.Until = time.Time{}
@@ -164,31 +164,31 @@ func (d *desk) cycle(dec *contract.Decision, req remedy.Request) {
 		return
 	}
 	state, reason := d.cycled(dec, w)
-	d.release(dec, remedy.KindReconfigure, state == contract.Applied || state == contract.Failed)
+	d.release(dec, remedy.KindReconfigure, state == remediateapi.Applied || state == remediateapi.Failed)
 	d.conclude(dec, req, state, reason)
 }
 
 // cycled turns the VM off and on; whatever fails between, a VM that was turned off here is powered on.
-func (d *desk) cycled(dec *contract.Decision, w WindowResult) (state, reason string) {
+func (d *desk) cycled(dec *remediateapi.Decision, w WindowResult) (state, reason string) {
 	now := workflow.Now(d.ctx)
 	if !now.Before(w.Until) {
-		return contract.Deferred, "the window was over before the VM was free; wanted as tag " + dec.Tag + ", for the next power-off"
+		return remediateapi.Deferred, "the window was over before the VM was free; wanted as tag " + dec.Tag + ", for the next power-off"
 	}
 	var down ShutDownResult
 	off := ShutDownInput{VM: dec.VM, Since: now, Until: w.Until}
 	if err := workflow.ExecuteActivity(d.options(w.Until.Sub(now)+time.Minute, "shut down "+dec.Name), steps.ShutDownVM, off).Get(d.ctx, &down); err != nil {
-		return contract.Failed, "shut the VM down: " + cause(err) + "; look whether it is on"
+		return remediateapi.Failed, "shut the VM down: " + cause(err) + "; look whether it is on"
 	}
 	if !down.Off {
-		return contract.Deferred, down.Reason + "; wanted as tag " + dec.Tag + ", for the next power-off"
+		return remediateapi.Deferred, down.Reason + "; wanted as tag " + dec.Tag + ", for the next power-off"
 	}
 	res, err := d.reconfigureVM(dec, ReconfigureInput{VM: dec.VM, FromTags: true})
-	state, reason = contract.Applied, "turned off and on within the window"
+	state, reason = remediateapi.Applied, "turned off and on within the window"
 	switch {
 	case err != nil:
-		state, reason = contract.Failed, "reconfigure it while it was off: "+cause(err)
+		state, reason = remediateapi.Failed, "reconfigure it while it was off: "+cause(err)
 	case res.Refused != "":
-		state, reason = contract.Infeasible, "vCenter refuses the settings of its tags: "+res.Refused
+		state, reason = remediateapi.Infeasible, "vCenter refuses the settings of its tags: "+res.Refused
 	default:
 		dec.After, dec.Bad = &res.After, res.Bad
 	}
@@ -196,7 +196,7 @@ func (d *desk) cycled(dec *contract.Decision, w WindowResult) (state, reason str
 		return state, reason + "; somebody else turned it off: it stays off"
 	}
 	if err := workflow.ExecuteActivity(d.options(d.setup.Timing.Task, "power on "+dec.Name), steps.PowerOnVM, dec.VM).Get(d.ctx, nil); err != nil {
-		return contract.Failed, reason + "; it was turned off and does not power on, look at it: " + cause(err)
+		return remediateapi.Failed, reason + "; it was turned off and does not power on, look at it: " + cause(err)
 	}
 	return state, reason
 }

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // PlanInput is a request to plan for.
@@ -50,6 +50,9 @@ func (a *Activities) PlanResize(ctx context.Context, in PlanInput) (plan ResizeP
 	defer a.beat(ctx)()
 	req := in.Request
 	l := look{Activities: a, in: in, what: req.Resize.Resource, cooldown: req.Resize.Cooldown.D()}
+	if plan.Verdict, err = a.foreign(ctx, req.Cause); err != nil || plan.State != "" {
+		return plan, err
+	}
 	if plan.Verdict, err = l.vm(ctx); err != nil || plan.State != "" {
 		plan.VM, plan.Until = l.found, l.until
 		return plan, err
@@ -72,17 +75,17 @@ func (a *Activities) PlanResize(ctx context.Context, in PlanInput) (plan ResizeP
 func (a *Activities) choose(s remedy.Sized, req remedy.Request, l look) (Verdict, string) {
 	switch s.Verdict {
 	case remedy.AtLimit:
-		return Verdict{State: contract.AtLimit, Reason: s.Reason}, ""
+		return Verdict{State: remediateapi.AtLimit, Reason: s.Reason}, ""
 	case remedy.Infeasible:
-		return Verdict{State: contract.Infeasible, Reason: s.Reason}, ""
+		return Verdict{State: remediateapi.Infeasible, Reason: s.Reason}, ""
 	case remedy.Skip:
-		return Verdict{State: contract.Skipped, Reason: s.Reason}, ""
+		return Verdict{State: remediateapi.Skipped, Reason: s.Reason}, ""
 	}
 	switch {
 	case req.DryRun:
-		return Verdict{State: contract.Planned, Reason: s.Reason + dryWords(s)}, ""
+		return Verdict{State: remediateapi.Planned, Reason: s.Reason + dryWords(s)}, ""
 	case s.Mode == remedy.ModeRecommend:
-		return Verdict{State: contract.Planned, Reason: s.Reason + "; the mode is recommend"}, ""
+		return Verdict{State: remediateapi.Planned, Reason: s.Reason + "; the mode is recommend"}, ""
 	}
 	if v := a.held(l.facts, s.Reason); v.State != "" {
 		return v, ""
@@ -105,9 +108,9 @@ func (a *Activities) PlanCycle(ctx context.Context, in PlanInput) (Verdict, erro
 	change, bad := remedy.Difference(l.found)
 	switch mode := remedy.Mode(l.found); {
 	case mode != "" && mode != remedy.ModePowerCycle:
-		return Verdict{State: contract.Skipped, Reason: "when the window opened, its tag " + remedy.CategoryMode + " did not let it be turned off: " + mode}, nil
+		return Verdict{State: remediateapi.Skipped, Reason: "when the window opened, its tag " + remedy.CategoryMode + " did not let it be turned off: " + mode}, nil
 	case change.Empty():
-		return Verdict{State: contract.Skipped, Reason: "when the window opened, nothing was left to turn it off for" + badWords(bad)}, nil
+		return Verdict{State: remediateapi.Skipped, Reason: "when the window opened, nothing was left to turn it off for" + badWords(bad)}, nil
 	}
 	return a.held(l.facts, changes(l.found.Hardware, change.Apply(l.found.Hardware))), nil
 }
@@ -116,9 +119,9 @@ func (a *Activities) PlanCycle(ctx context.Context, in PlanInput) (Verdict, erro
 func (a *Activities) held(f ledger.RemedyFacts, reason string) Verdict {
 	switch {
 	case a.Settings.Observe:
-		return Verdict{State: contract.Planned, Reason: reason + "; the worker only observes (mode: observe)"}
+		return Verdict{State: remediateapi.Planned, Reason: reason + "; the worker only observes (mode: observe)"}
 	case !f.Tripped.IsZero():
-		return Verdict{State: contract.Planned, Reason: reason + "; " + tripped(a.Settings.PerHour, f.Tripped)}
+		return Verdict{State: remediateapi.Planned, Reason: reason + "; " + tripped(a.Settings.PerHour, f.Tripped)}
 	}
 	return Verdict{}
 }
@@ -164,34 +167,34 @@ func (l *look) vm(ctx context.Context) (Verdict, error) {
 		return Verdict{}, err
 	}
 	if l.facts.Duplicate {
-		return Verdict{State: contract.Skipped, Reason: "the same event was dealt with before", Quiet: true}, nil
+		return Verdict{State: remediateapi.Skipped, Reason: "the same event was dealt with before", Quiet: true}, nil
 	}
-	var all map[policy.Ref]remedy.VM
+	var all map[vsphere.Ref]remedy.VM
 	if err := l.attempt(ctx, func() (err error) {
-		all, err = l.VCenter.Hardware(ctx, []policy.Ref{ref})
+		all, err = l.VCenter.Hardware(ctx, []vsphere.Ref{ref})
 		return err
 	}); err != nil {
 		return Verdict{}, step.Typed(err)
 	}
 	vm, ok := all[ref]
 	if !ok {
-		return Verdict{State: contract.Infeasible, Reason: "the VM does not exist (any more)"}, nil
+		return Verdict{State: remediateapi.Infeasible, Reason: "the VM does not exist (any more)"}, nil
 	}
 	l.found = vm
 	if reason := l.decline(vm); reason != "" {
-		return Verdict{State: contract.Skipped, Reason: reason}, nil
+		return Verdict{State: remediateapi.Skipped, Reason: reason}, nil
 	}
 	if last, ok := l.facts.Last[ref.String()+"|"+l.what]; ok && l.what != "" && !l.in.Request.DryRun {
 		if until := last.Add(l.cooldown); until.After(l.facts.Now) {
 			l.until = until.UTC()
-			return Verdict{State: contract.Skipped, Reason: cooling(until)}, nil
+			return Verdict{State: remediateapi.Skipped, Reason: cooling(until)}, nil
 		}
 	}
 	return Verdict{}, nil
 }
 
 // resolve finds the VM that a person named.
-func (l *look) resolve(ctx context.Context) (ref policy.Ref, err error) {
+func (l *look) resolve(ctx context.Context) (ref vsphere.Ref, err error) {
 	req := l.in.Request
 	if !req.VM.Zero() {
 		return req.VM, nil
@@ -204,7 +207,7 @@ func (l *look) resolve(ctx context.Context) (ref policy.Ref, err error) {
 }
 
 // ask reads what the ledger knows. A dry run leaves no trace there.
-func (l *look) ask(ctx context.Context, vms ...policy.Ref) (err error) {
+func (l *look) ask(ctx context.Context, vms ...vsphere.Ref) (err error) {
 	req := ledger.RemedyFactsRequest{RequestID: l.in.Request.ID, By: l.in.By, PerHour: l.Settings.PerHour}
 	if l.in.Request.DryRun {
 		req.RequestID = ""

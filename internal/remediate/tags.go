@@ -7,14 +7,14 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Tags is the workflow that makes categories and tags, or tells what those of a VM ask for. A person waits for it.
-func Tags(ctx workflow.Context, in contract.TagsInput) (res contract.TagsResult, err error) {
+func Tags(ctx workflow.Context, in remediateapi.TagsInput) (res remediateapi.TagsResult, err error) {
 	do := steps.MakeTags
 	if in.VM != "" {
 		do = steps.ShowTags
@@ -28,11 +28,11 @@ func Tags(ctx workflow.Context, in contract.TagsInput) (res contract.TagsResult,
 }
 
 // MakeTags creates what is missing. It may be repeated.
-func (a *Activities) MakeTags(ctx context.Context, in contract.TagsInput) (res contract.TagsResult, err error) {
+func (a *Activities) MakeTags(ctx context.Context, in remediateapi.TagsInput) (res remediateapi.TagsResult, err error) {
 	defer a.beat(ctx)()
 	values := in.Values
 	if values == nil {
-		values = contract.DefaultTags()
+		values = remediateapi.DefaultTags()
 	}
 	if a.Settings.Observe && !in.DryRun {
 		return res, temporal.NewNonRetryableApplicationError("the worker only observes (mode: observe): nothing is made", "Observing", nil)
@@ -41,10 +41,10 @@ func (a *Activities) MakeTags(ctx context.Context, in contract.TagsInput) (res c
 		created, existed, err := a.VCenter.EnsureTags(ctx, values, in.DryRun)
 		res.Created, res.Existed = nil, nil
 		for _, t := range created {
-			res.Created = append(res.Created, contract.Tag{Category: t.Category, Name: t.Name})
+			res.Created = append(res.Created, remediateapi.Tag{Category: t.Category, Name: t.Name})
 		}
 		for _, t := range existed {
-			res.Existed = append(res.Existed, contract.Tag{Category: t.Category, Name: t.Name})
+			res.Existed = append(res.Existed, remediateapi.Tag{Category: t.Category, Name: t.Name})
 		}
 		return err
 	})
@@ -52,9 +52,9 @@ func (a *Activities) MakeTags(ctx context.Context, in contract.TagsInput) (res c
 }
 
 // ShowTags tells what the tags of a VM ask for.
-func (a *Activities) ShowTags(ctx context.Context, in contract.TagsInput) (res contract.TagsResult, err error) {
+func (a *Activities) ShowTags(ctx context.Context, in remediateapi.TagsInput) (res remediateapi.TagsResult, err error) {
 	defer a.beat(ctx)()
-	var ref policy.Ref
+	var ref vsphere.Ref
 	if err := a.attempt(ctx, func() (err error) {
 		ref, err = a.VCenter.FindVM(ctx, in.VM)
 		return err
@@ -67,7 +67,7 @@ func (a *Activities) ShowTags(ctx context.Context, in contract.TagsInput) (res c
 	}
 	change, bad := remedy.Difference(vm)
 	wanted := change.Apply(vm.Hardware)
-	return contract.TagsResult{
+	return remediateapi.TagsResult{
 		VM: vm.Ref, Name: vm.Name, Power: vm.PowerState, Tags: vm.Tags, Hardware: &vm.Hardware, Wanted: &wanted, Bad: bad,
 	}, nil
 }

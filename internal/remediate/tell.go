@@ -10,20 +10,20 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate/contract"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
 // TellInput is a decision to be written to the VM and sent.
 type TellInput struct {
-	Decision   contract.Decision `json:"decision"`
-	WorkflowID string            `json:"workflowID"`
-	EventID    string            `json:"eventID"` // the same at each attempt
-	Event      json.RawMessage   `json:"event,omitempty"`
-	Annotate   bool              `json:"annotate"`
-	ReplyTo    string            `json:"replyTo,omitempty"`
+	Decision   remediateapi.Decision `json:"decision"`
+	WorkflowID string                `json:"workflowID"`
+	EventID    string                `json:"eventID"` // the same at each attempt
+	Event      json.RawMessage       `json:"event,omitempty"`
+	Annotate   bool                  `json:"annotate"`
+	ReplyTo    string                `json:"replyTo,omitempty"`
 }
 
 // Told is how that went.
@@ -68,11 +68,11 @@ func (a *Activities) TellRemediation(ctx context.Context, in TellInput) (told To
 func (a *Activities) annotate(ctx context.Context, in TellInput) error {
 	d := in.Decision
 	d.Plan, d.Stay = nil, nil
-	value, err := json.Marshal(contract.Attribution{Decision: d, WorkflowID: in.WorkflowID, Event: in.Event})
+	value, err := json.Marshal(remediateapi.Attribution{Decision: d, WorkflowID: in.WorkflowID, Event: in.Event})
 	if err != nil {
 		return err
 	}
-	return a.attempt(ctx, func() error { return a.VCenter.Annotate(ctx, in.Decision.VM, contract.Attribute, string(value)) })
+	return a.attempt(ctx, func() error { return a.VCenter.Annotate(ctx, in.Decision.VM, remediateapi.Attribute, string(value)) })
 }
 
 // cloudEvent is the decision as a CloudEvent of the type of its state.
@@ -80,12 +80,12 @@ func (a *Activities) cloudEvent(in TellInput) (json.RawMessage, error) {
 	e := event.New()
 	e.SetID(in.EventID)
 	e.SetSource(a.Settings.EventSource)
-	e.SetType(contract.EventPrefix + in.Decision.State + contract.EventSuffix)
+	e.SetType(remediateapi.EventPrefix + in.Decision.State + remediateapi.EventSuffix)
 	e.SetTime(in.Decision.EndedAt.UTC())
 	if subject := strings.TrimSpace(in.Decision.VM.Value); subject != "" {
 		e.SetSubject(subject)
 	}
-	err := e.SetData(event.ApplicationJSON, contract.Attribution{Decision: in.Decision, WorkflowID: in.WorkflowID, Event: in.Event})
+	err := e.SetData(event.ApplicationJSON, remediateapi.Attribution{Decision: in.Decision, WorkflowID: in.WorkflowID, Event: in.Event})
 	var raw []byte
 	if err == nil {
 		raw, err = json.Marshal(e)

@@ -1,6 +1,8 @@
 package remedy
 
-import "github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+import (
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
 
 // What a resize comes to.
 const (
@@ -35,8 +37,8 @@ type BadTag struct {
 
 // Demand is what moves are chosen for: a datastore in alarm, or a VM.
 type Demand struct {
-	Source   policy.Ref        `json:"source,omitzero"`
-	VM       policy.Ref        `json:"vm,omitzero"`
+	Source   vsphere.Ref       `json:"source,omitzero"`
+	VM       vsphere.Ref       `json:"vm,omitzero"`
 	Flights  []Flight          `json:"flights,omitempty"`
 	Excluded map[string]string `json:"excluded,omitempty"` // VM by Ref.String → why it must stay: reserved, in its cooldown
 }
@@ -53,34 +55,34 @@ type Moves struct {
 
 // Usage is how full a datastore is, before and after.
 type Usage struct {
-	Ref      policy.Ref `json:"ref"`
-	Name     string     `json:"name"`
-	Capacity int64      `json:"capacity"`         // bytes
-	Used     int64      `json:"used"`             // bytes, now, with what moves under way will take or free
-	After    int64      `json:"after"`            // bytes, when the moves are done
-	Target   int        `json:"target,omitempty"` // percent to come below
+	Ref      vsphere.Ref `json:"ref"`
+	Name     string      `json:"name"`
+	Capacity int64       `json:"capacity"`         // bytes
+	Used     int64       `json:"used"`             // bytes, now, with what moves under way will take or free
+	After    int64       `json:"after"`            // bytes, when the moves are done
+	Target   int         `json:"target,omitempty"` // percent to come below
 }
 
 // Relocation is one VM to move, whole, or those of its disks that are on the source and its home if it is there.
 type Relocation struct {
-	VM              policy.Ref `json:"vm"`
-	Name            string     `json:"name"`
-	Source          policy.Ref `json:"source"`
-	SourceName      string     `json:"sourceName"`
-	Destination     policy.Ref `json:"destination"`
-	DestinationName string     `json:"destinationName"`
-	Host            policy.Ref `json:"host,omitzero"`
-	Used            int64      `json:"used"`         // bytes that go
-	Provisioned     int64      `json:"provisioned"`  // bytes
-	UsageAfter      int        `json:"usageAfter"`   // percent of the destination
-	Pod             policy.Ref `json:"pod,omitzero"` // ask Storage DRS of this pod first
-	Why             string     `json:"why"`
+	VM              vsphere.Ref `json:"vm"`
+	Name            string      `json:"name"`
+	Source          vsphere.Ref `json:"source"`
+	SourceName      string      `json:"sourceName"`
+	Destination     vsphere.Ref `json:"destination"`
+	DestinationName string      `json:"destinationName"`
+	Host            vsphere.Ref `json:"host,omitzero"`
+	Used            int64       `json:"used"`         // bytes that go
+	Provisioned     int64       `json:"provisioned"`  // bytes
+	UsageAfter      int         `json:"usageAfter"`   // percent of the destination
+	Pod             vsphere.Ref `json:"pod,omitzero"` // ask Storage DRS of this pod first
+	Why             string      `json:"why"`
 }
 
 // Stay is a VM that is not moved, and why.
 type Stay struct {
-	VM     policy.Ref `json:"vm"`
-	Name   string     `json:"name"`
-	Reason string     `json:"reason"` // stable: snapshots, linked_clone, ...
-	Detail string     `json:"detail,omitempty"`
+	VM     vsphere.Ref `json:"vm"`
+	Name   string      `json:"name"`
+	Reason string      `json:"reason"` // stable: snapshots, linked_clone, ...
+	Detail string      `json:"detail,omitempty"`
 }

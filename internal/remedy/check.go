@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
@@ -37,7 +38,7 @@ func (s Resize) WithDefaults(alarm string) Resize {
 	fill(&s.Mode, mode)
 	fill(&s.Sizing, sizing)
 	fill(&s.Max, s.defaultMax())
-	fill(&s.Cooldown, policy.Duration(DefaultCooldown))
+	fill(&s.Cooldown, clock.Duration(DefaultCooldown))
 	return s
 }
 
@@ -61,7 +62,7 @@ func (s Resize) defaultMax() int {
 func (m Move) WithDefaults() Move {
 	fill(&m.TargetUsage, DefaultTargetUsage)
 	fill(&m.OverCommit, DefaultOverCommit)
-	fill(&m.Cooldown, policy.Duration(DefaultMoveCooldown))
+	fill(&m.Cooldown, clock.Duration(DefaultMoveCooldown))
 	return m
 }
 
@@ -138,7 +139,7 @@ func (p *problems) within(key string, got, low, high int) {
 	}
 }
 
-func (p *problems) cooldown(got policy.Duration) {
+func (p *problems) cooldown(got clock.Duration) {
 	if got.D() < 0 || got.D() > maxCooldown {
 		p.add("cooldown", "%s is not within 0s to 720h (30 days)", got)
 	}

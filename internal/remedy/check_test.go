@@ -6,12 +6,13 @@ import (
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func TestSettingsThatARuleLeavesOutAreFilledInByItsAlarm(t *testing.T) {
-	half := policy.Duration(30 * time.Minute)
+	half := clock.Duration(30 * time.Minute)
 	cases := map[string]struct {
 		alarm string
 		rule  remedy.Resize
@@ -38,8 +39,8 @@ func TestSettingsThatARuleLeavesOutAreFilledInByItsAlarm(t *testing.T) {
 		},
 		"what the rule says stays": {
 			alarm: remedy.AlarmOriginalCPU,
-			rule:  remedy.Resize{Resource: remedy.Memory, Mode: remedy.ModeHotAdd, Sizing: remedy.SizingSteps, Cooldown: policy.Duration(time.Hour)},
-			want:  remedy.Resize{Resource: remedy.Memory, Mode: remedy.ModeHotAdd, Sizing: remedy.SizingSteps, Max: 65536, Cooldown: policy.Duration(time.Hour)},
+			rule:  remedy.Resize{Resource: remedy.Memory, Mode: remedy.ModeHotAdd, Sizing: remedy.SizingSteps, Cooldown: clock.Duration(time.Hour)},
+			want:  remedy.Resize{Resource: remedy.Memory, Mode: remedy.ModeHotAdd, Sizing: remedy.SizingSteps, Max: 65536, Cooldown: clock.Duration(time.Hour)},
 		},
 	}
 	for name, tc := range cases {
@@ -49,7 +50,7 @@ func TestSettingsThatARuleLeavesOutAreFilledInByItsAlarm(t *testing.T) {
 			}
 		})
 	}
-	want := remedy.Move{TargetUsage: 75, OverCommit: 150, Cooldown: policy.Duration(24 * time.Hour)}
+	want := remedy.Move{TargetUsage: 75, OverCommit: 150, Cooldown: clock.Duration(24 * time.Hour)}
 	if got := (remedy.Move{}).WithDefaults(); got != want {
 		t.Errorf("a move: got %+v, want %+v", got, want)
 	}
@@ -67,7 +68,7 @@ func TestImpossibleSettingsAreToldInWords(t *testing.T) {
 		return m.Check()
 	}
 	window := func(s *remedy.Resize) {
-		s.Mode, s.Window, s.Duration, s.TimeZone = remedy.ModePowerCycle, "0 2 * * SUN", policy.Duration(4*time.Hour), "Europe/Berlin"
+		s.Mode, s.Window, s.Duration, s.TimeZone = remedy.ModePowerCycle, "0 2 * * SUN", clock.Duration(4*time.Hour), "Europe/Berlin"
 	}
 	cases := map[string]struct {
 		err  error
@@ -85,7 +86,7 @@ func TestImpossibleSettingsAreToldInWords(t *testing.T) {
 		"the most CPUs":             {err: resize(func(s *remedy.Resize) { s.Max = 768 })},
 		"the most memory":           {err: resize(func(s *remedy.Resize) { s.Resource, s.Max = remedy.Memory, 25165824 })},
 		"too much memory":           {err: resize(func(s *remedy.Resize) { s.Resource, s.Max = remedy.Memory, 25165828 }), want: "max: 25165828 is not within 4 to 25165824"},
-		"a cooldown of 31 days":     {err: resize(func(s *remedy.Resize) { s.Cooldown = policy.Duration(31 * 24 * time.Hour) }), want: "cooldown: 744h0m0s is not within"},
+		"a cooldown of 31 days":     {err: resize(func(s *remedy.Resize) { s.Cooldown = clock.Duration(31 * 24 * time.Hour) }), want: "cooldown: 744h0m0s is not within"},
 		"a power cycle in a window": {err: resize(window)},
 		"a window for those that a tag opts in": {err: resize(func(s *remedy.Resize) {
 			window(s)
@@ -156,7 +157,7 @@ func TestAPowerCycleWaitsForItsWindow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := remedy.Resize{Window: tc.cron, Duration: policy.Duration(tc.duration), TimeZone: "Europe/Berlin"}.PowerCycle()
+			w := remedy.Resize{Window: tc.cron, Duration: clock.Duration(tc.duration), TimeZone: "Europe/Berlin"}.PowerCycle()
 			opened := ""
 			if until, ok := w.Open(now); ok {
 				opened = until.Format(layout)
@@ -179,7 +180,7 @@ func TestAPowerCycleWaitsForItsWindow(t *testing.T) {
 }
 
 func TestTheDefaultTaskQueueIsNotPartOfWorkflowIDs(t *testing.T) {
-	vm := policy.Ref{Type: policy.TypeVM, Value: "vm-42"}
+	vm := vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-42"}
 	for queue, want := range map[string]string{
 		"": "resize@vm-42", preemption.DefaultTaskQueue: "resize@vm-42", "site-b": "resize@vm-42@site-b",
 	} {

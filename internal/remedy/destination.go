@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // compareRefs orders references by type, then by value.
-func compareRefs(a, b policy.Ref) int {
+func compareRefs(a, b vsphere.Ref) int {
 	return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Value, b.Value))
 }
 
@@ -29,10 +29,11 @@ func gb(bytes int64) string { return fmt.Sprintf("%.1f GB", float64(bytes)/(1<<3
 type part struct {
 	held              bool // a disk, or its configuration files
 	used, provisioned int64
+	policies          []string // storage policies of the VM
 }
 
 // partOn adds up what the VM keeps on the datastore.
-func partOn(vm *StoredVM, ds policy.Ref) (p part) {
+func partOn(vm *StoredVM, ds vsphere.Ref) (p part) {
 	for _, d := range vm.Disks {
 		if d.Datastore == ds {
 			p.held = true
@@ -45,6 +46,7 @@ func partOn(vm *StoredVM, ds policy.Ref) (p part) {
 		p.used += max(0, vm.Other)
 		p.provisioned += max(0, vm.Other)
 	}
+	p.policies = vm.Policies
 	return p
 }
 
@@ -56,7 +58,7 @@ type store struct {
 	used        int64 // bytes used when all flights are done
 	taken       int64 // bytes used, with flights to it and moves chosen
 	provisioned int64 // bytes, likewise
-	mounts      map[policy.Ref]bool
+	mounts      map[vsphere.Ref]bool
 }
 
 // choice is what moves are chosen from. Stores are in the order of their references.
@@ -65,16 +67,16 @@ type choice struct {
 	s      Move
 	stores []store
 	source *store
-	mounts map[[2]policy.Ref][]bool // of each store, whether a host and all of its cluster have it
+	mounts map[[2]vsphere.Ref][]bool // of each store, whether a host and all of its cluster have it
 }
 
 // newChoice counts the flights; those of the VM except do not count.
-func newChoice(st *Storage, d *Demand, s Move, except policy.Ref) *choice {
-	c := &choice{st: st, s: s.WithDefaults(), mounts: map[[2]policy.Ref][]bool{}}
+func newChoice(st *Storage, d *Demand, s Move, except vsphere.Ref) *choice {
+	c := &choice{st: st, s: s.WithDefaults(), mounts: map[[2]vsphere.Ref][]bool{}}
 	for i := range st.Datastores {
 		ds := &st.Datastores[i]
 		now := max(0, ds.Capacity-ds.Free)
-		one := store{Datastore: ds, now: now, used: now, taken: now, provisioned: max(ds.Provisioned, now), mounts: map[policy.Ref]bool{}}
+		one := store{Datastore: ds, now: now, used: now, taken: now, provisioned: max(ds.Provisioned, now), mounts: map[vsphere.Ref]bool{}}
 		for _, host := range ds.Hosts {
 			one.mounts[host] = true
 		}
@@ -101,8 +103,8 @@ func newChoice(st *Storage, d *Demand, s Move, except policy.Ref) *choice {
 }
 
 // store finds a datastore; nil if it is not known.
-func (c *choice) store(ref policy.Ref) *store {
-	at, ok := slices.BinarySearchFunc(c.stores, ref, func(s store, ref policy.Ref) int { return compareRefs(s.Ref, ref) })
+func (c *choice) store(ref vsphere.Ref) *store {
+	at, ok := slices.BinarySearchFunc(c.stores, ref, func(s store, ref vsphere.Ref) int { return compareRefs(s.Ref, ref) })
 	if !ok {
 		return nil
 	}
@@ -110,7 +112,7 @@ func (c *choice) store(ref policy.Ref) *store {
 }
 
 // from sets the source, and tells in words why there is none to be had.
-func (c *choice) from(ref policy.Ref) (problem string) {
+func (c *choice) from(ref vsphere.Ref) (problem string) {
 	source := c.store(ref)
 	switch {
 	case source == nil:
@@ -124,7 +126,7 @@ func (c *choice) from(ref policy.Ref) (problem string) {
 
 // fullest is the datastore with the most percent used of those that hold something of the VM, of equals the first
 // by reference; zero where none is known.
-func (c *choice) fullest(vm *StoredVM) (ref policy.Ref) {
+func (c *choice) fullest(vm *StoredVM) (ref vsphere.Ref) {
 	most := -1.0
 	for i := range c.stores {
 		ds := &c.stores[i]
@@ -143,6 +145,7 @@ const (
 	noAccess
 	inMaintenance
 	otherKind
+	otherPolicy
 	notMounted
 	tooProvisioned
 	noGain
@@ -164,6 +167,8 @@ func (c *choice) judge(at int, mounted []bool, p part) miss {
 		return inMaintenance
 	case ds.Kind != c.source.Kind:
 		return otherKind
+	case !c.meets(ds.Ref, p.policies):
+		return otherPolicy
 	case !mounted[at]:
 		return notMounted
 	case ds.provisioned+p.provisioned > percentOf(ds.Capacity, c.s.OverCommit):
@@ -176,6 +181,11 @@ func (c *choice) judge(at int, mounted []bool, p part) miss {
 		return tooLittleFree
 	}
 	return fits
+}
+
+// meets reports whether vCenter finds the datastore compatible with all of these storage policies.
+func (c *choice) meets(ds vsphere.Ref, policies []string) bool {
+	return !slices.ContainsFunc(policies, func(id string) bool { return !slices.Contains(c.st.Compatible[id], ds) })
 }
 
 // words says what a miss is.
@@ -191,6 +201,8 @@ func (c *choice) words(at int, m miss, p part) string {
 		return ds.Name + " is in maintenance"
 	case otherKind:
 		return fmt.Sprintf("%s is of kind %s, the source of %s", ds.Name, ds.Kind, c.source.Kind)
+	case otherPolicy:
+		return ds.Name + " does not meet its storage policy"
 	case notMounted:
 		return ds.Name + " is not mounted on its host and all hosts of its cluster"
 	case tooProvisioned:
@@ -243,7 +255,7 @@ func (c *choice) mounted(vm *StoredVM) []bool {
 	if !ok {
 		cluster = vm.Cluster
 	}
-	key := [2]policy.Ref{vm.Host, cluster}
+	key := [2]vsphere.Ref{vm.Host, cluster}
 	if known, ok := c.mounts[key]; ok {
 		return known
 	}
@@ -251,7 +263,7 @@ func (c *choice) mounted(vm *StoredVM) []bool {
 	all := make([]bool, len(c.stores))
 	for i := range c.stores {
 		on := c.stores[i].mounts
-		all[i] = on[vm.Host] && !slices.ContainsFunc(hosts, func(h policy.Ref) bool { return !on[h] })
+		all[i] = on[vm.Host] && !slices.ContainsFunc(hosts, func(h vsphere.Ref) bool { return !on[h] })
 	}
 	c.mounts[key] = all
 	return all
@@ -290,7 +302,7 @@ func (c *choice) relocation(vm *StoredVM, at int, p part) Relocation {
 // Destination describes the move of a VM to this datastore, or to the best one where to is zero, from the source
 // of the demand, or where it names none from the fullest datastore that the VM is on. It returns a reason in words
 // if the VM cannot move, or cannot move there. Flights of the VM itself do not count: they are this move.
-func Destination(st Storage, vm StoredVM, to policy.Ref, d Demand, s Move) (r Relocation, reason string) {
+func Destination(st Storage, vm StoredVM, to vsphere.Ref, d Demand, s Move) (r Relocation, reason string) {
 	c := newChoice(&st, &d, s, vm.Ref)
 	source := d.Source
 	if source.Zero() {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // The reasons for which a VM stays where it is, beside those of Decline. The values are stable.
@@ -19,6 +19,7 @@ const (
 	stayRaw           = "raw_mapping"      // of a LUN
 	stayShared        = "shared_disk"      // with another VM
 	stayIndependent   = "independent_disk" // of a mode that cannot be moved
+	stayPolicy        = "unknown_policy"   // its storage policy cannot be seen
 	stayMedia         = "media_on_source"  // a device of it holds an image on the source
 	stayNoDestination = "no_destination"   // no datastore can take it
 	stayNotNeeded     = "not_needed"       // enough is freed without it, or it frees nothing
@@ -60,6 +61,8 @@ func (c *choice) refusal(vm *StoredVM, d *Demand) (stable, words string) {
 		return stayShared, "shared with another VM: " + disks(shared)
 	case has(independent):
 		return stayIndependent, "independent: " + disks(independent)
+	case vm.PolicyUnknown != "":
+		return stayPolicy, vm.PolicyUnknown
 	case slices.Contains(vm.MediaSources, c.source.Ref.Value):
 		return stayMedia, "one of its devices is connected to an image on " + c.source.Name
 	}
@@ -102,7 +105,7 @@ const maxExchanges = 64
 // Where all together do not suffice, all that some datastore can take are moved. For a VM that VM is moved, if it
 // may be.
 func ChooseMoves(st Storage, d Demand, s Move) Moves {
-	c := newChoice(&st, &d, s, policy.Ref{})
+	c := newChoice(&st, &d, s, vsphere.Ref{})
 	m := Moves{Moves: []Relocation{}, Stay: []Stay{}}
 	source, problem := d.Source, ""
 	if !d.VM.Zero() {
@@ -132,7 +135,7 @@ func ChooseMoves(st Storage, d Demand, s Move) Moves {
 }
 
 // sourceOf is the datastore that the VM of the demand is to leave.
-func (c *choice) sourceOf(d *Demand) (source policy.Ref, problem string) {
+func (c *choice) sourceOf(d *Demand) (source vsphere.Ref, problem string) {
 	at := slices.IndexFunc(c.st.VMs, func(vm StoredVM) bool { return vm.Ref == d.VM })
 	if at < 0 {
 		return d.Source, fmt.Sprintf("the VM %s is not known", d.VM)
@@ -148,7 +151,7 @@ func (c *choice) sourceOf(d *Demand) (source policy.Ref, problem string) {
 
 // candidates returns the VMs that may leave the source, the smallest first, and notes why others stay.
 func (c *choice) candidates(m *Moves, d *Demand) (list []candidate) {
-	flying := map[policy.Ref]bool{}
+	flying := map[vsphere.Ref]bool{}
 	for _, f := range d.Flights {
 		flying[f.VM] = true
 	}

@@ -9,29 +9,31 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const gib = int64(1 << 30)
 
-func dsRef(n int) policy.Ref {
-	return policy.Ref{Type: "Datastore", Value: fmt.Sprintf("datastore-%d", n)}
+func dsRef(n int) vsphere.Ref {
+	return vsphere.Ref{Type: "Datastore", Value: fmt.Sprintf("datastore-%d", n)}
 }
 
-func vmRef(n int) policy.Ref { return policy.Ref{Type: policy.TypeVM, Value: fmt.Sprintf("vm-%d", n)} }
-
-func hostRef(n int) policy.Ref {
-	return policy.Ref{Type: policy.TypeHost, Value: fmt.Sprintf("host-%d", n)}
+func vmRef(n int) vsphere.Ref {
+	return vsphere.Ref{Type: vsphere.TypeVM, Value: fmt.Sprintf("vm-%d", n)}
 }
 
-var cluster = policy.Ref{Type: policy.TypeCluster, Value: "domain-c1"}
+func hostRef(n int) vsphere.Ref {
+	return vsphere.Ref{Type: vsphere.TypeHost, Value: fmt.Sprintf("host-%d", n)}
+}
+
+var cluster = vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c1"}
 
 // datastore is ds-n with 1000 GiB, of which so much is used, mounted on both hosts.
 func datastore(n int, used int64, changes ...func(*remedy.Datastore)) remedy.Datastore {
 	ds := remedy.Datastore{
 		Ref: dsRef(n), Name: fmt.Sprintf("ds-%d", n), Kind: "VMFS", Accessible: true,
-		Capacity: 1000 * gib, Free: (1000 - used) * gib, Provisioned: used * gib, Hosts: []policy.Ref{hostRef(1), hostRef(2)},
+		Capacity: 1000 * gib, Free: (1000 - used) * gib, Provisioned: used * gib, Hosts: []vsphere.Ref{hostRef(1), hostRef(2)},
 	}
 	for _, c := range changes {
 		c(&ds)
@@ -43,7 +45,7 @@ func datastore(n int, used int64, changes ...func(*remedy.Datastore)) remedy.Dat
 func stored(n int, used int64, changes ...func(*remedy.StoredVM)) remedy.StoredVM {
 	vm := remedy.StoredVM{
 		VM: remedy.VM{
-			Ref: vmRef(n), Name: fmt.Sprintf("web-%d", n), PowerState: policy.PoweredOn, Connected: true, Host: hostRef(1), Cluster: cluster,
+			Ref: vmRef(n), Name: fmt.Sprintf("web-%d", n), PowerState: vsphere.PoweredOn, Connected: true, Host: hostRef(1), Cluster: cluster,
 		},
 		Home: dsRef(1), Disks: []remedy.Disk{{Label: "Hard disk 1", Datastore: dsRef(1), Used: used * gib, Provisioned: used * gib}},
 	}
@@ -56,8 +58,8 @@ func stored(n int, used int64, changes ...func(*remedy.StoredVM)) remedy.StoredV
 func storage(stores []remedy.Datastore, vms ...remedy.StoredVM) remedy.Storage {
 	return remedy.Storage{
 		Datastores: stores, VMs: vms,
-		Hosts:    map[string]policy.Ref{hostRef(1).String(): cluster, hostRef(2).String(): cluster},
-		Clusters: map[string][]policy.Ref{cluster.String(): {hostRef(1), hostRef(2)}},
+		Hosts:    map[string]vsphere.Ref{hostRef(1).String(): cluster, hostRef(2).String(): cluster},
+		Clusters: map[string][]vsphere.Ref{cluster.String(): {hostRef(1), hostRef(2)}},
 	}
 }
 
@@ -224,10 +226,10 @@ func TestWhereAVMMayGo(t *testing.T) {
 		"not accessible":                  {stores: second(0, func(ds *remedy.Datastore) { ds.Accessible = false }), vm: stored(1, 300), miss: "ds-2 is not accessible"},
 		"in maintenance":                  {stores: second(0, func(ds *remedy.Datastore) { ds.Maintenance = true }), vm: stored(1, 300), miss: "ds-2 is in maintenance"},
 		"of another kind":                 {stores: second(0, func(ds *remedy.Datastore) { ds.Kind = "NFS" }), vm: stored(1, 300), miss: "ds-2 is of kind NFS, the source of VMFS"},
-		"not on its host":                 {stores: second(0, func(ds *remedy.Datastore) { ds.Hosts = []policy.Ref{hostRef(2)} }), vm: stored(1, 300), miss: "ds-2 is not mounted"},
-		"not on a host of its cluster":    {stores: second(0, func(ds *remedy.Datastore) { ds.Hosts = []policy.Ref{hostRef(1)} }), vm: stored(1, 300), miss: "ds-2 is not mounted"},
+		"not on its host":                 {stores: second(0, func(ds *remedy.Datastore) { ds.Hosts = []vsphere.Ref{hostRef(2)} }), vm: stored(1, 300), miss: "ds-2 is not mounted"},
+		"not on a host of its cluster":    {stores: second(0, func(ds *remedy.Datastore) { ds.Hosts = []vsphere.Ref{hostRef(1)} }), vm: stored(1, 300), miss: "ds-2 is not mounted"},
 		"a host that stands alone": {
-			stores: second(0, func(ds *remedy.Datastore) { ds.Hosts = []policy.Ref{hostRef(9)} }), vm: stored(1, 300, func(vm *remedy.StoredVM) { vm.Host, vm.Cluster = hostRef(9), policy.Ref{} }), want: "ds-2",
+			stores: second(0, func(ds *remedy.Datastore) { ds.Hosts = []vsphere.Ref{hostRef(9)} }), vm: stored(1, 300, func(vm *remedy.StoredVM) { vm.Host, vm.Cluster = hostRef(9), vsphere.Ref{} }), want: "ds-2",
 		},
 		"space on its way there counts":           {stores: second(0), vm: stored(1, 300), demand: alarm(flight(9, 3, 2, 501)), miss: "ds-2 would be 80.1 % used"},
 		"space that is about to be free does not": {stores: second(600), vm: stored(1, 300), demand: alarm(flight(9, 2, 3, 500)), miss: "ds-2 would be 90.0 % used"},
@@ -245,7 +247,7 @@ func TestWhereAVMMayGo(t *testing.T) {
 		"the nearest miss is told": {stores: append(second(700), datastore(3, 600), datastore(4, 0, func(ds *remedy.Datastore) { ds.Maintenance = true })), vm: stored(1, 250), miss: "ds-3 would be 85.0 % used, at most 80 %"},
 		"there is no other":        {stores: []remedy.Datastore{datastore(1, 900)}, vm: stored(1, 300), miss: "there is no other datastore"},
 		"an automated cluster of datastores": {stores: second(0, func(ds *remedy.Datastore) {
-			ds.Pod, ds.PodMode = policy.Ref{Type: "StoragePod", Value: "group-p1"}, remedy.PodAutomated
+			ds.Pod, ds.PodMode = vsphere.Ref{Type: "StoragePod", Value: "group-p1"}, remedy.PodAutomated
 		}), vm: stored(1, 300), want: "ds-2"},
 	}
 	for name, tc := range cases {
@@ -262,7 +264,7 @@ func TestWhereAVMMayGo(t *testing.T) {
 			} else if len(m.Moves) != 1 || m.Moves[0].DestinationName != tc.want {
 				t.Errorf("moves %q, want to %s; %+v", told(m), tc.want, m.Stay)
 			}
-			r, reason := remedy.Destination(st, tc.vm, policy.Ref{}, tc.demand, tc.move)
+			r, reason := remedy.Destination(st, tc.vm, vsphere.Ref{}, tc.demand, tc.move)
 			if r.DestinationName != tc.want || !strings.Contains(reason, tc.miss) || (reason == "") != (tc.want != "") {
 				t.Errorf("destination %q, %q, want %q, %q", r.DestinationName, reason, tc.want, tc.miss)
 			}
@@ -313,7 +315,7 @@ func TestAVMLeavesTheFullestOfItsDatastores(t *testing.T) {
 	st := storage([]remedy.Datastore{datastore(1, 700), datastore(2, 900), datastore(3, 100), datastore(4, 950)}, spread)
 	for name, tc := range map[string]struct {
 		demand remedy.Demand
-		want   policy.Ref
+		want   vsphere.Ref
 	}{
 		"the fullest":               {remedy.Demand{VM: vmRef(1)}, dsRef(2)},
 		"the one that is asked for": {remedy.Demand{VM: vmRef(1), Source: dsRef(1)}, dsRef(1)},
@@ -323,7 +325,7 @@ func TestAVMLeavesTheFullestOfItsDatastores(t *testing.T) {
 			if m.Source.Ref != tc.want || len(m.Moves) != 1 || m.Moves[0].Source != tc.want || m.Moves[0].DestinationName != "ds-3" {
 				t.Errorf("source %s, moves %+v", m.Source.Name, m.Moves)
 			}
-			if r, reason := remedy.Destination(st, spread, policy.Ref{}, tc.demand, remedy.Move{}); reason != "" || r.Source != tc.want {
+			if r, reason := remedy.Destination(st, spread, vsphere.Ref{}, tc.demand, remedy.Move{}); reason != "" || r.Source != tc.want {
 				t.Errorf("from %s: %s", r.SourceName, reason)
 			}
 		})
@@ -331,7 +333,7 @@ func TestAVMLeavesTheFullestOfItsDatastores(t *testing.T) {
 }
 
 func TestStorageDRSHasASay(t *testing.T) {
-	pod := policy.Ref{Type: "StoragePod", Value: "group-p1"}
+	pod := vsphere.Ref{Type: "StoragePod", Value: "group-p1"}
 	of := func(mode string, m remedy.Move) remedy.Moves {
 		source := datastore(1, 900, func(ds *remedy.Datastore) { ds.Pod, ds.PodMode = pod, mode })
 		return remedy.ChooseMoves(storage([]remedy.Datastore{source, datastore(2, 0)}, stored(1, 300)), alarm(), m)
@@ -354,7 +356,7 @@ func TestADestinationIsCheckedAgainBeforeTheMove(t *testing.T) {
 	st := storage([]remedy.Datastore{datastore(1, 900), datastore(2, 0), datastore(3, 700)}, stored(1, 300))
 	cases := map[string]struct {
 		vm     remedy.StoredVM
-		to     policy.Ref
+		to     vsphere.Ref
 		demand remedy.Demand
 		want   string // the reason against it
 	}{
@@ -382,7 +384,7 @@ func TestADestinationIsCheckedAgainBeforeTheMove(t *testing.T) {
 // anyStorage draws datastores and VMs, some of which must not be moved, and moves under way.
 func anyStorage(t *rapid.T) (remedy.Storage, remedy.Demand) {
 	count := rapid.IntRange(1, 6).Draw(t, "datastores")
-	anyDS := func(label string) policy.Ref { return dsRef(rapid.IntRange(1, count).Draw(t, label)) }
+	anyDS := func(label string) vsphere.Ref { return dsRef(rapid.IntRange(1, count).Draw(t, label)) }
 	space := func(label string, most int) int64 { return int64(rapid.IntRange(0, most).Draw(t, label)) * gib }
 	var stores []remedy.Datastore
 	for n := 1; n <= count; n++ {
@@ -427,7 +429,7 @@ func TestPlansKeepEveryDestinationWithinItsBounds(t *testing.T) {
 		if jsonOf([]any{st, d}) != before {
 			t.Fatal("an argument was changed")
 		}
-		stores := map[policy.Ref]remedy.Datastore{}
+		stores := map[vsphere.Ref]remedy.Datastore{}
 		var total int64
 		for _, ds := range st.Datastores {
 			stores[ds.Ref] = ds
@@ -435,7 +437,7 @@ func TestPlansKeepEveryDestinationWithinItsBounds(t *testing.T) {
 		}
 		source := stores[d.Source]
 		nowUsed := float64(source.Capacity-source.Free) * 100 / float64(source.Capacity)
-		vms := map[policy.Ref]remedy.StoredVM{}
+		vms := map[vsphere.Ref]remedy.StoredVM{}
 		for _, vm := range st.VMs {
 			vms[vm.Ref] = vm
 		}
@@ -518,7 +520,7 @@ func shuffled(st *remedy.Storage, d *remedy.Demand, r *rand.Rand) {
 func TestNoPlanMovesMoreThanOneVMWhereOneSuffices(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		st, d := anyStorage(t)
-		d.VM = policy.Ref{}
+		d.VM = vsphere.Ref{}
 		m := remedy.ChooseMoves(st, d, remedy.Move{})
 		var smallest int64
 		for _, vm := range st.VMs {
@@ -538,7 +540,7 @@ func TestNoPlanMovesMoreThanOneVMWhereOneSuffices(t *testing.T) {
 func BenchmarkChooseMoves(b *testing.B) {
 	const hosts = 32
 	r := rand.New(rand.NewPCG(1, 2))
-	st := remedy.Storage{Hosts: map[string]policy.Ref{}, Clusters: map[string][]policy.Ref{}}
+	st := remedy.Storage{Hosts: map[string]vsphere.Ref{}, Clusters: map[string][]vsphere.Ref{}}
 	for n := range hosts {
 		st.Hosts[hostRef(n).String()] = cluster
 		st.Clusters[cluster.String()] = append(st.Clusters[cluster.String()], hostRef(n))

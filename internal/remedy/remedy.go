@@ -7,7 +7,7 @@ package remedy
 import (
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // The kinds of remediation. The values are stable: they stand in results, attributes and the ledger.
@@ -57,22 +57,23 @@ func Categories() []string {
 
 // VM is a virtual machine as remediation sees it.
 type VM struct {
-	Ref           policy.Ref `json:"ref"`
-	Name          string     `json:"name"`
-	InstanceUUID  string     `json:"instanceUUID,omitempty"`
-	BIOSUUID      string     `json:"biosUUID,omitempty"`
-	PowerState    string     `json:"powerState"` // as package policy names them
-	Template      bool       `json:"template,omitempty"`
-	Connected     bool       `json:"connected"`
-	ManagedBy     string     `json:"managedBy,omitempty"` // extension key of config.managedBy
-	GuestAddrs    []string   `json:"guestAddrs,omitempty"`
-	ChangeVersion string     `json:"changeVersion,omitempty"`
-	Busy          bool       `json:"busy,omitempty"` // another operation is under way on it
-	ToolsRunning  bool       `json:"toolsRunning,omitempty"`
+	Ref           vsphere.Ref `json:"ref"`
+	Name          string      `json:"name"`
+	InstanceUUID  string      `json:"instanceUUID,omitempty"`
+	BIOSUUID      string      `json:"biosUUID,omitempty"`
+	PowerState    string      `json:"powerState"` // as package policy names them
+	Template      bool        `json:"template,omitempty"`
+	Connected     bool        `json:"connected"`
+	ManagedBy     string      `json:"managedBy,omitempty"` // extension key of config.managedBy
+	GuestAddrs    []string    `json:"guestAddrs,omitempty"`
+	ChangeVersion string      `json:"changeVersion,omitempty"`
+	Busy          bool        `json:"busy,omitempty"`         // another operation is under way on it
+	ToolsRunning  bool        `json:"toolsRunning,omitempty"` // or starting
+	ToolsStarting bool        `json:"toolsStarting,omitempty"`
 	// FaultTolerant VMs are neither resized nor moved.
-	FaultTolerant bool       `json:"faultTolerant,omitempty"`
-	Host          policy.Ref `json:"host"`
-	Cluster       policy.Ref `json:"cluster,omitzero"` // the compute resource of its host
+	FaultTolerant bool        `json:"faultTolerant,omitempty"`
+	Host          vsphere.Ref `json:"host"`
+	Cluster       vsphere.Ref `json:"cluster,omitzero"` // the compute resource of its host
 
 	Hardware
 	// Linux tells that the guest is one, for memory that was below 3 GB at power-on cannot grow beyond 3 GB hot.
@@ -133,39 +134,42 @@ func set[T any](to, from *T) {
 
 // Disk is one virtual disk of a VM.
 type Disk struct {
-	Label       string     `json:"label"`
-	Datastore   policy.Ref `json:"datastore"`
-	Used        int64      `json:"used"`        // bytes on the datastore
-	Provisioned int64      `json:"provisioned"` // bytes at most
-	Independent bool       `json:"independent,omitempty"`
-	Raw         bool       `json:"raw,omitempty"`    // a raw device mapping
-	Shared      bool       `json:"shared,omitempty"` // with another VM
+	Label       string      `json:"label"`
+	Datastore   vsphere.Ref `json:"datastore"`
+	Used        int64       `json:"used"`        // bytes on the datastore
+	Provisioned int64       `json:"provisioned"` // bytes at most
+	Independent bool        `json:"independent,omitempty"`
+	Raw         bool        `json:"raw,omitempty"`    // a raw device mapping
+	Shared      bool        `json:"shared,omitempty"` // with another VM
 }
 
 // StoredVM is a VM with what it keeps on datastores.
 type StoredVM struct {
 	VM
-	Home         policy.Ref `json:"home"` // datastore of its configuration files
-	Disks        []Disk     `json:"disks,omitempty"`
-	Other        int64      `json:"other,omitempty"` // bytes of its files on Home that are no disks: swap, logs, configuration
-	Snapshots    bool       `json:"snapshots,omitempty"`
-	LinkedClone  bool       `json:"linkedClone,omitempty"`
-	Media        []string   `json:"media,omitempty"`        // ISO or floppy images on datastores that its devices are connected to
-	MediaSources []string   `json:"mediaSources,omitempty"` // of each, the MoRef value of its datastore
+	Home         vsphere.Ref `json:"home"` // datastore of its configuration files
+	Disks        []Disk      `json:"disks,omitempty"`
+	Other        int64       `json:"other,omitempty"` // bytes of its files on Home that are no disks: swap, logs, configuration
+	Snapshots    bool        `json:"snapshots,omitempty"`
+	LinkedClone  bool        `json:"linkedClone,omitempty"`
+	Media        []string    `json:"media,omitempty"`        // ISO or floppy images on datastores that its devices are connected to
+	MediaSources []string    `json:"mediaSources,omitempty"` // of each, the MoRef value of its datastore
+	// Policies are the ids of the storage policies of it and its disks; PolicyUnknown says why they cannot be seen.
+	Policies      []string `json:"policies,omitempty"`
+	PolicyUnknown string   `json:"policyUnknown,omitempty"`
 }
 
 // Datastore is where VMs are kept.
 type Datastore struct {
-	Ref         policy.Ref   `json:"ref"`
-	Name        string       `json:"name"`
-	Kind        string       `json:"kind"` // VMFS, NFS, NFS41, vsan, VVOL, ...
-	Accessible  bool         `json:"accessible"`
-	Maintenance bool         `json:"maintenance,omitempty"` // in maintenance, or entering it
-	Capacity    int64        `json:"capacity"`              // bytes
-	Free        int64        `json:"free"`                  // bytes
-	Provisioned int64        `json:"provisioned"`           // bytes used, and that thin disks may yet use
-	Hosts       []policy.Ref `json:"hosts,omitempty"`       // that have it mounted, read-write and accessible
-	Pod         policy.Ref   `json:"pod,omitzero"`          // the datastore cluster it is in
+	Ref         vsphere.Ref   `json:"ref"`
+	Name        string        `json:"name"`
+	Kind        string        `json:"kind"` // VMFS, NFS, NFS41, vsan, VVOL, ...
+	Accessible  bool          `json:"accessible"`
+	Maintenance bool          `json:"maintenance,omitempty"` // in maintenance, or entering it
+	Capacity    int64         `json:"capacity"`              // bytes
+	Free        int64         `json:"free"`                  // bytes
+	Provisioned int64         `json:"provisioned"`           // bytes used, and that thin disks may yet use
+	Hosts       []vsphere.Ref `json:"hosts,omitempty"`       // that have it mounted, read-write and accessible
+	Pod         vsphere.Ref   `json:"pod,omitzero"`          // the datastore cluster it is in
 	// PodMode is how Storage DRS works in the pod: PodAutomated, PodManual; empty where it is off.
 	PodMode string `json:"podMode,omitempty"`
 }
@@ -178,19 +182,21 @@ const (
 
 // Storage is a snapshot of what a choice of moves looks at.
 type Storage struct {
-	Time       time.Time               `json:"time"`
-	Datastores []Datastore             `json:"datastores"`
-	VMs        []StoredVM              `json:"vms"`                // with files on the source, or the one in alarm
-	Hosts      map[string]policy.Ref   `json:"hosts,omitempty"`    // host → its cluster (compute resource), by Ref.String
-	Clusters   map[string][]policy.Ref `json:"clusters,omitempty"` // cluster → its usable hosts, by Ref.String
+	Time       time.Time                `json:"time"`
+	Datastores []Datastore              `json:"datastores"`
+	VMs        []StoredVM               `json:"vms"`                // with files on the source, or the one in alarm
+	Hosts      map[string]vsphere.Ref   `json:"hosts,omitempty"`    // host → its cluster (compute resource), by Ref.String
+	Clusters   map[string][]vsphere.Ref `json:"clusters,omitempty"` // cluster → its usable hosts, by Ref.String
+	// Compatible are the datastores that meet each storage policy of the VMs, as vCenter says.
+	Compatible map[string][]vsphere.Ref `json:"compatible,omitempty"`
 }
 
 // Flight is a move under way: it takes space on its destination, and frees its source only when it is done.
 type Flight struct {
-	VM          policy.Ref `json:"vm"`
-	Source      policy.Ref `json:"source"`
-	Destination policy.Ref `json:"destination"`
-	Host        policy.Ref `json:"host,omitzero"`
-	Used        int64      `json:"used"`        // bytes
-	Provisioned int64      `json:"provisioned"` // bytes
+	VM          vsphere.Ref `json:"vm"`
+	Source      vsphere.Ref `json:"source"`
+	Destination vsphere.Ref `json:"destination"`
+	Host        vsphere.Ref `json:"host,omitzero"`
+	Used        int64       `json:"used"`        // bytes
+	Provisioned int64       `json:"provisioned"` // bytes
 }

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // The modes of a resize, as rules and tags name them.
@@ -25,16 +27,16 @@ const (
 
 // Resize are the settings of a rule that scales up a VM in alarm.
 type Resize struct {
-	Resource string          `json:"resource"`           // CPU or Memory
-	Mode     string          `json:"mode"`               // for VMs without a tag of CategoryMode
-	Sizing   string          `json:"sizing"`             // SizingSteps or SizingOriginal
-	Max      int             `json:"max,omitempty"`      // virtual CPUs, or MB; 0: the default of the sizing
-	Cooldown policy.Duration `json:"cooldown,omitempty"` // between two sizes of one VM and resource
+	Resource string         `json:"resource"`           // CPU or Memory
+	Mode     string         `json:"mode"`               // for VMs without a tag of CategoryMode
+	Sizing   string         `json:"sizing"`             // SizingSteps or SizingOriginal
+	Max      int            `json:"max,omitempty"`      // virtual CPUs, or MB; 0: the default of the sizing
+	Cooldown clock.Duration `json:"cooldown,omitempty"` // between two sizes of one VM and resource
 	// Window, a cron expression, with Duration and TimeZone is when ModePowerCycle may turn a VM off.
-	Window   string          `json:"window,omitempty"`
-	Duration policy.Duration `json:"duration,omitempty"`
-	TimeZone string          `json:"timeZone,omitempty"`
-	ReplyTo  string          `json:"replyTo,omitempty"`
+	Window   string         `json:"window,omitempty"`
+	Duration clock.Duration `json:"duration,omitempty"`
+	TimeZone string         `json:"timeZone,omitempty"`
+	ReplyTo  string         `json:"replyTo,omitempty"`
 }
 
 // Reconfigure are the settings of a rule that applies configuration tags at power-off.
@@ -45,11 +47,11 @@ type Reconfigure struct {
 
 // Move are the settings of a rule that moves VMs off a full datastore.
 type Move struct {
-	TargetUsage int             `json:"targetUsage"`          // percent used of the source to come below, less Margin points
-	Mode        string          `json:"mode,omitempty"`       // "" moves; ModeRecommend only tells
-	Cooldown    policy.Duration `json:"cooldown,omitempty"`   // between two moves of one VM
-	OverCommit  int             `json:"overCommit,omitempty"` // percent of a destination's capacity that may be provisioned
-	ReplyTo     string          `json:"replyTo,omitempty"`
+	TargetUsage int            `json:"targetUsage"`          // percent used of the source to come below, less Margin points
+	Mode        string         `json:"mode,omitempty"`       // "" moves; ModeRecommend only tells
+	Cooldown    clock.Duration `json:"cooldown,omitempty"`   // between two moves of one VM
+	OverCommit  int            `json:"overCommit,omitempty"` // percent of a destination's capacity that may be provisioned
+	ReplyTo     string         `json:"replyTo,omitempty"`
 }
 
 // Bounds and defaults. Sizes are of virtual CPUs and MB, space is in bytes.
@@ -81,10 +83,10 @@ const (
 
 // Request is what a trigger or a person asks of a remediation workflow.
 type Request struct {
-	ID     string     `json:"id"` // the same for the same event, however often it arrives
-	Kind   string     `json:"kind"`
-	VM     policy.Ref `json:"vm,omitzero"`
-	Source policy.Ref `json:"source,omitzero"` // the datastore in alarm, of a move
+	ID     string      `json:"id"` // the same for the same event, however often it arrives
+	Kind   string      `json:"kind"`
+	VM     vsphere.Ref `json:"vm,omitzero"`
+	Source vsphere.Ref `json:"source,omitzero"` // the datastore in alarm, of a move
 	// Target is what a person named instead of VM and Source: the MoRef, inventory path or unique name of a VM, or
 	// of a datastore, as TargetType says: VirtualMachine or Datastore. The worker resolves it.
 	Target     string `json:"target,omitempty"`
@@ -102,14 +104,15 @@ type Request struct {
 
 // Cause says why something is remedied.
 type Cause struct {
-	Event    string     `json:"event"`           // class of the vSphere event, or ByHand, ByReconciler
-	Alarm    string     `json:"alarm,omitempty"` // name
-	From     string     `json:"from,omitempty"`
-	To       string     `json:"to,omitempty"`
-	Entity   policy.Ref `json:"entity,omitzero"`
-	Time     time.Time  `json:"time,omitzero"`
-	EventKey int64      `json:"eventKey,omitempty"`
-	Rule     string     `json:"rule,omitempty"`
+	Event    string      `json:"event"`           // class of the vSphere event, or ByHand, ByReconciler
+	Alarm    string      `json:"alarm,omitempty"` // name
+	From     string      `json:"from,omitempty"`
+	To       string      `json:"to,omitempty"`
+	Entity   vsphere.Ref `json:"entity,omitzero"`
+	Time     time.Time   `json:"time,omitzero"`
+	EventKey int64       `json:"eventKey,omitempty"`
+	VCenter  string      `json:"vcenter,omitempty"` // host of the event's source
+	Rule     string      `json:"rule,omitempty"`
 }
 
 // Causes that are no events.
@@ -135,12 +138,12 @@ func WorkflowType(kind string) string {
 // WorkflowID is the id of the workflow that remedies one VM, or one datastore, in one way: there is one at a
 // time. Task queues other than the default are part of it, for workflow ids are shared by all queues of a
 // namespace.
-func WorkflowID(kind string, object policy.Ref, queue string) string {
+func WorkflowID(kind string, object vsphere.Ref, queue string) string {
 	id := kind + "@" + object.Value
 	if queue != "" && queue != defaultTaskQueue {
 		id += "@" + queue
 	}
-	return id
+	return workflowid.Of(id)
 }
 
 // defaultTaskQueue is that of the root contract, which this package may not import; a test compares them.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // What sets the bound of a size.
@@ -192,11 +193,11 @@ func (z *Sized) atLimit(base int) string {
 // whyNotHot says in words why the VM does not take the next size while it is on; "" if it does.
 func (z *Sized) whyNotHot(vm VM) string {
 	switch {
-	case vm.PowerState == policy.PoweredOff:
+	case vm.PowerState == vsphere.PoweredOff:
 		return "it is off"
-	case vm.PowerState == policy.Suspended:
+	case vm.PowerState == vsphere.Suspended:
 		return "it is suspended"
-	case vm.PowerState != policy.PoweredOn:
+	case vm.PowerState != vsphere.PoweredOn:
 		return fmt.Sprintf("its power state is %q", vm.PowerState)
 	case z.Resource == CPU && !vm.CPUHotAdd:
 		return "CPU hot add is not enabled"

@@ -10,14 +10,15 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // guest is a VM that is on, with 2 CPUs and 4096 MB, on a host with 32 CPUs and 256 GB.
 func guest(changes ...func(*remedy.VM)) remedy.VM {
 	vm := remedy.VM{
-		Ref: policy.Ref{Type: policy.TypeVM, Value: "vm-1"}, Name: "web-1", PowerState: policy.PoweredOn, Connected: true,
+		Ref: vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-1"}, Name: "web-1", PowerState: vsphere.PoweredOn, Connected: true,
 		Hardware: remedy.Hardware{CPUs: 2, CoresPerSocket: 1, MemoryMB: 4096},
 		HostCPUs: 32, HostMemoryMB: 262144, ClusterCPUs: 64, ClusterMemoryMB: 524288,
 	}
@@ -132,8 +133,8 @@ func TestAVMTakesItsNextSizeHotOrTheReasonIsTold(t *testing.T) {
 		"memory of which vCenter says nothing": {vm: guest(func(vm *remedy.VM) { vm.MemoryHotAdd = true }), rule: rule(remedy.Memory)},
 		"CPUs are not enabled":                 {vm: guest(), rule: rule(remedy.CPU), why: "CPU hot add is not enabled"},
 		"memory is not enabled":                {vm: guest(), rule: rule(remedy.Memory), why: "memory hot add is not enabled"},
-		"it is off":                            {vm: guest(hot, func(vm *remedy.VM) { vm.PowerState = policy.PoweredOff }), rule: rule(remedy.CPU), why: "it is off"},
-		"it is suspended":                      {vm: guest(hot, func(vm *remedy.VM) { vm.PowerState = policy.Suspended }), rule: rule(remedy.CPU), why: "it is suspended"},
+		"it is off":                            {vm: guest(hot, func(vm *remedy.VM) { vm.PowerState = vsphere.PoweredOff }), rule: rule(remedy.CPU), why: "it is off"},
+		"it is suspended":                      {vm: guest(hot, func(vm *remedy.VM) { vm.PowerState = vsphere.Suspended }), rule: rule(remedy.CPU), why: "it is suspended"},
 		"beyond what it takes hot":             {vm: guest(hot, func(vm *remedy.VM) { vm.HotMemoryLimitMB = 5000 }), rule: rule(remedy.Memory), why: "it takes no more than 5000 MB while it is on"},
 		"a power of two that is no step":       {vm: guest(hot, sized(2, 1, 3000)), rule: rule(remedy.Memory, original), why: "it takes memory in steps of 128 MB while it is on"},
 		"a Linux guest up to 3072 MB":          {vm: guest(hot, sized(2, 1, 2048), func(vm *remedy.VM) { vm.Linux = true }), rule: rule(remedy.Memory)},
@@ -160,7 +161,7 @@ func TestAVMTakesItsNextSizeHotOrTheReasonIsTold(t *testing.T) {
 }
 
 func TestTheModeIsThatOfTheVMsTagElseOfTheRule(t *testing.T) {
-	window := func(s *remedy.Resize) { s.Window, s.Duration = "0 2 * * SUN", policy.Duration(time.Hour) }
+	window := func(s *remedy.Resize) { s.Window, s.Duration = "0 2 * * SUN", clock.Duration(time.Hour) }
 	cases := map[string]struct {
 		tags    []string
 		rule    remedy.Resize
@@ -194,7 +195,7 @@ func TestTheModeIsThatOfTheVMsTagElseOfTheRule(t *testing.T) {
 func anyVM(t *rapid.T) remedy.VM {
 	cores := rapid.IntRange(0, 8).Draw(t, "cores")
 	vm := guest(sized(rapid.IntRange(1, 64).Draw(t, "cpus"), cores, rapid.IntRange(1, 100_000).Draw(t, "memory")))
-	vm.PowerState = rapid.SampledFrom([]string{policy.PoweredOn, policy.PoweredOff}).Draw(t, "power")
+	vm.PowerState = rapid.SampledFrom([]string{vsphere.PoweredOn, vsphere.PoweredOff}).Draw(t, "power")
 	vm.CPUHotAdd, vm.MemoryHotAdd = rapid.Bool().Draw(t, "hotCPU"), rapid.Bool().Draw(t, "hotMemory")
 	vm.Linux = rapid.Bool().Draw(t, "linux")
 	vm.HotMemoryStepMB = rapid.SampledFrom([]int{0, 1, 6, 128}).Draw(t, "step")

@@ -190,7 +190,7 @@ func decline(vm VM) (stable, words string) {
 		return stayDisconnected, "its host is not connected"
 	case vm.ManagedBy != "":
 		return stayManaged, "the extension " + vm.ManagedBy + " manages it"
-	case strings.HasPrefix(vm.Name, "vCLS"):
+	case policy.IsVCLS(vm.Name):
 		return stayManaged, "it belongs to vSphere Cluster Services"
 	case vm.FaultTolerant:
 		return stayFaultTolerant, "it is fault tolerant"

@@ -49,7 +49,7 @@ func (v *VCenter) PostAlarm(ctx context.Context, c AlarmChange) (types.AlarmStat
 	var posted types.AlarmStatusChangedEvent
 	sim.WithLock(entity, func() {
 		if c.Silent {
-			event.CreatedTime = time.Now()
+			event.CreatedTime = v.now()
 		} else {
 			v.post(sim, event)
 		}

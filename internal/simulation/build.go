@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,29 +37,58 @@ func (v *VCenter) build() error {
 		return fmt.Errorf("make a folder for the simulated datastores: %w", err)
 	}
 	v.dir = dir
-	model := simulator.VPX()
-	model.Datacenter = 0
-	model.ServiceContent.About.InstanceUuid = newUUID()
-	v.model = model
-	if err := model.Create(); err != nil {
-		return fmt.Errorf("create the simulator's model: %w", err)
+	if err := v.makeModel(); err != nil {
+		return err
 	}
-	v.service = model.Service
+	v.service = v.model.Service
 	v.service.Listen = &url.URL{User: url.UserPassword(v.options.Username, v.options.Password)}
 	v.service.RegisterSDK(v.service.Context.Map, "/sdk/vimService")
-	v.service.ServeMux.HandleFunc("/sdk/vimServiceVersions.xml", v.service.ServiceVersions)
+	if !v.options.NoVersions {
+		v.service.ServeMux.HandleFunc("/sdk/vimServiceVersions.xml", v.service.ServiceVersions)
+	}
 	v.service.ServeMux.HandleFunc("/about", v.service.About)
 	v.service.Context.Map.SessionManager().ValidLogin = v.validLogin
 	v.startREST()
+	v.startProfiles()
+	if err := v.fill(); err != nil {
+		return err
+	}
+	v.startHistory()
+	v.service.Context.Map.Handler = v.intercept
+	return nil
+}
+
+// makeModel makes an empty vCenter, or that of a saved inventory.
+func (v *VCenter) makeModel() error {
+	if v.options.Inventory != "" {
+		return v.loadTwin()
+	}
+	v.model = simulator.VPX()
+	v.model.Datacenter = 0
+	about := &v.model.ServiceContent.About
+	about.InstanceUuid = newUUID()
+	if api := v.options.APIVersion; api != "" {
+		about.ApiVersion, about.Version = api, strings.TrimSuffix(api, ".0")
+	}
+	if err := v.model.Create(); err != nil {
+		return fmt.Errorf("create the simulator's model: %w", err)
+	}
+	return nil
+}
+
+// fill fills an empty vCenter, and puts tags on what is there.
+func (v *VCenter) fill() error {
+	if v.twin != nil {
+		v.describeTwin()
+		return v.tagTwin()
+	}
 	if err := v.buildInventory(); err != nil {
 		return err
 	}
 	if err := v.buildTags(); err != nil {
 		return err
 	}
-	v.startHistory()
-	v.service.Context.Map.Handler = v.intercept
-	return nil
+	return v.buildOwnerCategories()
 }
 
 func newUUID() string {

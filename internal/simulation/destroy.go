@@ -43,7 +43,7 @@ func (v *VCenter) destroy(ref types.ManagedObjectReference, user string) (fault 
 		if config.FromString(vm.Config.Files.VmPathName) {
 			home = path.Dir(config.Path)
 		}
-		if home == "." || !filepath.IsLocal(home) {
+		if home == "." || !filepath.IsLocal(home) || v.twin != nil {
 			return // it has no directory of its own
 		}
 		if err := os.RemoveAll(filepath.Join(v.dir, config.Datastore, home)); err != nil {

@@ -1,16 +1,33 @@
 package simulation
 
 import (
+	"time"
+
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// post adds an event to the history, by the user of ctx, and gives it its key and time.
+// post adds an event to the history, by the user of ctx, and gives it its key and time: at once, unless LagEvents says
+// otherwise.
 func (v *VCenter) post(ctx *simulator.Context, event types.BaseEvent) {
+	if after := v.lag.after(event); after > 0 {
+		v.postLater(ctx, event, after)
+		return
+	}
+	v.postAt(ctx, event, time.Time{})
+}
+
+// postAt adds an event that happened then to the history; zero: now.
+func (v *VCenter) postAt(ctx *simulator.Context, event types.BaseEvent, happened time.Time) {
 	m := ctx.Map.EventManager()
 	ctx.WithLock(m, func() {
 		m.PostEvent(ctx, &types.PostEvent{EventToPost: event})
+		if !happened.IsZero() {
+			event.GetEvent().CreatedTime = happened
+		}
 		v.history.renumber(event.GetEvent())
+		v.stamp(event.GetEvent())
 		v.history.record(ctx)
 	})
 }
@@ -28,7 +45,7 @@ func (v *VCenter) vmEvent(ctx *simulator.Context, vm *simulator.VirtualMachine) 
 	if len(vm.Datastore) != 0 {
 		event.Ds = datastoreArgument(ctx, vm.Datastore[0])
 	}
-	return types.VmEvent{Event: event, Template: vm.Config.Template}
+	return types.VmEvent{Event: event, Template: vm.Config != nil && vm.Config.Template}
 }
 
 func (v *VCenter) datacenterArgument(ctx *simulator.Context) *types.DatacenterEventArgument {
@@ -40,11 +57,16 @@ func (v *VCenter) datacenterArgument(ctx *simulator.Context) *types.DatacenterEv
 }
 
 func clusterArgument(ctx *simulator.Context, ref types.ManagedObjectReference) *types.ComputeResourceEventArgument {
-	cluster, ok := ctx.Map.Get(ref).(*simulator.ClusterComputeResource)
-	if !ok {
+	cluster, ok := ctx.Map.Get(ref).(mo.Entity)
+	if !ok || !isCluster(ref) {
 		return nil
 	}
-	return &types.ComputeResourceEventArgument{EntityEventArgument: types.EntityEventArgument{Name: cluster.Name}, ComputeResource: ref}
+	return &types.ComputeResourceEventArgument{EntityEventArgument: types.EntityEventArgument{Name: cluster.Entity().Name}, ComputeResource: ref}
+}
+
+// isCluster tells whether hosts are below: in a cluster, or one alone, which has a compute resource of its own.
+func isCluster(ref types.ManagedObjectReference) bool {
+	return ref.Type == "ClusterComputeResource" || ref.Type == "ComputeResource"
 }
 
 func hostArgument(ctx *simulator.Context, ref types.ManagedObjectReference) *types.HostEventArgument {

@@ -392,3 +392,23 @@ func TestACertificateThatIsNotTrustedIsRefusedByTheClient(t *testing.T) {
 	_, err := vim25.NewClient(t.Context(), s)
 	must(t, err)
 }
+
+func TestIdleSessionsEndAndOthersGoOn(t *testing.T) {
+	v := start(t, small())
+	idle, busy := login(t, v), login(t, v)
+	gone := waitForever(t.Context(), t, idle, v.VM("cluster-a-batch-01"))
+	eventually(t, "it waits", func() bool { return v.Calls()["WaitForUpdatesEx"] >= 2 })
+	time.Sleep(time.Second)
+	if _, err := methods.GetCurrentTime(t.Context(), busy); err != nil {
+		t.Fatal(err)
+	}
+	v.EndIdleSessions(500 * time.Millisecond)
+	if _, err := methods.GetCurrentTime(t.Context(), busy); err != nil {
+		t.Errorf("a session in use has ended: %v", err)
+	}
+	if _, err := methods.GetCurrentTime(t.Context(), idle); !isFault[*types.NotAuthenticated](err) {
+		t.Errorf("an idle session goes on: %v", err)
+	}
+	v.Close()
+	<-gone
+}

@@ -30,7 +30,7 @@ func (v *VCenter) serve(w http.ResponseWriter, r *http.Request) {
 	defer v.recovered(w, r)
 	switch {
 	case r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/sdk"):
-		v.serveSOAP(w, r)
+		v.serveDisguised(w, r)
 	case strings.HasPrefix(r.URL.Path, "/rest/") || strings.HasPrefix(r.URL.Path, "/api"):
 		v.serveREST(w, r)
 	default:
@@ -60,7 +60,7 @@ func (v *VCenter) serveREST(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(status), status)
 		return
 	}
-	if v.serveAttach(w, r) {
+	if v.refuseRate(w, r) || v.serveAttach(w, r) || v.serveHiding(w, r) {
 		return
 	}
 	v.service.ServeMux.ServeHTTP(w, r)
@@ -82,12 +82,31 @@ func (v *VCenter) serveSOAP(w http.ResponseWriter, r *http.Request) {
 	if !v.delay(r) {
 		return
 	}
+	if v.refuseVersion(w, r) {
+		return
+	}
 	if call.method == "DestroyCollector" {
 		// The simulator walks its collectors under the event manager's lock, but removes them without it.
 		ctx := v.context("")
 		defer ctx.Map.AcquireLock(ctx, ctx.Map.EventManager())()
 	}
+	if v.rules.losesAnswer(call) {
+		v.service.ServeMux.ServeHTTP(&recorder{header: http.Header{}}, r)
+		hangUp(w)
+		return
+	}
+	if v.serveTime(w, r, call.method) {
+		return
+	}
 	v.service.ServeMux.ServeHTTP(w, r)
+}
+
+// hangUp closes the connection in place of an answer.
+func hangUp(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err == nil {
+		_ = conn.Close()
+	}
 }
 
 // delay adds the latency and tells whether to go on.

@@ -26,6 +26,7 @@ type history struct {
 	mu         sync.Mutex // guards what follows; a leaf
 	events     []types.BaseEvent
 	dropped    int // before events[0]
+	more       int // how many it keeps beyond keptEvents
 	collectors map[types.ManagedObjectReference]*eventCollector
 	restart    bool
 	keyOffset  int32 // by which the keys of posted events are smaller than the simulator's
@@ -50,7 +51,7 @@ func (h *history) record(ctx *simulator.Context) {
 		}
 		h.mu.Lock()
 		h.events = append(h.events, body.Res.Returnval...)
-		if more := len(h.events) - keptEvents; more > keptEvents/10 {
+		if more := len(h.events) - keptEvents - h.more; more > keptEvents/10 {
 			h.events, h.dropped = slices.Clone(h.events[more:]), h.dropped+more
 		}
 		h.mu.Unlock()
@@ -79,6 +80,14 @@ func (v *VCenter) RestartEventKeys() {
 	v.history.mu.Lock()
 	defer v.history.mu.Unlock()
 	v.history.restart = true
+}
+
+// PurgeEvents empties the history, as when vCenter's retention time is over.
+func (v *VCenter) PurgeEvents() {
+	v.recordEvents()
+	v.history.mu.Lock()
+	defer v.history.mu.Unlock()
+	v.history.dropped, v.history.events = v.history.dropped+len(v.history.events), nil
 }
 
 // StickCollectors lets every event collector there is answer no more events until it is rewound, as vCenter's may

@@ -96,3 +96,15 @@ func (v *VCenter) TaggedVMs(cluster string) []VM {
 		return !carries[vm.Ref] || (cluster != "" && vm.Cluster != cluster)
 	})
 }
+
+// Carrying are the VMs that carry a tag of that name now, in whatever category.
+func (v *VCenter) Carrying(tag string) []VM {
+	return slices.DeleteFunc(v.VMs(), func(vm VM) bool {
+		for _, names := range v.TagsOf(vm.Ref) {
+			if slices.Contains(names, tag) {
+				return false
+			}
+		}
+		return true
+	})
+}

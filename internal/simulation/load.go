@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
@@ -31,6 +32,8 @@ type load struct {
 	place  map[types.ManagedObjectReference]types.ManagedObjectReference // VM to host
 	on     map[types.ManagedObjectReference]bool
 	told   map[types.ManagedObjectReference]usage
+	size   map[types.ManagedObjectReference]usage // of hosts
+	idle   map[types.ManagedObjectReference]usage // what hosts use without any VM
 
 	telling sync.Mutex // one at a time tells the model; never taken under an object's lock
 	changed chan struct{}
@@ -48,18 +51,12 @@ func (v *VCenter) startLoad() {
 	l := &v.load
 	l.demand, l.place = map[types.ManagedObjectReference]usage{}, map[types.ManagedObjectReference]types.ManagedObjectReference{}
 	l.on, l.told = map[types.ManagedObjectReference]bool{}, map[types.ManagedObjectReference]usage{}
+	l.size, l.idle = map[types.ManagedObjectReference]usage{}, map[types.ManagedObjectReference]usage{}
 	l.changed = make(chan struct{}, 1)
-	for _, vm := range v.VMs() {
-		weight := 1.0
-		if vm.Tagged {
-			weight = batchWeight
-		}
-		l.demand[vm.Ref], l.place[vm.Ref], l.on[vm.Ref] = usage{weight, 1}, vm.Host, true
-	}
-	for _, c := range v.Inventory().Clusters {
-		if len(c.VMs) != 0 {
-			_ = v.SetClusterUsage(c.Name, startCPU, startMemory) // all its VMs are on
-		}
+	if v.twin != nil {
+		v.measureTwin()
+	} else {
+		v.makeLoad()
 	}
 	v.tell()
 	v.service.Context.Map.AddHandler(&powerWatch{vcenter: v, load: l})
@@ -79,6 +76,26 @@ func (v *VCenter) startLoad() {
 	}()
 }
 
+// makeLoad gives the VMs that were built, all of which are on, what they ask for.
+func (v *VCenter) makeLoad() {
+	l := &v.load
+	for _, vm := range v.VMs() {
+		weight := 1.0
+		if vm.Tagged {
+			weight = batchWeight
+		}
+		l.demand[vm.Ref], l.place[vm.Ref], l.on[vm.Ref] = usage{weight, 1}, vm.Host, true
+	}
+	for _, c := range v.Inventory().Clusters {
+		for _, h := range c.Hosts {
+			l.size[h.Ref], l.idle[h.Ref] = usage{hostTotalMHz, hostMemoryMB}, usage{overheadMHz, overheadMB}
+		}
+		if len(c.VMs) != 0 {
+			_ = v.SetClusterUsage(c.Name, startCPU, startMemory) // all its VMs are on
+		}
+	}
+}
+
 // SetClusterUsage scales what the cluster's VMs ask for so that the cluster is at these percentages of its hosts'
 // CPU and memory now; VMs that are off keep their share for when they come back. It needs a VM that is on. The
 // hosts' own overhead (400 MHz and 2048 MB each) is the least usage there is.
@@ -90,16 +107,23 @@ func (v *VCenter) SetClusterUsage(cluster string, cpuPercent, memPercent float64
 	if cpuPercent < 0 || memPercent < 0 {
 		return fmt.Errorf("set the usage of %s to %.1f %% CPU and %.1f %% memory: a percentage cannot be negative", cluster, cpuPercent, memPercent)
 	}
-	hosts := float64(len(c.Hosts))
-	want := usage{
-		max(0, hosts*(hostTotalMHz*cpuPercent/100-overheadMHz)),
-		max(0, hosts*(hostMemoryMB*memPercent/100-overheadMB)),
-	}
+	size, idle := v.load.hosts(c)
+	want := usage{max(0, size.mhz*cpuPercent/100-idle.mhz), max(0, size.mb*memPercent/100-idle.mb)}
 	if err := v.load.scale(c, want); err != nil {
 		return err
 	}
 	v.tell()
 	return nil
+}
+
+// hosts is the size of the cluster's hosts together, and what they use without any VM.
+func (l *load) hosts(c Cluster) (size, idle usage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range c.Hosts {
+		size, idle = size.plus(l.size[h.Ref]), idle.plus(l.idle[h.Ref])
+	}
+	return size, idle
 }
 
 func (l *load) scale(c Cluster, want usage) error {
@@ -126,17 +150,27 @@ func (l *load) scale(c Cluster, want usage) error {
 // Usage is the cluster's use of its hosts' CPU and memory in percent, as its hosts' statistics will say in a
 // moment; 0 for an unknown cluster.
 func (v *VCenter) Usage(cluster string) (cpuPercent, memPercent float64) {
-	c := v.Cluster(cluster)
-	if len(c.Hosts) == 0 {
+	return v.UsageOf(v.Cluster(cluster).Ref)
+}
+
+// UsageOf is Usage of the cluster of that reference, as names may repeat in a saved inventory.
+func (v *VCenter) UsageOf(ref types.ManagedObjectReference) (cpuPercent, memPercent float64) {
+	inventory := v.Inventory()
+	at := slices.IndexFunc(inventory.Clusters, func(c Cluster) bool { return c.Ref == ref })
+	if at < 0 || ref.Value == "" {
 		return 0, 0
 	}
-	now := v.load.now(v.Inventory())
+	c := inventory.Clusters[at]
+	size, _ := v.load.hosts(c)
+	if size.mhz == 0 || size.mb == 0 {
+		return 0, 0
+	}
+	now := v.load.now(inventory)
 	var sum usage
 	for _, h := range c.Hosts {
 		sum = sum.plus(now[h.Ref])
 	}
-	n := float64(len(c.Hosts))
-	return 100 * sum.mhz / (n * hostTotalMHz), 100 * sum.mb / (n * hostMemoryMB)
+	return 100 * sum.mhz / size.mhz, 100 * sum.mb / size.mb
 }
 
 // now is what each VM and host uses at this moment.
@@ -146,7 +180,7 @@ func (l *load) now(inventory Inventory) map[types.ManagedObjectReference]usage {
 	out := make(map[types.ManagedObjectReference]usage, len(l.demand))
 	for _, c := range inventory.Clusters {
 		for _, h := range c.Hosts {
-			out[h.Ref] = usage{overheadMHz, overheadMB}
+			out[h.Ref] = l.idle[h.Ref]
 		}
 		for _, vm := range c.VMs {
 			var u usage
@@ -165,13 +199,13 @@ func (l *load) now(inventory Inventory) map[types.ManagedObjectReference]usage {
 func (l *load) room(vm types.ManagedObjectReference, inventory Inventory) (host types.ManagedObjectReference, free map[types.ManagedObjectReference]usage, need usage) {
 	used := l.now(inventory)
 	free = map[types.ManagedObjectReference]usage{}
-	for _, c := range inventory.Clusters {
-		for _, h := range c.Hosts {
-			free[h.Ref] = usage{hostTotalMHz - used[h.Ref].mhz, hostMemoryMB - used[h.Ref].mb}
-		}
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, c := range inventory.Clusters {
+		for _, h := range c.Hosts {
+			free[h.Ref] = usage{l.size[h.Ref].mhz - used[h.Ref].mhz, l.size[h.Ref].mb - used[h.Ref].mb}
+		}
+	}
 	return l.place[vm], free, l.demand[vm].rounded()
 }
 

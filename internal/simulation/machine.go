@@ -17,8 +17,11 @@ type machines struct {
 	mu       sync.Mutex // a leaf
 	shutdown time.Duration
 	delay    time.Duration
+	onDelay  time.Duration
+	drs      *DRS
 	byRef    map[types.ManagedObjectReference]*behaviour
 	tasks    int
+	running  map[types.ManagedObjectReference]bool // tasks under way
 }
 
 type behaviour struct {
@@ -31,6 +34,8 @@ type behaviour struct {
 	bootMemory      int // MB at the last power-on
 	interfered      int // reconfigurations before which somebody else makes one
 	moving          *types.ManagedObjectReference
+	keeper          *controller
+	hung            *hanging // nil: its reconfigurations do not hang
 	powering        []types.ManagedObjectReference
 	reply           func(notice string) (answer string, after time.Duration)
 }
@@ -66,6 +71,20 @@ func (m *machines) taskDelay(ref types.ManagedObjectReference) (d time.Duration)
 		}
 	})
 	return d
+}
+
+// powerOnDelay is how long a power-on takes.
+func (m *machines) powerOnDelay() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.onDelay
+}
+
+// SetPowerOnDelay lets the power-ons to come take so long.
+func (v *VCenter) SetPowerOnDelay(d time.Duration) {
+	v.machines.mu.Lock()
+	defer v.machines.mu.Unlock()
+	v.machines.onDelay = d
 }
 
 func (m *machines) taskFault(ref types.ManagedObjectReference) (fault types.BaseMethodFault) {

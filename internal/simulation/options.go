@@ -28,10 +28,22 @@ type Options struct {
 	Tag       string // default "preemptible"
 	Category  string // default "preemption"
 	ExtraTags int    // unrelated tags, in a category of their own
+	// NoOwnerCategories leaves out the three tag categories by which owners have a say.
+	NoOwnerCategories bool
+
+	// Inventory is a folder as 'govc object.save' writes it. Its vCenter takes the place of the one that is built; Clusters,
+	// HostsPerCluster, VMsPerCluster, Tagged and ExtraTags do not count then. Tags are in its files TagsFile and CategoriesFile.
+	Inventory string
+	// TaggedNames are globs: the VMs of the saved inventory whose names match one carry Tag too.
+	TaggedNames []string
 
 	Username string // default "preemption@vsphere.local"
 	Password string // default "vcsim"; any other is refused
 	UserForm UserForm
+	// APIVersion, such as 7.0.3.0, is the version that the vCenter says it has; calls in a newer one are refused.
+	// Default: the simulator's, with no call refused.
+	APIVersion string
+	NoVersions bool // the file of the versions that it has is missing
 
 	Addr      string        // loopback address to listen on, default "127.0.0.1:0"
 	PlainHTTP bool          // no TLS

@@ -42,7 +42,9 @@ func (m *machine) powerTask(ctx *simulator.Context, name string, state types.Vir
 	var fault types.BaseMethodFault
 	if busy := m.vcenter.machines.busy(m.Self, false); busy != nil {
 		fault = busy
-	} else if state != on {
+	} else if state == on {
+		delay = m.vcenter.machines.powerOnDelay()
+	} else {
 		delay, fault = m.vcenter.machines.taskDelay(m.Self), m.vcenter.machines.taskFault(m.Self)
 	}
 	task := m.vcenter.newTask(ctx, m.vm.Entity(), name)
@@ -94,6 +96,10 @@ func (v *VCenter) powerOnOne(ref types.ManagedObjectReference, user string) type
 	if !ok {
 		return info
 	}
+	if drs := v.machines.managed(); drs != nil {
+		v.placeLater(ref, user, *drs)
+		return info
+	}
 	ctx.WithLock(vm, func() {
 		task := (&machine{Self: ref, vcenter: v, vm: vm}).powerTask(ctx, "powerOn", on)
 		info.Task = &task
@@ -131,8 +137,7 @@ func (v *VCenter) changePower(ref types.ManagedObjectReference, state types.Virt
 			v.post(ctx, &types.VmSuspendedEvent{VmEvent: event})
 		default:
 			v.post(ctx, &types.VmStoppingEvent{VmEvent: event})
-			v.setPower(ctx, vm, off)
-			v.post(ctx, &types.VmPoweredOffEvent{VmEvent: event})
+			v.goOff(ctx, vm, event)
 		}
 	})
 	return fault
@@ -151,9 +156,11 @@ func (v *VCenter) setPower(ctx *simulator.Context, vm *simulator.VirtualMachine,
 		{Name: "summary.runtime.powerState", Val: state},
 		{Name: "runtime.bootTime", Val: boot},
 		{Name: "summary.runtime.bootTime", Val: boot},
+		{Name: "summary.quickStats.uptimeSeconds", Val: int32(0)},
 	})
 	ctx.Update(vm, v.machines.hotPlug(vm, state))
 	setTools(ctx, vm, tools)
+	v.showTwinMethods(ctx, vm, state)
 }
 
 // runTask starts a task on the entity whose lock ctx holds. Unlike the simulator's own tasks it does not hold that
@@ -184,9 +191,10 @@ func (v *VCenter) run(task *simulator.Task, delay time.Duration, work func() (ty
 	if !v.begin() {
 		return
 	}
+	v.machines.beginTask(task.Self)
 	go func() {
 		defer v.work.Done()
-		if v.sleep(delay) {
+		if v.sleep(delay) && v.machines.endTask(task.Self) {
 			result, fault := work()
 			v.finishTask(task, result, fault)
 		}
@@ -251,8 +259,7 @@ func (v *VCenter) guestOff(ref types.ManagedObjectReference, boots int) {
 			return
 		}
 		event := v.vmEvent(ctx, vm)
-		v.setPower(ctx, vm, off)
-		v.post(ctx, &types.VmPoweredOffEvent{VmEvent: event})
+		v.goOff(ctx, vm, event)
 	})
 }
 

@@ -22,9 +22,15 @@ func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_T
 	if fault == nil {
 		fault = m.refusal(spec)
 	}
+	asked := *spec
 	spec.ExtraConfig = m.knownKeys(spec.ExtraConfig)
 	if fault == nil && !m.simple(spec) {
 		return m.reconfigureOther(ctx, req)
+	}
+	if fault == nil {
+		if task := m.hang(ctx, asked); task != nil {
+			return &methods.ReconfigVM_TaskBody{Res: &types.ReconfigVM_TaskResponse{Returnval: *task}}
+		}
 	}
 	var stores []types.ManagedObjectReference
 	if fault == nil {

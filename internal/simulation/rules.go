@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/vmware/govmomi/simulator"
-	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -16,6 +15,7 @@ type rules struct {
 	mu    sync.Mutex // a leaf
 	calls []*callRule
 	rest  []*restRule
+	lost  []*callRule // whose answers are lost
 	hooks map[string][]func(types.ManagedObjectReference)
 	waits map[waitKey]waiter
 
@@ -88,10 +88,31 @@ func (v *VCenter) Hook(method string, fn func(ref types.ManagedObjectReference))
 	v.rules.hooks[method] = append(v.rules.hooks[method], fn)
 }
 
-// ClearRules withdraws all of FailCall, FailTaskOf, FailREST, FailTask and Hook.
+// LoseAnswer serves the next times calls (-1: all) of the SOAP method on ref (nil: on any object) and closes the
+// connection in place of an answer, as when the network or vCenter fails after the work is done.
+func (v *VCenter) LoseAnswer(method string, ref *types.ManagedObjectReference, times int) {
+	v.rules.mu.Lock()
+	defer v.rules.mu.Unlock()
+	v.rules.lost = append(v.rules.lost, &callRule{method: method, ref: ref, times: times})
+}
+
+// losesAnswer tells whether the answer to this call is to be lost.
+func (r *rules) losesAnswer(call soapCall) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rule := range r.lost {
+		if rule.times != 0 && rule.method == call.method && (rule.ref == nil || *rule.ref == call.this) {
+			rule.times = spend(rule.times)
+			return true
+		}
+	}
+	return false
+}
+
+// ClearRules withdraws all of FailCall, FailTaskOf, FailREST, FailTask, LoseAnswer and Hook.
 func (v *VCenter) ClearRules() {
 	v.rules.mu.Lock()
-	v.rules.calls, v.rules.rest, v.rules.hooks = nil, nil, nil
+	v.rules.calls, v.rules.rest, v.rules.lost, v.rules.hooks = nil, nil, nil, nil
 	v.rules.mu.Unlock()
 	v.machines.clearFaults()
 }
@@ -167,6 +188,9 @@ func (v *VCenter) intercept(ctx *simulator.Context, method *simulator.Method) (m
 	if ctx.Session == nil && method.Name != "Login" {
 		return nil, nil // the simulator refuses it, or serves what needs no session
 	}
+	if ctx.Session != nil {
+		v.sessions.use(ctx.Session)
+	}
 	object := objectOf(method)
 	for _, hook := range v.rules.hooksOf(method.Name) {
 		hook(object)
@@ -190,6 +214,8 @@ func (v *VCenter) intercept(ctx *simulator.Context, method *simulator.Method) (m
 		v.serveWith(ctx, &datastoreView{Self: method.This})
 	case *types.PowerOnMultiVM_Task:
 		v.serveWith(ctx, &powerOnMany{Self: method.This, vcenter: v})
+	case *types.RetrievePropertiesEx:
+		v.hide(ctx, method.This)
 	case *types.WaitForUpdatesEx, *types.WaitForUpdates:
 		if w, ok := ctx.Session.Get(method.This).(waiter); ok {
 			v.rules.keepWait(waitKey{ctx.Session.Key, method.This}, w)
@@ -224,7 +250,10 @@ func (v *VCenter) interceptVM(ctx *simulator.Context, method *simulator.Method, 
 		return &types.ManagedObjectNotFound{Obj: ref}
 	}
 	if method.Name == "SetField" {
-		return nil
+		return v.valueFault(method)
+	}
+	if fault := v.twinFault(vm, method.Name); fault != nil {
+		return fault
 	}
 	if v.machines.disabled(ref, method.Name) {
 		return &types.MethodDisabled{Source: "simulation"}
@@ -254,20 +283,4 @@ func shallow(filter *types.EventFilterSpec) {
 	if e != nil && (e.Entity.Type == "ClusterComputeResource" || e.Entity.Type == "Datacenter") {
 		e.Recursion = types.EventFilterSpecRecursionOptionSelf
 	}
-}
-
-// TerminateSessions ends every SOAP and REST session: later calls with them answer NotAuthenticated and 401, waits
-// for updates under way too. The model lives on.
-func (v *VCenter) TerminateSessions() error {
-	ctx := v.context("")
-	manager := ctx.Map.SessionManager()
-	view, ok := ctx.Session.Get(manager.Self).(*simulator.SessionManager)
-	if ok {
-		for _, s := range view.SessionList {
-			res := manager.TerminateSession(ctx, &types.TerminateSession{This: manager.Self, SessionId: []string{s.Key}})
-			_ = res.(*methods.TerminateSessionBody) // NotFound: it logged out meanwhile
-		}
-	}
-	v.calls.endWaits()
-	return v.endRESTSessions()
 }

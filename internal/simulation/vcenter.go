@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -27,10 +28,20 @@ type VCenter struct {
 	server   server
 	calls    counters
 	rules    rules
+	sessions sessions
+	hidden   hidden
+	rate     rate
 	machines machines
 	load     load
 	history  history
+	profiles profiles
+	lag      lag
 	storage  storage
+	twin     *twin       // of a saved inventory; nil for one that was built
+	unknown  atomic.Bool // events of classes that clients do not know were posted
+
+	valueLimit atomic.Int64 // characters of a custom attribute; 0: any number
+	clock      atomic.Int64 // nanoseconds that vCenter's clock is ahead
 
 	mu         sync.Mutex // guards what follows; a leaf, never held while taking an object's lock
 	password   string

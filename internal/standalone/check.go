@@ -7,15 +7,16 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // errMismatch tells that vCenter contradicts the reported result.
 var errMismatch = errors.New("vCenter contradicts the reported result")
 
 // check compares what vCenter says of every VM with what was reported, and says so.
-func (a *act) check(r preempt.RoundResult) error {
+func (a *act) check(r preemptapi.RoundResult) error {
 	after := states(a.vcenter)
 	wrong := mismatches(a.before, after, r)
 	for _, text := range wrong {
@@ -31,9 +32,9 @@ func (a *act) check(r preempt.RoundResult) error {
 
 // mismatches lists every point in which vCenter's word about a VM differs from the result: the VMs that the round
 // claims must be off and carry its attribute, all others must be as they were.
-func mismatches(before, after []vmState, r preempt.RoundResult) (wrong []string) {
+func mismatches(before, after []vmState, r preemptapi.RoundResult) (wrong []string) {
 	add := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	claims := map[policy.Ref]preempt.VMOutcome{}
+	claims := map[vsphere.Ref]preemptapi.VMOutcome{}
 	for _, t := range r.Targets {
 		if _, twice := claims[t.Ref]; twice {
 			add("%s is in the result twice", t.Name)
@@ -52,7 +53,7 @@ func mismatches(before, after []vmState, r preempt.RoundResult) (wrong []string)
 		switch {
 		case !exists:
 			add("%s no longer exists", was.Name)
-		case claim.Ours():
+		case claim.Outcome.Ours():
 			wrong = append(wrong, claimed(is, claim, r)...)
 		default:
 			wrong = append(wrong, unchanged(was, is)...)
@@ -72,7 +73,7 @@ func mismatches(before, after []vmState, r preempt.RoundResult) (wrong []string)
 }
 
 // claimed checks a VM that the round says it has turned off.
-func claimed(vm vmState, claim preempt.VMOutcome, r preempt.RoundResult) (wrong []string) {
+func claimed(vm vmState, claim preemptapi.VMOutcome, r preemptapi.RoundResult) (wrong []string) {
 	add := func(format string, args ...any) {
 		wrong = append(wrong, fmt.Sprintf("%s is reported %s, ", vm.Name, claim.Outcome)+fmt.Sprintf(format, args...))
 	}

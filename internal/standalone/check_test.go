@@ -7,8 +7,10 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const (
@@ -25,25 +27,25 @@ func record(round string, forced bool) string {
 	return string(b)
 }
 
-func target(name, outcome string, annotated bool) preempt.VMOutcome {
-	return preempt.VMOutcome{Ref: policy.Ref{Type: "VirtualMachine", Value: name}, Name: name, Outcome: outcome, Forced: outcome == preempt.OutcomePoweredOff, Annotated: annotated}
+func target(name string, outcome action.Outcome, annotated bool) preemptapi.VMOutcome {
+	return preemptapi.VMOutcome{Ref: vsphere.Ref{Type: "VirtualMachine", Value: name}, Name: name, Outcome: outcome, Forced: outcome == action.PoweredOff, Annotated: annotated}
 }
 
 func TestMismatches(t *testing.T) {
 	before := []vmState{vm("a", on, ""), vm("b", on, ""), vm("c", off, "")}
-	ours := []preempt.VMOutcome{target("a", preempt.OutcomePoweredOff, true)}
+	ours := []preemptapi.VMOutcome{target("a", action.PoweredOff, true)}
 	tests := map[string]struct {
 		after   []vmState
-		targets []preempt.VMOutcome
+		targets []preemptapi.VMOutcome
 		want    []string // a part of each mismatch
 	}{
 		"as reported": {[]vmState{vm("a", off, record("r", true)), before[1], before[2]}, ours, nil},
 		"off and honestly not annotated": {
 			[]vmState{vm("a", off, ""), before[1], before[2]},
-			[]preempt.VMOutcome{target("a", preempt.OutcomePoweredOff, false)},
+			[]preemptapi.VMOutcome{target("a", action.PoweredOff, false)},
 			nil,
 		},
-		"spared and untouched":      {before, []preempt.VMOutcome{target("a", preempt.OutcomeSpared, false)}, nil},
+		"spared and untouched":      {before, []preemptapi.VMOutcome{target("a", action.Spared, false)}, nil},
 		"still on":                  {[]vmState{vm("a", on, record("r", true)), before[1], before[2]}, ours, []string{"and is poweredOn"}},
 		"annotation only claimed":   {[]vmState{vm("a", off, ""), before[1], before[2]}, ours, []string{"annotated: yes"}},
 		"annotated by another":      {[]vmState{vm("a", off, record("x", true)), before[1], before[2]}, ours, []string{"round x"}},
@@ -59,13 +61,13 @@ func TestMismatches(t *testing.T) {
 		},
 		"claimed and unknown": {
 			[]vmState{vm("a", off, record("r", true)), before[1], before[2]},
-			append([]preempt.VMOutcome{target("z", preempt.OutcomePoweredOff, true)}, ours...),
+			append([]preemptapi.VMOutcome{target("z", action.PoweredOff, true)}, ours...),
 			[]string{"z is reported powered_off"},
 		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			got := mismatches(before, tc.after, preempt.RoundResult{RoundID: "r", Tag: "t", Criticality: "HIGH", Targets: tc.targets})
+			got := mismatches(before, tc.after, preemptapi.RoundResult{RoundID: "r", Tag: "t", Criticality: "HIGH", Targets: tc.targets})
 			if len(got) != len(tc.want) {
 				t.Fatalf("got %q, want %q", got, tc.want)
 			}

@@ -24,6 +24,8 @@ type options struct {
 	env                config.Env
 	set                config.Worker
 	receiver           config.Receiver // Addr is empty where no events are taken over HTTP
+
+	rehearsalOptions
 }
 
 // options reads the command line and the environment; done tells that there is nothing else to do.
@@ -38,6 +40,9 @@ func (p Program) options() (o options, done bool, err error) {
 	o.env = config.Environ(p.Env)
 	if o.once && !o.simulate {
 		return o, false, wrongUsage(errors.New("--once ends after the simulated scenario: give --simulate too"))
+	}
+	if err := o.rehearsalOptions.validate(o.simulate); err != nil {
+		return o, false, wrongUsage(err)
 	}
 	if err := o.readSettings(); err != nil {
 		return o, false, wrongUsage(err)
@@ -63,9 +68,14 @@ works on the real vCenter that VCENTER_URL and the worker's other variables name
 VSPHERE_ALARM_NAME and VSPHERE_PREEMPTION_TAG) it watches that vCenter's alarms; with PORT set it also takes them as
 CloudEvents over HTTP there (RECEIVER_TOKEN_FILE: only from those who show the token).
 
+With --inventory the simulated vCenter is a twin of a real one, saved by govc object.save. It shows which VMs carry the
+tag; with --alarm it raises that alarm, and shows who is powered off there and why the others stay. Replies to other
+systems are left out. See docs/rehearse.md.
+
 Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2 wrong usage, 130 interrupted.`,
 		Example: `  standalone --simulate                     watch one preemption, then try preemptctl on it
   standalone --simulate --once --in-memory  the same as a check that ends
+  standalone --simulate --inventory DIR --config preemption.yaml --alarm cluster-cpu-above-80 --on Cluster-1 --red
   VCENTER_URL=https://vcenter.example.com/sdk VCENTER_SECRET_PATH=/etc/preemption standalone`,
 		Args: cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 		Version: p.Build.String(),
@@ -78,6 +88,7 @@ Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2
 	f.BoolVar(&o.inMemory, "in-memory", false, "keep Temporal's data in memory: it is lost at the end")
 	f.BoolVar(&o.headless, "headless", false, "leave the Temporal web UI out")
 	f.StringVarP(&o.file, "config", "f", "", "the YAML file with policies and limits (default $PREEMPTION_CONFIG)")
+	o.rehearsalOptions.flags(f)
 	cmd.SetArgs(p.Args)
 	if p.Args == nil {
 		cmd.SetArgs([]string{}) // nil would mean the process's own
@@ -100,7 +111,7 @@ func (o *options) readSettings() (err error) {
 	}
 	names := []string{"TEMPORAL_NAMESPACE", "TEMPORAL_TASKQUEUE", "LOG_FORMAT", "DEBUG", "HTTP_ADDR", "PREEMPTION_CONFIG"}
 	if o.simulate {
-		env["VSPHERE_ALARM_NAME"], env["VSPHERE_PREEMPTION_TAG"] = alarmName, preemption.DefaultTag
+		names = append(names, o.environment(env)...)
 	} else {
 		names = append(names, "VSPHERE_ALARM_NAME", "VSPHERE_PREEMPTION_TAG", "K_SINK", "VCENTER_URL", "VCENTER_SECRET_PATH", "VCENTER_INSECURE", "VCENTER_CA_FILE", "VCENTER_THUMBPRINT")
 	}
@@ -113,6 +124,9 @@ func (o *options) readSettings() (err error) {
 	if port := o.env.Get("PORT"); err == nil && (port != "" || o.simulate) {
 		env["PORT"], env["RECEIVER_TOKEN_FILE"] = cmp.Or(port, demoPort), o.env.Get("RECEIVER_TOKEN_FILE")
 		o.receiver, err = config.LoadReceiver(env, o.file)
+	}
+	if o.inventory != "" {
+		o.set.File.Rules, o.receiver.Rules = silenced(o.set.File.Rules), silenced(o.receiver.Rules)
 	}
 	return err
 }

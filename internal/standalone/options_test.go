@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 )
 
 func TestWrongUsage(t *testing.T) {
@@ -30,7 +31,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			tr := newTrial(t, tc.args...).env(tc.env...).run(exitUsage)
+			tr := newTrial(t, tc.args...).env(tc.env...).run(program.Usage)
 			tr.complains(append(tc.want, "standalone: ")...)
 			if out := tr.out.String(); out != "" {
 				t.Errorf("stdout: %s", out)
@@ -40,8 +41,8 @@ func TestWrongUsage(t *testing.T) {
 }
 
 func TestHelpAndVersion(t *testing.T) {
-	newTrial(t, "--help").run(exitDone).says("Exit status", "--config", "--data", "--headless", "--in-memory", "--once", "--simulate")
-	newTrial(t, "--version").run(exitDone).says(`^standalone v0\.0\.0-test$`)
+	newTrial(t, "--help").run(program.Done).says("Exit status", "--config", "--data", "--headless", "--in-memory", "--once", "--simulate")
+	newTrial(t, "--version").run(program.Done).says(`^standalone v0\.0\.0-test$`)
 }
 
 func TestTheDataFolder(t *testing.T) {

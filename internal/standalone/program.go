@@ -13,15 +13,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
-)
-
-// The program's exit codes.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitInterrupted = 130
 )
 
 // Program is one run of standalone, with all that it needs of the operating system.
@@ -63,7 +56,7 @@ func (s silent) Unwrap() error { return s.error }
 func (p Program) Run(ctx context.Context) int {
 	o, done, err := p.options()
 	if done {
-		return exitDone
+		return program.Done
 	}
 	if err != nil {
 		return p.fail(err)
@@ -85,7 +78,7 @@ func (p Program) heed(cancel context.CancelCauseFunc, over <-chan struct{}) {
 		case <-p.Signals:
 		}
 		if n > 1 {
-			p.Exit(exitInterrupted)
+			p.Exit(program.Interrupted)
 			return
 		}
 		cancel(errInterrupted)
@@ -124,11 +117,11 @@ func (p Program) serve(ctx context.Context, cancel context.CancelCauseFunc, o op
 func (p Program) ended(ctx context.Context, o options, err error) int {
 	switch {
 	case err == nil:
-		return exitDone
+		return program.Done
 	case errors.Is(context.Cause(ctx), errInterrupted) && o.simulate:
-		return exitInterrupted
+		return program.Interrupted
 	case errors.Is(context.Cause(ctx), errInterrupted):
-		return exitDone
+		return program.Done
 	}
 	return p.fail(err)
 }
@@ -139,6 +132,9 @@ func (p Program) run(ctx context.Context, s *stack) error {
 		s.out.say("ready", "requests are taken; Ctrl-C ends")
 		return nil
 	}
+	if s.inventory != "" {
+		return newRehearsal(s, p.beforeCheck).play(ctx)
+	}
 	return newScenario(s, p.beforeCheck).play(ctx)
 }
 
@@ -146,6 +142,9 @@ func (p Program) greeting(o options) string {
 	what := "Temporal and a worker in this process, for the vCenter of VCENTER_URL"
 	if o.simulate {
 		what = "Temporal, a worker and a simulated vCenter in this process; no network is needed"
+	}
+	if o.inventory != "" {
+		what = "Temporal, a worker and a twin of the vCenter saved in " + o.inventory + "; the real one is not touched"
 	}
 	return "vsphere-preemption standalone " + p.Build.Version + ": " + what
 }
@@ -156,7 +155,7 @@ func (p Program) fail(err error) int {
 		fmt.Fprintln(p.Stderr, "standalone:", strings.TrimRight(line, "\n"))
 	}
 	if errors.Is(err, errUsage) {
-		return exitUsage
+		return program.Usage
 	}
-	return exitFailed
+	return program.Failed
 }

@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -37,7 +38,7 @@ func TestWithoutSimulationItWorksOnTheVCenterOfTheEnvironmentAndEndsNothing(t *t
 	first.await(`(?m)` + line("ready", "requests are taken"))
 	open(t, first)
 	first.signals <- os.Interrupt
-	first.end(exitDone)
+	first.end(program.Done)
 	first.saysNot("simulated", "cluster-cpu", "found")
 
 	second, _ := real(t, data)
@@ -53,7 +54,7 @@ func TestWithoutSimulationItWorksOnTheVCenterOfTheEnvironmentAndEndsNothing(t *t
 	}
 	second.await(`(?m)` + line("vCenter", `127\.0\.0\.1:\d+, logged in as VSPHERE\.LOCAL\\preemption`))
 	second.signals <- os.Interrupt
-	second.end(exitDone)
+	second.end(program.Done)
 	if _, err := os.Stat(filepath.Join(data, "simulation")); err == nil {
 		t.Error("a simulation's folder was made without --simulate")
 	}
@@ -86,7 +87,7 @@ func TestAVCenterThatIsNotThereIsWaitedFor(t *testing.T) {
 	tr.start()
 	tr.await(`(?m)` + line("vCenter", "cannot be worked with yet, requests wait until it can: "))
 	tr.signals <- os.Interrupt
-	tr.end(exitDone)
+	tr.end(program.Done)
 }
 
 func TestATakenHealthAddressIsAnErrorOnlyWhereItWasAskedFor(t *testing.T) {
@@ -96,7 +97,7 @@ func TestATakenHealthAddressIsAnErrorOnlyWhereItWasAskedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	tr := newTrial(t, "--simulate", "--once", "--in-memory", "--headless").env("HTTP_ADDR=" + l.Addr().String()).run(exitFailed)
+	tr := newTrial(t, "--simulate", "--once", "--in-memory", "--headless").env("HTTP_ADDR=" + l.Addr().String()).run(program.Failed)
 	tr.complains("HTTP_ADDR", l.Addr().String())
 	tr.saysNot("found")
 }
@@ -107,11 +108,11 @@ func TestTwoProcessesDoNotShareAFolder(t *testing.T) {
 	first := newTrial(t, "--simulate", "--headless", "--data", data)
 	first.start()
 	first.await(`(?m)` + line("temporal", ""))
-	second := newTrial(t, "--simulate", "--once", "--headless", "--data", data).run(exitFailed)
+	second := newTrial(t, "--simulate", "--once", "--headless", "--data", data).run(program.Failed)
 	second.complains("in use by another process", "--data")
 	first.await(`(?m)` + line("serving", ""))
 	first.signals <- os.Interrupt
-	first.end(exitDone).quiet()
+	first.end(program.Done).quiet()
 	if strings.Contains(first.out.String(), "mismatch") {
 		t.Error(first.out.String())
 	}

@@ -9,15 +9,16 @@ import (
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // nameWidth is the width of the simulated VMs' names.
 const nameWidth = len("cluster-a-batch-00")
 
 // tell shows the plan, once it is known: who was found, who goes and who stays, and why.
-func (a *act) tell(r preempt.RoundResult) {
+func (a *act) tell(r preemptapi.RoundResult) {
 	targets := a.chosen(r)
 	if a.told || len(targets)+len(r.Spared) == 0 {
 		return
@@ -36,7 +37,7 @@ func (a *act) tell(r preempt.RoundResult) {
 }
 
 // chosen names the targets of a round, in whatever state it is.
-func (a *act) chosen(r preempt.RoundResult) (names []string) {
+func (a *act) chosen(r preemptapi.RoundResult) (names []string) {
 	for _, t := range r.Targets {
 		names = append(names, t.Name)
 	}
@@ -46,7 +47,7 @@ func (a *act) chosen(r preempt.RoundResult) (names []string) {
 	return names
 }
 
-func (s *scenario) name(ref policy.Ref) string {
+func (s *scenario) name(ref vsphere.Ref) string {
 	if n := s.names[ref.Value]; n != "" {
 		return n
 	}
@@ -54,7 +55,7 @@ func (s *scenario) name(ref policy.Ref) string {
 }
 
 // report shows what became of the round: a table, the usage, and the record on one VM.
-func (a *act) report(r preempt.RoundResult) {
+func (a *act) report(r preemptapi.RoundResult) {
 	a.out.block("Result", resultTable(r))
 	now := a.measure()
 	a.out.block("Usage of "+a.cluster, usageTable(a.usage, now))
@@ -71,15 +72,15 @@ func (a *act) report(r preempt.RoundResult) {
 	}
 }
 
-func resultTable(r preempt.RoundResult) string {
+func resultTable(r preemptapi.RoundResult) string {
 	return table(func(w *tabwriter.Writer) {
 		fmt.Fprintln(w, "VM\tOUTCOME\tFORCED\tANNOTATED\tMHZ FREED")
 		for _, t := range r.Targets {
 			freed := int64(0)
-			if t.Ours() {
+			if t.Outcome.Ours() {
 				freed = t.CPUMHz
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%9d\n", t.Name, strings.TrimSpace(t.Outcome+" "+t.Reason), yes(t.Forced), yes(t.Annotated), freed)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%9d\n", shown.Plain(t.Name), strings.TrimSpace(string(t.Outcome)+" "+t.Reason), yes(t.Forced), yes(t.Annotated), freed)
 		}
 		fmt.Fprintf(w, "total\t%d of %d\t\t\t%9d\n", len(r.Preempted()), len(r.Targets), r.FreedCPUMHz)
 	})
@@ -119,25 +120,14 @@ func indented(text string) string {
 
 // suggest prints what can be tried from a second terminal, as it can be typed there. A cooldown that lasts is told.
 func (s *scenario) suggest(cooldown time.Time) {
-	ctl := "go run ./cmd/preemptctl -s " + s.temporal.HostPort()
-	if ns := s.temporal.Namespace(); ns != preemption.DefaultNamespace {
-		ctl += " -n " + ns
-	}
-	if q := s.queue(); q != preemption.DefaultTaskQueue {
-		ctl += " -q " + q
-	}
-	text := table(func(w *tabwriter.Writer) {
-		for _, try := range []struct{ command, what string }{
-			{"workflow status -w " + alarmName + "@" + s.vcenter.Cluster(contended).Ref.Value, "the preemption you have just seen"},
-			{"watch status", "what follows vCenter's alarms"},
-			{"workflow list", "every preemption workflow"},
-			{"workflow plan", "who would go now, and why the others stay; nothing is touched"},
-			{"evict cluster-a-batch-01 --notice-only", "tell one VM that it would go, and take that back"},
-			{"evict cluster-a-batch-01", "evict it: notice, guest shutdown, record"},
-			{"restore --dry-run", "what would come back"},
-		} {
-			fmt.Fprintf(w, "%s %s\t# %s\n", ctl, try.command, try.what)
-		}
+	text := s.commands([]try{
+		{"workflow status -w " + alarmName + "@" + s.vcenter.Cluster(contended).Ref.Value, "the preemption you have just seen"},
+		{"watch status", "what follows vCenter's alarms"},
+		{"workflow list", "every preemption workflow"},
+		{"workflow plan", "who would go now, and why the others stay; nothing is touched"},
+		{"evict cluster-a-batch-01 --notice-only", "tell one VM that it would go, and take that back"},
+		{"evict cluster-a-batch-01", "evict it: notice, guest shutdown, record"},
+		{"restore --dry-run", "what would come back"},
 	})
 	if !cooldown.IsZero() {
 		text += "\nA run is refused until " + cooldown.Format(time.TimeOnly) + ": the policy's cooldown lasts until then.\n"
@@ -147,4 +137,23 @@ func (s *scenario) suggest(cooldown time.Time) {
 	}
 	s.out.block("What to try next, from a second terminal in this folder", text)
 	s.out.say("serving", "until Ctrl-C; what happens to the simulated VMs is shown here")
+}
+
+// try is a command for preemptctl, and what it shows.
+type try struct{ command, what string }
+
+// commands lists what can be typed in a second terminal.
+func (s *scenario) commands(tries []try) string {
+	ctl := "go run ./cmd/preemptctl -s " + s.temporal.HostPort()
+	if ns := s.temporal.Namespace(); ns != preemption.DefaultNamespace {
+		ctl += " -n " + ns
+	}
+	if q := s.queue(); q != preemption.DefaultTaskQueue {
+		ctl += " -q " + q
+	}
+	return table(func(w *tabwriter.Writer) {
+		for _, t := range tries {
+			fmt.Fprintf(w, "%s %s\t# %s\n", ctl, t.command, t.what)
+		}
+	})
 }

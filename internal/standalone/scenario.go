@@ -16,10 +16,10 @@ import (
 	"go.temporal.io/api/enums/v1"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const (
@@ -86,7 +86,7 @@ func (s *scenario) play(ctx context.Context) error {
 }
 
 // play raises the alarm, follows what that starts, lets the alarm fall, and checks every VM.
-func (a *act) play(ctx context.Context) (preempt.RoundResult, error) {
+func (a *act) play(ctx context.Context) (preemptapi.RoundResult, error) {
 	a.before, a.usage = states(a.vcenter), a.measure()
 	result, err := a.preempt(ctx)
 	if err != nil {
@@ -113,18 +113,18 @@ func (a *act) play(ctx context.Context) (preempt.RoundResult, error) {
 }
 
 // restored follows the way back, and checks that everything is on again.
-func (a *act) restored(ctx context.Context, r preempt.RoundResult) error {
+func (a *act) restored(ctx context.Context, r preemptapi.RoundResult) error {
 	if len(r.Preempted()) == 0 {
 		return nil
 	}
-	id := contract.RestoreID(a.queue(), r.Scope)
-	var back contract.RestoreResult
+	id := preemptapi.RestoreID(a.queue(), r.Scope)
+	var back preemptapi.RestoreResult
 	err := poll(ctx, "ask restore "+id+" how it stands", func() (bool, error) {
-		v, err := a.client.QueryWorkflow(ctx, id, "", contract.RestoreStateQuery)
+		v, err := a.client.QueryWorkflow(ctx, id, "", preemptapi.RestoreStateQuery)
 		if err != nil {
 			return false, err
 		}
-		back = contract.RestoreResult{}
+		back = preemptapi.RestoreResult{}
 		if err := v.Get(&back); err != nil {
 			return false, err
 		}
@@ -156,7 +156,7 @@ func because(reason string) string {
 
 // cooledDown waits for the end of the cooldown where that is soon, so that what is suggested works at once. It returns
 // the end where that is too far away to wait for.
-func (s *scenario) cooledDown(ctx context.Context, r preempt.RoundResult) (end time.Time) {
+func (s *scenario) cooledDown(ctx context.Context, r preemptapi.RoundResult) (end time.Time) {
 	end = r.EndedAt.Add(s.policies()["default"].Cooldown.D() + pollEvery)
 	left := time.Until(end)
 	if left > longestWait {
@@ -183,15 +183,15 @@ func (s *scenario) describe() {
 }
 
 // preempt raises the alarm and follows what that starts to its end.
-func (a *act) preempt(ctx context.Context) (preempt.RoundResult, error) {
+func (a *act) preempt(ctx context.Context) (preemptapi.RoundResult, error) {
 	if err := a.change(ctx, "green", a.colour); err != nil {
-		return preempt.RoundResult{}, err
+		return preemptapi.RoundResult{}, err
 	}
 	id, err := a.roundID(ctx)
 	if err != nil {
-		return preempt.RoundResult{}, err
+		return preemptapi.RoundResult{}, err
 	}
-	return a.follow(ctx, id)
+	return a.follow(ctx, id, a.tell)
 }
 
 // postAlarm changes the alarm on the first host of the cluster, in vCenter: the watch sees it.
@@ -260,7 +260,7 @@ func (a *act) dress(ev types.AlarmStatusChangedEvent) ([]byte, error) {
 func (a *act) id() string { return alarmName + "@" + a.vcenter.Cluster(a.cluster).Ref.Value }
 
 // intake asks the workflow how things stand; one of an earlier simulation, which has ended, is not asked.
-func (a *act) intake(ctx context.Context) (r preempt.Response, err error) {
+func (a *act) intake(ctx context.Context) (r preemptapi.Response, err error) {
 	d, err := a.client.DescribeWorkflowExecution(ctx, a.id(), "")
 	if err != nil {
 		return r, err
@@ -291,7 +291,7 @@ func (a *act) roundID(ctx context.Context) (id string, err error) {
 			id = r.RoundID
 			a.out.say("request", "%s %q: %s, VMs tagged %s", preemption.WorkflowName, a.id(), r.Criticality, r.Tag)
 			return true, nil
-		case r.LastDecision != nil && r.LastDecision.Verdict != preempt.Started:
+		case r.LastDecision != nil && r.LastDecision.Verdict != preemptapi.Started:
 			return true, fmt.Errorf("workflow %s did not start a round: %s: %s", a.id(), r.LastDecision.Verdict, r.LastDecision.Reason)
 		}
 		return false, nil
@@ -300,29 +300,29 @@ func (a *act) roundID(ctx context.Context) (id string, err error) {
 }
 
 // follow shows the round while it runs, and returns its result.
-func (a *act) follow(ctx context.Context, id string) (result preempt.RoundResult, err error) {
+func (s *scenario) follow(ctx context.Context, id string, tell func(preemptapi.RoundResult)) (result preemptapi.RoundResult, err error) {
 	err = poll(ctx, "ask round "+id+" how it stands", func() (bool, error) {
-		v, err := a.client.QueryWorkflow(ctx, id, "", preempt.RoundStateQuery)
+		v, err := s.client.QueryWorkflow(ctx, id, "", preemptapi.RoundStateQuery)
 		if err != nil {
 			return false, err
 		}
-		var r preempt.RoundResult
+		var r preemptapi.RoundResult
 		if err := v.Get(&r); err != nil {
 			return false, err
 		}
-		a.tell(r)
+		tell(r)
 		return !r.EndedAt.IsZero(), nil
 	})
 	if err != nil {
 		return result, err
 	}
-	result, err = preempt.ResultOf(a.client.GetWorkflow(ctx, id, "").Get(ctx, &result), result)
+	result, err = preemptapi.ResultOf(s.client.GetWorkflow(ctx, id, "").Get(ctx, &result), result)
 	if err != nil {
 		return result, fmt.Errorf("read the result of round %s: %w", id, err)
 	}
-	a.tell(result)
-	a.out.say("done", "round %s in %s: %s", result.State, result.EndedAt.Sub(result.StartedAt).Round(time.Millisecond), id)
-	if result.State == preempt.RoundFailed {
+	tell(result)
+	s.out.say("done", "round %s in %s: %s", result.State, result.EndedAt.Sub(result.StartedAt).Round(time.Millisecond), id)
+	if result.State == preemptapi.RoundFailed {
 		return result, fmt.Errorf("round %s failed: %s", id, result.Reason)
 	}
 	return result, nil
@@ -355,13 +355,13 @@ func poll(ctx context.Context, what string, f func() (through bool, err error)) 
 		if err != nil && ctx.Err() == nil {
 			last = err
 		}
-		select {
-		case <-ctx.Done():
+		if !clock.Sleep(ctx, pollEvery) {
 			return errors.Join(fmt.Errorf("%s: %w", what, context.Cause(ctx)), last)
-		case <-time.After(pollEvery):
 		}
 	}
 }
 
 // ref is a reference of the simulator as the policy's noun.
-func ref(r types.ManagedObjectReference) policy.Ref { return policy.Ref{Type: r.Type, Value: r.Value} }
+func ref(r types.ManagedObjectReference) vsphere.Ref {
+	return vsphere.Ref{Type: r.Type, Value: r.Value}
+}

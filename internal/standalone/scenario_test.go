@@ -15,11 +15,12 @@ import (
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 )
 
 func TestTheScenarioIsShownAndChecked(t *testing.T) {
 	t.Parallel()
-	tr := newTrial(t, "--simulate", "--once", "--in-memory", "--headless").run(exitDone).quiet()
+	tr := newTrial(t, "--simulate", "--once", "--in-memory", "--headless").run(program.Done).quiet()
 	tr.says(
 		line("start", "vsphere-preemption standalone v0.0.0-test"),
 		line("temporal", `127\.0\.0\.1:\d+, namespace vsphere-preemption, task queue vsphere-preemption, data in memory`),
@@ -95,7 +96,7 @@ func TestAVMThatIsNotAsReportedFailsTheRun(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	tr.run(exitFailed)
+	tr.run(program.Failed)
 	tr.says(
 		line("mismatch", "cluster-a-batch-04 is reported powered_off, and is poweredOn"),
 		line("mismatch", "cluster-b-app-01 is poweredOff and was poweredOn, and nothing is reported of it"),
@@ -143,7 +144,7 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 	}
 	tr.await(`(?m)` + line("on", "cluster-a-batch-03"))
 	tr.signals <- os.Interrupt
-	tr.end(exitDone).quiet()
+	tr.end(program.Done).quiet()
 }
 
 func get(t *testing.T, url string) (body string) {
@@ -168,10 +169,10 @@ func TestASecondRunOnTheSameFolderWorks(t *testing.T) {
 	first.start()
 	first.await(`(?m)` + line("off", ""))
 	first.signals <- syscall.SIGTERM
-	first.end(exitInterrupted).quiet()
+	first.end(program.Interrupted).quiet()
 	first.saysNot("earlier simulation")
 
-	second := newTrial(t, once...).run(exitDone).quiet()
+	second := newTrial(t, once...).run(program.Done).quiet()
 	second.says(line("temporal", `.*data in `+regexp.QuoteMeta(data)), line("temporal", `\d+ open workflows of an earlier simulation were ended`),
 		line("found", "14 VMs"), line("checked", ""))
 }
@@ -191,7 +192,7 @@ func TestTheFirstSignalEndsTheWorkAndTheSecondTheProcess(t *testing.T) {
 		t.Error("the first signal ended the process")
 	}
 	tr.signals <- os.Interrupt
-	if code := <-codes; code != exitInterrupted {
-		t.Errorf("exit code %d, want %d", code, exitInterrupted)
+	if code := <-codes; code != program.Interrupted {
+		t.Errorf("exit code %d, want %d", code, program.Interrupted)
 	}
 }

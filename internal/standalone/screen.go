@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // screen writes what a person reads: a line for each thing that happens, with the time and what kind of thing it is,
@@ -43,7 +44,8 @@ func (s *screen) say(kind, format string, args ...any) {
 	if s.colour {
 		label = shade(kind) + label + "\x1b[0m"
 	}
-	s.write(time.Now().Format("15:04:05.000")+"  "+label+"  "+fmt.Sprintf(format, args...)+"\n", false)
+	text := shown.Plain(fmt.Sprintf(format, args...)) // names come from elsewhere in a rehearsal
+	s.write(time.Now().Format("15:04:05.000")+"  "+label+"  "+text+"\n", false)
 }
 
 // block writes a heading and the text below it, set off by empty lines.

@@ -35,9 +35,13 @@ const (
 // startVCenter fills and serves the simulated vCenter, and points the settings at it.
 func (s *stack) startVCenter(ctx context.Context) error {
 	// Its life does not end with ctx: it must outlive the worker, which stop takes care of.
-	vc, err := simulation.Start(context.WithoutCancel(ctx), simulation.Options{
+	o := simulation.Options{
 		Clusters: 2, HostsPerCluster: 4, VMsPerCluster: 20, Tagged: 10, Tag: preemption.DefaultTag, ExtraTags: 5,
-	})
+	}
+	if s.inventory != "" {
+		o = simulation.Options{Inventory: s.inventory, Tag: s.tags()[0], TaggedNames: s.tagged}
+	}
+	vc, err := simulation.Start(context.WithoutCancel(ctx), o)
 	if err != nil {
 		return fmt.Errorf("start the simulated vCenter: %w", err)
 	}
@@ -50,7 +54,10 @@ func (s *stack) startVCenter(ctx context.Context) error {
 	if err := vc.WriteSecret(secret); err != nil {
 		return err
 	}
-	if err := furnish(vc); err != nil {
+	if s.inventory == "" {
+		err = furnish(vc)
+	}
+	if err != nil {
 		return fmt.Errorf("furnish the simulated vCenter: %w", err)
 	}
 	s.vcenter = vc

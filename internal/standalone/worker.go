@@ -13,19 +13,18 @@ import (
 	"time"
 
 	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/sdk/worker"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
 const (
@@ -45,11 +44,14 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 	if err != nil {
 		return err
 	}
-	if err := s.startHealth(gateway); err != nil {
+	sender, err := notify.New(s.set.File.Limits.ReplyAllow, 0)
+	if err != nil {
 		return err
 	}
-	acts, err := s.activities(ctx, gateway)
-	if err != nil {
+	monitor := &health.Monitor{
+		Namespace: s.temporal.Namespace(), TaskQueue: s.queue(), Watched: len(s.set.File.Rules) > 0, Metrics: s.metrics.ForTemporal(), Log: s.log,
+	}
+	if err := s.startHealth(gateway, monitor); err != nil {
 		return err
 	}
 	if s.vcenter != nil {
@@ -60,24 +62,27 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 	if err != nil {
 		return err
 	}
-	worker.SetBinaryChecksum(build.ID()) // else the SDK reads and hashes the whole program at the start
-	o := preempt.WorkerOptions{OnFatal: func(err error) { fatal(fmt.Errorf("the worker cannot go on: %w", err)) }}
-	if s.simulate {
-		o.StopTimeout = simulateStop
+	worker.Prepare(build)
+	set := s.preemption()
+	cfg := worker.Config{
+		Temporal: s.client, Namespace: s.temporal.Namespace(), TaskQueue: s.queue(), VCenter: gateway, VCenterHost: s.set.VCenter.Host(), Notify: sender,
+		Preempt: set, Remediate: worker.Remediation(s.set.File, set), Rules: s.set.File.Rules,
+		Identity: fmt.Sprintf("standalone-%d", os.Getpid()), Version: build.String(), Log: s.log,
+		TookOver: s.metrics.TookOver, OnFatal: func(err error) { fatal(fmt.Errorf("the worker cannot go on: %w", err)) },
 	}
-	w := preempt.NewWorker(s.client, acts, o)
-	rules := s.set.File.Rules
-	remediate.Register(w, remediation(s.set.File, acts))
-	doctor.Register(w, &doctor.Activities{
-		VCenter: gateway, Rules: rules, Policies: acts.Settings.Policies, Allowed: acts.Settings.AllowedTags, Observe: acts.Settings.Observe,
-		Worker: fmt.Sprintf("standalone-%d", os.Getpid()), Version: build.String(),
-	})
-	watch.Register(w, watch.NewActivities(gateway, s.client, s.queue(), rules, s.set.VCenter.Host(), s.log))
+	if s.simulate {
+		cfg.StopTimeout = simulateStop
+	}
+	w := worker.New(ctx, cfg)
+	if err := s.checkAttributes(ctx, w.Preempt); err != nil {
+		return err
+	}
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start the worker on task queue %s: %w", s.queue(), err)
 	}
 	s.onStop(w.Stop)
-	s.background(ctx, func(ctx context.Context) { acts.CountPreempted(ctx, s.metrics.Preempted) })
+	s.background(ctx, func(ctx context.Context) { w.Preempt.CountPreempted(ctx, s.metrics.Preempted) })
+	s.background(ctx, func(ctx context.Context) { monitor.Run(ctx, s.client) })
 	s.out.say("worker", "polls task queue %s", s.queue())
 	return errors.Join(s.startWatch(ctx), s.startReceiver())
 }
@@ -85,6 +90,9 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 // startWatch follows vCenter's alarms where there are rules on them.
 func (s *stack) startWatch(ctx context.Context) error {
 	rules := s.set.File.Rules
+	for _, warning := range s.set.File.Warnings {
+		s.out.say("config", "%s", warning)
+	}
 	if len(rules) == 0 {
 		s.out.say("watch", "no rules, so that alarms start nothing: name rules in a file with --config")
 		return nil
@@ -96,6 +104,7 @@ func (s *stack) startWatch(ctx context.Context) error {
 	if err := watch.Ensure(ctx, s.client, s.queue(), timing); err != nil {
 		return err
 	}
+	go watch.Keep(ctx, s.client, s.queue(), timing, watch.KeepEvery, s.log)
 	var names []string
 	for _, r := range rules {
 		names = append(names, r.Name())
@@ -126,6 +135,9 @@ func (s *stack) startReceiver() error {
 			return errors.Join(fmt.Errorf("RECEIVER_TOKEN_FILE: %w", err), listener.Close())
 		}
 	}
+	if token == nil && !s.simulate {
+		s.log.Warn("no token is asked for: whoever reaches this address can ask for preemptions; set RECEIVER_TOKEN_FILE", "addr", addr)
+	}
 	r, err := receiver.New(receiver.Config{
 		Engine:  &trigger.Engine{Temporal: s.client, TaskQueue: s.queue(), Rules: s.receiver.Rules},
 		Classes: trigger.Classes(s.receiver.Rules), Token: token, Log: s.log,
@@ -153,18 +165,12 @@ func (s *stack) startReceiver() error {
 }
 
 func (s *stack) newGateway() (*vcenter.Gateway, error) {
-	v := s.set.VCenter
-	gateway, err := vcenter.New(vcenter.Config{
-		URL: v.URL, SecretPath: v.SecretPath, Insecure: v.Insecure, CAFile: v.CAFile, Thumbprint: v.Thumbprint,
-		MaxConcurrentCalls: s.set.File.Limits.VCenterCalls, Logger: s.log,
-		Observe: s.metrics.VCenterCalled, Renewed: s.metrics.VCenterRenewed,
-	})
+	gateway, err := worker.Gateway(s.set, s.metrics, s.log)
 	if err != nil {
 		return nil, err
 	}
-	if v.Insecure && !s.simulate {
-		s.log.Warn("vCenter's certificate is not verified: whoever is in between can read the password; for a test only",
-			"reason", "VCENTER_INSECURE=true", "remedy", "set VCENTER_CA_FILE or VCENTER_THUMBPRINT instead")
+	if s.set.VCenter.Insecure && !s.simulate {
+		worker.WarnInsecure(s.log)
 	}
 	s.onStop(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), farewell)
@@ -174,52 +180,38 @@ func (s *stack) newGateway() (*vcenter.Gateway, error) {
 	return gateway, nil
 }
 
-func (s *stack) activities(ctx context.Context, gateway *vcenter.Gateway) (*preempt.Activities, error) {
-	limits := s.set.File.Limits
-	sender, err := notify.New(limits.ReplyAllow, 0)
-	if err != nil {
-		return nil, err
-	}
-	set := preempt.DefaultSettings()
-	policies := s.policies()
-	s.metrics.KnowPolicies(slices.Collect(maps.Keys(policies))...)
-	set.Policies, set.AllowedTags, set.MaxCriticality = policies, limits.AllowedTags, limits.MaxCriticality
+// preemption are the settings of preemption: the file's, or the demo's.
+func (s *stack) preemption() preempt.Settings {
+	set := worker.Preemption(s.set.File, s.temporal.HostPort(), s.temporal.Namespace())
+	set.Policies = s.policies()
+	s.metrics.KnowPolicies(slices.Collect(maps.Keys(set.Policies))...)
 	if s.simulate {
 		set.Timing.Remeasure = demoRemeasure
 	}
-	set.Observe = s.set.File.Mode == policy.ModeObserve
-	set.Timing.Outage, set.Self = limits.Outage, config.SelfUUIDs(os.DirFS(config.DMI))
-	set.EventSource = notify.Source(s.temporal.HostPort(), s.temporal.Namespace())
-	a := &preempt.Activities{
-		VCenter: gateway, Temporal: s.client, TaskQueue: s.queue(), Namespace: s.temporal.Namespace(),
-		Notify: sender, Settings: set, Log: s.log,
-	}
+	return set
+}
+
+// checkAttributes looks whether the search attributes are registered.
+func (s *stack) checkAttributes(ctx context.Context, a *preempt.Activities) error {
 	ctx, cancel := context.WithTimeout(ctx, attrsAgain)
 	defer cancel()
-	return a, a.CheckAttributes(ctx, s.temporal.Namespace())
+	return a.CheckAttributes(ctx, s.temporal.Namespace())
 }
 
-// remediation are the activities of remediation, beside those of preemption.
-func remediation(f config.File, a *preempt.Activities) *remediate.Activities {
-	set, said := remediate.DefaultSettings(), f.Remediation()
-	set.Observe, set.PerHour, set.Moves, set.NeverTouch = said.Observe, said.PerHour, remediate.Bounds(said.Moves), said.NeverTouch
-	set.Self, set.EventSource, set.Timing.Outage = a.Settings.Self, a.Settings.EventSource, a.Settings.Timing.Outage
-	return &remediate.Activities{VCenter: a.VCenter, Temporal: a.Temporal, TaskQueue: a.TaskQueue, Notify: a.Notify, Settings: set, Log: a.Log}
-}
-
-// policies are those of the file. Without a file a simulation has shorter waits, so that all can be tried at once.
+// policies are those of the file. Without a file a simulation has shorter waits, so that all can be tried at once; a
+// rehearsal has what a site without a file has.
 func (s *stack) policies() map[string]policy.Policy {
-	if !s.simulate || s.set.Path != "" {
+	if !s.simulate || s.set.Path != "" || s.inventory != "" {
 		return s.set.File.Policies
 	}
 	p := policy.Default()
-	p.Cooldown = policy.Duration(2 * time.Second)
-	p.Criticality.Medium.Notice, p.Criticality.Medium.GracePeriod = policy.Duration(2*time.Second), policy.Duration(4*time.Second)
-	p.Criticality.Low.GracePeriod = policy.Duration(10 * time.Second)
-	p.WithdrawWait, p.LateWatch = policy.Duration(5*time.Second), policy.Duration(10*time.Second)
+	p.Cooldown = clock.Duration(2 * time.Second)
+	p.Criticality.Medium.Notice, p.Criticality.Medium.GracePeriod = clock.Duration(2*time.Second), clock.Duration(4*time.Second)
+	p.Criticality.Low.GracePeriod = clock.Duration(10 * time.Second)
+	p.WithdrawWait, p.LateWatch = clock.Duration(5*time.Second), clock.Duration(10*time.Second)
 	p.Target = policy.Goal{CPU: 75, Margin: 1, IfShort: policy.ShortPartial}
 	p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{Percent: true, N: 50}}}
-	p.Restore = policy.Restore{Enabled: true, Settle: policy.Duration(time.Second), Wave: 2, GiveUp: policy.Duration(time.Minute)}
+	p.Restore = policy.Restore{Enabled: true, Settle: clock.Duration(time.Second), Wave: 2, GiveUp: clock.Duration(time.Minute)}
 	return map[string]policy.Policy{"default": p}
 }
 
@@ -236,17 +228,17 @@ func (s *stack) seekVCenter(ctx context.Context, gateway *vcenter.Gateway) {
 			s.out.say("vCenter", "cannot be worked with yet, requests wait until it can: %s", text)
 			said = text
 		}
-		select {
-		case <-ctx.Done():
+		if !clock.Sleep(ctx, connectAgain) {
 			return
-		case <-time.After(connectAgain):
 		}
 	}
 }
 
-func (s *stack) startHealth(gateway *vcenter.Gateway) error {
+func (s *stack) startHealth(gateway *vcenter.Gateway, monitor *health.Monitor) error {
 	h, err := telemetry.Serve(s.log, s.set.HTTP.Addr, s.set.HTTP.Explicit, s.metrics,
 		telemetry.Check{Name: "polling", Ready: s.polling},
+		telemetry.Check{Name: "progress", Ready: monitor.Ready},
+		telemetry.Check{Name: "disk", Ready: func(context.Context) error { return s.temporal.Writable() }},
 		telemetry.Check{Name: "vcenter", Ready: func(ctx context.Context) error {
 			if at, err := gateway.LastContact(); err == nil && time.Since(at) < vcenterFresh {
 				return nil

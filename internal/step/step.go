@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -40,22 +41,10 @@ func Attempt(ctx context.Context, pause time.Duration, f func() error) error {
 		if err == nil || i == Tries || kind.Outage() || !kind.Retryable() {
 			return err
 		}
-		if !Sleep(ctx, pause) {
+		if !clock.Sleep(ctx, pause) {
 			return err
 		}
 		pause *= 2
-	}
-}
-
-// Sleep waits for d; it returns false when ctx ended first.
-func Sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -1,6 +1,10 @@
 package telemetry
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+)
 
 // Part is a part of the product that has figures of its own.
 type Part string
@@ -62,11 +66,20 @@ func ours() []definition {
 	return []definition{
 		{"preemption_build_info", Gauge, []string{"version", "commit", "go"}, "Always 1; the labels say which build this is.", both, nil, nil},
 		{
+			"preemption_stalled_workflows", Gauge,
+			[]string{"type"},
+			"Workflows that make no progress, or that Temporal itself ended within 30 minutes, by the type that should work there. Looked for every 20 seconds; all workers look at the same workflows.", worker, nil, nil,
+		},
+		{
+			"preemption_probe", Histogram, nil,
+			"Time of the probe that work gets done: a workflow with an activity, and an answer of the ledger. Once a minute; up to 15 seconds where it fails.", worker, nil, usual,
+		},
+		{
 			"preemption_watch_events", Counter,
 			[]string{"type", "result"},
-			"Events of vCenter that the watch gave to the rules: sent, ignored, refused (a rule is on it and can never act upon it), unavailable (Temporal did not take it; it is given again).",
+			"Events of vCenter that the watch gave to the rules: sent, ignored, refused (a rule is on it and can never act upon it), unavailable (Temporal did not take it; it is given again), backlog (too much waits at its intake), set_aside (it could not be handed over although others could; it is given again by itself).",
 			worker,
-			[][]string{{"AlarmStatusChangedEvent"}, {"sent", "ignored", "refused", "unavailable"}},
+			[][]string{{"AlarmStatusChangedEvent"}, {"sent", "ignored", "refused", "unavailable", "backlog", "set_aside"}},
 			nil,
 		},
 		{
@@ -81,14 +94,22 @@ func ours() []definition {
 			"preemption_rounds", Counter,
 			[]string{"state"},
 			"Rounds that came to their end, by the state they ended in.", worker,
-			[][]string{{"completed", "partial", "failed", "empty", "withdrawn", "observed", "planned", "rehearsed"}},
+			[][]string{{"completed", "partial", "failed", "empty", "withdrawn", "observed", "planned", "rehearsed", "held"}},
+			nil,
+		},
+		{
+			"preemption_rejections", Counter,
+			[]string{"by", "reason"},
+			"Requests and alarm changes that an intake did not take, by who asked (a request without its origin counts as an alarm's) and why: another_vcenter (its event is of another vCenter), refused (a limit, policy or value that this worker does not take), unreadable.",
+			worker,
+			[][]string{{"alarm", "person"}, {"another_vcenter", "refused", "unreadable"}},
 			nil,
 		},
 		{
 			"preemption_evictions", Counter,
 			[]string{"action", "outcome"},
 			"Targets of rounds by what the policy asked for and what became of them. One that goes off late counts as spared, and again as shut_down.", worker,
-			[][]string{{"powerOff", "shutdownGuest", "suspend"}, {"powered_off", "shut_down", "forced", "suspended", "already_off", "spared", "failed", "off_unattributed"}},
+			[][]string{texts(action.All()), texts(action.Outcomes())},
 			nil,
 		},
 		{
@@ -119,6 +140,13 @@ func ours() []definition {
 			"VMs of this vCenter that are off or suspended and whose attribute says that we did that. Counted every 5 minutes, and soon after a change; all workers count the same VMs.", worker, nil, nil,
 		},
 		{
+			"preemption_takeovers", Counter,
+			[]string{"what"},
+			"Workflows that another program had begun, or that ran under another type, and that the worker ended and went on in the place of: prototype (a run of PreemptVMsWorkflow), ledger.", worker,
+			[][]string{{"prototype", "ledger"}},
+			nil,
+		},
+		{
 			"preemption_restores", Counter,
 			[]string{"state"},
 			"Restores that came to an end, by the state they ended in.", worker,
@@ -142,7 +170,7 @@ func ours() []definition {
 		{
 			"preemption_vcenter_calls", Counter,
 			[]string{"method", "code"},
-			"Calls to vCenter, each attempt: of SOAP by method, of REST by verb and path; code is OK, SessionLost, Cancelled, or the kind of error.", worker, nil, nil,
+			"Calls to vCenter, each attempt: of SOAP by method, of REST by verb and path; code is OK, SessionLost, Cancelled, TooFast, or the kind of error.", worker, nil, nil,
 		},
 		{"preemption_vcenter_call", Histogram, []string{"method"}, "Time of a call to vCenter, without the wait for a permit.", worker, nil, usual},
 		{
@@ -156,10 +184,19 @@ func ours() []definition {
 			"preemption_receiver_events", Counter,
 			[]string{"type", "result"},
 			"Requests with an event, by its type (other: no rule is on it, or it could not be read) and by what became of them.", receiver,
-			[][]string{events, {"sent", "ignored", "malformed", "refused", "unauthorized", "aborted", "too_large", "unsupported", "saturated", "unavailable"}},
+			[][]string{events, {"sent", "ignored", "malformed", "refused", "unauthorized", "aborted", "too_large", "unsupported", "saturated", "unavailable", "backlog"}},
 			nil,
 		},
 		{"preemption_receiver", Histogram, nil, "Time from a request's header to its answer.", receiver, nil, brief},
 		{"preemption_receiver_in_flight", Gauge, nil, "Requests with an event that are not answered yet.", receiver, nil, nil},
 	}
+}
+
+// texts are the values of a closed set, as labels have them.
+func texts[S ~string](values []S) []string {
+	out := make([]string, 0, len(values))
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return out
 }

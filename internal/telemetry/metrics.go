@@ -136,6 +136,9 @@ func (m *Metrics) VCenterRenewed(api string) { m.count("preemption_vcenter_sessi
 // Preempted takes how many VMs are off by us.
 func (m *Metrics) Preempted(n int) { m.gauge("preemption_vms_preempted", float64(n)) }
 
+// TookOver takes that a workflow of another program was taken over.
+func (m *Metrics) TookOver(what string) { m.count("preemption_takeovers", what) }
+
 // Receiving takes that a request with an event came (1) or was answered (-1).
 func (m *Metrics) Receiving(n int) {
 	m.gauges["preemption_receiver_in_flight"].WithLabelValues().Add(float64(n))

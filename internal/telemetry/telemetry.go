@@ -1,5 +1,5 @@
 // Package telemetry tells what a program does: its log, its health over HTTP, and which build it is. It
-// imports no other package of this project, keeps nothing global, and knows nothing of what it reports on.
+// imports of this project only what makes text fit to be shown, keeps nothing global, and knows nothing of what it reports on.
 package telemetry
 
 import (
@@ -23,9 +23,9 @@ func New(w io.Writer, format string, debug bool) *slog.Logger {
 		options.Level = slog.LevelDebug
 	}
 	if format == Text {
-		return slog.New(slog.NewTextHandler(w, options))
+		return slog.New(clean{slog.NewTextHandler(w, options)})
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(clean{slog.NewJSONHandler(escaped{w}, options)})
 }
 
 // ForTemporal returns the logger that Temporal's SDK writes to. Its lines carry component=temporal-sdk.

@@ -75,7 +75,7 @@ func newBusy(t *testing.T, ctx context.Context) *busy {
 	b := &busy{slow: newSlow(), t: t, errs: map[int64]error{}}
 	b.engine = &trigger.Engine{Temporal: b.slow, TaskQueue: "q", Rules: []trigger.Rule{{Alarm: "*", Action: trigger.Preempt{Tag: "spot"}}}}
 	b.give(ctx, 1)
-	if id := <-b.asked; id != "cpu@domain-c7" {
+	if id := <-b.asked; id != "cpu@domain-c7@q" {
 		t.Fatal(id)
 	}
 	return b
@@ -83,7 +83,7 @@ func newBusy(t *testing.T, ctx context.Context) *busy {
 
 func (b *busy) give(ctx context.Context, n int64, with ...func(*alarm.Alarm)) {
 	in := changed(b.t, "green", "red", append(with, key(n))...)
-	id := trigger.WorkflowID(in.Event.Alarm.Name, in.Event.Alarm.Scope())
+	id := trigger.WorkflowID(in.Event.Alarm.Name, in.Event.Alarm.Scope(), "q")
 	was, orders := b.engine.Entered(id)
 	b.wg.Go(func() {
 		_, err := b.engine.Handle(ctx, in)
@@ -116,7 +116,7 @@ func TestWhatComesWhileTemporalIsToldGoesTogetherInOrder(t *testing.T) {
 		b.give(t.Context(), n)
 	}
 	b.give(t.Context(), 7, called("memory"))
-	if id := <-b.asked; id != "memory@domain-c7" {
+	if id := <-b.asked; id != "memory@domain-c7@q" {
 		t.Errorf("another workflow's signal waits behind it: %s", id)
 	}
 	if len(b.asked) != 0 {
@@ -172,7 +172,7 @@ func TestNobodyWaitsLongerThanTheirDeadline(t *testing.T) {
 	defer cancel()
 	b.give(short, 2)
 	b.give(short, 3)
-	for is, _ := b.engine.Entered("cpu@domain-c7"); is != nil; is, _ = b.engine.Entered("cpu@domain-c7") {
+	for is, _ := b.engine.Entered("cpu@domain-c7@q"); is != nil; is, _ = b.engine.Entered("cpu@domain-c7@q") {
 		time.Sleep(time.Millisecond) // until they have given up
 	}
 	b.give(t.Context(), 4)

@@ -2,12 +2,15 @@ package trigger
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"go.temporal.io/sdk/client"
 
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // Verdict says what became of an event.
@@ -39,8 +42,11 @@ type Engine struct {
 	Temporal  Temporal
 	TaskQueue string
 	Rules     []Rule
+	// Check says why the workflow would reject a payload for good; nil: it is not known before.
+	Check func(payload any) error
 
-	bundles bundles
+	bundles  bundles
+	backlogs backlogs
 }
 
 // Match returns the first rule on the event.
@@ -57,8 +63,8 @@ func (e *Engine) Match(ev alarm.Event) (Rule, bool) {
 const sendTimeout = 10 * time.Second
 
 // Handle applies the first rule on the event and returns once Temporal has what it ordered. An error that
-// wraps ErrRefused is final; any other means that Temporal could not be told, and the event should be
-// brought again. With an error there is no verdict.
+// wraps ErrRefused is final; any other means that Temporal could not be told, or that too much waits already (a
+// BacklogError), and the event should be brought again. With an error there is no verdict.
 func (e *Engine) Handle(ctx context.Context, in Incoming) (Result, error) {
 	rule, ok := e.Match(in.Event)
 	if !ok {
@@ -75,11 +81,55 @@ func (e *Engine) Handle(ctx context.Context, in Incoming) (Result, error) {
 		return res, nil
 	}
 	res.WorkflowID, res.What = order.WorkflowID, order.What
-	if err := e.send(ctx, order); err != nil {
+	if err := e.rejects(order); err != nil {
+		return res, err
+	}
+	err = e.checked(ctx, order)
+	if err == nil {
+		err = e.send(ctx, order)
+	}
+	if final(err) {
+		err = e.rejected(ctx, order, err)
+	}
+	if err != nil {
 		return res, fmt.Errorf("signal and start %s %q: %w", order.WorkflowType, order.WorkflowID, err)
 	}
 	res.Verdict = Sent
 	return res, nil
+}
+
+// rejects says why the workflow would not take the order.
+func (e *Engine) rejects(o Order) error {
+	if e.Check == nil {
+		return nil
+	}
+	if err := e.Check(o.Payload); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return nil
+}
+
+// checked tells why an order is not sent at all.
+func (e *Engine) checked(ctx context.Context, o Order) error {
+	if what, reserved := workflowid.Reserved(o.WorkflowID); reserved && o.WorkflowType == preemption.WorkflowName {
+		return fmt.Errorf("%w: ids such as %q are reserved for %s", ErrRefused, o.WorkflowID, what)
+	}
+	b, err := json.Marshal(o.Payload)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return e.backlogs.check(ctx, e.Temporal, o.WorkflowID, e.TaskQueue, len(b))
+}
+
+// rejected tells what it means that Temporal does not take the order as it is: a workflow that has all the signals it
+// may have is behind; anything else is the order's own fault, for good.
+func (e *Engine) rejected(ctx context.Context, o Order, err error) error {
+	if d, ok := e.Temporal.(describer); ok {
+		if behind := look(ctx, d, o.WorkflowID, e.TaskQueue); behind != nil {
+			return behind
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrRefused, err)
 }
 
 // send returns once Temporal has the order.

@@ -80,14 +80,14 @@ func TestHandleTellsTemporalWhatTheRuleOrders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (trigger.Result{Verdict: trigger.Sent, Rule: "cpu*", WorkflowID: "cpu@domain-c7", What: "HIGH preemption"}); res != want {
+	if want := (trigger.Result{Verdict: trigger.Sent, Rule: "cpu*", WorkflowID: "cpu@domain-c7@site-1", What: "HIGH preemption"}); res != want {
 		t.Errorf("%+v", res)
 	}
 	if len(temporal.calls) != 1 || !temporal.deadline {
 		t.Fatalf("%d calls, with a deadline: %t", len(temporal.calls), temporal.deadline)
 	}
 	c := temporal.calls[0]
-	if c.id != "cpu@domain-c7" || c.options.ID != c.id || c.options.TaskQueue != "site-1" || c.signal != preemption.AlarmSignal ||
+	if c.id != "cpu@domain-c7@site-1" || c.options.ID != c.id || c.options.TaskQueue != "site-1" || c.signal != preemption.AlarmSignal ||
 		c.workflow != preemption.WorkflowName || len(c.args) != 0 {
 		t.Errorf("%+v", c)
 	}
@@ -148,7 +148,7 @@ func TestWhatBecomesOfAnEvent(t *testing.T) {
 		},
 		"sent": {
 			preempt, changed(t, "red", "green"), nil,
-			trigger.Result{Verdict: trigger.Sent, Rule: "cpu", WorkflowID: "cpu@domain-c7", What: "fall to green"},
+			trigger.Result{Verdict: trigger.Sent, Rule: "cpu", WorkflowID: "cpu@domain-c7@q", What: "fall to green"},
 			"", false, 1,
 		},
 		"refused": {
@@ -158,8 +158,8 @@ func TestWhatBecomesOfAnEvent(t *testing.T) {
 		},
 		"Temporal is away": {
 			preempt, changed(t, "green", "red"), away,
-			trigger.Result{Rule: "cpu", WorkflowID: "cpu@domain-c7", What: "HIGH preemption"},
-			`signal and start PreemptVMsWorkflow "cpu@domain-c7": Temporal is away`, false, 1,
+			trigger.Result{Rule: "cpu", WorkflowID: "cpu@domain-c7@q", What: "HIGH preemption"},
+			`signal and start PreemptVMsWorkflow "cpu@domain-c7@q": Temporal is away`, false, 1,
 		},
 		"a rule on a class": {
 			onPower(action{}), power(alarm.ClassPoweredOff), nil,

@@ -3,13 +3,13 @@ package trigger_test
 import (
 	"encoding/json"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // Whatever an event holds: what is ordered is what the intake can take, and the rest is refused for good.
@@ -62,7 +62,7 @@ func FuzzOrder(f *testing.F) {
 func check(t *testing.T, al alarm.Alarm, p trigger.Preempt, order trigger.Order) {
 	t.Helper()
 	c := order.Payload.(preemption.AlarmChange)
-	if !strings.HasPrefix(order.WorkflowID, al.Name+"@") || order.WorkflowID == al.Name+"@" || order.What == "" {
+	if order.WorkflowID != workflowid.Of(order.WorkflowID) || order.What == "" {
 		t.Errorf("id %q, what %q", order.WorkflowID, order.What)
 	}
 	if (p.Scope == "all") != (c.Scope == "") {
@@ -77,7 +77,7 @@ func check(t *testing.T, al alarm.Alarm, p trigger.Preempt, order trigger.Order)
 	if !al.Up() || c.Criticality == trigger.None {
 		t.Errorf("a request at %q, criticality %q", al.To, c.Criticality)
 	}
-	if n := len(asJSON(t, c)); n > preemption.MaxRequestBytes {
+	if n := len(asJSON(t, c)); n > 2*alarm.MaxKept+6*len(al.Name) {
 		t.Errorf("%d bytes", n)
 	}
 	var r preemption.WorkflowRequest

@@ -8,8 +8,8 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // maxEventBytes is up to where a request for remediation carries its CloudEvent, which is for the reply alone.
@@ -26,7 +26,7 @@ func (a Resize) Order(in Incoming, rule string) (Order, string, bool, error) {
 	if reason, err := atRed(in.Event, "a resize"); reason != "" || err != nil {
 		return Order{}, reason, false, err
 	}
-	if al.Entity.Type != policy.TypeVM {
+	if al.Entity.Type != vsphere.TypeVM {
 		return Order{}, "", false, fmt.Errorf("%w: the alarm is on %s, a resize wants an alarm on a VM", ErrRefused, al.Entity.Ref())
 	}
 	vm := ref(al.Entity)
@@ -44,13 +44,13 @@ func (a Move) Order(in Incoming, rule string) (Order, string, bool, error) {
 	}
 	r := remedy.Request{Kind: remedy.KindMove, Move: &a.Settings}
 	switch {
-	case al.Entity.Type == policy.TypeVM:
+	case al.Entity.Type == vsphere.TypeVM:
 		r.VM = ref(al.Entity)
 		return remediate(in, rule, r.VM, "move of the VM", r)
 	case al.Entity.Type == typeDatastore:
 		r.Source = ref(al.Entity)
 	case !al.Datastore.Zero():
-		r.Source = policy.Ref{Type: typeDatastore, Value: al.Datastore.Value}
+		r.Source = vsphere.Ref{Type: typeDatastore, Value: al.Datastore.Value}
 	default:
 		return Order{}, "", false, fmt.Errorf("%w: the alarm is on %s, a move wants an alarm on a datastore or a VM", ErrRefused, al.Entity.Ref())
 	}
@@ -68,7 +68,7 @@ func (a Reconfigure) Order(in Incoming, rule string) (Order, string, bool, error
 	case in.Event.Power.VM.Zero():
 		return Order{}, "", false, fmt.Errorf("%w: the event names no VM", ErrRefused)
 	}
-	vm := policy.Ref{Type: policy.TypeVM, Value: in.Event.Power.VM.Value}
+	vm := vsphere.Ref{Type: vsphere.TypeVM, Value: in.Event.Power.VM.Value}
 	return remediate(in, rule, vm, "reconfiguration", remedy.Request{Kind: remedy.KindReconfigure, VM: vm, Reconfigure: &a.Settings})
 }
 
@@ -91,7 +91,7 @@ func atRed(e alarm.Event, who string) (reason string, err error) {
 }
 
 // remediate completes a request and addresses it to the workflow of its object.
-func remediate(in Incoming, rule string, object policy.Ref, what string, r remedy.Request) (Order, string, bool, error) {
+func remediate(in Incoming, rule string, object vsphere.Ref, what string, r remedy.Request) (Order, string, bool, error) {
 	r.ID, r.Cause, r.TaskQueue = identify(in.Event), cause(in.Event, rule), in.TaskQueue
 	if len(in.CloudEvent) <= maxEventBytes && json.Valid(in.CloudEvent) {
 		r.Event = in.CloudEvent
@@ -111,10 +111,12 @@ func remediate(in Incoming, rule string, object policy.Ref, what string, r remed
 
 func cause(e alarm.Event, rule string) remedy.Cause {
 	c := remedy.Cause{
-		Event: e.Class, Entity: policy.Ref{Type: policy.TypeVM, Value: e.Power.VM.Value}, Time: e.Power.Time, EventKey: e.Power.EventKey, Rule: rule,
+		Event: e.Class, Entity: vsphere.Ref{Type: vsphere.TypeVM, Value: e.Power.VM.Value}, Time: e.Power.Time, EventKey: e.Power.EventKey,
+		VCenter: alarm.VCenterHost(e.Power.VCenter), Rule: rule,
 	}
 	if al := e.Alarm; e.Class == alarm.ClassAlarm {
 		c.Alarm, c.From, c.To, c.Entity, c.Time, c.EventKey = al.Name, al.From, al.To, ref(al.Entity), al.Time, al.EventKey
+		c.VCenter = alarm.VCenterHost(al.VCenter)
 	}
 	if c.Time.IsZero() {
 		c.Time = time.Now()
@@ -141,4 +143,4 @@ func identify(e alarm.Event) string {
 	return strings.Join([]string{al.Name, al.Entity.Ref(), al.To, al.Time.UTC().Format(time.RFC3339Nano)}, "|")
 }
 
-func ref(o alarm.Object) policy.Ref { return policy.Ref{Type: o.Type, Value: o.Value} }
+func ref(o alarm.Object) vsphere.Ref { return vsphere.Ref{Type: o.Type, Value: o.Value} }

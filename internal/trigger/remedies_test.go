@@ -10,9 +10,9 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 var (
@@ -34,10 +34,10 @@ func off() trigger.Incoming {
 }
 
 func TestRemediationIsOrderedOfTheWorkflowOfItsObject(t *testing.T) {
-	vm, ds := policy.Ref{Type: "VirtualMachine", Value: "vm-7"}, policy.Ref{Type: "Datastore", Value: "datastore-3"}
+	vm, ds := vsphere.Ref{Type: "VirtualMachine", Value: "vm-7"}, vsphere.Ref{Type: "Datastore", Value: "datastore-3"}
 	moment := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
-	red := func(entity policy.Ref) remedy.Cause {
-		return remedy.Cause{Event: alarm.ClassAlarm, Alarm: "cpu", From: "yellow", To: "red", Entity: entity, Time: moment, EventKey: 7, Rule: "rule"}
+	red := func(entity vsphere.Ref) remedy.Cause {
+		return remedy.Cause{Event: alarm.ClassAlarm, Alarm: "cpu", From: "yellow", To: "red", Entity: entity, Time: moment, EventKey: 7, VCenter: "vc", Rule: "rule"}
 	}
 	rise := func(with ...func(*alarm.Alarm)) trigger.Incoming { return changed(t, "yellow", "red", with...) }
 	cases := map[string]struct {
@@ -61,13 +61,13 @@ func TestRemediationIsOrderedOfTheWorkflowOfItsObject(t *testing.T) {
 		},
 		"the datastore that an alarm on something else names is relieved": {
 			move, rise(on(host), store(disk)), "move@datastore-3@queue", remedy.MoveType, "move off the datastore",
-			remedy.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "move", Source: ds, Cause: red(policy.Ref{Type: "HostSystem", Value: "host-21"}), Move: &move.Settings},
+			remedy.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "move", Source: ds, Cause: red(vsphere.Ref{Type: "HostSystem", Value: "host-21"}), Move: &move.Settings},
 		},
 		"a VM that was turned off is reconfigured": {
 			apply, off(), "reconfigure@vm-7@queue", remedy.ReconfigureType, "reconfiguration",
 			remedy.Request{
 				ID: "vc#8@2026-01-02T03:04:05Z", Kind: "reconfigure", VM: vm, Reconfigure: &apply.Settings,
-				Cause: remedy.Cause{Event: alarm.ClassPoweredOff, Entity: vm, Time: moment, EventKey: 8, Rule: "rule"},
+				Cause: remedy.Cause{Event: alarm.ClassPoweredOff, Entity: vm, Time: moment, EventKey: 8, VCenter: "vc", Rule: "rule"},
 			},
 		},
 	}

@@ -14,6 +14,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
 // ErrRefused marks an event that matches a rule and can never be acted upon, however often it is sent.
@@ -70,6 +71,17 @@ func (r Rule) Matches(e alarm.Event) bool {
 		return false
 	}
 	return r.Alarm == e.Alarm.Name || r.Alarm == e.Alarm.Ref.Value || glob(r.Alarm, e.Alarm.Name)
+}
+
+// Covers reports whether the rule is certainly on all events that another one is on.
+func (r Rule) Covers(other Rule) bool {
+	if r.Alarm == "" || other.Alarm == "" {
+		return r.Alarm == other.Alarm && r.Class == other.Class
+	}
+	if r.Alarm == other.Alarm || r.Alarm == "*" {
+		return true
+	}
+	return !strings.ContainsAny(r.Alarm, `?[\\`) && !strings.ContainsAny(other.Alarm, `[\\`) && glob(r.Alarm, other.Alarm)
 }
 
 // CheckPattern tells what is wrong with the name, glob or MoRef of an alarm.
@@ -149,6 +161,8 @@ type Preempt struct {
 	OnFall  string                 // OnFallCancel or OnFallSoften; "" is cancel
 	Yellow  preemption.Criticality // "" is MEDIUM
 	Red     preemption.Criticality // "" is HIGH
+	// WhenSilenced is preemption.WhenSilencedAct to act on an alarm that is acknowledged, or whose actions are disabled.
+	WhenSilenced string
 }
 
 // Criticality is what a colour means: None for green and gray, and where the rule says so.
@@ -189,6 +203,7 @@ func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
 	change := preemption.AlarmChange{
 		Alarm: al.Name, Entity: al.Entity.Ref(), Scope: scope.Ref(), From: al.From, To: al.To,
 		Time: al.Time.UTC(), EventKey: al.EventKey, Rule: rule, Criticality: crit, TaskQueue: in.TaskQueue,
+		Source: al.VCenter,
 	}
 	if change.Time.IsZero() {
 		change.Time = time.Now().UTC()
@@ -204,7 +219,7 @@ func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
 		}
 	}
 	return Order{
-		WorkflowID: WorkflowID(al.Name, scope), WorkflowType: preemption.WorkflowName, Signal: preemption.AlarmSignal,
+		WorkflowID: WorkflowID(al.Name, scope, in.TaskQueue), WorkflowType: preemption.WorkflowName, Signal: preemption.AlarmSignal,
 		Payload: change, What: what(change), Bundle: true,
 	}, "", true, nil
 }
@@ -254,20 +269,30 @@ func (p Preempt) scope(al alarm.Alarm) (alarm.Object, error) {
 }
 
 func (p Preempt) request(in Incoming, crit preemption.Criticality) (json.RawMessage, error) {
-	e, err := preemption.ParseEvent(in.CloudEvent)
+	cause := alarm.Trim(in.CloudEvent)
+	if len(cause) > maxEventBytes {
+		return nil, fmt.Errorf("the event's attributes make %d bytes: at most %d are taken", len(cause), maxEventBytes)
+	}
+	e, err := preemption.ParseEvent(cause)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(preemption.WorkflowRequest{
 		Tag: p.Tag, Criticality: crit, Event: e, ReplyTo: p.ReplyTo, Policy: p.Policy,
-		TaskQueue: in.TaskQueue, Mode: p.Mode,
+		TaskQueue: in.TaskQueue, Mode: p.Mode, WhenSilenced: p.WhenSilenced,
 	})
 }
 
-// WorkflowID is the id of the intake that an alarm in a scope has: <alarm>@<scope MoRef>.
-func WorkflowID(name string, scope alarm.Object) string {
-	if scope.Zero() {
-		return name + "@all"
+// WorkflowID is the id of the intake that an alarm in a scope has: <alarm>@<scope MoRef>, see workflowid.Intake. Task
+// queues other than the default are part of it, for workflow ids are shared by all queues of a namespace, and MoRefs
+// repeat between vCenters.
+func WorkflowID(name string, scope alarm.Object, queue string) string {
+	place := scope.Value
+	if queue != "" && queue != preemption.DefaultTaskQueue {
+		if place == "" {
+			place = "all"
+		}
+		place += "@" + queue
 	}
-	return name + "@" + scope.Value
+	return workflowid.Intake(name, place)
 }

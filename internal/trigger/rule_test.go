@@ -238,18 +238,18 @@ func TestTheIntakeIsThatOfAlarmAndScope(t *testing.T) {
 		id, ref   string
 		refusedAs string
 	}{
-		"by default the cluster":                 {"", at(host, host, cluster), "cpu@domain-c7", "ClusterComputeResource:domain-c7", ""},
-		"cluster":                                {"cluster", at(host, host, cluster), "cpu@domain-c7", "ClusterComputeResource:domain-c7", ""},
-		"cluster, of an alarm on it":             {"cluster", at(cluster, none, none), "cpu@domain-c7", "ClusterComputeResource:domain-c7", ""},
-		"cluster, of a host on its own":          {"cluster", at(host, host, none), "cpu@host-21", "HostSystem:host-21", ""},
-		"cluster, of a host that is entity only": {"cluster", at(host, none, none), "cpu@host-21", "HostSystem:host-21", ""},
+		"by default the cluster":                 {"", at(host, host, cluster), "cpu@domain-c7@queue", "ClusterComputeResource:domain-c7", ""},
+		"cluster":                                {"cluster", at(host, host, cluster), "cpu@domain-c7@queue", "ClusterComputeResource:domain-c7", ""},
+		"cluster, of an alarm on it":             {"cluster", at(cluster, none, none), "cpu@domain-c7@queue", "ClusterComputeResource:domain-c7", ""},
+		"cluster, of a host on its own":          {"cluster", at(host, host, none), "cpu@host-21@queue", "HostSystem:host-21", ""},
+		"cluster, of a host that is entity only": {"cluster", at(host, none, none), "cpu@host-21@queue", "HostSystem:host-21", ""},
 		"cluster, where none is named":           {"cluster", at(disk, none, none), "", "", `the event of alarm "cpu" names neither a cluster nor a host to work on; a policy with scope: all would work on everything`},
-		"host":                                   {"host", at(host, host, cluster), "cpu@host-21", "HostSystem:host-21", ""},
-		"host, that is the entity":               {"host", at(host, none, cluster), "cpu@host-21", "HostSystem:host-21", ""},
-		"host, beside a cluster in alarm":        {"host", at(cluster, host, cluster), "cpu@host-21", "HostSystem:host-21", ""},
+		"host":                                   {"host", at(host, host, cluster), "cpu@host-21@queue", "HostSystem:host-21", ""},
+		"host, that is the entity":               {"host", at(host, none, cluster), "cpu@host-21@queue", "HostSystem:host-21", ""},
+		"host, beside a cluster in alarm":        {"host", at(cluster, host, cluster), "cpu@host-21@queue", "HostSystem:host-21", ""},
 		"host, where none is named":              {"host", at(cluster, none, cluster), "", "", `the policy works by host, and the event of alarm "cpu" names none`},
-		"all":                                    {"all", at(host, host, cluster), "cpu@all", "", ""},
-		"all, where nothing is named":            {"all", at(disk, none, none), "cpu@all", "", ""},
+		"all":                                    {"all", at(host, host, cluster), "cpu@all@queue", "", ""},
+		"all, where nothing is named":            {"all", at(disk, none, none), "cpu@all@queue", "", ""},
 		"no entity":                              {"all", at(none, host, cluster), "", "", "the event names no alarm or no entity"},
 		"no alarm":                               {"all", called(""), "", "", "the event names no alarm or no entity"},
 	}
@@ -286,7 +286,7 @@ func TestTheOrderHoldsAllThatTheIntakeNeeds(t *testing.T) {
 	c.Request = nil
 	want := preemption.AlarmChange{
 		Alarm: "cpu", Entity: "HostSystem:host-21", Scope: "ClusterComputeResource:domain-c7", From: "green", To: "red",
-		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), EventKey: 7, Rule: "cpu*", Criticality: "HIGH", TaskQueue: "queue",
+		Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), EventKey: 7, Rule: "cpu*", Criticality: "HIGH", TaskQueue: "queue", Source: "https://vc/sdk",
 	}
 	if got := asJSON(t, c); got != asJSON(t, want) {
 		t.Errorf("got  %s\nwant %s", got, asJSON(t, want))
@@ -354,9 +354,9 @@ func TestAnEventThatMakesNoRequestIsRefused(t *testing.T) {
 		"none at all":                     {nil, "green", "red", "the event is empty"},
 		"no JSON":                         {json.RawMessage("<a/>"), "green", "red", "is no structured CloudEvent"},
 		"no CloudEvent":                   {json.RawMessage(`{"specversion":"1.0"}`), "green", "red", "CloudEvent"},
-		"too large":                       {event("x", most), "green", "red", "at most 524288 are taken"},
-		"too large with what is about it": {event("x", most-100), "green", "red", "makes a signal of"},
-		"large, and escaped larger still": {event("<", most/4), "green", "red", "makes a signal of"},
+		"large":                           {event("x", most), "green", "red", ""},
+		"large, and escaped larger still": {event("<", most/4), "green", "red", ""},
+		"an endless id":                   {json.RawMessage(`{"specversion":"1.0","id":"` + strings.Repeat("1", most/2) + `","source":"s","type":"t"}`), "green", "red", "the event's attributes make"},
 		"just large":                      {event("x", most-2000), "green", "red", ""},
 		"none, for a fall":                {nil, "red", "green", ""},
 		"too large, for a fall":           {event("x", most), "red", "green", ""},
@@ -367,7 +367,7 @@ func TestAnEventThatMakesNoRequestIsRefused(t *testing.T) {
 			in.CloudEvent = c.event
 			order, _, ok, err := trigger.Preempt{Tag: "x"}.Order(in, "cpu")
 			if c.want == "" {
-				if err != nil || !ok || len(asJSON(t, order.Payload)) > most {
+				if err != nil || !ok || len(asJSON(t, order.Payload)) > 2*alarm.MaxKept {
 					t.Errorf("%t, %d bytes, %v", ok, len(asJSON(t, order.Payload)), err)
 				}
 				return
@@ -393,7 +393,7 @@ func TestAnEventWithoutATimeIsOfNow(t *testing.T) {
 
 func TestIntakesAreCalledByAlarmAndScope(t *testing.T) {
 	for want, scope := range map[string]alarm.Object{"a/b [c]@domain-c7": cluster, "a/b [c]@all": {}} {
-		if got := trigger.WorkflowID("a/b [c]", scope); got != want {
+		if got := trigger.WorkflowID("a/b [c]", scope, ""); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -10,49 +10,57 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // AlarmState is how an alarm stands on an entity.
 type AlarmState struct {
-	Alarm    policy.Ref
+	Alarm    vsphere.Ref
 	Name     string // of the alarm, as vCenter writes it in events
-	Entity   policy.Ref
+	Entity   vsphere.Ref
 	Colour   string    // green, yellow, red or gray
 	Time     time.Time // since when, by vCenter's clock, UTC
 	EventKey int64     // of the event that triggered it; 0 unless the alarm is one on events
+	// Silenced says why nothing is to be done about the alarm, in words: a person has acknowledged it, or alarm actions
+	// are disabled on the entity or above it. Empty: nothing of the kind.
+	Silenced string
 	// JSON is the state in the dress of StreamEvent.JSON: an AlarmStatusChangedEvent from gray, which is
 	// unknown, to Colour.
 	JSON []byte
 }
 
 // TriggeredAlarms lists every alarm that is yellow or red now, anywhere in this vCenter, the oldest
-// first. Alarms and entities that vanish meanwhile are left out. One call, and a second when there are
-// any; more only where vCenter answers in pages.
-func (g *Gateway) TriggeredAlarms(ctx context.Context) ([]AlarmState, error) {
+// first. Those whose alarm or entity vCenter does not show, because it vanished meanwhile or because our user may not see
+// it, are unseen: they have no name and no JSON. One call, and a second when there are any; more only where vCenter
+// answers in pages.
+func (g *Gateway) TriggeredAlarms(ctx context.Context) (states, unseen []AlarmState, err error) {
 	c := call{op: "list", object: "triggered alarms"}
 	triggered, err := g.triggered(ctx, c)
 	if err != nil || len(triggered) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
-	var alarms, entities []policy.Ref
+	var alarms, entities []vsphere.Ref
 	for _, s := range triggered {
 		alarms, entities = append(alarms, fromMoRef(s.Alarm)), append(entities, fromMoRef(s.Entity))
 	}
 	objects, err := g.retrieve(ctx, c, alarmSpec(unique(alarms), unique(entities)))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	inv, states := index(objects), make([]AlarmState, 0, len(triggered))
+	inv := index(objects)
+	states = make([]AlarmState, 0, len(triggered))
 	for _, s := range triggered {
-		if state, ok := g.alarmState(inv, s); ok {
-			states = append(states, state)
+		state, ok := g.alarmState(inv, s)
+		if !ok {
+			unseen = append(unseen, state)
+			continue
 		}
+		states = append(states, state)
 	}
 	slices.SortFunc(states, func(a, b AlarmState) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Entity.Value, b.Entity.Value), cmp.Compare(a.Alarm.Value, b.Alarm.Value))
 	})
-	return states, nil
+	return states, unseen, nil
 }
 
 const (
@@ -85,13 +93,13 @@ var errRootHidden = errors.New("vCenter does not show its root folder")
 // AlarmStatus tells how one alarm stands on one entity now. The name must match too, unless it is empty:
 // another vCenter may have another alarm of that reference. found is false where vCenter declares no such
 // alarm on the entity, or has no such alarm or entity. One call.
-func (g *Gateway) AlarmStatus(ctx context.Context, alarm policy.Ref, name string, entity policy.Ref) (state AlarmState, found bool, err error) {
+func (g *Gateway) AlarmStatus(ctx context.Context, alarm vsphere.Ref, name string, entity vsphere.Ref) (state AlarmState, found bool, err error) {
 	if alarm.Zero() || entity.Zero() {
 		return AlarmState{}, false, nil
 	}
 	c := call{op: "read the alarm states of", object: g.names.describe(entity)}
 	objects, err := g.retrieve(ctx, c,
-		stateSpec(toMoRef(entity), declaredStates), alarmSpec([]policy.Ref{alarm}, []policy.Ref{entity}))
+		stateSpec(toMoRef(entity), declaredStates), alarmSpec([]vsphere.Ref{alarm}, []vsphere.Ref{entity}))
 	if KindOf(err) == NotFound { // it went while it was read
 		return AlarmState{}, false, nil
 	}
@@ -138,11 +146,11 @@ func (g *Gateway) states(c call, o object, path string) ([]types.AlarmState, err
 }
 
 // alarmSpec asks for the names of alarms, of where they are defined, and of entities and all above them.
-func alarmSpec(alarms, entities []policy.Ref) types.PropertyFilterSpec {
+func alarmSpec(alarms, entities []vsphere.Ref) types.PropertyFilterSpec {
 	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
 		{Type: "Alarm", PathSet: []string{"info.name", "info.entity"}},
-		{Type: policy.TypeVM, PathSet: []string{"name", "parent", "runtime.host"}},
-		{Type: "ManagedEntity", PathSet: []string{"name", "parent"}},
+		{Type: vsphere.TypeVM, PathSet: []string{"name", "parent", "runtime.host", "alarmActionsEnabled"}},
+		{Type: "ManagedEntity", PathSet: []string{"name", "parent", "alarmActionsEnabled"}},
 	}}
 	for _, ref := range alarms {
 		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref), SelectSet: []types.BaseSelectionSpec{
@@ -174,7 +182,7 @@ func index(objects []object) inventory {
 	return inv
 }
 
-// alarmState dresses up a state; ok is false when its alarm or entity no longer exists.
+// alarmState dresses up a state; ok is false when vCenter does not show its alarm or entity.
 func (g *Gateway) alarmState(inv inventory, s types.AlarmState) (state AlarmState, ok bool) {
 	state = AlarmState{
 		Alarm: fromMoRef(s.Alarm), Entity: fromMoRef(s.Entity),
@@ -182,9 +190,9 @@ func (g *Gateway) alarmState(inv inventory, s types.AlarmState) (state AlarmStat
 	}
 	alarm, known := inv[state.Alarm]
 	if _, exists := inv[state.Entity]; !known || !exists {
-		return AlarmState{}, false
+		return state, false
 	}
-	state.Name = alarm.text("info.name")
+	state.Name, state.Silenced = alarm.text("info.name"), inv.silenced(s)
 	event := &types.AlarmStatusChangedEvent{
 		From: string(types.ManagedEntityStatusGray), To: state.Colour,
 		AlarmEvent: types.AlarmEvent{Event: inv.place(state.Entity)},
@@ -198,10 +206,10 @@ func (g *Gateway) alarmState(inv inventory, s types.AlarmState) (state AlarmStat
 }
 
 // place is the head of an event of the entity: where it is, as far as that is known.
-func (inv inventory) place(entity policy.Ref) (e types.Event) {
+func (inv inventory) place(entity vsphere.Ref) (e types.Event) {
 	within := entity
 	switch name := inv.name(entity); entity.Type {
-	case policy.TypeVM:
+	case vsphere.TypeVM:
 		e.Vm = &types.VmEventArgument{EntityEventArgument: name, Vm: toMoRef(entity)}
 		within = inv[entity].refTo("runtime.host")
 	case "Datastore":
@@ -220,20 +228,20 @@ func (inv inventory) place(entity policy.Ref) (e types.Event) {
 }
 
 // above climbs from an object to the next one of these types, which may be itself; zero if there is none.
-func (inv inventory) above(ref policy.Ref, kinds ...string) policy.Ref {
+func (inv inventory) above(ref vsphere.Ref, kinds ...string) vsphere.Ref {
 	for range len(inv) + 1 { // no further than there are objects
 		if ref.Zero() || slices.Contains(kinds, ref.Type) {
 			return ref
 		}
 		ref = inv[ref].refTo("parent")
 	}
-	return policy.Ref{}
+	return vsphere.Ref{}
 }
 
-func (inv inventory) name(ref policy.Ref) types.EntityEventArgument {
+func (inv inventory) name(ref vsphere.Ref) types.EntityEventArgument {
 	return types.EntityEventArgument{Name: inv[ref].text("name")}
 }
 
-func (inv inventory) argument(ref policy.Ref) types.ManagedEntityEventArgument {
+func (inv inventory) argument(ref vsphere.Ref) types.ManagedEntityEventArgument {
 	return types.ManagedEntityEventArgument{EntityEventArgument: inv.name(ref), Entity: toMoRef(ref)}
 }

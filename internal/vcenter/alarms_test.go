@@ -9,8 +9,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // turn lets the alarm on the entity become that colour and returns its event.
@@ -34,7 +34,7 @@ func TestEveryTriggeredAlarmIsListedWithItsPlace(t *testing.T) {
 	turn(t, v, "vm cpu", b.VMs[0].Ref, "green")
 	turn(t, v, "vm cpu", a.VMs[0].Ref, "gray")
 
-	states, err := g.TriggeredAlarms(t.Context())
+	states, _, err := g.TriggeredAlarms(t.Context())
 	check(t, err)
 	if v.Calls()["RetrievePropertiesEx"] != 2 || v.TotalCalls() != 2 {
 		t.Errorf("%v", v.Calls())
@@ -59,7 +59,7 @@ func TestWithoutTriggeredAlarmsOneCallTellsSo(t *testing.T) {
 	v, g := warm(t, small())
 	turn(t, v, "cluster cpu", v.Cluster("cluster-a").Ref, "green")
 	v.ResetCalls()
-	states, err := g.TriggeredAlarms(t.Context())
+	states, _, err := g.TriggeredAlarms(t.Context())
 	check(t, err)
 	if len(states) != 0 || v.TotalCalls() != 1 {
 		t.Errorf("%v, calls %v", states, v.Calls())
@@ -85,10 +85,25 @@ func TestAlarmsAndEntitiesThatVanishMeanwhileAreLeftOut(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	states, err := g.TriggeredAlarms(t.Context())
+	states, _, err := g.TriggeredAlarms(t.Context())
 	check(t, err)
 	if len(states) != 1 || states[0].Name != "cluster cpu" {
 		t.Errorf("%+v", states)
+	}
+}
+
+func TestATriggeredAlarmThatOurUserMayNotSeeIsCounted(t *testing.T) {
+	v, g := warm(t, small())
+	red := turn(t, v, "cluster cpu", v.Cluster("cluster-a").Ref, "red")
+	hidden := turn(t, v, "host cpu", v.Cluster("cluster-a").Hosts[0].Ref, "red")
+	v.HideObjects(hidden.Alarm.Alarm)
+	states, unseen, err := g.TriggeredAlarms(t.Context())
+	check(t, err)
+	if len(states) != 1 || toMoRef(states[0].Alarm) != red.Alarm.Alarm {
+		t.Errorf("seen are %+v", states)
+	}
+	if len(unseen) != 1 || toMoRef(unseen[0].Alarm) != hidden.Alarm.Alarm || unseen[0].Colour != "red" {
+		t.Errorf("unseen are %+v", unseen)
 	}
 }
 
@@ -101,11 +116,11 @@ func TestTheStatusOfOneAlarmOnOneEntity(t *testing.T) {
 	turn(t, v, "memory", toMoRef(vm), "yellow")
 	turn(t, v, "sensor", toMoRef(vm), "gray")
 	cpu, memory, sensor := fromMoRef(v.Alarm("cpu")), fromMoRef(v.Alarm("memory")), fromMoRef(v.Alarm("sensor"))
-	nowhere := policy.Ref{Type: "Alarm", Value: "alarm-none"}
+	nowhere := vsphere.Ref{Type: "Alarm", Value: "alarm-none"}
 	cases := map[string]struct {
-		alarm  policy.Ref
+		alarm  vsphere.Ref
 		name   string
-		entity policy.Ref
+		entity vsphere.Ref
 		colour string // "" for not found
 	}{
 		"red":                              {cpu, "cpu", host, "red"},
@@ -118,8 +133,8 @@ func TestTheStatusOfOneAlarmOnOneEntity(t *testing.T) {
 		"no such alarm":                    {nowhere, "cpu", host, ""},
 		"no such entity":                   {cpu, "cpu", gone, ""},
 		"neither the one nor the other":    {nowhere, "cpu", gone, ""},
-		"no reference to an alarm":         {policy.Ref{}, "cpu", host, ""},
-		"no reference to an entity":        {cpu, "cpu", policy.Ref{}, ""},
+		"no reference to an alarm":         {vsphere.Ref{}, "cpu", host, ""},
+		"no reference to an entity":        {cpu, "cpu", vsphere.Ref{}, ""},
 		"another entity of the same alarm": {cpu, "cpu", fromMoRef(cluster.VMs[1].Ref), ""},
 	}
 	for name, tc := range cases {
@@ -153,13 +168,13 @@ func TestAlarmsOutliveSessionsAndTellOutages(t *testing.T) {
 	v, g := warm(t, small())
 	turn(t, v, "cluster cpu", v.Cluster("cluster-a").Ref, "red")
 	check(t, v.TerminateSessions())
-	states, err := g.TriggeredAlarms(t.Context())
+	states, _, err := g.TriggeredAlarms(t.Context())
 	check(t, err)
 	if len(states) != 1 {
 		t.Errorf("%+v", states)
 	}
 	v.Outage()
-	_, err = g.TriggeredAlarms(t.Context())
+	_, _, err = g.TriggeredAlarms(t.Context())
 	wantKind(t, err, Unavailable)
 	_, _, err = g.AlarmStatus(t.Context(), states[0].Alarm, "", states[0].Entity)
 	wantKind(t, err, Unavailable)
@@ -190,7 +205,7 @@ func TestWhatGoesWhileItsAlarmIsReadIsNotFound(t *testing.T) {
 }
 
 func TestOneObjectToldInTwoPartsIsOne(t *testing.T) {
-	r := policy.Ref{Type: policy.TypeVM, Value: "vm-1"}
+	r := vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-1"}
 	inv := index([]object{
 		{ref: r, props: map[string]any{"a": "1"}},
 		{ref: gone, props: map[string]any{}},

@@ -8,7 +8,7 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // fieldCache knows the numeric keys of custom attributes by name. A key may be 0.
@@ -47,7 +47,7 @@ func (f *fieldCache) forget(name string, key int32) {
 
 // Annotate sets the VM's custom attribute, creating the attribute for virtual machines if vCenter does
 // not have it. One call once the attribute's key is known.
-func (g *Gateway) Annotate(ctx context.Context, ref policy.Ref, name, value string) error {
+func (g *Gateway) Annotate(ctx context.Context, ref vsphere.Ref, name, value string) error {
 	for again := false; ; again = true {
 		key, err := g.fieldKey(ctx, name)
 		if err != nil {
@@ -62,7 +62,7 @@ func (g *Gateway) Annotate(ctx context.Context, ref policy.Ref, name, value stri
 	}
 }
 
-func (g *Gateway) setField(ctx context.Context, ref policy.Ref, key int32, name, value string) error {
+func (g *Gateway) setField(ctx context.Context, ref vsphere.Ref, key int32, name, value string) error {
 	c := call{op: "annotate", object: g.names.describe(ref)}
 	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
 		manager, err := fieldManager(s)
@@ -108,7 +108,7 @@ func (g *Gateway) ensureField(ctx context.Context, name string) (int32, error) {
 		if err != nil {
 			return err
 		}
-		res, err := methods.AddCustomFieldDef(ctx, s.client, &types.AddCustomFieldDef{This: manager, Name: name, MoType: policy.TypeVM})
+		res, err := methods.AddCustomFieldDef(ctx, s.client, &types.AddCustomFieldDef{This: manager, Name: name, MoType: vsphere.TypeVM})
 		if err == nil {
 			key = res.Returnval.Key
 		}
@@ -139,12 +139,12 @@ func (g *Gateway) readField(ctx context.Context, name string) (key int32, ok boo
 
 // Annotations reads the custom attribute of many VMs with one call. VMs without it, or that no longer
 // exist, are absent.
-func (g *Gateway) Annotations(ctx context.Context, refs []policy.Ref, name string) (map[policy.Ref]string, error) {
-	values := make(map[policy.Ref]string)
+func (g *Gateway) Annotations(ctx context.Context, refs []vsphere.Ref, name string) (map[vsphere.Ref]string, error) {
+	values := make(map[vsphere.Ref]string)
 	if len(refs) == 0 {
 		return values, nil
 	}
-	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{{Type: policy.TypeVM, PathSet: []string{"customValue"}}}}
+	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{{Type: vsphere.TypeVM, PathSet: []string{"customValue"}}}}
 	for _, ref := range refs {
 		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref)})
 	}
@@ -199,7 +199,7 @@ func findField(objects []object, name string) (key int32, ok bool) {
 	for _, o := range objects {
 		list, _ := o.props["field"].(types.ArrayOfCustomFieldDef)
 		for _, f := range list.CustomFieldDef {
-			if f.Name == name && (f.ManagedObjectType == policy.TypeVM || f.ManagedObjectType == "") {
+			if f.Name == name && (f.ManagedObjectType == vsphere.TypeVM || f.ManagedObjectType == "") {
 				return f.Key, true
 			}
 		}

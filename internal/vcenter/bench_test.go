@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // BenchmarkEviction measures what a HIGH request for ten VMs costs in vCenter: candidates, recheck,
@@ -50,7 +50,7 @@ func evictAll(b *testing.B, g *Gateway) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var refs []policy.Ref
+	var refs []vsphere.Ref
 	for _, vm := range snapshot.VMs {
 		refs = append(refs, vm.Ref)
 	}
@@ -67,7 +67,7 @@ func evictAll(b *testing.B, g *Gateway) {
 		}()
 	}
 	drain(b, done, len(refs))
-	err = g.AwaitOff(ctx, waits, func(ref policy.Ref, _ WaitResult) {
+	err = g.AwaitOff(ctx, waits, func(ref vsphere.Ref, _ WaitResult) {
 		go func() { done <- g.Annotate(ctx, ref, attribute, "{}") }()
 	})
 	if err != nil {

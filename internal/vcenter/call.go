@@ -9,10 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vmware/govmomi/vapi/rest"
 	"github.com/vmware/govmomi/vim25/soap"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // call describes one call to vCenter for permits and errors.
@@ -29,11 +28,6 @@ type call struct {
 // the repetition after a lost session stand for.
 func (g *Gateway) soap(ctx context.Context, c call, f func(context.Context, *soapSession) error) error {
 	return run(ctx, g, c, g.soapSlot, f)
-}
-
-// rest is soap for the REST API.
-func (g *Gateway) rest(ctx context.Context, c call, f func(context.Context, *rest.Client) error) error {
-	return run(ctx, g, c, g.restSlot, f)
 }
 
 func run[T any](ctx context.Context, g *Gateway, c call, s *slot[T], f func(context.Context, T) error) error {
@@ -61,7 +55,7 @@ func run[T any](ctx context.Context, g *Gateway, c call, s *slot[T], f func(cont
 		err = fmt.Errorf("no answer within %s: %w", g.cfg.CallTimeout, errCallTimeout)
 	}
 	err = g.failure(c, err)
-	if KindOf(err).Outage() {
+	if _, fast := tooFast(err); KindOf(err).Outage() && !fast {
 		g.contact.failed(err)
 	} else {
 		g.contact.answered()
@@ -111,6 +105,9 @@ func (g *Gateway) observe(ctx context.Context, method string, began time.Time, e
 		code = "Cancelled"
 	default:
 		code = string(KindOf(err))
+		if _, fast := tooFast(err); fast {
+			code = "TooFast"
+		}
 	}
 	g.cfg.Observe(method, code, time.Since(began))
 }
@@ -162,18 +159,6 @@ func enter(ctx context.Context, semaphore chan struct{}) error {
 	}
 }
 
-// pause sleeps, and is false when the context ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // contact remembers how the last calls went.
 type contact struct {
 	mu  sync.Mutex
@@ -202,25 +187,25 @@ func (c *contact) last() (time.Time, error) {
 // names remembers names of objects, for the texts of errors only.
 type names struct {
 	mu sync.Mutex
-	of map[policy.Ref]string
+	of map[vsphere.Ref]string
 }
 
 const maxNames = 20000
 
-func (n *names) learn(ref policy.Ref, name string) {
+func (n *names) learn(ref vsphere.Ref, name string) {
 	if name == "" {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.of == nil || len(n.of) > maxNames {
-		n.of = make(map[policy.Ref]string)
+		n.of = make(map[vsphere.Ref]string)
 	}
 	n.of[ref] = name
 }
 
 // describe writes vm-12 (web-1), or vm-12 when the name is not known.
-func (n *names) describe(ref policy.Ref) string {
+func (n *names) describe(ref vsphere.Ref) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if name := n.of[ref]; name != "" {

@@ -7,23 +7,24 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func detailed(cluster simulation.Cluster) Scope {
 	return Scope{Ref: fromMoRef(cluster.Ref), Name: cluster.Name, Detail: true}
 }
 
-func vmOf(t *testing.T, s policy.Snapshot, ref policy.Ref) policy.VM {
+func vmOf(t *testing.T, s vsphere.Snapshot, ref vsphere.Ref) vsphere.VM {
 	t.Helper()
-	i := slices.IndexFunc(s.VMs, func(vm policy.VM) bool { return vm.Ref == ref })
+	i := slices.IndexFunc(s.VMs, func(vm vsphere.VM) bool { return vm.Ref == ref })
 	if i < 0 {
 		t.Fatalf("%v is not in the snapshot", ref)
 	}
 	return s.VMs[i]
 }
 
-func hostsIn(s policy.Snapshot) map[policy.Ref]policy.Host {
-	found := make(map[policy.Ref]policy.Host)
+func hostsIn(s vsphere.Snapshot) map[vsphere.Ref]vsphere.Host {
+	found := make(map[vsphere.Ref]vsphere.Host)
 	for _, h := range s.Hosts {
 		found[h.Ref] = h
 	}
@@ -85,7 +86,7 @@ func TestGroupsCountAllMembersTaggedOrNot(t *testing.T) {
 
 	snapshot, err := g.Candidates(t.Context(), "preemptible", Scope{Detail: true})
 	check(t, err)
-	up := []policy.Ref{fromMoRef(all[0].Ref), fromMoRef(all[1].Ref), fromMoRef(all[6].Ref)}
+	up := []vsphere.Ref{fromMoRef(all[0].Ref), fromMoRef(all[1].Ref), fromMoRef(all[6].Ref)}
 	slices.SortFunc(up, byText)
 	if web := snapshot.Groups["web"]; len(snapshot.Groups) != 1 || web.Total != 4 || !slices.Equal(web.Up, up) {
 		t.Errorf("groups %+v, want 4 members with %v up", snapshot.Groups, up)
@@ -93,7 +94,7 @@ func TestGroupsCountAllMembersTaggedOrNot(t *testing.T) {
 	v.ResetCalls()
 	again, err := g.RecheckDetail(t.Context(), "preemptible", append(up[:1:1], gone), Scope{})
 	check(t, err)
-	wantCalls(t, v, 4)
+	wantCalls(t, v, 6)
 	if fmt.Sprint(again.Groups) != fmt.Sprint(snapshot.Groups) || len(again.VMs) != 1 || !again.VMs[0].Tagged {
 		t.Errorf("checked again: %+v", again)
 	}
@@ -111,10 +112,10 @@ func TestRecheckDetailSeesWhatChanged(t *testing.T) {
 	snapshot, err := g.RecheckDetail(t.Context(), "preemptible", refs, detailed(cluster))
 	check(t, err)
 	if snapshot.ScopeName != cluster.Name || vmOf(t, snapshot, refs[0]).Tags[policy.CategoryProtect] == nil ||
-		vmOf(t, snapshot, refs[1]).Tagged || vmOf(t, snapshot, refs[2]).PowerState != policy.PoweredOff {
+		vmOf(t, snapshot, refs[1]).Tagged || vmOf(t, snapshot, refs[2]).PowerState != vsphere.PoweredOff {
 		t.Errorf("checked again: %+v", snapshot)
 	}
-	_, err = g.RecheckDetail(t.Context(), "preemptible", refs, Scope{Ref: policy.Ref{Type: policy.TypeCluster, Value: "domain-c999"}})
+	_, err = g.RecheckDetail(t.Context(), "preemptible", refs, Scope{Ref: vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c999"}})
 	wantKind(t, err, ScopeNotFound)
 }
 
@@ -154,9 +155,9 @@ func TestHostsTellCapacityUsageAndState(t *testing.T) {
 	check(t, v.SetHostConnected(cluster.Hosts[3].Ref, false))
 	snapshot, err := g.Candidates(t.Context(), "preemptible", detailed(cluster))
 	check(t, err)
-	wantCalls(t, v, 4)
+	wantCalls(t, v, 6)
 	found, used, total := hostsIn(snapshot), int64(0), int64(0)
-	for i, want := range []policy.Host{
+	for i, want := range []vsphere.Host{
 		{Connected: true},
 		{Connected: true, EnteringMaintenance: true},
 		{Connected: true, InMaintenance: true},
@@ -198,16 +199,19 @@ func TestDetailsTakeTheSameCallsWhateverTheNumbers(t *testing.T) {
 		if len(snapshot.Groups) != 2*n {
 			t.Errorf("%d groups of %d", len(snapshot.Groups), 2*n)
 		}
-		wantCalls(t, v, 4)
+		wantCalls(t, v, 6)
 		v.ResetCalls()
 		_, err = g.RecheckDetail(t.Context(), "preemptible", taggedRefs(v), Scope{})
 		check(t, err)
-		wantCalls(t, v, 4)
+		wantCalls(t, v, 6)
 	}
 }
 
-func TestCategoriesThatDoNotExistCostNothing(t *testing.T) {
-	v, g := warm(t, small())
+func TestCategoriesThatDoNotExistCostOneCall(t *testing.T) {
+	o := small()
+	o.NoOwnerCategories = true
+	v := simulated(t, o)
+	g := gateway(t, v, func(c *Config) { c.WithoutCategories = ownerCategories })
 	_, err := g.Candidates(t.Context(), "preemptible", Scope{Detail: true})
 	check(t, err)
 	v.ResetCalls()
@@ -225,30 +229,31 @@ func TestDetailsFailWithTheCallThatFails(t *testing.T) {
 }
 
 func TestPathsOfAVMInAVAppAreTheVApps(t *testing.T) {
-	thing := func(value, kind, name string, refs map[string]policy.Ref) object {
+	thing := func(value, kind, name string, refs map[string]vsphere.Ref) object {
 		props := map[string]any{"name": name}
 		for path, to := range refs {
 			props[path] = toMoRef(to)
 		}
-		return object{ref: policy.Ref{Type: kind, Value: value}, props: props}
+		return object{ref: vsphere.Ref{Type: kind, Value: value}, props: props}
 	}
-	at := func(kind, value string) policy.Ref { return policy.Ref{Type: kind, Value: value} }
+	at := func(kind, value string) vsphere.Ref { return vsphere.Ref{Type: kind, Value: value} }
 	inv := inventory{}
 	for _, o := range []object{
 		thing("root", "Folder", "Datacenters", nil),
-		thing("dc", "Datacenter", "dc-1", map[string]policy.Ref{"parent": at("Folder", "root")}),
-		thing("vm", "Folder", "vm", map[string]policy.Ref{"parent": at("Datacenter", "dc")}),
-		thing("prod", "Folder", "a%2fb", map[string]policy.Ref{"parent": at("Folder", "vm")}),
-		thing("host", "Folder", "host", map[string]policy.Ref{"parent": at("Datacenter", "dc")}),
-		thing("pool", "ResourcePool", "Resources", map[string]policy.Ref{"parent": at("Folder", "host")}),
-		thing("app", "VirtualApp", "app", map[string]policy.Ref{"parent": at("ResourcePool", "pool"), "parentFolder": at("Folder", "prod")}),
-		thing("inner", "VirtualApp", "inner", map[string]policy.Ref{"parent": at("VirtualApp", "app")}),
-		thing("vm-1", policy.TypeVM, "web", map[string]policy.Ref{"parentVApp": at("VirtualApp", "inner"), "resourcePool": at("VirtualApp", "inner")}),
+		thing("dc", "Datacenter", "dc-1", map[string]vsphere.Ref{"parent": at("Folder", "root")}),
+		thing("vm", "Folder", "vm", map[string]vsphere.Ref{"parent": at("Datacenter", "dc")}),
+		thing("prod", "Folder", "a%2fb", map[string]vsphere.Ref{"parent": at("Folder", "vm")}),
+		thing("host", "Folder", "host", map[string]vsphere.Ref{"parent": at("Datacenter", "dc")}),
+		thing("pool", "ResourcePool", "Resources", map[string]vsphere.Ref{"parent": at("Folder", "host")}),
+		thing("app", "VirtualApp", "app", map[string]vsphere.Ref{"parent": at("ResourcePool", "pool"), "parentFolder": at("Folder", "prod")}),
+		thing("inner", "VirtualApp", "inner", map[string]vsphere.Ref{"parent": at("VirtualApp", "app")}),
+		thing("vm-1", vsphere.TypeVM, "web", map[string]vsphere.Ref{"parentVApp": at("VirtualApp", "inner"), "resourcePool": at("VirtualApp", "inner")}),
 	} {
 		inv[o.ref] = o
 	}
-	folder, pool := inv.paths(vm1)
-	if folder != "/dc-1/vm/a%2fb" || pool != "/dc-1/host/Resources/app/inner" {
-		t.Errorf("paths %q and %q", folder, pool)
+	vm := vsphere.VM{Ref: vm1}
+	inv.locate(&vm)
+	if vm.FolderPath != "/dc-1/vm/a%2fb" || vm.PoolPath != "/dc-1/host/Resources/app/inner" || vm.FolderUnseen || vm.PoolUnseen {
+		t.Errorf("located at %+v", vm)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Presented is the certificate that vCenter presented.
@@ -43,7 +43,7 @@ func (g *Gateway) Encrypted() bool { return g.url.Scheme == "https" }
 
 // Named is an object and its name.
 type Named struct {
-	Ref  policy.Ref
+	Ref  vsphere.Ref
 	Name string
 }
 
@@ -115,7 +115,7 @@ func (g *Gateway) Datacenters(ctx context.Context) ([]Named, error) {
 }
 
 // Tag tells the category of the tag and which objects carry it.
-func (g *Gateway) Tag(ctx context.Context, name string) (category string, carriers []policy.Ref, err error) {
+func (g *Gateway) Tag(ctx context.Context, name string) (category string, carriers []vsphere.Ref, err error) {
 	const op = "look at"
 	if carriers, err = g.tagged(ctx, op, name); err != nil {
 		return "", nil, err
@@ -142,7 +142,7 @@ type Lack struct {
 
 // Lacks tells which of the privileges our user lacks on which objects; none stands for vCenter's root. One call,
 // and one more where something is lacking.
-func (g *Gateway) Lacks(ctx context.Context, privileges []string, on []policy.Ref) ([]Lack, error) {
+func (g *Gateway) Lacks(ctx context.Context, privileges []string, on []vsphere.Ref) ([]Lack, error) {
 	c := call{op: "look up", object: "the privileges of " + g.User()}
 	var answer []types.EntityPrivilege
 	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
@@ -179,7 +179,7 @@ func (g *Gateway) Lacks(ctx context.Context, privileges []string, on []policy.Re
 	if len(all) == 0 {
 		return nil, nil
 	}
-	names := map[policy.Ref]string{}
+	names := map[vsphere.Ref]string{}
 	list, err := g.named(ctx, c, "ManagedEntity", "name", unique(all)) // a name that cannot be read is left out
 	for _, n := range list {
 		names[n.Ref] = n.Name

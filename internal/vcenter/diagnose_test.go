@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func TestWhatIsToldOfVCenter(t *testing.T) {
@@ -75,7 +75,7 @@ func TestTheCustomAttributeIsFound(t *testing.T) {
 	}
 }
 
-func mustOne(t *testing.T, g *Gateway) policy.Ref {
+func mustOne(t *testing.T, g *Gateway) vsphere.Ref {
 	t.Helper()
 	_, carriers, err := g.Tag(t.Context(), "preemptible")
 	check(t, err)

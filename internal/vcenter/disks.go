@@ -5,8 +5,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // diskProperties are what of a VM tells where its files are.
@@ -18,15 +18,15 @@ func (o object) devices() []types.BaseVirtualDevice {
 }
 
 // home is the datastore of a VM's configuration files, zero when it cannot be known.
-func (inv inventory) home(vm object) policy.Ref {
+func (inv inventory) home(vm object) vsphere.Ref {
 	return inv.datastoreAt(vm, vm.text("config.files.vmPathName"))
 }
 
 // datastoreOf is the datastore of a device's file, zero when it has none or it cannot be known.
-func (inv inventory) datastoreOf(vm object, backing types.BaseVirtualDeviceBackingInfo) policy.Ref {
+func (inv inventory) datastoreOf(vm object, backing types.BaseVirtualDeviceBackingInfo) vsphere.Ref {
 	file, ok := backing.(types.BaseVirtualDeviceFileBackingInfo)
 	if !ok {
-		return policy.Ref{}
+		return vsphere.Ref{}
 	}
 	info := file.GetVirtualDeviceFileBackingInfo()
 	if info.Datastore != nil {
@@ -37,17 +37,17 @@ func (inv inventory) datastoreOf(vm object, backing types.BaseVirtualDeviceBacki
 
 // datastoreAt finds the datastore of a path such as "[datastore-1] web/web.vmx" among those of the VM: names
 // are unique within a data centre only.
-func (inv inventory) datastoreAt(vm object, path string) policy.Ref {
+func (inv inventory) datastoreAt(vm object, path string) vsphere.Ref {
 	name := datastoreName(path)
 	if name == "" {
-		return policy.Ref{}
+		return vsphere.Ref{}
 	}
 	for _, ref := range vm.refs("datastore") {
 		if known := inv[ref].text("name"); known == name || unescape(known) == unescape(name) {
 			return ref
 		}
 	}
-	return policy.Ref{}
+	return vsphere.Ref{}
 }
 
 // datastoreName is what stands in the brackets of a path, "" for a path that is on no datastore.
@@ -172,7 +172,7 @@ func (o object) usedByDisks() map[int32]int64 {
 }
 
 // otherBytes is what those files of a VM take on the datastore that are no disks: swap, logs, configuration.
-func (inv inventory) otherBytes(vm object, datastore policy.Ref) (bytes int64) {
+func (inv inventory) otherBytes(vm object, datastore vsphere.Ref) (bytes int64) {
 	layout := vm.layout()
 	ofDisks := make(map[int32]bool)
 	for _, disk := range layout.Disk {

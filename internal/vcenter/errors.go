@@ -26,8 +26,9 @@ const (
 	TagNotFound      Kind = "TagNotFound"
 	TagAmbiguous     Kind = "TagAmbiguous" // the name exists in several categories
 	ScopeNotFound    Kind = "ScopeNotFound"
-	Credentials      Kind = "Credentials"  // secret files missing or unreadable
-	InvalidLogin     Kind = "InvalidLogin" // vCenter rejects user name or password
+	CategoriesUnseen Kind = "CategoriesUnseen" // the tags by which owners have a say cannot be seen
+	Credentials      Kind = "Credentials"      // secret files missing or unreadable
+	InvalidLogin     Kind = "InvalidLogin"     // vCenter rejects user name or password
 	Certificate      Kind = "Certificate"
 	Unavailable      Kind = "Unavailable" // connection, 5xx, time-out, session
 	NoPermission     Kind = "NoPermission"

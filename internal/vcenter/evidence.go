@@ -10,18 +10,21 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Evidence is vCenter's record of how a VM went off.
+// Evidence is vCenter's record of how a VM went off. With no Event there is none of that yet: the VM was only asked to
+// go, by us.
 type Evidence struct {
 	Time  time.Time // of the event, by vCenter's clock
-	Event string    // class: VmPoweredOffEvent, VmSuspendedEvent; or VmGuestShutdownEvent, VmStoppingEvent when only asked for yet
+	Event string    // class: VmPoweredOffEvent or VmSuspendedEvent
 	User  string    // who did it as vCenter says; "" for the guest itself
 	// Ours: the VM went off by our session's user, or by itself after our guest shutdown. Never set by
 	// a mere request.
 	Ours       bool
-	ChainOrKey int32 // chain id of the event, its key if it has none
+	Asked      time.Time // when we last asked for it in that life of the VM, by vCenter's clock; zero: no event says so
+	Before     time.Time // when the VM had gone off in its life before; zero: it had not since then
+	ChainOrKey int32     // chain id of the event, its key if it has none
 }
 
 // evidenceEvents are what a VM's way off and back on leaves behind.
@@ -35,18 +38,51 @@ var evidenceEvents = []string{
 const clockSkew = 5 * time.Second
 
 // PowerOffEvidence tells of each VM how it last went off since then. VMs without such an event, or
-// powered on again after it, are absent. Four calls whatever the number of VMs, one more per 1000
-// power events of the whole vCenter in that time. Prefer a since that came from ServerTime.
-func (g *Gateway) PowerOffEvidence(ctx context.Context, refs []policy.Ref, since time.Time) (map[policy.Ref]Evidence, error) {
+// powered on again after it, are absent, unless we asked them to go. Four calls whatever the number of VMs, one more per
+// 1000 power events of the whole vCenter in that time. Prefer a since that came from ServerTime. Events may come seconds
+// after the state that they tell of, see AwaitEvidence.
+func (g *Gateway) PowerOffEvidence(ctx context.Context, refs []vsphere.Ref, since time.Time) (map[vsphere.Ref]Evidence, error) {
 	if len(refs) == 0 {
-		return map[policy.Ref]Evidence{}, nil
+		return map[vsphere.Ref]Evidence{}, nil
 	}
-	events, err := g.readEvents(ctx, "power events", evidenceEvents, since.Add(-clockSkew))
+	trails, err := g.trails(ctx, refs, since)
 	if err != nil {
 		return nil, err
 	}
+	found := make(map[vsphere.Ref]Evidence, len(trails))
+	for ref, t := range trails {
+		if t.evidence.Event != "" || !t.evidence.Asked.IsZero() {
+			found[ref] = t.evidence
+		}
+	}
+	return found, nil
+}
+
+// PoweredOnAgain finds out who powered each VM on after we had turned it off since then: the last that did. VMs of which
+// vCenter does not tell so are absent. It costs as much as PowerOffEvidence.
+func (g *Gateway) PoweredOnAgain(ctx context.Context, refs []vsphere.Ref, since time.Time) (map[vsphere.Ref]Touch, error) {
+	trails, err := g.trails(ctx, refs, since)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[vsphere.Ref]Touch)
+	for ref, t := range trails {
+		if t.back.Event != "" {
+			found[ref] = t.back
+		}
+	}
+	return found, nil
+}
+
+// trails reads the VMs' power events since then.
+func (g *Gateway) trails(ctx context.Context, refs []vsphere.Ref, since time.Time) (map[vsphere.Ref]*trail, error) {
 	wanted := setOf(refs)
-	trails := make(map[policy.Ref]*trail)
+	keep := func(event types.BaseEvent) bool { return wanted[vmOfEvent(event)] }
+	events, err := g.readEvents(ctx, "power events", evidenceEvents, since.Add(-clockSkew), keep)
+	if err != nil {
+		return nil, err
+	}
+	trails := make(map[vsphere.Ref]*trail)
 	for _, event := range events {
 		e := event.GetEvent()
 		if e.Vm == nil || !wanted[fromMoRef(e.Vm.Vm)] {
@@ -58,38 +94,47 @@ func (g *Gateway) PowerOffEvidence(ctx context.Context, refs []policy.Ref, since
 		}
 		trails[ref].add(event)
 	}
-	found := make(map[policy.Ref]Evidence, len(trails))
-	for ref, t := range trails {
-		if t.evidence.Event != "" {
-			found[ref] = t.evidence
-		}
-	}
-	return found, nil
+	return trails, nil
 }
 
 // trail follows one VM's events in their order.
 type trail struct {
 	us       string
-	asked    bool // we asked for it since the VM was last on
 	evidence Evidence
+	back     Touch // its last power-on, after we had turned it off; zero: it was not ours before
 }
 
 func (t *trail) add(event types.BaseEvent) {
 	e := event.GetEvent()
 	ours := t.us != "" && account(e.UserName) == t.us
-	evidence := Evidence{
-		Time: e.CreatedTime.UTC(), Event: className(event), User: e.UserName,
-		ChainOrKey: cmp.Or(e.ChainId, e.Key),
-	}
+	at := e.CreatedTime.UTC()
 	switch event.(type) {
 	case *types.VmPoweredOnEvent, *types.DrsVmPoweredOnEvent, *types.VmResumingEvent:
-		*t = trail{us: t.us}
+		before := t.evidence.Before
+		if t.evidence.Event != "" {
+			before, t.back = t.evidence.Time, Touch{}
+		}
+		if t.evidence.Ours {
+			t.back = Touch{Time: at, Event: className(event), User: e.UserName, Ours: ours}
+		}
+		t.evidence = Evidence{Before: before}
 	case *types.VmGuestShutdownEvent, *types.VmStoppingEvent, *types.VmSuspendingEvent:
-		t.asked = t.asked || ours
-		t.evidence = evidence
+		if ours {
+			t.asked(at)
+		}
 	case *types.VmPoweredOffEvent, *types.VmSuspendedEvent:
-		evidence.Ours = ours || (e.UserName == "" && t.asked)
-		t.evidence = evidence
+		t.evidence.Time, t.evidence.Event, t.evidence.User = at, className(event), e.UserName
+		t.evidence.Ours = ours || (e.UserName == "" && !t.evidence.Asked.IsZero())
+		t.evidence.ChainOrKey = cmp.Or(e.ChainId, e.Key)
+	}
+}
+
+// asked takes in our request. One that stands a moment behind the VM's end was before it: a host's clock wrote the one,
+// vCenter's the other, and nobody can ask a VM that is off.
+func (t *trail) asked(at time.Time) {
+	t.evidence.Asked = at
+	if t.evidence.Event != "" && t.evidence.User == "" && at.Sub(t.evidence.Time) <= defaultEventLag {
+		t.evidence.Ours = true
 	}
 }
 
@@ -104,8 +149,10 @@ func account(user string) string {
 
 func className(event types.BaseEvent) string { return reflect.TypeOf(event).Elem().Name() }
 
-// readEvents reads the events of these classes of the whole vCenter since then, oldest first.
-func (g *Gateway) readEvents(ctx context.Context, what string, classes []string, since time.Time) ([]types.BaseEvent, error) {
+// readEvents reads the events of these classes since then that are to be kept, oldest first. It reads those of the whole
+// vCenter page by page and keeps of each page no more than that, without what nobody reads of it: a busy vCenter has
+// hundreds of thousands in a day, of several KB each.
+func (g *Gateway) readEvents(ctx context.Context, what string, classes []string, since time.Time, keep func(types.BaseEvent) bool) ([]types.BaseEvent, error) {
 	h, err := g.openHistory(ctx, call{op: "read", object: what}, classes, since)
 	if err != nil {
 		return nil, err
@@ -120,8 +167,22 @@ func (g *Gateway) readEvents(ctx context.Context, what string, classes []string,
 		if len(page) == 0 {
 			break
 		}
-		events = append(events, page...)
+		for _, event := range page {
+			if keep(event) {
+				events = append(events, slim(event))
+			}
+		}
 	}
 	slices.SortFunc(events, older)
 	return slices.CompactFunc(events, func(a, b types.BaseEvent) bool { return idOf(a) == idOf(b) }), nil
+}
+
+// slim is the event without its long texts.
+func slim(event types.BaseEvent) types.BaseEvent {
+	e := event.GetEvent()
+	e.FullFormattedMessage, e.Datacenter, e.ComputeResource, e.Host, e.Ds, e.Net, e.Dvs = "", nil, nil, nil, nil, nil, nil
+	if r, ok := event.(*types.VmReconfiguredEvent); ok {
+		return &types.VmReconfiguredEvent{VmEvent: r.VmEvent}
+	}
+	return event
 }

@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func TestEvidenceTellsOursFromTheirs(t *testing.T) {
@@ -26,7 +26,7 @@ func TestEvidenceTellsOursFromTheirs(t *testing.T) {
 			check(t, v.PowerOnAs(toMoRef(refs[4]), "owner@vsphere.local"))
 
 			v.ResetCalls()
-			var found map[policy.Ref]Evidence
+			var found map[vsphere.Ref]Evidence
 			eventually(t, "the events are there", func() bool {
 				found, err = g.PowerOffEvidence(t.Context(), append(refs, gone), since)
 				check(t, err)
@@ -44,7 +44,7 @@ func TestEvidenceTellsOursFromTheirs(t *testing.T) {
 			if e := found[refs[3]]; e.Ours || e.Event == "" {
 				t.Errorf("the guest's own: %+v", e)
 			}
-			for _, r := range []policy.Ref{refs[4], refs[5], gone} {
+			for _, r := range []vsphere.Ref{refs[4], refs[5], gone} {
 				if e, ok := found[r]; ok {
 					t.Errorf("%v has evidence %+v", r, e)
 				}
@@ -57,7 +57,7 @@ func TestEvidenceOfBeforeDoesNotCount(t *testing.T) {
 	v, g := warm(t, small())
 	ref := taggedRefs(v)[0]
 	check(t, v.PowerOffAs(toMoRef(ref), v.Username()))
-	found, err := g.PowerOffEvidence(t.Context(), []policy.Ref{ref}, time.Now().Add(time.Hour))
+	found, err := g.PowerOffEvidence(t.Context(), []vsphere.Ref{ref}, time.Now().Add(time.Hour))
 	check(t, err)
 	if len(found) != 0 {
 		t.Errorf("found %v", found)
@@ -82,5 +82,20 @@ func TestCollectorsAreGivenBack(t *testing.T) {
 	for range 40 { // vCenter allows 32
 		_, err := g.PowerOffEvidence(t.Context(), taggedRefs(v), time.Now())
 		check(t, err)
+	}
+}
+
+func TestAGuestThatWentOffIsOursAlthoughOurRequestComesAfterItsEnd(t *testing.T) {
+	v, g := warm(t, many(1))
+	ref, got := taggedRefs(v)[0], newReports(t)
+	since, err := g.ServerTime(t.Context())
+	check(t, err)
+	v.LagEvents(simulation.LagOf(2*time.Second, "VmGuestShutdownEvent"))
+	check(t, g.ShutdownGuest(t.Context(), ref))
+	check(t, g.AwaitOff(t.Context(), []Wait{{VM: ref}}, got.add))
+	found, err := g.AwaitEvidence(t.Context(), []vsphere.Ref{ref}, since)
+	check(t, err)
+	if e := found[ref]; !e.Ours || e.Event == "" || e.Asked.IsZero() {
+		t.Errorf("evidence %+v", e)
 	}
 }

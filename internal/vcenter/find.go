@@ -10,16 +10,16 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // FindVM returns the VM that has this MoRef (VirtualMachine:vm-42 or vm-42), inventory path
 // (/dc-1/vm/prod/web-1) or name. Kind NotFound: none; kind Ambiguous: several, which the error lists. One
 // call for a path or a whole MoRef, one over all VMs for anything else, one more to list several.
-func (g *Gateway) FindVM(ctx context.Context, nameOrPathOrMoRef string) (policy.Ref, error) {
+func (g *Gateway) FindVM(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error) {
 	what := strings.TrimSpace(nameOrPathOrMoRef)
 	c := call{op: "find VM", object: fmt.Sprintf("%q", what)}
-	if ref, ok := policy.ParseRef(what); ok && ref.Type == policy.TypeVM {
+	if ref, ok := vsphere.ParseRef(what); ok && ref.Type == vsphere.TypeVM {
 		return g.findMoRef(ctx, c, ref)
 	}
 	if strings.Contains(what, "/") {
@@ -30,9 +30,9 @@ func (g *Gateway) FindVM(ctx context.Context, nameOrPathOrMoRef string) (policy.
 	}
 	all, err := g.allVMs(ctx, c, []string{"name"})
 	if err != nil {
-		return policy.Ref{}, err
+		return vsphere.Ref{}, err
 	}
-	var found []policy.Ref
+	var found []vsphere.Ref
 	for _, o := range all {
 		name := o.text("name")
 		if what != "" && (o.ref.Value == what || name == what || unescape(name) == what) {
@@ -41,11 +41,11 @@ func (g *Gateway) FindVM(ctx context.Context, nameOrPathOrMoRef string) (policy.
 	}
 	switch len(found) {
 	case 0:
-		return policy.Ref{}, notFound(c)
+		return vsphere.Ref{}, notFound(c)
 	case 1:
 		return found[0], nil
 	}
-	return policy.Ref{}, g.ambiguousVM(ctx, c, found)
+	return vsphere.Ref{}, g.ambiguousVM(ctx, c, found)
 }
 
 func notFound(c call) error {
@@ -57,27 +57,27 @@ func notFound(c call) error {
 
 var errNoVM = errors.New("this vCenter has no such VM")
 
-func (g *Gateway) findMoRef(ctx context.Context, c call, ref policy.Ref) (policy.Ref, error) {
+func (g *Gateway) findMoRef(ctx context.Context, c call, ref vsphere.Ref) (vsphere.Ref, error) {
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
-		PropSet:   []types.PropertySpec{{Type: policy.TypeVM, PathSet: []string{"name"}}},
+		PropSet:   []types.PropertySpec{{Type: vsphere.TypeVM, PathSet: []string{"name"}}},
 		ObjectSet: []types.ObjectSpec{{Obj: toMoRef(ref)}},
 	})
 	if err != nil {
-		return policy.Ref{}, err
+		return vsphere.Ref{}, err
 	}
 	if len(objects) == 0 {
-		return policy.Ref{}, notFound(c)
+		return vsphere.Ref{}, notFound(c)
 	}
 	return ref, nil
 }
 
 // findPath returns the zero reference when nothing, or no VM, is there.
-func (g *Gateway) findPath(ctx context.Context, c call, path string) (ref policy.Ref, err error) {
+func (g *Gateway) findPath(ctx context.Context, c call, path string) (ref vsphere.Ref, err error) {
 	err = g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.FindByInventoryPath(ctx, s.client, &types.FindByInventoryPath{
 			This: *s.client.ServiceContent.SearchIndex, InventoryPath: strings.Trim(path, "/"),
 		})
-		if err == nil && res.Returnval != nil && res.Returnval.Type == policy.TypeVM {
+		if err == nil && res.Returnval != nil && res.Returnval.Type == vsphere.TypeVM {
 			ref = fromMoRef(*res.Returnval)
 		}
 		return err
@@ -85,7 +85,7 @@ func (g *Gateway) findPath(ctx context.Context, c call, path string) (ref policy
 	return ref, err
 }
 
-func (g *Gateway) ambiguousVM(ctx context.Context, c call, found []policy.Ref) error {
+func (g *Gateway) ambiguousVM(ctx context.Context, c call, found []vsphere.Ref) error {
 	const most = 10
 	slices.SortFunc(found, byText)
 	shown := found[:min(len(found), most)]
@@ -95,7 +95,8 @@ func (g *Gateway) ambiguousVM(ctx context.Context, c call, found []policy.Ref) e
 	}
 	var list []string
 	for _, ref := range shown {
-		folder, _ := inv.paths(ref)
+		above, _ := inv.placed(ref)
+		folder, _ := inv.path(above)
 		list = append(list, fmt.Sprintf("%s:%s (%s/%s)", ref.Type, ref.Value, folder, inv[ref].text("name")))
 	}
 	if more := len(found) - most; more > 0 {
@@ -118,7 +119,7 @@ func (g *Gateway) allVMs(ctx context.Context, c call, properties []string, also 
 			specs = append(specs, spec)
 		}
 		return append(specs, types.PropertyFilterSpec{
-			PropSet:   []types.PropertySpec{{Type: policy.TypeVM, PathSet: properties}},
+			PropSet:   []types.PropertySpec{{Type: vsphere.TypeVM, PathSet: properties}},
 			ObjectSet: []types.ObjectSpec{{Obj: s.client.ServiceContent.RootFolder, SelectSet: downwards()}},
 		}), nil
 	})
@@ -143,7 +144,7 @@ func downwards() []types.BaseSelectionSpec {
 
 // Owned is a VM that carries a custom attribute.
 type Owned struct {
-	Ref          policy.Ref
+	Ref          vsphere.Ref
 	Name         string
 	InstanceUUID string
 	PowerState   string

@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func TestAVMIsFoundByMoRefPathOrName(t *testing.T) {
@@ -64,7 +64,7 @@ func TestStateNeedsNoTag(t *testing.T) {
 	state, err := g.State(t.Context(), "", append(refs, gone))
 	check(t, err)
 	wantCalls(t, v, 1)
-	if len(state) != len(refs) || state[refs[0]].PowerState != policy.PoweredOff || state[refs[1]].Tagged || state[refs[1]].InstanceUUID == "" {
+	if len(state) != len(refs) || state[refs[0]].PowerState != vsphere.PoweredOff || state[refs[1]].Tagged || state[refs[1]].InstanceUUID == "" {
 		t.Errorf("state %+v", state)
 	}
 	state, err = g.State(t.Context(), "preemptible", refs)
@@ -95,7 +95,7 @@ func TestOwnedListsWhatCarriesTheAttribute(t *testing.T) {
 		state, err := g.State(t.Context(), "", refs[:1])
 		check(t, err)
 		vm := state[refs[0]]
-		if len(list) != 1 || list[0] != (Owned{Ref: refs[0], Name: vm.Name, InstanceUUID: vm.InstanceUUID, PowerState: policy.PoweredOff, Value: "by us"}) {
+		if len(list) != 1 || list[0] != (Owned{Ref: refs[0], Name: vm.Name, InstanceUUID: vm.InstanceUUID, PowerState: vsphere.PoweredOff, Value: "by us"}) {
 			t.Errorf("owned %+v", list)
 		}
 	}

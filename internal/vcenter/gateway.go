@@ -40,9 +40,24 @@ type Config struct {
 	CAFile     string // PEM
 	Thumbprint string // SHA-1 or SHA-256 of vCenter's certificate, in hex, colons or not
 
+	// Tags are the tags that rounds are known to be about; empty: any. They are looked up ahead of need.
+	Tags []string
+
+	// WithoutCategories are those of the owners' tag categories that this site does not have. The others must be seen,
+	// or nobody is a candidate.
+	WithoutCategories []string
+	// TrustedUsers are service users, as DOMAIN\\user or user@domain: what they change on a VM that is off does not make
+	// it theirs.
+	TrustedUsers []string
+
 	MaxConcurrentCalls int           // at once, over the whole gateway
 	CallTimeout        time.Duration // bound of each call, including a login it may need
 	KeepAlive          time.Duration // how often an idle session is touched
+	EventLag           time.Duration // how long an event may come after the state that it tells of; zero: 15 s
+
+	// Aliases are names by which event routers call this vCenter, beside those that it has itself: a host, a host and
+	// port, or a whole source.
+	Aliases []string
 
 	Observe func(method, code string, took time.Duration) // is told of each call; nil: nobody is
 	Renewed func(api string)                              // is told of each login that replaces a lost session; nil: nobody is
@@ -63,11 +78,14 @@ type Gateway struct {
 	waits    chan struct{} // of which long polls
 
 	contact contact
+	pace    pace
 	names   names
 	tags    *tagCache
 	fields  *fieldCache
 
 	collectors collectors
+	counters   sync.Map        // performance counters by number
+	trusted    map[string]bool // accounts of TrustedUsers
 
 	mu       sync.Mutex
 	identity identity
@@ -102,6 +120,10 @@ func New(cfg Config) (*Gateway, error) {
 		waits:     make(chan struct{}, max(1, cfg.MaxConcurrentCalls/2)),
 		tags:      newTagCache(),
 		fields:    newFieldCache(),
+		trusted:   make(map[string]bool, len(cfg.TrustedUsers)),
+	}
+	for _, user := range cfg.TrustedUsers {
+		g.trusted[account(user)] = true
 	}
 	g.lifetime, g.stop = context.WithCancel(context.Background())
 	g.transport.observe = g.observe
@@ -139,8 +161,11 @@ func endpoint(raw string) (*url.URL, error) {
 
 // complete fills in defaults and refuses impossible values.
 func (c *Config) complete() error {
-	if c.MaxConcurrentCalls < 0 || c.CallTimeout < 0 || c.KeepAlive < 0 {
+	if c.MaxConcurrentCalls < 0 || c.CallTimeout < 0 || c.KeepAlive < 0 || c.EventLag < 0 {
 		return errors.New("vCenter limits must not be negative")
+	}
+	if c.EventLag == 0 {
+		c.EventLag = defaultEventLag
 	}
 	if c.MaxConcurrentCalls == 0 {
 		c.MaxConcurrentCalls = DefaultMaxConcurrentCalls
@@ -178,11 +203,38 @@ func (g *Gateway) Connect(ctx context.Context) error {
 	}
 	g.warmed.Do(func() {
 		g.background(func(ctx context.Context) {
-			if err := g.loadTags(ctx); err != nil {
-				g.log.Warn("could not read the tags ahead of need", "reason", err)
-			}
+			g.warm(ctx)
 		})
 	})
+	return nil
+}
+
+// warm reads the tags ahead of need: first those of owners, of which it says loudly when they cannot be seen.
+func (g *Gateway) warm(ctx context.Context) {
+	err := g.CheckOwnerCategories(ctx)
+	switch KindOf(err) {
+	case "":
+	case CategoriesUnseen:
+		g.log.Error("no round plans while the tags of owners cannot be seen", "reason", err)
+	default:
+		g.log.Warn("could not read the tags of owners ahead of need", "reason", err)
+	}
+	if err := g.findTags(ctx); err != nil {
+		g.log.Warn("could not read the tags ahead of need", "reason", err)
+	}
+}
+
+// findTags looks for the tags that rounds are known to be about. A name without its category takes the names of all tags.
+func (g *Gateway) findTags(ctx context.Context) error {
+	if len(g.cfg.Tags) == 0 {
+		return g.loadTags(ctx)
+	}
+	for _, name := range g.cfg.Tags {
+		_, err := g.resolveTag(ctx, "look ahead for", name)
+		if kind := KindOf(err); err != nil && kind != TagNotFound && kind != TagAmbiguous { // a round says so, and doctor
+			return err
+		}
+	}
 	return nil
 }
 
@@ -241,6 +293,7 @@ func (g *Gateway) ServerTime(ctx context.Context) (time.Time, error) {
 // identity is what a login tells about vCenter and ourselves.
 type identity struct {
 	user, instanceUUID, fqdn, version string
+	api                               string // the version of the SOAP API that was agreed upon
 }
 
 func (g *Gateway) known() identity {

@@ -2,7 +2,9 @@ package vcenter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"sync"
@@ -10,7 +12,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // maxGuestInfo is how long a value may be, in bytes.
@@ -18,22 +21,80 @@ const maxGuestInfo = 32 << 10
 
 // SetGuestInfo writes a key below "guestinfo." which VMware Tools in the guest can read; "" removes it. It
 // waits for the reconfiguration. Kind Invalid: another key, or more than 32 KiB. About five calls.
-func (g *Gateway) SetGuestInfo(ctx context.Context, ref policy.Ref, key, value string) error {
-	return g.SetGuestInfos(ctx, key, map[policy.Ref]string{ref: value})[ref]
+func (g *Gateway) SetGuestInfo(ctx context.Context, ref vsphere.Ref, key, value string) error {
+	return g.SetGuestInfos(ctx, key, map[vsphere.Ref]string{ref: value})[ref]
 }
 
 // ClearGuestInfo removes the key. It is no error that the VM does not have it.
-func (g *Gateway) ClearGuestInfo(ctx context.Context, ref policy.Ref, key string) error {
+func (g *Gateway) ClearGuestInfo(ctx context.Context, ref vsphere.Ref, key string) error {
 	return g.SetGuestInfo(ctx, ref, key, "")
 }
 
-// SetGuestInfos is SetGuestInfo for many VMs side by side, each with a value of its own; it returns the
-// VMs that failed and why. One call per VM, and as many to wait for all as AwaitOff needs.
-func (g *Gateway) SetGuestInfos(ctx context.Context, key string, values map[policy.Ref]string) map[policy.Ref]error {
+// SetGuestInfos is SetGuestInfo for many VMs side by side, each with a value of its own, and removes the other keys in the
+// same reconfiguration; it returns the VMs that failed and why. One that hangs holds up the answer until ctx ends, and fails
+// no other. One call per VM, and as many to wait for all as AwaitOff needs. Where an answer is lost it
+// reads what the VM has, and sets it again if need be, for some ten seconds; then AnswerLost of the error says that
+// the VM may have the value.
+func (g *Gateway) SetGuestInfos(ctx context.Context, key string, values map[vsphere.Ref]string, removed ...string) map[vsphere.Ref]error {
+	failed := g.setGuestInfos(ctx, key, values, removed)
+	doubtful := make(map[vsphere.Ref]bool)
+	for look, wait := 0, firstBackoff; ; look, wait = look+1, min(2*wait, longestBackoff) {
+		var refs []vsphere.Ref
+		for ref, err := range failed {
+			doubtful[ref] = doubtful[ref] || unanswered(err)
+			if unanswered(err) || doubtful[ref] && KindOf(err) == Busy { // busy with our own of before
+				refs = append(refs, ref)
+			}
+		}
+		if len(refs) == 0 || look == lostLooks || !clock.Sleep(ctx, wait) {
+			break
+		}
+		now, err := g.GuestInfo(ctx, refs, key)
+		if err != nil {
+			continue
+		}
+		again := make(map[vsphere.Ref]string)
+		for _, ref := range refs {
+			delete(failed, ref)
+			if now[ref] != values[ref] {
+				again[ref] = values[ref]
+			}
+		}
+		maps.Copy(failed, g.setGuestInfos(ctx, key, again, removed))
+	}
+	for ref, err := range failed {
+		if doubtful[ref] {
+			failed[ref] = &lostAnswer{err}
+		}
+	}
+	return failed
+}
+
+// lostLooks is how often a VM is looked at whose answer was lost.
+const lostLooks = 6
+
+// unanswered tells whether a change may have been made although it failed.
+func unanswered(err error) bool {
+	return KindOf(err).Outage() || TaskLost(err) || errors.Is(err, context.Canceled)
+}
+
+// lostAnswer is the error of a change of which nobody knows whether it was made.
+type lostAnswer struct{ error }
+
+// Unwrap returns the last attempt's error.
+func (e *lostAnswer) Unwrap() error { return e.error }
+
+// AnswerLost tells whether the change that failed with err may have been made all the same.
+func AnswerLost(err error) bool {
+	var lost *lostAnswer
+	return errors.As(err, &lost)
+}
+
+func (g *Gateway) setGuestInfos(ctx context.Context, key string, values map[vsphere.Ref]string, removed []string) map[vsphere.Ref]error {
 	var (
 		mu     sync.Mutex
 		waits  []Wait
-		failed = make(map[policy.Ref]error)
+		failed = make(map[vsphere.Ref]error)
 		group  sync.WaitGroup
 		turns  = make(chan struct{}, g.cfg.MaxConcurrentCalls)
 	)
@@ -41,7 +102,7 @@ func (g *Gateway) SetGuestInfos(ctx context.Context, key string, values map[poli
 		turns <- struct{}{}
 		group.Go(func() {
 			defer func() { <-turns }()
-			task, err := g.setGuestInfo(ctx, ref, key, value)
+			task, err := g.setGuestInfo(ctx, ref, key, value, removed)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -52,23 +113,23 @@ func (g *Gateway) SetGuestInfos(ctx context.Context, key string, values map[poli
 		})
 	}
 	group.Wait()
-	ended, err := g.awaitTasks(ctx, setsGuestInfo, waits)
-	for _, w := range waits {
-		switch {
-		case ended[w.VM] != nil:
-			failed[w.VM] = ended[w.VM]
-		case err != nil: // it may have ended well, but nobody saw it
-			failed[w.VM] = err
-		}
-	}
+	// Its error is that of the VMs of which nobody saw the end.
+	unended, _ := g.awaitTasks(ctx, setsGuestInfo, waits)
+	maps.Copy(failed, unended)
 	return failed
 }
 
 const setsGuestInfo = "set a guest key of"
 
-func (g *Gateway) setGuestInfo(ctx context.Context, ref policy.Ref, key, value string) (task policy.Ref, err error) {
-	if err := checkGuestKey(key); err != nil {
-		return task, &Error{Op: setsGuestInfo, Object: g.names.describe(ref), Kind: Invalid, Err: err}
+func (g *Gateway) setGuestInfo(ctx context.Context, ref vsphere.Ref, key, value string, removed []string) (task vsphere.Ref, err error) {
+	options := []types.BaseOptionValue{&types.OptionValue{Key: key, Value: value}}
+	for _, other := range removed {
+		options = append(options, &types.OptionValue{Key: other, Value: ""})
+	}
+	for _, o := range options {
+		if err := checkGuestKey(o.GetOptionValue().Key); err != nil {
+			return task, &Error{Op: setsGuestInfo, Object: g.names.describe(ref), Kind: Invalid, Err: err}
+		}
 	}
 	if len(value) > maxGuestInfo {
 		err := fmt.Errorf("the value of %s has %d bytes, at most %d are allowed", key, len(value), maxGuestInfo)
@@ -77,9 +138,7 @@ func (g *Gateway) setGuestInfo(ctx context.Context, ref policy.Ref, key, value s
 	err = g.onVM(ctx, setsGuestInfo, ref, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.ReconfigVM_Task(ctx, s.client, &types.ReconfigVM_Task{
 			This: toMoRef(ref),
-			Spec: types.VirtualMachineConfigSpec{
-				ExtraConfig: []types.BaseOptionValue{&types.OptionValue{Key: key, Value: value}},
-			},
+			Spec: types.VirtualMachineConfigSpec{ExtraConfig: options},
 		})
 		if err == nil {
 			task = fromMoRef(res.Returnval)
@@ -100,8 +159,8 @@ func checkGuestKey(key string) error {
 
 // GuestInfo reads a key below "guestinfo." of many VMs with one call. VMs that do not have it, or that do
 // not exist, are absent. Kind Invalid: another key.
-func (g *Gateway) GuestInfo(ctx context.Context, refs []policy.Ref, key string) (map[policy.Ref]string, error) {
-	values := make(map[policy.Ref]string)
+func (g *Gateway) GuestInfo(ctx context.Context, refs []vsphere.Ref, key string) (map[vsphere.Ref]string, error) {
+	values := make(map[vsphere.Ref]string)
 	if len(refs) == 0 {
 		return values, nil
 	}
@@ -110,7 +169,7 @@ func (g *Gateway) GuestInfo(ctx context.Context, refs []policy.Ref, key string) 
 		return nil, &Error{Op: c.op, Object: c.object, Kind: Invalid, Err: err}
 	}
 	path := fmt.Sprintf("config.extraConfig[%q]", key)
-	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{{Type: policy.TypeVM, PathSet: []string{path}}}}
+	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{{Type: vsphere.TypeVM, PathSet: []string{path}}}}
 	for _, ref := range unique(slices.Clone(refs)) {
 		spec.ObjectSet = append(spec.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref)})
 	}

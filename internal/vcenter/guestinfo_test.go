@@ -7,8 +7,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const (
@@ -45,7 +45,7 @@ func TestOnlyGuestKeysOfSomeLengthAreWritten(t *testing.T) {
 	ref := taggedRefs(v)[0]
 	for _, key := range []string{"", "guestinfo.", "isolation.tools.copy.disable", "SET.guestinfo.x", `guestinfo.a"b`, "xguestinfo.a"} {
 		wantKind(t, g.SetGuestInfo(t.Context(), ref, key, "x"), Invalid)
-		_, err := g.GuestInfo(t.Context(), []policy.Ref{ref}, key)
+		_, err := g.GuestInfo(t.Context(), []vsphere.Ref{ref}, key)
 		wantKind(t, err, Invalid)
 	}
 	wantKind(t, g.SetGuestInfo(t.Context(), ref, noticeKey, strings.Repeat("x", 32<<10+1)), Invalid)
@@ -55,7 +55,7 @@ func TestOnlyGuestKeysOfSomeLengthAreWritten(t *testing.T) {
 
 func TestManyGuestKeysAreWaitedForTogether(t *testing.T) {
 	v, g := warm(t, many(20))
-	values := map[policy.Ref]string{gone: "x"}
+	values := map[vsphere.Ref]string{gone: "x"}
 	for _, ref := range taggedRefs(v) {
 		values[ref] = ref.Value
 	}

@@ -7,8 +7,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // hardwareProperties are what a remedy.VM is made of, apart from its tags.
@@ -32,9 +32,9 @@ var sizeProperties = []string{
 // Hardware reads what a resize of VMs looks at, their tags of remedy.Categories among it. A VM absent from
 // the result no longer exists. One SOAP call for all, with their hosts and all others of the clusters, and one
 // REST call per 1000 VMs; one more for each tag and category on them that was not seen before.
-func (g *Gateway) Hardware(ctx context.Context, refs []policy.Ref) (map[policy.Ref]remedy.VM, error) {
+func (g *Gateway) Hardware(ctx context.Context, refs []vsphere.Ref) (map[vsphere.Ref]remedy.VM, error) {
 	const op = "read the hardware of"
-	vms := make(map[policy.Ref]remedy.VM, len(refs))
+	vms := make(map[vsphere.Ref]remedy.VM, len(refs))
 	wanted, _ := split(unique(slices.Clone(refs)))
 	if len(wanted) == 0 {
 		return vms, nil
@@ -47,7 +47,7 @@ func (g *Gateway) Hardware(ctx context.Context, refs []policy.Ref) (map[policy.R
 	if err != nil {
 		return nil, err
 	}
-	existing := slices.DeleteFunc(wanted, func(ref policy.Ref) bool { _, ok := inv[ref]; return !ok })
+	existing := slices.DeleteFunc(wanted, func(ref vsphere.Ref) bool { _, ok := inv[ref]; return !ok })
 	carried, err := g.tagsOn(ctx, op, existing, remedy.Categories())
 	if err != nil {
 		return nil, err
@@ -66,8 +66,8 @@ func (g *Gateway) Hardware(ctx context.Context, refs []policy.Ref) (map[policy.R
 // machineProperties asks for these of VMs, and for what is around them.
 func machineProperties(ofVMs []string) []types.PropertySpec {
 	return []types.PropertySpec{
-		{Type: policy.TypeVM, PathSet: ofVMs},
-		{Type: policy.TypeHost, PathSet: sizeProperties},
+		{Type: vsphere.TypeVM, PathSet: ofVMs},
+		{Type: vsphere.TypeHost, PathSet: sizeProperties},
 		{Type: "Task", PathSet: []string{"info.state", "info.descriptionId"}},
 	}
 }
@@ -75,16 +75,16 @@ func machineProperties(ofVMs []string) []types.PropertySpec {
 // aroundVM traverses from a VM to its recent tasks, and to all hosts of its cluster and theirs.
 func aroundVM() []types.BaseSelectionSpec {
 	return []types.BaseSelectionSpec{
-		recentTasks(policy.TypeVM),
+		recentTasks(vsphere.TypeVM),
 		&types.TraversalSpec{
-			Type: policy.TypeVM, Path: "runtime.host",
+			Type: vsphere.TypeVM, Path: "runtime.host",
 			SelectSet: []types.BaseSelectionSpec{
-				recentTasks(policy.TypeHost),
+				recentTasks(vsphere.TypeHost),
 				&types.TraversalSpec{
-					Type: policy.TypeHost, Path: "parent",
+					Type: vsphere.TypeHost, Path: "parent",
 					SelectSet: []types.BaseSelectionSpec{&types.TraversalSpec{
-						Type: policy.TypeCompute, Path: "host",
-						SelectSet: []types.BaseSelectionSpec{recentTasks(policy.TypeHost)},
+						Type: vsphere.TypeCompute, Path: "host",
+						SelectSet: []types.BaseSelectionSpec{recentTasks(vsphere.TypeHost)},
 					}},
 				},
 			},
@@ -106,7 +106,7 @@ func (g *Gateway) inventoryOf(objects []object) inventory {
 	inv := make(inventory, len(objects))
 	for _, o := range objects {
 		inv[o.ref] = o
-		if o.ref.Type == policy.TypeVM || o.ref.Type == typeDatastore {
+		if o.ref.Type == vsphere.TypeVM || o.ref.Type == typeDatastore {
 			g.names.learn(o.ref, o.text("name"))
 		}
 	}
@@ -114,7 +114,7 @@ func (g *Gateway) inventoryOf(objects []object) inventory {
 }
 
 // machine makes a remedy.VM of what was retrieved, without tags and cluster sizes.
-func (inv inventory) machine(ref policy.Ref) remedy.VM {
+func (inv inventory) machine(ref vsphere.Ref) remedy.VM {
 	o := inv[ref]
 	base, _ := inv.vm(ref)
 	vm := remedy.VM{
@@ -129,6 +129,7 @@ func (inv inventory) machine(ref policy.Ref) remedy.VM {
 		GuestAddrs:    base.GuestAddrs,
 		ChangeVersion: base.ChangeVersion,
 		ToolsRunning:  base.ToolsRunning,
+		ToolsStarting: base.ToolsStarting,
 		Host:          base.Host,
 		Cluster:       base.Cluster,
 
@@ -158,7 +159,7 @@ func (inv inventory) machine(ref policy.Ref) remedy.VM {
 func (inv inventory) busy(vm object) bool {
 	disabled := vm.texts("disabledMethod")
 	return slices.Contains(disabled, "ReconfigVM_Task") || slices.Contains(disabled, "RelocateVM_Task") ||
-		slices.ContainsFunc(vm.refs("recentTask"), func(task policy.Ref) bool { return inv[task].pending() })
+		slices.ContainsFunc(vm.refs("recentTask"), func(task vsphere.Ref) bool { return inv[task].pending() })
 }
 
 func (o object) faultTolerant() bool {
@@ -209,10 +210,10 @@ func (inv inventory) usable(host object) bool {
 }
 
 // clusterSizes are what the largest usable host of each compute resource has, of CPUs and of memory.
-func (inv inventory) clusterSizes() map[policy.Ref]size {
-	sizes := make(map[policy.Ref]size)
+func (inv inventory) clusterSizes() map[vsphere.Ref]size {
+	sizes := make(map[vsphere.Ref]size)
 	for ref, o := range inv {
-		if ref.Type != policy.TypeHost || !inv.usable(o) {
+		if ref.Type != vsphere.TypeHost || !inv.usable(o) {
 			continue
 		}
 		cluster, has := o.refTo("parent"), o.size()

@@ -10,15 +10,15 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // reshape reconfigures a VM as an administrator would, in ways that the gateway does not.
-func reshape(t *testing.T, g *Gateway, ref policy.Ref, spec types.VirtualMachineConfigSpec) {
+func reshape(t *testing.T, g *Gateway, ref vsphere.Ref, spec types.VirtualMachineConfigSpec) {
 	t.Helper()
-	var task policy.Ref
+	var task vsphere.Ref
 	check(t, g.onVM(t.Context(), "reshape", ref, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.ReconfigVM_Task(ctx, s.client, &types.ReconfigVM_Task{This: toMoRef(ref), Spec: spec})
 		if err == nil {
@@ -29,9 +29,9 @@ func reshape(t *testing.T, g *Gateway, ref policy.Ref, spec types.VirtualMachine
 	check(t, g.AwaitTask(t.Context(), task, nil))
 }
 
-func hardwareOf(t *testing.T, g *Gateway, ref policy.Ref) remedy.VM {
+func hardwareOf(t *testing.T, g *Gateway, ref vsphere.Ref) remedy.VM {
 	t.Helper()
-	vms, err := g.Hardware(t.Context(), []policy.Ref{ref})
+	vms, err := g.Hardware(t.Context(), []vsphere.Ref{ref})
 	check(t, err)
 	vm, ok := vms[ref]
 	if !ok {
@@ -51,7 +51,7 @@ func TestHardwareTellsWhatAResizeLooksAt(t *testing.T) {
 	check(t, v.SetTags(toMoRef(ref), remedy.CategoryMaxCPUs, "8"))
 	check(t, v.SetTags(toMoRef(ref), remedy.CategoryMode, "tag", "off"))
 	check(t, v.SetManagedBy(toMoRef(ref), "com.example", "x"))
-	vms, err := g.Hardware(t.Context(), []policy.Ref{ref, ref, gone, {Type: policy.TypeHost, Value: "host-1"}})
+	vms, err := g.Hardware(t.Context(), []vsphere.Ref{ref, ref, gone, {Type: vsphere.TypeHost, Value: "host-1"}})
 	check(t, err)
 	vm := vms[ref]
 	if len(vms) != 1 || vm.Ref != ref {
@@ -61,7 +61,7 @@ func TestHardwareTellsWhatAResizeLooksAt(t *testing.T) {
 	if vm.Hardware != want {
 		t.Errorf("hardware %+v, want %+v", vm.Hardware, want)
 	}
-	if !vm.Linux || !vm.Connected || !vm.ToolsRunning || vm.Template || vm.Busy || vm.FaultTolerant || vm.PowerState != policy.PoweredOn ||
+	if !vm.Linux || !vm.Connected || !vm.ToolsRunning || vm.Template || vm.Busy || vm.FaultTolerant || vm.PowerState != vsphere.PoweredOn ||
 		vm.ManagedBy != "com.example" || vm.ChangeVersion == "" || vm.InstanceUUID == "" || vm.BIOSUUID == "" {
 		t.Errorf("read %+v", vm)
 	}

@@ -10,8 +10,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // simulated starts a vCenter that ends with the test.
@@ -53,6 +53,8 @@ func warm(t *testing.T, o simulation.Options) (*simulation.VCenter, *Gateway) {
 	v := simulated(t, o)
 	g := gateway(t, v)
 	check(t, g.RefreshTags(t.Context())) // before Connect, which would do it in the background
+	_, err := g.OwnerCategories(t.Context(), false)
+	check(t, err)
 	check(t, g.Connect(t.Context()))
 	v.ResetCalls()
 	return v, g
@@ -63,7 +65,7 @@ func small() simulation.Options {
 	return simulation.Options{Clusters: 1, HostsPerCluster: 1, VMsPerCluster: 4, Tagged: 3}
 }
 
-func taggedRefs(v *simulation.VCenter) (refs []policy.Ref) {
+func taggedRefs(v *simulation.VCenter) (refs []vsphere.Ref) {
 	for _, cluster := range v.Inventory().Clusters {
 		for _, vm := range v.TaggedVMs(cluster.Name) {
 			refs = append(refs, fromMoRef(vm.Ref))
@@ -104,15 +106,15 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-func moRef(r policy.Ref) *types.ManagedObjectReference {
+func moRef(r vsphere.Ref) *types.ManagedObjectReference {
 	m := toMoRef(r)
 	return &m
 }
 
-type ref = policy.Ref
+type ref = vsphere.Ref
 
 // gone is a VM that no vCenter has.
-var gone = policy.Ref{Type: policy.TypeVM, Value: "vm-99999"}
+var gone = vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-99999"}
 
 // logBuffer collects log lines from any goroutine.
 type logBuffer struct {

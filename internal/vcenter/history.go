@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/vmware/govmomi/fault"
@@ -26,15 +27,21 @@ type history struct {
 	ref     types.ManagedObjectReference
 	session *soapSession
 	opened  time.Time
+	until   time.Time // zero: no end
 }
 
 // openHistory makes a collector that stands before the oldest event of these classes since then. The
 // call outlives a caller who leaves: what it makes is then destroyed. One call.
 func (g *Gateway) openHistory(ctx context.Context, c call, classes []string, since time.Time) (*history, error) {
+	return g.openHistoryUntil(ctx, c, classes, since, time.Time{})
+}
+
+// openHistoryUntil is openHistory for events up to a time; zero: all to come, too.
+func (g *Gateway) openHistoryUntil(ctx context.Context, c call, classes []string, since, until time.Time) (*history, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, interrupted(c, err)
 	}
-	h := &history{g: g, call: c}
+	h := &history{g: g, call: c, until: until.UTC()}
 	made := make(chan error)
 	started := g.background(func(lifetime context.Context) {
 		err := h.open(lifetime, classes, since)
@@ -76,13 +83,17 @@ func (h *history) create(ctx context.Context, classes []string, since time.Time)
 	c := h.call
 	c.write = true // repeated by the transport it would make two
 	since = since.UTC()
+	within := &types.EventFilterSpecByTime{BeginTime: &since}
+	if !h.until.IsZero() {
+		within.EndTime = &h.until
+	}
 	return h.g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
 		h.session = s
 		res, err := methods.CreateCollectorForEvents(ctx, s.client, &types.CreateCollectorForEvents{
 			This: *s.client.ServiceContent.EventManager,
 			Filter: types.EventFilterSpec{
 				EventTypeId: classes,
-				Time:        &types.EventFilterSpecByTime{BeginTime: &since},
+				Time:        within,
 			},
 		})
 		if err == nil {
@@ -103,9 +114,28 @@ func (g *Gateway) retire(ctx context.Context, session *soapSession) {
 	})
 }
 
-// next reads the page after the last one. After an error, also the context's, the collector may have
+// next reads on until there are events that this version knows, or no more. Those of other classes, as of a newer vCenter
+// or of an extension, have no content here: they are skipped one by one. See page for errors.
+func (h *history) next(ctx context.Context) ([]types.BaseEvent, error) {
+	for {
+		page, err := h.page(ctx)
+		if err != nil || len(page) == 0 {
+			return nil, err
+		}
+		all := len(page)
+		page = slices.DeleteFunc(page, func(event types.BaseEvent) bool { return event == nil })
+		if skipped := all - len(page); skipped > 0 {
+			h.g.log.Warn("events of unknown classes are skipped", "events", skipped, "of", all, "reading", h.call.object)
+		}
+		if len(page) > 0 {
+			return page, nil
+		}
+	}
+}
+
+// page reads the page after the last one. After an error, also the context's, the collector may have
 // moved on past events that nobody saw: destroy it. The error holds errHistoryLost when it is gone.
-func (h *history) next(ctx context.Context) (page []types.BaseEvent, err error) {
+func (h *history) page(ctx context.Context) (page []types.BaseEvent, err error) {
 	c := h.call
 	c.write = true // repeated by the transport it would skip a page
 	lost := &Error{Op: c.op, Object: c.object, Kind: Unavailable, Err: errHistoryLost}

@@ -10,12 +10,12 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Scope is the cluster or host to which a request is limited. The zero value is everything.
 type Scope struct {
-	Ref  policy.Ref
+	Ref  vsphere.Ref
 	Name string // must match too, unless empty
 	// Detail asks for what most policies do not need: the tags of the three owners' categories, the paths,
 	// the groups of the candidates, and the hosts (of a host's cluster; all without a Ref).
@@ -28,31 +28,31 @@ var vmProperties = []string{
 	"config.template", "config.uuid", "config.instanceUuid", "config.changeVersion", "config.managedBy",
 	"runtime.powerState", "runtime.connectionState", "runtime.host", "runtime.bootTime",
 	"guest.toolsRunningStatus", "guest.hostName", "guest.ipAddress",
-	"summary.quickStats.overallCpuUsage", "summary.quickStats.hostMemoryUsage",
+	"summary.quickStats.overallCpuUsage", "summary.quickStats.hostMemoryUsage", "summary.quickStats.uptimeSeconds",
 }
 
 // Candidates takes a snapshot of everything that carries the tag: one REST call for the objects, one
 // SOAP call for their state, their ancestors and the existence of the scope. The snapshot is not
 // narrowed to the scope; a scope this vCenter does not have is refused with kind ScopeNotFound. Details
 // cost two REST calls more, the first beside that for the objects, and one more per 1000 owners' tags.
-func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (policy.Snapshot, error) {
+func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (vsphere.Snapshot, error) {
 	const op = "list candidates with"
 	refs, details, err := g.candidates(ctx, op, tag, scope.Detail)
 	if err != nil {
-		return policy.Snapshot{}, err
+		return vsphere.Snapshot{}, err
 	}
 	c := call{op: op, object: fmt.Sprintf("tag %q", tag)}
 	vms, others := split(refs)
 	want := wanted{vms: vms, members: details.membersFor(vms), scope: scope.Ref, hosts: scope.Detail}
 	inventory, err := g.inventory(ctx, c, want)
 	if err != nil {
-		return policy.Snapshot{}, err
+		return vsphere.Snapshot{}, err
 	}
 	name, err := inventory.check(scope)
 	if err != nil {
-		return policy.Snapshot{}, err
+		return vsphere.Snapshot{}, err
 	}
-	snapshot := policy.Snapshot{
+	snapshot := vsphere.Snapshot{
 		Time: time.Now().UTC(), Scope: scope.Ref, ScopeName: name,
 		Others: others, VCenterAddrs: g.Addresses(),
 	}
@@ -68,12 +68,13 @@ func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (poli
 	if scope.Detail {
 		details.fill(&snapshot, inventory)
 		snapshot.Hosts = inventory.hostsOf(scope.Ref)
+		err = g.findWakeable(ctx, c, snapshot.Hosts)
 	}
-	return snapshot, nil
+	return snapshot, err
 }
 
 // candidates lists what carries the tag, with the tags of owners where they are asked for.
-func (g *Gateway) candidates(ctx context.Context, op, tag string, detail bool) ([]policy.Ref, details, error) {
+func (g *Gateway) candidates(ctx context.Context, op, tag string, detail bool) ([]vsphere.Ref, details, error) {
 	if detail {
 		return g.tagDetails(ctx, op, tag)
 	}
@@ -83,24 +84,24 @@ func (g *Gateway) candidates(ctx context.Context, op, tag string, detail bool) (
 
 // Recheck reads tag membership and state of some VMs anew, just before acting on them: one REST and one
 // SOAP call, side by side. A VM absent from the result no longer exists.
-func (g *Gateway) Recheck(ctx context.Context, tag string, refs []policy.Ref) (map[policy.Ref]policy.VM, error) {
+func (g *Gateway) Recheck(ctx context.Context, tag string, refs []vsphere.Ref) (map[vsphere.Ref]vsphere.VM, error) {
 	return g.state(ctx, "check again", tag, refs)
 }
 
 // State reads the state of some VMs: one SOAP call, and, unless the tag is empty, one REST call beside it
 // that tells which VMs carry it. A VM absent from the result does not exist.
-func (g *Gateway) State(ctx context.Context, tag string, refs []policy.Ref) (map[policy.Ref]policy.VM, error) {
+func (g *Gateway) State(ctx context.Context, tag string, refs []vsphere.Ref) (map[vsphere.Ref]vsphere.VM, error) {
 	return g.state(ctx, "read the state of", tag, refs)
 }
 
-func (g *Gateway) state(ctx context.Context, op, tag string, refs []policy.Ref) (map[policy.Ref]policy.VM, error) {
+func (g *Gateway) state(ctx context.Context, op, tag string, refs []vsphere.Ref) (map[vsphere.Ref]vsphere.VM, error) {
 	if len(refs) == 0 {
-		return map[policy.Ref]policy.VM{}, nil
+		return map[vsphere.Ref]vsphere.VM{}, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
-		refs []policy.Ref
+		refs []vsphere.Ref
 		err  error
 	}
 	membership := make(chan answer, 1)
@@ -119,7 +120,7 @@ func (g *Gateway) state(ctx context.Context, op, tag string, refs []policy.Ref) 
 	if carrying.err != nil {
 		return nil, carrying.err
 	}
-	vms := make(map[policy.Ref]policy.VM, len(refs))
+	vms := make(map[vsphere.Ref]vsphere.VM, len(refs))
 	tagged := setOf(carrying.refs)
 	for _, ref := range refs {
 		if vm, ok := inventory.vm(ref); ok {
@@ -130,9 +131,9 @@ func (g *Gateway) state(ctx context.Context, op, tag string, refs []policy.Ref) 
 	return vms, nil
 }
 
-func split(refs []policy.Ref) (vms, others []policy.Ref) {
+func split(refs []vsphere.Ref) (vms, others []vsphere.Ref) {
 	for _, ref := range refs {
-		if ref.Type == policy.TypeVM {
+		if ref.Type == vsphere.TypeVM {
 			vms = append(vms, ref)
 		} else {
 			others = append(others, ref)
@@ -142,7 +143,7 @@ func split(refs []policy.Ref) (vms, others []policy.Ref) {
 }
 
 // describeAll names the objects of a bulk call, the first few of many.
-func (g *Gateway) describeAll(refs []policy.Ref) string {
+func (g *Gateway) describeAll(refs []vsphere.Ref) string {
 	const most = 3
 	var list []string
 	for _, ref := range refs[:min(len(refs), most)] {
@@ -155,13 +156,13 @@ func (g *Gateway) describeAll(refs []policy.Ref) string {
 }
 
 // inventory is the result of one retrieval: VMs, what lies above them, and the scope.
-type inventory map[policy.Ref]object
+type inventory map[vsphere.Ref]object
 
 // wanted is what an inventory is to hold.
 type wanted struct {
-	vms     []policy.Ref
-	members []policy.Ref // other VMs, of which only the power state and whether they are templates
-	scope   policy.Ref
+	vms     []vsphere.Ref
+	members []vsphere.Ref // other VMs, of which only the power state and whether they are templates
+	scope   vsphere.Ref
 	hosts   bool // those of the scope
 }
 
@@ -170,16 +171,19 @@ func (g *Gateway) inventory(ctx context.Context, c call, want wanted) (inventory
 	if len(want.vms) == 0 && len(want.members) == 0 && want.scope.Zero() && !want.hosts {
 		return nil, nil
 	}
+	var root vsphere.Ref
 	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
+		root = fromMoRef(s.client.ServiceContent.RootFolder)
 		return want.specs(s.client.ServiceContent.RootFolder), nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	found := make(inventory, len(objects))
+	found := make(inventory, len(objects)+1)
+	found[root] = object{ref: root} // the end of every way up, whether or not we may see it
 	for _, o := range objects {
 		found[o.ref] = o
-		if o.ref.Type == policy.TypeVM {
+		if o.ref.Type == vsphere.TypeVM {
 			g.names.learn(o.ref, o.text("name"))
 		}
 	}
@@ -188,7 +192,7 @@ func (g *Gateway) inventory(ctx context.Context, c call, want wanted) (inventory
 
 func (w wanted) specs(root types.ManagedObjectReference) []types.PropertyFilterSpec {
 	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
-		{Type: policy.TypeVM, PathSet: vmProperties},
+		{Type: vsphere.TypeVM, PathSet: vmProperties},
 		{Type: "ManagedEntity", PathSet: []string{"name", "parent"}},
 		{Type: "VirtualApp", PathSet: []string{"name", "parent", "parentFolder"}},
 	}}
@@ -198,7 +202,7 @@ func (w wanted) specs(root types.ManagedObjectReference) []types.PropertyFilterS
 	var below []types.BaseSelectionSpec
 	if w.hosts {
 		spec.PropSet = append(spec.PropSet,
-			types.PropertySpec{Type: policy.TypeHost, PathSet: append([]string{"recentTask"}, hostProperties...)},
+			types.PropertySpec{Type: vsphere.TypeHost, PathSet: append([]string{"recentTask"}, hostProperties...)},
 			types.PropertySpec{Type: "Task", PathSet: []string{"info.state", "info.descriptionId"}})
 		below = hosts()
 	}
@@ -211,7 +215,7 @@ func (w wanted) specs(root types.ManagedObjectReference) []types.PropertyFilterS
 	specs := []types.PropertyFilterSpec{spec}
 	if len(w.members) > 0 {
 		members := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
-			{Type: policy.TypeVM, PathSet: []string{"runtime.powerState", "config.template"}},
+			{Type: vsphere.TypeVM, PathSet: []string{"runtime.powerState", "config.template"}},
 		}}
 		for _, ref := range w.members {
 			members.ObjectSet = append(members.ObjectSet, types.ObjectSpec{Obj: toMoRef(ref)})
@@ -226,16 +230,21 @@ func (w wanted) specs(root types.ManagedObjectReference) []types.PropertyFilterS
 
 // upwards traverses from a VM to its folders and data centre, its host and cluster, its pools and vApp.
 func upwards() []types.BaseSelectionSpec {
-	climb := &types.SelectionSpec{Name: "up"}
+	climb, appears := &types.SelectionSpec{Name: "up"}, &types.SelectionSpec{Name: "appears"}
 	return []types.BaseSelectionSpec{
 		&types.TraversalSpec{
 			SelectionSpec: types.SelectionSpec{Name: "up"},
 			Type:          "ManagedEntity", Path: "parent",
+			SelectSet: []types.BaseSelectionSpec{climb, appears},
+		},
+		&types.TraversalSpec{
+			SelectionSpec: types.SelectionSpec{Name: "appears"},
+			Type:          "VirtualApp", Path: "parentFolder",
 			SelectSet: []types.BaseSelectionSpec{climb},
 		},
-		&types.TraversalSpec{Type: policy.TypeVM, Path: "runtime.host", SelectSet: []types.BaseSelectionSpec{climb}},
-		&types.TraversalSpec{Type: policy.TypeVM, Path: "resourcePool", SelectSet: []types.BaseSelectionSpec{climb}},
-		&types.TraversalSpec{Type: policy.TypeVM, Path: "parentVApp", SelectSet: []types.BaseSelectionSpec{climb}},
+		&types.TraversalSpec{Type: vsphere.TypeVM, Path: "runtime.host", SelectSet: []types.BaseSelectionSpec{climb}},
+		&types.TraversalSpec{Type: vsphere.TypeVM, Path: "resourcePool", SelectSet: []types.BaseSelectionSpec{climb, appears}},
+		&types.TraversalSpec{Type: vsphere.TypeVM, Path: "parentVApp", SelectSet: []types.BaseSelectionSpec{climb, appears}},
 	}
 }
 
@@ -273,19 +282,27 @@ func unescape(name string) string {
 	return name
 }
 
+const toolsStatus = "guest.toolsRunningStatus"
+
+// toolsStarting reports whether the guest's tools are starting.
+func (o object) toolsStarting() bool {
+	return o.text(toolsStatus) == string(types.VirtualMachineToolsRunningStatusGuestToolsExecutingScripts)
+}
+
 // vm makes a policy.VM of what was retrieved; ok is false when the VM does not exist.
-func (inv inventory) vm(ref policy.Ref) (vm policy.VM, ok bool) {
+func (inv inventory) vm(ref vsphere.Ref) (vm vsphere.VM, ok bool) {
 	o, ok := inv[ref]
-	if !ok || ref.Type != policy.TypeVM {
-		return policy.VM{}, false
+	if !ok || ref.Type != vsphere.TypeVM {
+		return vsphere.VM{}, false
 	}
-	vm = policy.VM{
+	vm = vsphere.VM{
 		Ref:             ref,
 		Name:            unescape(o.text("name")),
 		PowerState:      o.text("runtime.powerState"),
 		Template:        o.flag("config.template"),
 		Connected:       o.text("runtime.connectionState") == string(types.VirtualMachineConnectionStateConnected),
-		ToolsRunning:    o.text("guest.toolsRunningStatus") == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning),
+		ToolsRunning:    o.toolsStarting() || o.text(toolsStatus) == string(types.VirtualMachineToolsRunningStatusGuestToolsRunning),
+		ToolsStarting:   o.toolsStarting(),
 		BIOSUUID:        o.text("config.uuid"),
 		InstanceUUID:    o.text("config.instanceUuid"),
 		ChangeVersion:   o.text("config.changeVersion"),
@@ -293,6 +310,7 @@ func (inv inventory) vm(ref policy.Ref) (vm policy.VM, ok bool) {
 		DisabledMethods: o.texts("disabledMethod"),
 		CPUMHz:          o.number("summary.quickStats.overallCpuUsage"),
 		MemoryMB:        o.number("summary.quickStats.hostMemoryUsage"),
+		UptimeSeconds:   o.number("summary.quickStats.uptimeSeconds"),
 	}
 	if managed, ok := o.props["config.managedBy"].(types.ManagedByInfo); ok {
 		vm.ManagedBy, vm.ManagedType = managed.ExtensionKey, managed.Type
@@ -313,10 +331,11 @@ func (inv inventory) vm(ref policy.Ref) (vm policy.VM, ok bool) {
 }
 
 // ancestors lists what lies above a VM: folders up to the root, then host and cluster, then pools.
-func (inv inventory) ancestors(vm object, host policy.Ref) []policy.Ref {
-	var list []policy.Ref
-	seen := make(map[policy.Ref]bool)
-	for _, start := range []policy.Ref{vm.refTo("parent"), host, vm.refTo("resourcePool"), vm.refTo("parentVApp")} {
+func (inv inventory) ancestors(vm object, host vsphere.Ref) []vsphere.Ref {
+	var list []vsphere.Ref
+	seen := make(map[vsphere.Ref]bool)
+	folder, _ := inv.placed(vm.ref)
+	for _, start := range []vsphere.Ref{folder, host, vm.refTo("resourcePool"), vm.refTo("parentVApp")} {
 		for ref := start; !ref.Zero() && !seen[ref]; ref = inv[ref].refTo("parent") {
 			seen[ref] = true
 			list = append(list, ref)

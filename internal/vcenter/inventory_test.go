@@ -7,8 +7,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func TestSnapshotTellsWhatPolicyNeeds(t *testing.T) {
@@ -33,11 +33,11 @@ func TestSnapshotTellsWhatPolicyNeeds(t *testing.T) {
 	if !slices.Contains(snapshot.VCenterAddrs, "127.0.0.1") {
 		t.Errorf("vCenter's addresses %v", snapshot.VCenterAddrs)
 	}
-	found := map[policy.Ref]policy.VM{}
+	found := map[vsphere.Ref]vsphere.VM{}
 	for _, vm := range snapshot.VMs {
 		found[vm.Ref] = vm
 	}
-	at := func(i int) policy.VM { return found[fromMoRef(vms[i].Ref)] }
+	at := func(i int) vsphere.VM { return found[fromMoRef(vms[i].Ref)] }
 	if vm := at(0); vm.ManagedBy != "com.vmware.vim.eam" || vm.ManagedType != "cluster-agent" {
 		t.Errorf("managed by %q %q", vm.ManagedBy, vm.ManagedType)
 	}
@@ -47,7 +47,7 @@ func TestSnapshotTellsWhatPolicyNeeds(t *testing.T) {
 	if !slices.Contains(at(2).DisabledMethods, "PowerOffVM_Task") {
 		t.Errorf("disabled methods %v", at(2).DisabledMethods)
 	}
-	if at(3).PowerState != policy.PoweredOff || at(0).PowerState != policy.PoweredOn || !at(4).Template {
+	if at(3).PowerState != vsphere.PoweredOff || at(0).PowerState != vsphere.PoweredOn || !at(4).Template {
 		t.Error("power state or template")
 	}
 	vm := at(5)
@@ -109,7 +109,7 @@ func TestTagOnNothing(t *testing.T) {
 		t.Errorf("snapshot %+v", snapshot)
 	}
 	wantCalls(t, v, 1)
-	_, err = g.Candidates(t.Context(), "preemptible", Scope{Ref: policy.Ref{Type: policy.TypeCluster, Value: "domain-c999"}})
+	_, err = g.Candidates(t.Context(), "preemptible", Scope{Ref: vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c999"}})
 	wantKind(t, err, ScopeNotFound)
 }
 
@@ -137,7 +137,7 @@ func TestScopeMustBeOfThisVCenter(t *testing.T) {
 	v, g := warm(t, small())
 	cluster := v.Inventory().Clusters[0]
 	right, host := fromMoRef(cluster.Ref), fromMoRef(cluster.Hosts[0].Ref)
-	other := policy.Ref{Type: policy.TypeCluster, Value: "domain-c987"}
+	other := vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c987"}
 	cases := map[string]struct {
 		scope Scope
 		want  Kind
@@ -151,7 +151,7 @@ func TestScopeMustBeOfThisVCenter(t *testing.T) {
 		"unknown reference, right name":   {Scope{Ref: other, Name: cluster.Name}, ScopeNotFound, "no such object"},
 		"right reference, another name":   {Scope{Ref: right, Name: "cluster-z"}, ScopeNotFound, `"` + cluster.Name + `"`},
 		"name alone":                      {Scope{Name: cluster.Name}, ScopeNotFound, "reference"},
-		"a host's id with cluster's type": {Scope{Ref: policy.Ref{Type: policy.TypeCluster, Value: host.Value}}, ScopeNotFound, ""},
+		"a host's id with cluster's type": {Scope{Ref: vsphere.Ref{Type: vsphere.TypeCluster, Value: host.Value}}, ScopeNotFound, ""},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -186,10 +186,10 @@ func TestRecheckSeesWhatChanged(t *testing.T) {
 	check(t, v.RemoveVM(toMoRef(refs[2])))
 	vms, err := g.Recheck(t.Context(), "preemptible", refs)
 	check(t, err)
-	if vm, ok := vms[refs[0]]; !ok || vm.Tagged || vm.PowerState != policy.PoweredOn {
+	if vm, ok := vms[refs[0]]; !ok || vm.Tagged || vm.PowerState != vsphere.PoweredOn {
 		t.Errorf("untagged VM: %v %+v", ok, vm)
 	}
-	if vm, ok := vms[refs[1]]; !ok || !vm.Tagged || vm.PowerState != policy.PoweredOff {
+	if vm, ok := vms[refs[1]]; !ok || !vm.Tagged || vm.PowerState != vsphere.PoweredOff {
 		t.Errorf("VM that is off: %v %+v", ok, vm)
 	}
 	if _, ok := vms[refs[2]]; ok {
@@ -205,7 +205,7 @@ func TestErrorsNameTheVM(t *testing.T) {
 	v.FailCall("PowerOffVM_Task", moRef(refs[0]), &types.NoPermission{PrivilegeId: "VirtualMachine.Interact.PowerOff"}, 1)
 	_, err = g.PowerOff(t.Context(), refs[0])
 	wantKind(t, err, NoPermission)
-	i := slices.IndexFunc(snapshot.VMs, func(vm policy.VM) bool { return vm.Ref == refs[0] })
+	i := slices.IndexFunc(snapshot.VMs, func(vm vsphere.VM) bool { return vm.Ref == refs[0] })
 	for _, want := range []string{"power off " + refs[0].Value + " (" + snapshot.VMs[i].Name + "): ", v.EventUser(), "VirtualMachine.Interact.PowerOff"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q lacks %q", err, want)

@@ -7,9 +7,9 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const gigabyte = 1 << 30
@@ -33,7 +33,7 @@ func TestStorageTellsWhyAVMMustStay(t *testing.T) {
 	check(t, v.AttachISO(toMoRef(refs[4]), toMoRef(at[1]), "iso/a.iso"))
 	check(t, v.SetHomeUsage(toMoRef(refs[4]), 3))
 	check(t, v.SetFaultTolerant(toMoRef(refs[5])))
-	s, err := g.Storage(t.Context(), at[0], policy.Ref{})
+	s, err := g.Storage(t.Context(), at[0], vsphere.Ref{})
 	check(t, err)
 	vm := storedVM(t, s, refs[0])
 	if vm.Home != at[0] || vm.Snapshots || vm.LinkedClone || vm.FaultTolerant || len(vm.Media) != 0 || len(vm.Disks) != 2 {
@@ -69,7 +69,7 @@ func TestStorageTellsDatastoresThatCannotBeUsed(t *testing.T) {
 	check(t, err)
 	idle, err := v.AddPod("idle", true, false)
 	check(t, err)
-	add := func(o simulation.DatastoreOptions) policy.Ref {
+	add := func(o simulation.DatastoreOptions) vsphere.Ref {
 		t.Helper()
 		ref, err := v.AddDatastore(c.Name, o)
 		check(t, err)
@@ -77,7 +77,7 @@ func TestStorageTellsDatastoresThatCannotBeUsed(t *testing.T) {
 	}
 	inAuto, inIdle := add(simulation.DatastoreOptions{Name: "a", Pod: "automated", CapacityGB: 100, UsedGB: 40, Kind: "NFS"}), add(simulation.DatastoreOptions{Name: "b", Pod: "idle"})
 	one, away, held := add(simulation.DatastoreOptions{Name: "c", Hosts: []string{c.Hosts[1].Name}}), add(simulation.DatastoreOptions{Name: "d", Inaccessible: true}), add(simulation.DatastoreOptions{Name: "e", Maintenance: true})
-	s, err := g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+	s, err := g.Storage(t.Context(), stores(v, 0)[0], vsphere.Ref{})
 	check(t, err)
 	if len(s.Datastores) != 7 {
 		t.Errorf("%d datastores", len(s.Datastores))
@@ -88,7 +88,7 @@ func TestStorageTellsDatastoresThatCannotBeUsed(t *testing.T) {
 	if d := storeOf(t, s, inIdle); d.Pod != fromMoRef(idle) || d.PodMode != "" {
 		t.Errorf("in a pod without Storage DRS: %+v", d)
 	}
-	if d := storeOf(t, s, one); !slices.Equal(d.Hosts, []policy.Ref{fromMoRef(c.Hosts[1].Ref)}) {
+	if d := storeOf(t, s, one); !slices.Equal(d.Hosts, []vsphere.Ref{fromMoRef(c.Hosts[1].Ref)}) {
 		t.Errorf("mounted on one host: %+v", d)
 	}
 	if d := storeOf(t, s, away); d.Accessible {
@@ -143,7 +143,7 @@ func TestAMoveTakesWhatIsOnTheSource(t *testing.T) {
 	if len(told) == 0 || !slices.IsSorted(told) {
 		t.Errorf("progress %v", told)
 	}
-	s, err := g.Storage(t.Context(), policy.Ref{}, ref)
+	s, err := g.Storage(t.Context(), vsphere.Ref{}, ref)
 	check(t, err)
 	vm := storedVM(t, s, ref)
 	if vm.Home != fromMoRef(third) || vm.Disks[0].Datastore != fromMoRef(third) || vm.Disks[1].Datastore != at[1] {

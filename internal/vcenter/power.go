@@ -6,12 +6,12 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // PowerOff cuts the power of a VM and returns the task, without waiting for it. A VM that is already
 // off shows as a failed task (kind InvalidState), not as an error here. One call.
-func (g *Gateway) PowerOff(ctx context.Context, ref policy.Ref) (task policy.Ref, err error) {
+func (g *Gateway) PowerOff(ctx context.Context, ref vsphere.Ref) (task vsphere.Ref, err error) {
 	err = g.onVM(ctx, "power off", ref, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.PowerOffVM_Task(ctx, s.client, &types.PowerOffVM_Task{This: toMoRef(ref)})
 		if err == nil {
@@ -23,7 +23,7 @@ func (g *Gateway) PowerOff(ctx context.Context, ref policy.Ref) (task policy.Ref
 }
 
 // Suspend writes the VM's memory to disk and stops it; it returns the task, as PowerOff does. One call.
-func (g *Gateway) Suspend(ctx context.Context, ref policy.Ref) (task policy.Ref, err error) {
+func (g *Gateway) Suspend(ctx context.Context, ref vsphere.Ref) (task vsphere.Ref, err error) {
 	err = g.onVM(ctx, "suspend", ref, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.SuspendVM_Task(ctx, s.client, &types.SuspendVM_Task{This: toMoRef(ref)})
 		if err == nil {
@@ -37,7 +37,7 @@ func (g *Gateway) Suspend(ctx context.Context, ref policy.Ref) (task policy.Ref,
 // PowerOn turns a VM on, or resumes it, on the host where it is registered, and returns the task without
 // waiting for it. A VM that is already on shows as a failed task (kind InvalidState), one for which there
 // is no room as one of kind NoRoom. One call.
-func (g *Gateway) PowerOn(ctx context.Context, ref policy.Ref) (task policy.Ref, err error) {
+func (g *Gateway) PowerOn(ctx context.Context, ref vsphere.Ref) (task vsphere.Ref, err error) {
 	err = g.onVM(ctx, "power on", ref, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.PowerOnVM_Task(ctx, s.client, &types.PowerOnVM_Task{This: toMoRef(ref)})
 		if err == nil {
@@ -50,7 +50,7 @@ func (g *Gateway) PowerOn(ctx context.Context, ref policy.Ref) (task policy.Ref,
 
 // ShutdownGuest asks the guest to shut down; whether and when it does is for AwaitOff to see. Kind
 // ToolsUnavailable: the guest has no running VMware Tools. One call.
-func (g *Gateway) ShutdownGuest(ctx context.Context, ref policy.Ref) error {
+func (g *Gateway) ShutdownGuest(ctx context.Context, ref vsphere.Ref) error {
 	return g.onVM(ctx, "shut down the guest of", ref, func(ctx context.Context, s *soapSession) error {
 		_, err := methods.ShutdownGuest(ctx, s.client, &types.ShutdownGuest{This: toMoRef(ref)})
 		return err
@@ -58,9 +58,9 @@ func (g *Gateway) ShutdownGuest(ctx context.Context, ref policy.Ref) error {
 }
 
 // onVM makes one call that changes a VM.
-func (g *Gateway) onVM(ctx context.Context, op string, ref policy.Ref, f func(context.Context, *soapSession) error) error {
+func (g *Gateway) onVM(ctx context.Context, op string, ref vsphere.Ref, f func(context.Context, *soapSession) error) error {
 	c := call{op: op, object: g.names.describe(ref), write: true}
-	if ref.Type != policy.TypeVM {
+	if ref.Type != vsphere.TypeVM {
 		return &Error{Op: op, Object: ref.String(), Kind: NotFound, Err: errNotVM}
 	}
 	err := g.soap(ctx, c, f)

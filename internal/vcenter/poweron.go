@@ -7,22 +7,22 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Started is what became of the wish to power on a VM.
 type Started struct {
-	Task policy.Ref // for AwaitOn; zero: DRS powers it on and names no task
-	Err  error      // it was not tried; kind NoRoom: no host can take it
+	Task vsphere.Ref // for AwaitOn; zero: DRS powers it on and names no task
+	Err  error       // it was not tried; kind NoRoom: no host can take it
 }
 
 // PowerOnMany powers VMs on where DRS finds room for them, also in clusters where DRS only recommends, and
 // says of each how that began, without waiting until it is on. Where vCenter refuses to do so for all
 // together, or leaves one out, it is powered on where it is registered. A call to find the data centres,
 // about seven for each of them, and one for each VM left out.
-func (g *Gateway) PowerOnMany(ctx context.Context, refs []policy.Ref) map[policy.Ref]Started {
-	started := make(map[policy.Ref]Started, len(refs))
-	refs = unique(append([]policy.Ref(nil), refs...))
+func (g *Gateway) PowerOnMany(ctx context.Context, refs []vsphere.Ref) map[vsphere.Ref]Started {
+	started := make(map[vsphere.Ref]Started, len(refs))
+	refs = unique(append([]vsphere.Ref(nil), refs...))
 	if len(refs) == 0 {
 		return started
 	}
@@ -30,8 +30,8 @@ func (g *Gateway) PowerOnMany(ctx context.Context, refs []policy.Ref) map[policy
 	if err != nil {
 		return failAll(started, refs, err)
 	}
-	byPlace := make(map[policy.Ref][]policy.Ref)
-	var places []policy.Ref
+	byPlace := make(map[vsphere.Ref][]vsphere.Ref)
+	var places []vsphere.Ref
 	for _, ref := range refs {
 		place := inv.datacenter(ref)
 		if byPlace[place] == nil {
@@ -45,7 +45,7 @@ func (g *Gateway) PowerOnMany(ctx context.Context, refs []policy.Ref) map[policy
 	return started
 }
 
-func failAll(started map[policy.Ref]Started, refs []policy.Ref, err error) map[policy.Ref]Started {
+func failAll(started map[vsphere.Ref]Started, refs []vsphere.Ref, err error) map[vsphere.Ref]Started {
 	for _, ref := range refs {
 		started[ref] = Started{Err: err}
 	}
@@ -53,17 +53,17 @@ func failAll(started map[policy.Ref]Started, refs []policy.Ref, err error) map[p
 }
 
 // datacenter is the data centre of a VM, zero when it cannot be seen.
-func (inv inventory) datacenter(vm policy.Ref) policy.Ref {
+func (inv inventory) datacenter(vm vsphere.Ref) vsphere.Ref {
 	for _, ref := range inv.ancestors(inv[vm], inv[vm].refTo("runtime.host")) {
 		if ref.Type == "Datacenter" {
 			return ref
 		}
 	}
-	return policy.Ref{}
+	return vsphere.Ref{}
 }
 
 // powerOnIn powers on the VMs of one data centre.
-func (g *Gateway) powerOnIn(ctx context.Context, place policy.Ref, refs []policy.Ref, started map[policy.Ref]Started) {
+func (g *Gateway) powerOnIn(ctx context.Context, place vsphere.Ref, refs []vsphere.Ref, started map[vsphere.Ref]Started) {
 	if !place.Zero() {
 		err := g.placeAll(ctx, place, refs, started)
 		if ctx.Err() != nil || KindOf(err).Outage() {
@@ -83,7 +83,7 @@ func (g *Gateway) powerOnIn(ctx context.Context, place policy.Ref, refs []policy
 }
 
 // placeAll lets DRS power the VMs on, and notes those of which it says what it did.
-func (g *Gateway) placeAll(ctx context.Context, place policy.Ref, refs []policy.Ref, started map[policy.Ref]Started) error {
+func (g *Gateway) placeAll(ctx context.Context, place vsphere.Ref, refs []vsphere.Ref, started map[vsphere.Ref]Started) error {
 	c := call{op: "power on", object: g.describeAll(refs), write: true}
 	req := types.PowerOnMultiVM_Task{This: toMoRef(place), Option: []types.BaseOptionValue{&types.OptionValue{
 		Key: string(types.ClusterPowerOnVmOptionOverrideAutomationLevel), Value: types.DrsBehaviorFullyAutomated,
@@ -91,7 +91,7 @@ func (g *Gateway) placeAll(ctx context.Context, place policy.Ref, refs []policy.
 	for _, ref := range refs {
 		req.Vm = append(req.Vm, toMoRef(ref))
 	}
-	var all policy.Ref
+	var all vsphere.Ref
 	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.PowerOnMultiVM_Task(ctx, s.client, &req)
 		if err == nil {
@@ -125,7 +125,7 @@ func (g *Gateway) placeAll(ctx context.Context, place policy.Ref, refs []policy.
 }
 
 // placed reads the result of the task.
-func (g *Gateway) placed(ctx context.Context, c call, all policy.Ref) (result types.ClusterPowerOnVmResult, err error) {
+func (g *Gateway) placed(ctx context.Context, c call, all vsphere.Ref) (result types.ClusterPowerOnVmResult, err error) {
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
 		PropSet:   []types.PropertySpec{{Type: "Task", PathSet: []string{"info.result"}}},
 		ObjectSet: []types.ObjectSpec{{Obj: toMoRef(all)}},

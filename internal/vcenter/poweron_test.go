@@ -6,8 +6,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func TestASuspendedVMIsOffAndOurs(t *testing.T) {
@@ -88,7 +88,7 @@ func TestAHostWithoutRoomRefuses(t *testing.T) {
 	check(t, err)
 	check(t, g.AwaitOn(t.Context(), []Wait{{VM: ref, Task: task}}, got.add))
 	wantKind(t, got.of[ref].Err, NoRoom)
-	started := g.PowerOnMany(t.Context(), []policy.Ref{ref})
+	started := g.PowerOnMany(t.Context(), []vsphere.Ref{ref})
 	wantKind(t, started[ref].Err, NoRoom)
 	if !started[ref].Task.Zero() {
 		t.Errorf("started %+v", started[ref])

@@ -7,18 +7,18 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Reconfigure changes the settings that the change names, and no others, and returns the task without
 // waiting for it. With a changeVersion vCenter refuses when the VM was changed since that was read: kind
 // Conflict, of the task; so does it when this was called before and nobody saw the answer. Kind Invalid: there
 // is nothing to change. One call.
-func (g *Gateway) Reconfigure(ctx context.Context, ref policy.Ref, c remedy.Change, changeVersion string) (task policy.Ref, err error) {
+func (g *Gateway) Reconfigure(ctx context.Context, ref vsphere.Ref, c remedy.Change, changeVersion string) (task vsphere.Ref, err error) {
 	const op = "reconfigure"
 	if c.Empty() {
-		return policy.Ref{}, &Error{Op: op, Object: g.names.describe(ref), Kind: Invalid, Err: errNoChange}
+		return vsphere.Ref{}, &Error{Op: op, Object: g.names.describe(ref), Kind: Invalid, Err: errNoChange}
 	}
 	spec := configSpec(c)
 	spec.ChangeVersion = changeVersion

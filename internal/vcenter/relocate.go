@@ -8,43 +8,46 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Relocate moves what the VM has on the source, disks and configuration files, to the destination, and
 // returns the task without waiting for it. What it has elsewhere stays, and so do its host and the format of
 // its disks. Kind InvalidState: it has nothing on the source, as after a move that nobody saw the end of; or a
-// disk of it is on no datastore. Kind NotFound: the VM no longer exists. Two calls.
-func (g *Gateway) Relocate(ctx context.Context, ref policy.Ref, source, destination policy.Ref) (task policy.Ref, err error) {
+// disk of it is on no datastore. Kind NotFound: the VM no longer exists. What moves keeps its storage policy. Four calls.
+func (g *Gateway) Relocate(ctx context.Context, ref vsphere.Ref, source, destination vsphere.Ref) (task vsphere.Ref, err error) {
 	const op = "relocate"
 	c := call{op: op, object: g.names.describe(ref)}
-	if ref.Type != policy.TypeVM {
-		return policy.Ref{}, &Error{Op: op, Object: ref.String(), Kind: NotFound, Err: errNotVM}
+	if ref.Type != vsphere.TypeVM {
+		return vsphere.Ref{}, &Error{Op: op, Object: ref.String(), Kind: NotFound, Err: errNotVM}
 	}
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
 		PropSet: []types.PropertySpec{
-			{Type: policy.TypeVM, PathSet: append([]string{"name"}, diskProperties...)},
+			{Type: vsphere.TypeVM, PathSet: append([]string{"name"}, diskProperties...)},
 			{Type: typeDatastore, PathSet: []string{"name"}},
 		},
 		ObjectSet: []types.ObjectSpec{{
 			Obj:       toMoRef(ref),
-			SelectSet: []types.BaseSelectionSpec{&types.TraversalSpec{Type: policy.TypeVM, Path: "datastore"}},
+			SelectSet: []types.BaseSelectionSpec{&types.TraversalSpec{Type: vsphere.TypeVM, Path: "datastore"}},
 		}},
 	})
 	if err != nil {
-		return policy.Ref{}, err
+		return vsphere.Ref{}, err
 	}
 	inv := g.inventoryOf(objects)
 	vm, ok := inv[ref]
 	if !ok {
-		return policy.Ref{}, &Error{Op: op, Object: c.object, Kind: NotFound, Err: errGone}
+		return vsphere.Ref{}, &Error{Op: op, Object: c.object, Kind: NotFound, Err: errGone}
 	}
 	if denied := vm.denied["config.hardware.device"]; denied != nil { // its disks would go with its home
-		return policy.Ref{}, g.failure(c, denied)
+		return vsphere.Ref{}, g.failure(c, denied)
 	}
 	spec, err := inv.relocateSpec(vm, source, destination)
 	if err != nil {
-		return policy.Ref{}, &Error{Op: op, Object: g.names.describe(ref), Kind: InvalidState, Err: err}
+		return vsphere.Ref{}, &Error{Op: op, Object: g.names.describe(ref), Kind: InvalidState, Err: err}
+	}
+	if err := g.keepPolicies(ctx, vm, &spec); err != nil {
+		return vsphere.Ref{}, err
 	}
 	err = g.onVM(ctx, op, ref, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.RelocateVM_Task(ctx, s.client, &types.RelocateVM_Task{
@@ -61,7 +64,7 @@ func (g *Gateway) Relocate(ctx context.Context, ref policy.Ref, source, destinat
 var errNothingThere = errors.New("it has nothing on the datastore to move it from")
 
 // relocateSpec says of each disk where it is to be: those that are not named would go with the home.
-func (inv inventory) relocateSpec(vm object, source, destination policy.Ref) (types.VirtualMachineRelocateSpec, error) {
+func (inv inventory) relocateSpec(vm object, source, destination vsphere.Ref) (types.VirtualMachineRelocateSpec, error) {
 	spec, moves := types.VirtualMachineRelocateSpec{}, false
 	if inv.home(vm) == source {
 		spec.Datastore, moves = moRefTo(destination), true
@@ -73,7 +76,7 @@ func (inv inventory) relocateSpec(vm object, source, destination policy.Ref) (ty
 		}
 		at := inv.datastoreOf(vm, disk.Backing)
 		switch at {
-		case policy.Ref{}:
+		case vsphere.Ref{}:
 			return spec, fmt.Errorf("disk %d is on no datastore", disk.Key)
 		case source:
 			at, moves = destination, true
@@ -86,7 +89,7 @@ func (inv inventory) relocateSpec(vm object, source, destination policy.Ref) (ty
 	return spec, nil
 }
 
-func moRefTo(ref policy.Ref) *types.ManagedObjectReference {
+func moRefTo(ref vsphere.Ref) *types.ManagedObjectReference {
 	r := toMoRef(ref)
 	return &r
 }
@@ -94,7 +97,7 @@ func moRefTo(ref policy.Ref) *types.ManagedObjectReference {
 // RecommendDatastore asks Storage DRS where in the storage pod the VM should go. Ok is false when it
 // recommends nothing, nothing that is one datastore for the whole VM, or only with moves of other VMs. The
 // recommendation is never applied: use Relocate. One call.
-func (g *Gateway) RecommendDatastore(ctx context.Context, vm policy.Ref, pod policy.Ref) (dest policy.Ref, ok bool, err error) {
+func (g *Gateway) RecommendDatastore(ctx context.Context, vm vsphere.Ref, pod vsphere.Ref) (dest vsphere.Ref, ok bool, err error) {
 	c := call{op: "ask for a datastore for", object: g.names.describe(vm)}
 	var result types.StoragePlacementResult
 	err = g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
@@ -119,28 +122,28 @@ func (g *Gateway) RecommendDatastore(ctx context.Context, vm policy.Ref, pod pol
 		return err
 	})
 	if err != nil {
-		return policy.Ref{}, false, err
+		return vsphere.Ref{}, false, err
 	}
 	for _, r := range result.Recommendations {
 		if dest, ok := recommended(r); ok {
 			return dest, true, nil
 		}
 	}
-	return policy.Ref{}, false, nil
+	return vsphere.Ref{}, false, nil
 }
 
 var errNoStorageDRS = errors.New("this is an ESX host, not a vCenter: it has no Storage DRS")
 
 // recommended is the one datastore that a recommendation comes to.
-func recommended(r types.ClusterRecommendation) (dest policy.Ref, ok bool) {
+func recommended(r types.ClusterRecommendation) (dest vsphere.Ref, ok bool) {
 	for _, action := range r.Action {
 		placement, is := action.(*types.StoragePlacementAction)
 		if !is {
-			return policy.Ref{}, false
+			return vsphere.Ref{}, false
 		}
 		to := fromMoRef(placement.Destination)
 		if ok && to != dest {
-			return policy.Ref{}, false
+			return vsphere.Ref{}, false
 		}
 		dest, ok = to, true
 	}

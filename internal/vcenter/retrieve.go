@@ -9,12 +9,12 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // object is one object of a retrieval: its properties by path.
 type object struct {
-	ref    policy.Ref
+	ref    vsphere.Ref
 	props  map[string]any
 	denied map[string]error // why a property is absent, where vCenter says so
 }
@@ -146,14 +146,14 @@ func (o object) number(path string) int64 {
 	return 0
 }
 
-func (o object) refTo(path string) policy.Ref {
+func (o object) refTo(path string) vsphere.Ref {
 	if v, ok := o.props[path].(types.ManagedObjectReference); ok {
 		return fromMoRef(v)
 	}
-	return policy.Ref{}
+	return vsphere.Ref{}
 }
 
-func (o object) refs(path string) (list []policy.Ref) {
+func (o object) refs(path string) (list []vsphere.Ref) {
 	v, _ := o.props[path].(types.ArrayOfManagedObjectReference)
 	for _, ref := range v.ManagedObjectReference {
 		list = append(list, fromMoRef(ref))
@@ -171,10 +171,10 @@ func (o object) texts(path string) []string {
 	return nil
 }
 
-func fromMoRef(r types.ManagedObjectReference) policy.Ref {
-	return policy.Ref{Type: r.Type, Value: r.Value}
+func fromMoRef(r types.ManagedObjectReference) vsphere.Ref {
+	return vsphere.Ref{Type: r.Type, Value: r.Value}
 }
 
-func toMoRef(r policy.Ref) types.ManagedObjectReference {
+func toMoRef(r vsphere.Ref) types.ManagedObjectReference {
 	return types.ManagedObjectReference{Type: r.Type, Value: r.Value}
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
 // slot holds the one session of an API and makes a new one when it is missing. Each session has a
@@ -87,7 +89,9 @@ type soapSession struct {
 
 func (g *Gateway) loginSOAP(ctx context.Context) (*soapSession, error) {
 	began := time.Now()
-	client, err := vim25.NewClient(ctx, g.soapClient())
+	speaker := g.soapClient()
+	g.negotiate(ctx, speaker)
+	client, err := vim25.NewClient(ctx, speaker)
 	g.observe(ctx, "RetrieveServiceContent", began, err)
 	if err != nil {
 		return nil, err
@@ -118,14 +122,14 @@ func (g *Gateway) loginSOAP(ctx context.Context) (*soapSession, error) {
 // introduce notes who we are and whom we talk to.
 func (g *Gateway) introduce(ctx context.Context, client *vim25.Client, session types.UserSession) {
 	about := client.ServiceContent.About
-	id := identity{user: session.UserName, instanceUUID: about.InstanceUuid, fqdn: g.known().fqdn, version: about.Version + " build " + about.Build}
+	id := identity{user: session.UserName, instanceUUID: about.InstanceUuid, fqdn: g.known().fqdn, version: about.Version + " build " + about.Build, api: client.Version}
 	if id.fqdn == "" {
 		id.fqdn = vcenterFQDN(ctx, client)
 	}
 	g.mu.Lock()
 	g.identity = id
 	g.mu.Unlock()
-	g.log.Info("logged in to vCenter", "api", "SOAP", "user", id.user, "version", client.ServiceContent.About.Version)
+	g.log.Info("logged in to vCenter", "api", "SOAP", "user", id.user, "version", client.ServiceContent.About.Version, "apiVersion", id.api)
 }
 
 // vcenterFQDN asks vCenter for its own name; "" when it does not tell.
@@ -189,7 +193,7 @@ const cleanUpTime = 5 * time.Second
 func (g *Gateway) cleanUp(ctx context.Context, later time.Duration, f func(context.Context) error) {
 	g.background(func(lifetime context.Context) {
 		for wait := later; ; wait = min(max(2*wait, firstBackoff), longestBackoff) {
-			pause(lifetime, wait)
+			clock.Sleep(lifetime, wait)
 			err := g.cleanUpOnce(ctx, f)
 			if err == nil {
 				return

@@ -11,8 +11,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const (
@@ -23,13 +23,13 @@ const (
 // Storage reads what a choice of moves looks at: all datastores and hosts that we may see, and the VMs on the
 // source, or, with a zero source, that one VM. VMs that have only an image on the source are among them. Kind
 // ScopeNotFound: this vCenter has no such datastore; kind NotFound: no such VM. One SOAP call, however many
-// there are, and one REST call per 1000 VMs; one more for each tag and category on them that was not seen
-// before.
-func (g *Gateway) Storage(ctx context.Context, source policy.Ref, vm policy.Ref) (remedy.Storage, error) {
-	start := types.ObjectSpec{SelectSet: []types.BaseSelectionSpec{recentTasks(policy.TypeVM)}}
+// there are, those of storagePolicies, and one REST call per 1000 VMs; one more for each tag and category on them that
+// was not seen before.
+func (g *Gateway) Storage(ctx context.Context, source vsphere.Ref, vm vsphere.Ref) (remedy.Storage, error) {
+	start := types.ObjectSpec{SelectSet: []types.BaseSelectionSpec{recentTasks(vsphere.TypeVM)}}
 	asked, c := vm, call{op: "read the storage of"}
 	switch {
-	case vm.Type == policy.TypeVM:
+	case vm.Type == vsphere.TypeVM:
 	case vm.Zero() && source.Type == typeDatastore:
 		asked, c.op = source, "read what is on"
 		start.SelectSet = []types.BaseSelectionSpec{&types.TraversalSpec{Type: typeDatastore, Path: "vm", SelectSet: start.SelectSet}}
@@ -48,9 +48,12 @@ func (g *Gateway) Storage(ctx context.Context, source policy.Ref, vm policy.Ref)
 		return remedy.Storage{}, noStorage(c, asked)
 	}
 	storage := inv.storage()
-	refs := make([]policy.Ref, 0, len(storage.VMs))
+	refs := make([]vsphere.Ref, 0, len(storage.VMs))
 	for _, vm := range storage.VMs {
 		refs = append(refs, vm.Ref)
+	}
+	if err := g.storagePolicies(ctx, inv, &storage); err != nil {
+		return remedy.Storage{}, err
 	}
 	carried, err := g.tagsOn(ctx, c.op, refs, remedy.Categories())
 	if err != nil {
@@ -64,7 +67,7 @@ func (g *Gateway) Storage(ctx context.Context, source policy.Ref, vm policy.Ref)
 
 var errNotStored = errors.New("neither a datastore nor a virtual machine")
 
-func noStorage(c call, asked policy.Ref) error {
+func noStorage(c call, asked vsphere.Ref) error {
 	e := &Error{Op: c.op, Object: c.object, Kind: NotFound, Err: errGone}
 	if asked.Type == typeDatastore {
 		e.Kind = ScopeNotFound
@@ -95,8 +98,8 @@ func datastoresAndHosts() []types.BaseSelectionSpec {
 			&types.TraversalSpec{Type: "Datacenter", Path: "datastoreFolder", SelectSet: []types.BaseSelectionSpec{folder}},
 			&types.TraversalSpec{Type: "Datacenter", Path: "hostFolder", SelectSet: []types.BaseSelectionSpec{folder}},
 			&types.TraversalSpec{
-				Type: policy.TypeCompute, Path: "host",
-				SelectSet: []types.BaseSelectionSpec{recentTasks(policy.TypeHost)},
+				Type: vsphere.TypeCompute, Path: "host",
+				SelectSet: []types.BaseSelectionSpec{recentTasks(vsphere.TypeHost)},
 			},
 		},
 	}}
@@ -106,19 +109,19 @@ func datastoresAndHosts() []types.BaseSelectionSpec {
 func (inv inventory) storage() remedy.Storage {
 	s := remedy.Storage{
 		Time:  time.Now().UTC(),
-		Hosts: make(map[string]policy.Ref), Clusters: make(map[string][]policy.Ref),
+		Hosts: make(map[string]vsphere.Ref), Clusters: make(map[string][]vsphere.Ref),
 	}
 	sizes := inv.clusterSizes()
 	for ref, o := range inv {
 		switch ref.Type {
 		case typeDatastore:
 			s.Datastores = append(s.Datastores, inv.datastore(o))
-		case policy.TypeVM:
+		case vsphere.TypeVM:
 			vm := inv.storedVM(o)
 			largest := sizes[vm.Cluster]
 			vm.ClusterCPUs, vm.ClusterMemoryMB = largest.cpus, largest.memoryMB
 			s.VMs = append(s.VMs, vm)
-		case policy.TypeHost:
+		case vsphere.TypeHost:
 			cluster := o.refTo("parent")
 			s.Hosts[ref.String()] = cluster
 			if inv.usable(o) {
@@ -190,11 +193,11 @@ func (inv inventory) storedVM(o object) remedy.StoredVM {
 
 // Datastore returns the datastore that has this MoRef (Datastore:datastore-42 or datastore-42) or name. Kind
 // NotFound: none; kind Ambiguous: several, in different data centres, which the error lists. One call.
-func (g *Gateway) Datastore(ctx context.Context, nameOrMoRef string) (policy.Ref, error) {
+func (g *Gateway) Datastore(ctx context.Context, nameOrMoRef string) (vsphere.Ref, error) {
 	what := strings.TrimSpace(nameOrMoRef)
 	c := call{op: "find datastore", object: fmt.Sprintf("%q", what)}
 	named := types.PropertySpec{Type: typeDatastore, PathSet: []string{"name"}}
-	ref, whole := policy.ParseRef(what)
+	ref, whole := vsphere.ParseRef(what)
 	whole = whole && ref.Type == typeDatastore
 	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
 		from := types.ObjectSpec{Obj: s.client.ServiceContent.RootFolder, SelectSet: datastoresAndHosts()}
@@ -204,14 +207,14 @@ func (g *Gateway) Datastore(ctx context.Context, nameOrMoRef string) (policy.Ref
 		return []types.PropertyFilterSpec{{PropSet: []types.PropertySpec{named}, ObjectSet: []types.ObjectSpec{from}}}, nil
 	})
 	if err != nil {
-		return policy.Ref{}, err
+		return vsphere.Ref{}, err
 	}
 	return g.theDatastore(c, what, whole, objects)
 }
 
 // theDatastore is the one of these that is called so, or, when its whole MoRef was given, the one that exists.
-func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object) (policy.Ref, error) {
-	var found []policy.Ref
+func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object) (vsphere.Ref, error) {
+	var found []vsphere.Ref
 	for _, o := range objects {
 		name := o.text("name")
 		if what != "" && (whole || o.ref.Value == what || name == what || unescape(name) == what) {
@@ -225,7 +228,7 @@ func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object
 	case 1:
 		return found[0], nil
 	case 0:
-		return policy.Ref{}, &Error{
+		return vsphere.Ref{}, &Error{
 			Op: c.op, Object: c.object, Kind: NotFound, Err: errNoDatastore,
 			Remedy: "give its name or its MoRef such as datastore-42, and check that the user may see it",
 		}
@@ -234,7 +237,7 @@ func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object
 	for _, ref := range found {
 		list = append(list, ref.String())
 	}
-	return policy.Ref{}, &Error{
+	return vsphere.Ref{}, &Error{
 		Op: c.op, Object: c.object, Kind: Ambiguous, Err: fmt.Errorf("%d datastores are called so", len(found)),
 		Remedy: "say which one, by MoRef: " + strings.Join(list, " or "),
 	}
@@ -244,7 +247,7 @@ var errNoDatastore = errors.New("this vCenter has no such datastore")
 
 // RefreshDatastore lets vCenter look at how much is free on the datastore now, which it else does every few
 // minutes. Without permission to ask for that it returns nil: the figure comes later. One call.
-func (g *Gateway) RefreshDatastore(ctx context.Context, ref policy.Ref) error {
+func (g *Gateway) RefreshDatastore(ctx context.Context, ref vsphere.Ref) error {
 	c := call{op: "refresh", object: g.names.describe(ref)}
 	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
 		_, err := methods.RefreshDatastore(ctx, s.client, &types.RefreshDatastore{This: toMoRef(ref)})

@@ -11,12 +11,12 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-func stores(v *simulation.VCenter, cluster int) (refs []policy.Ref) {
+func stores(v *simulation.VCenter, cluster int) (refs []vsphere.Ref) {
 	for _, ref := range v.Inventory().Clusters[cluster].Datastores {
 		refs = append(refs, fromMoRef(ref))
 	}
@@ -24,9 +24,9 @@ func stores(v *simulation.VCenter, cluster int) (refs []policy.Ref) {
 }
 
 // pod makes a storage pod with these datastores.
-func pod(t *testing.T, g *Gateway, v *simulation.VCenter, stores ...policy.Ref) (pod policy.Ref) {
+func pod(t *testing.T, g *Gateway, v *simulation.VCenter, stores ...vsphere.Ref) (pod vsphere.Ref) {
 	t.Helper()
-	var move policy.Ref
+	var move vsphere.Ref
 	check(t, g.soap(t.Context(), call{op: "make a pod"}, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.FindByInventoryPath(ctx, s.client, &types.FindByInventoryPath{This: *s.client.ServiceContent.SearchIndex, InventoryPath: "datacenter/datastore"})
 		if err != nil {
@@ -51,7 +51,7 @@ func pod(t *testing.T, g *Gateway, v *simulation.VCenter, stores ...policy.Ref) 
 	return pod
 }
 
-func storedVM(t *testing.T, s remedy.Storage, ref policy.Ref) remedy.StoredVM {
+func storedVM(t *testing.T, s remedy.Storage, ref vsphere.Ref) remedy.StoredVM {
 	t.Helper()
 	i := slices.IndexFunc(s.VMs, func(vm remedy.StoredVM) bool { return vm.Ref == ref })
 	if i < 0 {
@@ -60,7 +60,7 @@ func storedVM(t *testing.T, s remedy.Storage, ref policy.Ref) remedy.StoredVM {
 	return s.VMs[i]
 }
 
-func storeOf(t *testing.T, s remedy.Storage, ref policy.Ref) remedy.Datastore {
+func storeOf(t *testing.T, s remedy.Storage, ref vsphere.Ref) remedy.Datastore {
 	t.Helper()
 	i := slices.IndexFunc(s.Datastores, func(d remedy.Datastore) bool { return d.Ref == ref })
 	if i < 0 {
@@ -76,7 +76,7 @@ func TestStorageTellsDatastoresAndVMsOfTheSource(t *testing.T) {
 	check(t, v.SetTags(toMoRef(refs[0]), remedy.CategoryMode, "recommend"))
 	check(t, v.SetTemplate(toMoRef(refs[1])))
 	check(t, v.SetHostMaintenance(a.Hosts[0].Ref, true))
-	s, err := g.Storage(t.Context(), source, policy.Ref{})
+	s, err := g.Storage(t.Context(), source, vsphere.Ref{})
 	check(t, err)
 	if len(s.Datastores) != 4 || len(s.VMs) != len(a.VMs) || s.Time.IsZero() {
 		t.Errorf("%d datastores, %d VMs", len(s.Datastores), len(s.VMs))
@@ -99,7 +99,7 @@ func TestStorageTellsDatastoresAndVMsOfTheSource(t *testing.T) {
 	if len(s.Hosts) != 4 || s.Hosts[fromMoRef(b.Hosts[0].Ref).String()] != fromMoRef(b.Ref) {
 		t.Errorf("hosts %v", s.Hosts)
 	}
-	if usable := s.Clusters[fromMoRef(a.Ref).String()]; !slices.Equal(usable, []policy.Ref{fromMoRef(a.Hosts[1].Ref)}) || len(s.Clusters) != 2 {
+	if usable := s.Clusters[fromMoRef(a.Ref).String()]; !slices.Equal(usable, []vsphere.Ref{fromMoRef(a.Hosts[1].Ref)}) || len(s.Clusters) != 2 {
 		t.Errorf("usable hosts %v", s.Clusters)
 	}
 }
@@ -107,7 +107,7 @@ func TestStorageTellsDatastoresAndVMsOfTheSource(t *testing.T) {
 func TestStorageOfOneVM(t *testing.T) {
 	v, g := warm(t, small())
 	ref := taggedRefs(v)[1]
-	s, err := g.Storage(t.Context(), policy.Ref{}, ref)
+	s, err := g.Storage(t.Context(), vsphere.Ref{}, ref)
 	check(t, err)
 	if len(s.VMs) != 1 || s.VMs[0].Ref != ref || len(s.Datastores) != 2 || len(s.Hosts) != 1 {
 		t.Errorf("storage %+v", s)
@@ -117,17 +117,17 @@ func TestStorageOfOneVM(t *testing.T) {
 func TestStorageTakesTheSameCallsWhateverTheNumber(t *testing.T) {
 	for _, n := range []int{1, 40} {
 		v, g := warm(t, simulation.Options{Clusters: 1, HostsPerCluster: 2, VMsPerCluster: n, Tagged: n})
-		s, err := g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+		s, err := g.Storage(t.Context(), stores(v, 0)[0], vsphere.Ref{})
 		check(t, err)
 		if len(s.VMs) != n {
 			t.Errorf("%d VMs of %d", len(s.VMs), n)
 		}
 		v.ResetCalls()
-		_, err = g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+		_, err = g.Storage(t.Context(), stores(v, 0)[0], vsphere.Ref{})
 		check(t, err)
 		wantCalls(t, v, 2)
 		check(t, v.TerminateSessions())
-		again, err := g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+		again, err := g.Storage(t.Context(), stores(v, 0)[0], vsphere.Ref{})
 		check(t, err)
 		if len(again.VMs) != n {
 			t.Errorf("in a new session %d VMs of %d", len(again.VMs), n)
@@ -137,23 +137,23 @@ func TestStorageTakesTheSameCallsWhateverTheNumber(t *testing.T) {
 
 func TestStorageOfWhatDoesNotExist(t *testing.T) {
 	v, g := warm(t, small())
-	_, err := g.Storage(t.Context(), policy.Ref{Type: typeDatastore, Value: "datastore-99999"}, policy.Ref{})
+	_, err := g.Storage(t.Context(), vsphere.Ref{Type: typeDatastore, Value: "datastore-99999"}, vsphere.Ref{})
 	wantKind(t, err, ScopeNotFound)
-	_, err = g.Storage(t.Context(), policy.Ref{}, gone)
+	_, err = g.Storage(t.Context(), vsphere.Ref{}, gone)
 	wantKind(t, err, NotFound)
-	_, err = g.Storage(t.Context(), policy.Ref{Type: typePod, Value: "group-p1"}, policy.Ref{})
+	_, err = g.Storage(t.Context(), vsphere.Ref{Type: typePod, Value: "group-p1"}, vsphere.Ref{})
 	wantKind(t, err, Invalid)
-	_, err = g.Storage(t.Context(), policy.Ref{}, policy.Ref{})
+	_, err = g.Storage(t.Context(), vsphere.Ref{}, vsphere.Ref{})
 	wantKind(t, err, Invalid)
 	v.FailCall("RetrievePropertiesEx", nil, &types.NoPermission{PrivilegeId: "System.Read"}, 1)
-	_, err = g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+	_, err = g.Storage(t.Context(), stores(v, 0)[0], vsphere.Ref{})
 	wantKind(t, err, NoPermission)
 }
 
 func TestStoragePodsAndTheirMode(t *testing.T) {
 	v, g := warm(t, small())
 	made := pod(t, g, v, stores(v, 0)...)
-	s, err := g.Storage(t.Context(), stores(v, 0)[0], policy.Ref{})
+	s, err := g.Storage(t.Context(), stores(v, 0)[0], vsphere.Ref{})
 	check(t, err)
 	if len(s.Datastores) != 2 {
 		t.Errorf("datastores %+v", s.Datastores)
@@ -209,7 +209,7 @@ func TestOnlyOneDatastoreIsARecommendation(t *testing.T) {
 
 // stored is a VM as vCenter describes it, on the datastores ds-1 and ds-2.
 func stored(props map[string]any) (inventory, object) {
-	at := func(value string) policy.Ref { return policy.Ref{Type: typeDatastore, Value: value} }
+	at := func(value string) vsphere.Ref { return vsphere.Ref{Type: typeDatastore, Value: value} }
 	vm := object{ref: vm1, props: map[string]any{
 		"datastore":               types.ArrayOfManagedObjectReference{ManagedObjectReference: []types.ManagedObjectReference{toMoRef(at("ds-1")), toMoRef(at("ds-2"))}},
 		"config.files.vmPathName": "[fast/1] web/web.vmx",
@@ -347,7 +347,7 @@ func TestRelocationNamesEachDisk(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		props    map[string]any
-		from     policy.Ref
+		from     vsphere.Ref
 		home     bool
 		disks    string
 		nothing  bool
@@ -449,7 +449,7 @@ func TestDatastoresOfOneNameAreAmbiguous(t *testing.T) {
 	var g Gateway
 	var objects []object
 	for _, value := range []string{"datastore-2", "datastore-1", "datastore-2"} {
-		objects = append(objects, object{ref: policy.Ref{Type: typeDatastore, Value: value}, props: map[string]any{"name": "a%2fb"}})
+		objects = append(objects, object{ref: vsphere.Ref{Type: typeDatastore, Value: value}, props: map[string]any{"name": "a%2fb"}})
 	}
 	_, err := g.theDatastore(call{}, "a/b", false, objects)
 	wantKind(t, err, Ambiguous)

@@ -9,12 +9,14 @@ import (
 )
 
 const (
-	missEvery = 3 * time.Second  // an unknown name is looked for in vCenter at most this often
+	missEvery = 3 * time.Second  // an unknown name is looked for in vCenter at most this often in the long run,
+	missBurst = 5                // and so often at once
 	fullEvery = 10 * time.Minute // names of known tags are read again at most this often on behalf of an unknown one
 )
 
-// tagCache knows the tags by id. vCenter's API lists ids only, so that each name costs a call: they are
-// read once, and later only for ids not seen before.
+// tagCache knows tags by id. vCenter's API lists ids only, so that each name costs a call: they are read once, and
+// later only for ids not seen before. Those of the owners' categories, and of the category that a name gives, are
+// enough; all are read only for a name without its category, which may be in any.
 type tagCache struct {
 	turn chan struct{} // held while refreshing
 
@@ -22,8 +24,10 @@ type tagCache struct {
 	tags       map[string]tagInfo
 	categories map[string]string // id to name, of the tags that were asked for
 	used       map[string]bool   // ids that names were resolved to
-	listed     time.Time
+	listed     time.Time         // when the last list of ids was asked for
+	whole      bool              // all tags that were listed are known
 	full       time.Time
+	looksPaid  time.Time // until when the looks for unknown names would have taken, one each missEvery
 }
 
 type tagInfo struct {
@@ -39,7 +43,7 @@ func newTagCache() *tagCache {
 	}
 }
 
-func (t *tagCache) store(listed []string, found map[string]tagInfo, full bool) {
+func (t *tagCache) store(began time.Time, listed []string, found map[string]tagInfo, whole, full bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next := make(map[string]tagInfo, len(listed))
@@ -50,9 +54,12 @@ func (t *tagCache) store(listed []string, found map[string]tagInfo, full bool) {
 			next[id] = info
 		}
 	}
-	t.tags, t.listed = next, time.Now()
+	t.tags, t.whole = next, whole
+	if whole {
+		t.listed = began
+	}
 	if full {
-		t.full = t.listed
+		t.full = began
 	}
 }
 
@@ -71,13 +78,12 @@ func (t *tagCache) matches(name string) (plain, qualified []string) {
 	return plain, qualified
 }
 
-// forget drops a tag that vCenter no longer knows, and allows to look for another at once.
+// forget drops a tag that vCenter no longer knows.
 func (t *tagCache) forget(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.tags, id)
 	delete(t.used, id)
-	t.listed = time.Time{}
 }
 
 func (t *tagCache) name(id string) string {
@@ -118,12 +124,16 @@ func (t *tagCache) drop(id string) {
 func (t *tagCache) categoryNamed(name string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	found := ""
 	for id, known := range t.categories {
 		if known == name {
 			return id
 		}
+		if strings.EqualFold(known, name) { // vCenter takes no second one
+			found = id
+		}
 	}
-	return ""
+	return found
 }
 
 // of lists the tags of a category, by id.
@@ -145,35 +155,65 @@ func (t *tagCache) forgetCategory(id string) {
 	delete(t.categories, id)
 }
 
-// namedCategories are the categories whose names are known, unnamedCategories the others that tags are in.
+// namedCategories are the categories whose names are known.
 func (t *tagCache) namedCategories() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Collect(maps.Keys(t.categories))
 }
 
-func (t *tagCache) unnamedCategories() (ids []string) {
+// unnamed tells whether the category's name is not known.
+func (t *tagCache) unnamed(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, info := range t.tags {
-		if t.categories[info.category] == "" {
-			ids = append(ids, info.category)
+	return t.categories[id] == ""
+}
+
+// categoriesNamed are the categories of these names, whatever the case of their letters: which of the names, by id.
+func (t *tagCache) categoriesNamed(names []string) map[string]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	found := make(map[string]string)
+	for id, known := range t.categories {
+		if name, ok := sameName(names, known); ok {
+			found[id] = name
 		}
 	}
-	return unique(ids)
+	return found
+}
+
+// knowsCategories tells whether there is a category of each of these names.
+func (t *tagCache) knowsCategories(names []string) bool {
+	known := make(map[string]bool)
+	for _, name := range t.categoriesNamed(names) {
+		known[name] = true
+	}
+	return len(known) == len(names)
 }
 
 // inCategories lists the tags in categories of these names.
-func (t *tagCache) inCategories(names []string) (ids []string) {
+func (t *tagCache) inCategories(names []string) []string {
+	return t.inCategoryIDs(t.categoriesNamed(names))
+}
+
+// inCategoryIDs lists the tags in the categories that have these keys.
+func (t *tagCache) inCategoryIDs(categories map[string]string) (ids []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, info := range t.tags {
-		if slices.Contains(names, t.categories[info.category]) {
+		if _, ok := categories[info.category]; ok {
 			ids = append(ids, id)
 		}
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// isWhole tells whether all tags of this vCenter are known, as far as they were listed.
+func (t *tagCache) isWhole() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.whole
 }
 
 func (t *tagCache) use(id string) {
@@ -195,10 +235,25 @@ func (t *tagCache) knows(id string) bool {
 	return ok
 }
 
-func (t *tagCache) listedWithin(d time.Duration) bool {
+// listedSince tells whether the ids were asked for since then.
+func (t *tagCache) listedSince(then time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return time.Since(t.listed) < d
+	return t.listed.After(then)
+}
+
+// nextLook takes the right to look for an unknown name, and says how long to wait before it is used: not at all for
+// some in a row, then as long as each look is worth.
+func (t *tagCache) nextLook() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if t.looksPaid.Before(now) {
+		t.looksPaid = now
+	}
+	wait := t.looksPaid.Sub(now) - (missBurst-1)*missEvery
+	t.looksPaid = t.looksPaid.Add(missEvery)
+	return wait
 }
 
 func (t *tagCache) fullWithin(d time.Duration) bool {

@@ -14,8 +14,8 @@ import (
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // TagName names a tag by its category. Without a Name it is the category itself.
@@ -30,14 +30,14 @@ const (
 )
 
 // WithTags lists the VMs that carry any tag of these categories, sorted. Categories that do not exist have
-// none. Two calls, one more per 1000 tags in those categories, and one for each tag and category of this
-// vCenter that was not seen before.
-func (g *Gateway) WithTags(ctx context.Context, categories []string) ([]policy.Ref, error) {
+// none. A call for each category, one per 1000 tags in them, and one for each tag and category that was not seen
+// before; one more while a category is not known.
+func (g *Gateway) WithTags(ctx context.Context, categories []string) ([]vsphere.Ref, error) {
 	found, err := g.ownerTags(ctx, "list the VMs with", categories)
 	if err != nil {
 		return nil, err
 	}
-	var refs []policy.Ref
+	var refs []vsphere.Ref
 	for _, t := range found {
 		refs = append(refs, t.vms...)
 	}
@@ -47,8 +47,8 @@ func (g *Gateway) WithTags(ctx context.Context, categories []string) ([]policy.R
 
 // tagsOn reads which tags of these categories each VM carries: their names by category, sorted. The VMs must
 // exist. One call per 1000 VMs, and one for each tag and category on them that was not seen before.
-func (g *Gateway) tagsOn(ctx context.Context, op string, vms []policy.Ref, categories []string) (map[policy.Ref]map[string][]string, error) {
-	carried := make(map[policy.Ref][]string, len(vms))
+func (g *Gateway) tagsOn(ctx context.Context, op string, vms []vsphere.Ref, categories []string) (map[vsphere.Ref]map[string][]string, error) {
+	carried := make(map[vsphere.Ref][]string, len(vms))
 	for some := range slices.Chunk(vms, tagsAtOnce) {
 		if err := g.readCarried(ctx, op, some, carried); err != nil {
 			return nil, err
@@ -61,11 +61,12 @@ func (g *Gateway) tagsOn(ctx context.Context, op string, vms []policy.Ref, categ
 	if err := g.learnTags(ctx, unique(ids)); err != nil {
 		return nil, err
 	}
-	names := make(map[policy.Ref]map[string][]string, len(carried))
+	names := make(map[vsphere.Ref]map[string][]string, len(carried))
 	for ref, list := range carried {
 		for _, id := range list {
 			_, category := g.tags.category(id)
-			if !slices.Contains(categories, category) {
+			category, ok := sameName(categories, category)
+			if !ok {
 				continue
 			}
 			g.tags.use(id) // so that a new name of it is noticed
@@ -82,7 +83,7 @@ func (g *Gateway) tagsOn(ctx context.Context, op string, vms []policy.Ref, categ
 }
 
 // readCarried adds the ids of the tags that each object carries.
-func (g *Gateway) readCarried(ctx context.Context, op string, refs []policy.Ref, carried map[policy.Ref][]string) error {
+func (g *Gateway) readCarried(ctx context.Context, op string, refs []vsphere.Ref, carried map[vsphere.Ref][]string) error {
 	objects := make([]mo.Reference, 0, len(refs))
 	for _, ref := range refs {
 		objects = append(objects, toMoRef(ref))
@@ -133,11 +134,11 @@ func (g *Gateway) learnTags(ctx context.Context, ids []string) error {
 // cardinality: the others are detached first, and attached again when the new one cannot be. Repeated after
 // a crash at any instant it ends in the same state. Once the names are known, one call when the VM is as
 // wanted, else two, and one for each other tag.
-func (g *Gateway) SetTag(ctx context.Context, ref policy.Ref, category, value string) error {
+func (g *Gateway) SetTag(ctx context.Context, ref vsphere.Ref, category, value string) error {
 	const op = "tag"
 	c := call{op: op, object: g.names.describe(ref), needs: needsAttach}
 	switch {
-	case ref.Type != policy.TypeVM:
+	case ref.Type != vsphere.TypeVM:
 		return &Error{Op: op, Object: ref.String(), Kind: NotFound, Err: errNotVM}
 	case category == "" || value == "":
 		return &Error{Op: op, Object: c.object, Kind: Invalid, Err: errNoTagName}
@@ -165,10 +166,10 @@ func (g *Gateway) SetTag(ctx context.Context, ref policy.Ref, category, value st
 
 // ClearTag detaches all tags of the category from the VM. It is no error that it has none, or that there is no
 // such category. Once the names are known, one call, and one for each tag.
-func (g *Gateway) ClearTag(ctx context.Context, ref policy.Ref, category string) error {
+func (g *Gateway) ClearTag(ctx context.Context, ref vsphere.Ref, category string) error {
 	const op = "take a tag off"
 	c := call{op: op, object: g.names.describe(ref), needs: needsAttach}
-	if ref.Type != policy.TypeVM {
+	if ref.Type != vsphere.TypeVM {
 		return &Error{Op: op, Object: ref.String(), Kind: NotFound, Err: errNotVM}
 	}
 	in, err := g.knownCategory(ctx, category)
@@ -189,7 +190,7 @@ func (g *Gateway) ClearTag(ctx context.Context, ref policy.Ref, category string)
 }
 
 // replaceTags attaches the tag in the place of the others of its category.
-func (g *Gateway) replaceTags(ctx context.Context, c call, ref policy.Ref, category, id string) error {
+func (g *Gateway) replaceTags(ctx context.Context, c call, ref vsphere.Ref, category, id string) error {
 	carried, err := g.carriedIn(ctx, c, ref, category)
 	if err != nil {
 		return g.orGone(ctx, c, ref, err)
@@ -217,7 +218,7 @@ func (g *Gateway) replaceTags(ctx context.Context, c call, ref policy.Ref, categ
 
 // attachAgain undoes detaching, also when the caller's context has ended. What fails is for the caller's
 // next try: the error that led here says what is wrong.
-func (g *Gateway) attachAgain(ctx context.Context, c call, ref policy.Ref, former []string) {
+func (g *Gateway) attachAgain(ctx context.Context, c call, ref vsphere.Ref, former []string) {
 	if len(former) == 0 {
 		return
 	}
@@ -231,7 +232,7 @@ func (g *Gateway) attachAgain(ctx context.Context, c call, ref policy.Ref, forme
 }
 
 // carriedIn lists the tags of the category that the VM carries. One call when they are known.
-func (g *Gateway) carriedIn(ctx context.Context, c call, ref policy.Ref, category string) ([]string, error) {
+func (g *Gateway) carriedIn(ctx context.Context, c call, ref vsphere.Ref, category string) ([]string, error) {
 	var all, in []string
 	err := g.rest(ctx, c, func(ctx context.Context, c *rest.Client) (err error) {
 		all, err = tags.NewManager(c).ListAttachedTags(ctx, toMoRef(ref))
@@ -252,14 +253,14 @@ func (g *Gateway) carriedIn(ctx context.Context, c call, ref policy.Ref, categor
 	return in, nil
 }
 
-func (g *Gateway) attach(ctx context.Context, c call, ref policy.Ref, id string) error {
+func (g *Gateway) attach(ctx context.Context, c call, ref vsphere.Ref, id string) error {
 	return g.rest(ctx, c, func(ctx context.Context, c *rest.Client) error {
 		return tags.NewManager(c).AttachTag(ctx, id, toMoRef(ref))
 	})
 }
 
 // detach is content with a tag that was deleted meanwhile.
-func (g *Gateway) detach(ctx context.Context, c call, ref policy.Ref, id string) error {
+func (g *Gateway) detach(ctx context.Context, c call, ref vsphere.Ref, id string) error {
 	err := g.rest(ctx, c, func(ctx context.Context, c *rest.Client) error {
 		return tags.NewManager(c).DetachTag(ctx, id, toMoRef(ref))
 	})
@@ -270,7 +271,7 @@ func (g *Gateway) detach(ctx context.Context, c call, ref policy.Ref, id string)
 }
 
 // orGone returns the error, or that the VM is gone: of such vCenter says that we have no permission to it.
-func (g *Gateway) orGone(ctx context.Context, c call, ref policy.Ref, err error) error {
+func (g *Gateway) orGone(ctx context.Context, c call, ref vsphere.Ref, err error) error {
 	if KindOf(err) == NoPermission {
 		if gone := g.gone(ctx, c, ref); gone != nil {
 			return gone
@@ -280,7 +281,7 @@ func (g *Gateway) orGone(ctx context.Context, c call, ref policy.Ref, err error)
 }
 
 // gone is an error when the VM does not exist, nil when it does or that cannot be known now.
-func (g *Gateway) gone(ctx context.Context, c call, ref policy.Ref) error {
+func (g *Gateway) gone(ctx context.Context, c call, ref vsphere.Ref) error {
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
 		PropSet:   []types.PropertySpec{{Type: ref.Type, PathSet: []string{"name"}}},
 		ObjectSet: []types.ObjectSpec{{Obj: toMoRef(ref)}},
@@ -383,7 +384,7 @@ func (g *Gateway) findCategory(ctx context.Context, name string) (string, error)
 	if id := g.tags.categoryNamed(name); id != "" {
 		return id, nil
 	}
-	err := g.listCategories(ctx, func(id string) bool { return !slices.Contains(g.tags.namedCategories(), id) })
+	err := g.listCategories(ctx, g.tags.unnamed)
 	return g.tags.categoryNamed(name), err
 }
 
@@ -458,7 +459,7 @@ func (g *Gateway) makeCategory(ctx context.Context, name string, dryRun bool) (i
 	err = g.rest(ctx, c, func(ctx context.Context, c *rest.Client) (err error) {
 		id, err = tags.NewManager(c).CreateCategory(ctx, &tags.Category{
 			Name: name, Description: describeCategory(name),
-			Cardinality: "SINGLE", AssociableTypes: []string{policy.TypeVM},
+			Cardinality: "SINGLE", AssociableTypes: []string{vsphere.TypeVM},
 		})
 		return err
 	})

@@ -11,8 +11,8 @@ import (
 	"github.com/vmware/govmomi/vapi/rest"
 	"github.com/vmware/govmomi/vapi/tags"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const (
@@ -22,15 +22,15 @@ const (
 )
 
 // carried are the tags of a category on a VM, as a gateway that knows nothing yet reads them.
-func carried(t *testing.T, g *Gateway, ref policy.Ref, category string) []string {
+func carried(t *testing.T, g *Gateway, ref vsphere.Ref, category string) []string {
 	t.Helper()
 	check(t, g.RefreshTags(t.Context()))
-	names, err := g.tagsOn(t.Context(), "test", []policy.Ref{ref}, []string{category})
+	names, err := g.tagsOn(t.Context(), "test", []vsphere.Ref{ref}, []string{category})
 	check(t, err)
 	return names[ref][category]
 }
 
-func wantCarried(t *testing.T, g *Gateway, ref policy.Ref, category string, want ...string) {
+func wantCarried(t *testing.T, g *Gateway, ref vsphere.Ref, category string, want ...string) {
 	t.Helper()
 	if got := carried(t, g, ref, category); !slices.Equal(got, want) {
 		t.Errorf("it carries %q of %s, want %q", got, category, want)
@@ -142,7 +142,7 @@ func TestTagsOfAVMThatIsGoneAreRefusedAsSuch(t *testing.T) {
 	}
 	v.FailREST(carryCall, 403, 1)
 	wantKind(t, g.ClearTag(t.Context(), gone, remedy.CategoryCPUs), NotFound)
-	host := policy.Ref{Type: policy.TypeHost, Value: "host-1"}
+	host := vsphere.Ref{Type: vsphere.TypeHost, Value: "host-1"}
 	wantKind(t, g.SetTag(t.Context(), host, remedy.CategoryCPUs, "4"), NotFound)
 	wantKind(t, g.ClearTag(t.Context(), host, remedy.CategoryCPUs), NotFound)
 	wantKind(t, g.SetTag(t.Context(), taggedRefs(v)[0], remedy.CategoryCPUs, ""), Invalid)
@@ -172,7 +172,7 @@ func TestWithTagsListsVMsOnly(t *testing.T) {
 	check(t, v.AttachTag(remedy.CategoryCPUs, "4", v.Inventory().Datacenter))
 	found, err := g.WithTags(t.Context(), append(remedy.Settings(), "no-such-category"))
 	check(t, err)
-	want := []policy.Ref{refs[0], refs[1]}
+	want := []vsphere.Ref{refs[0], refs[1]}
 	slices.SortFunc(want, byText)
 	if !slices.Equal(found, want) {
 		t.Errorf("found %v, want %v", found, want)
@@ -181,7 +181,7 @@ func TestWithTagsListsVMsOnly(t *testing.T) {
 	check(t, v.TerminateSessions())
 	_, err = g.WithTags(t.Context(), remedy.Settings())
 	check(t, err)
-	wantCalls(t, v, 4) // two, one refused and a login
+	wantCalls(t, v, 6) // the categories, twice for one was refused, two of them, who carries their tags, and a login
 	none, err := g.WithTags(t.Context(), []string{"no-such-category"})
 	check(t, err)
 	if len(none) != 0 {
@@ -218,7 +218,7 @@ func TestEnsureTagsMakesWhatIsMissing(t *testing.T) {
 		category, err = tags.NewManager(c).GetCategory(ctx, g.tags.categoryNamed(remedy.CategoryCPUs))
 		return err
 	}))
-	if category.Cardinality != "SINGLE" || !slices.Equal(category.AssociableTypes, []string{policy.TypeVM}) || !strings.Contains(category.Description, "vsphere-preemption") {
+	if category.Cardinality != "SINGLE" || !slices.Equal(category.AssociableTypes, []string{vsphere.TypeVM}) || !strings.Contains(category.Description, "vsphere-preemption") {
 		t.Errorf("category %+v", category)
 	}
 }

@@ -4,19 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/vapi/rest"
 	"github.com/vmware/govmomi/vapi/tags"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // tagged lists the objects that carry the tag: one call once the name is known.
-func (g *Gateway) tagged(ctx context.Context, op, name string) ([]policy.Ref, error) {
+func (g *Gateway) tagged(ctx context.Context, op, name string) ([]vsphere.Ref, error) {
 	id, err := g.resolveTag(ctx, op, name)
 	if err != nil {
 		return nil, err
@@ -32,8 +35,8 @@ func (g *Gateway) tagged(ctx context.Context, op, name string) ([]policy.Ref, er
 	return g.attached(ctx, op, name, id)
 }
 
-func (g *Gateway) attached(ctx context.Context, op, name, id string) ([]policy.Ref, error) {
-	var refs []policy.Ref
+func (g *Gateway) attached(ctx context.Context, op, name, id string) ([]vsphere.Ref, error) {
+	var refs []vsphere.Ref
 	err := g.rest(ctx, call{op: op, object: fmt.Sprintf("tag %q", name)}, func(ctx context.Context, c *rest.Client) error {
 		objects, err := tags.NewManager(c).ListAttachedObjects(ctx, id)
 		if err != nil {
@@ -45,13 +48,15 @@ func (g *Gateway) attached(ctx context.Context, op, name, id string) ([]policy.R
 		}
 		return nil
 	})
-	slices.SortFunc(refs, func(a, b policy.Ref) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(refs, func(a, b vsphere.Ref) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(refs), err
 }
 
-// resolveTag turns `name` or `category:name` into the tag's id. A known name costs no call; for an
-// unknown one the tags are read anew, the new ones first, but not more often than is decent.
+// resolveTag turns `name` or `category:name` into the tag's id. A known name costs no call; an unknown one is believed
+// to be none only when vCenter was asked since: for new tags each time, if need be after a wait that keeps it from being
+// asked more often than is decent, and for renamed ones now and then.
 func (g *Gateway) resolveTag(ctx context.Context, op, name string) (string, error) {
+	began := time.Now()
 	id, err := g.matchTag(ctx, op, name)
 	if id != "" || err != nil {
 		return id, err
@@ -60,7 +65,9 @@ func (g *Gateway) resolveTag(ctx context.Context, op, name string) (string, erro
 		return "", interrupted(call{op: op, object: name}, err)
 	}
 	defer func() { <-g.tags.turn }()
-	for _, refresh := range []func(context.Context) error{g.refreshNothing, g.refreshNew, g.refreshStale} {
+	refreshNew := func(ctx context.Context) error { return g.refreshNew(ctx, began) }
+	refreshOwn := func(ctx context.Context) error { return g.refreshCategoriesOf(ctx, name) }
+	for _, refresh := range []func(context.Context) error{g.refreshNothing, refreshOwn, refreshNew, g.refreshStale} {
 		if err := refresh(ctx); err != nil {
 			return "", err
 		}
@@ -77,6 +84,9 @@ func (g *Gateway) resolveTag(ctx context.Context, op, name string) (string, erro
 // matchTag looks the name up in the cache: "" when it is not there.
 func (g *Gateway) matchTag(ctx context.Context, op, name string) (string, error) {
 	plain, qualified := g.tags.matches(name)
+	if !g.tags.isWhole() { // another category may have the name too
+		plain = nil
+	}
 	for _, id := range qualified {
 		category, err := g.category(ctx, id)
 		if err != nil {
@@ -149,10 +159,37 @@ func (g *Gateway) loadTags(ctx context.Context) error {
 // refreshNothing stands for what another caller has read while this one waited for its turn.
 func (g *Gateway) refreshNothing(context.Context) error { return nil }
 
-// refreshNew reads the names of tags not seen before, unless that was done just now.
-func (g *Gateway) refreshNew(ctx context.Context) error {
-	if g.tags.listedWithin(missEvery) {
+// refreshCategoriesOf reads the tags of the category that the name may name, where not the names of all tags are known.
+func (g *Gateway) refreshCategoriesOf(ctx context.Context, name string) error {
+	if !strings.Contains(name, ":") || g.tags.isWhole() {
 		return nil
+	}
+	var categories []string
+	for i := range name {
+		if name[i] == ':' {
+			categories = append(categories, name[:i])
+		}
+	}
+	if !g.tags.knowsCategories(categories) {
+		if err := g.listCategories(ctx, g.tags.unnamed); err != nil {
+			return err
+		}
+	}
+	for id := range g.tags.categoriesNamed(categories) {
+		if err := g.listTags(ctx, id, g.unknownTag); err != nil && KindOf(err) != NotFound {
+			return err
+		}
+	}
+	return nil
+}
+
+// refreshNew reads the names of tags not seen before, unless that was done since the caller began to ask.
+func (g *Gateway) refreshNew(ctx context.Context, began time.Time) error {
+	if g.tags.listedSince(began) {
+		return nil
+	}
+	if wait := g.tags.nextLook(); wait > 0 && !clock.Sleep(ctx, wait) {
+		return interrupted(call{op: "look for a new tag in", object: "vCenter"}, ctx.Err())
 	}
 	return g.refresh(ctx, func(id string) bool { return !g.tags.knows(id) })
 }
@@ -165,21 +202,22 @@ func (g *Gateway) refreshStale(ctx context.Context) error {
 	return g.refresh(ctx, func(string) bool { return true })
 }
 
-// revalidateTags reads new tags, those in use and the categories: the cheap way to keep the cache true.
+// revalidateTags reads new tags, those in use and the owners' categories: the cheap way to keep the cache true.
 func (g *Gateway) revalidateTags(ctx context.Context) error {
 	if err := enter(ctx, g.tags.turn); err != nil {
 		return interrupted(call{op: "read", object: "tags"}, err)
 	}
 	defer func() { <-g.tags.turn }()
-	if err := g.refresh(ctx, func(id string) bool { return !g.tags.knows(id) || g.tags.inUse(id) }); err != nil {
+	if err := g.refresh(ctx, func(id string) bool { return g.tags.inUse(id) || g.tags.isWhole() && !g.tags.knows(id) }); err != nil {
 		return err
 	}
-	return g.readCategories(ctx, g.tags.namedCategories())
+	return g.readCategories(ctx, slices.Collect(maps.Keys(g.tags.categoriesNamed(ownerCategories))))
 }
 
 // refresh lists the ids and reads those that want says, some at a time. The caller holds the turn.
 func (g *Gateway) refresh(ctx context.Context, want func(id string) bool) error {
 	var ids []string
+	began := time.Now()
 	err := g.rest(ctx, call{op: "list", object: "tags"}, func(ctx context.Context, c *rest.Client) (err error) {
 		ids, err = tags.NewManager(c).ListTags(ctx)
 		return err
@@ -188,16 +226,19 @@ func (g *Gateway) refresh(ctx context.Context, want func(id string) bool) error 
 		return err
 	}
 	var missing []string
+	whole := true
 	for _, id := range ids {
 		if want(id) {
 			missing = append(missing, id)
+		} else if !g.tags.knows(id) {
+			whole = false
 		}
 	}
 	found, err := g.readTags(ctx, missing)
 	if err != nil {
 		return err
 	}
-	g.tags.store(ids, found, len(missing) == len(ids))
+	g.tags.store(began, ids, found, whole, len(missing) == len(ids))
 	return nil
 }
 

@@ -3,6 +3,7 @@ package vcenter
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,12 +97,44 @@ func TestUnknownTagIsNotHammered(t *testing.T) {
 	o := small()
 	o.ExtraTags = 50
 	v, g := warm(t, o)
-	g.tags.listed = time.Time{} // as if read long ago
-	for range 10 {
+	began := time.Now()
+	for range missBurst + 1 {
 		_, err := g.Candidates(t.Context(), "nope", Scope{})
 		wantKind(t, err, TagNotFound)
 	}
-	wantCalls(t, v, 1)
+	wantCalls(t, v, missBurst+1) // one each, whatever the number of tags
+	if took := time.Since(began); took < missEvery-time.Second {
+		t.Errorf("vCenter was asked %d times within %s", missBurst+1, took)
+	}
+}
+
+func TestManyWhoAskForAnUnknownTagAtOnceShareTheAnswer(t *testing.T) {
+	v, g := warm(t, small())
+	var all sync.WaitGroup
+	v.SetLatency(200 * time.Millisecond)
+	for range 20 {
+		all.Go(func() {
+			_, err := g.Candidates(t.Context(), "nope", Scope{})
+			if KindOf(err) != TagNotFound {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := v.Calls()["GET tagging/tag"]; n > missBurst {
+		t.Errorf("vCenter was asked %d times: %v", n, v.Calls())
+	}
+}
+
+func TestATagMadeRightAfterItWasMissedIsFound(t *testing.T) {
+	v, g := warm(t, small())
+	for range 3 {
+		_, err := g.Candidates(t.Context(), "late", Scope{})
+		wantKind(t, err, TagNotFound)
+	}
+	check(t, v.CreateTag("preemption", "late"))
+	_, err := g.Candidates(t.Context(), "late", Scope{})
+	check(t, err)
 }
 
 func TestTagCreatedLaterIsFound(t *testing.T) {
@@ -109,7 +142,6 @@ func TestTagCreatedLaterIsFound(t *testing.T) {
 	o.ExtraTags = 50
 	v, g := warm(t, o)
 	check(t, v.CreateTag("preemption", "late"))
-	g.tags.listed = time.Time{}
 	_, err := g.Candidates(t.Context(), "late", Scope{})
 	check(t, err)
 	wantCalls(t, v, 3) // list, the new tag, its objects
@@ -127,7 +159,6 @@ func TestRecreatedTagIsResolvedAnew(t *testing.T) {
 	wantKind(t, err, TagNotFound)
 	check(t, v.CreateTag("preemption", "preemptible"))
 	check(t, v.AttachTag("preemption", "preemptible", vm))
-	g.tags.listed = time.Time{}
 	snapshot, err := g.Candidates(t.Context(), "preemptible", Scope{})
 	check(t, err)
 	if len(snapshot.VMs) != 1 {
@@ -141,7 +172,7 @@ func TestRevalidationNoticesARename(t *testing.T) {
 	check(t, err)
 	v.ResetCalls()
 	check(t, g.revalidateTags(t.Context()))
-	wantCalls(t, v, 2) // the list and the one tag in use
+	wantCalls(t, v, 5) // the list, the one tag in use and the categories of owners
 	g.tags.tags[id] = tagInfo{name: "before-the-rename", category: g.tags.tags[id].category}
 	check(t, g.revalidateTags(t.Context()))
 	if g.tags.name(id) != "preemptible" {

@@ -7,7 +7,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // What vCenter calls the tasks of Reconfigure and Relocate, for RunningTask.
@@ -37,7 +38,7 @@ var taskProperties = []string{
 // says nothing better and where it was cancelled. Kind NotFound: vCenter no longer knows the task, which has
 // ended long ago or with a restart; or the VM went meanwhile. Look at the object then. Progress, if not nil, is
 // told of each higher percentage. A call every 2 seconds, the first ones sooner.
-func (g *Gateway) AwaitTask(ctx context.Context, task policy.Ref, progress func(percent int)) error {
+func (g *Gateway) AwaitTask(ctx context.Context, task vsphere.Ref, progress func(percent int)) error {
 	c := call{op: "wait for", object: "task " + task.Value}
 	if task.Zero() {
 		return &Error{Op: c.op, Object: "a task", Kind: NotFound, Err: errTaskLost}
@@ -66,14 +67,14 @@ func (g *Gateway) AwaitTask(ctx context.Context, task policy.Ref, progress func(
 				return err
 			}
 		}
-		if !pause(ctx, wait) {
+		if !clock.Sleep(ctx, wait) {
 			return interrupted(c, ctx.Err())
 		}
 		wait = min(2*wait, longestTaskPoll)
 	}
 }
 
-func (g *Gateway) readTask(ctx context.Context, c call, task policy.Ref) (object, error) {
+func (g *Gateway) readTask(ctx context.Context, c call, task vsphere.Ref) (object, error) {
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
 		PropSet:   []types.PropertySpec{{Type: task.Type, PathSet: taskProperties}},
 		ObjectSet: []types.ObjectSpec{{Obj: toMoRef(task)}},
@@ -129,17 +130,17 @@ func (g *Gateway) taskResult(o object) (over bool, err error) {
 
 // RunningTask returns the queued or running task of this operation on the VM, the latest of several: to go on
 // waiting for what was begun before a crash. Kind NotFound: the VM no longer exists. One call.
-func (g *Gateway) RunningTask(ctx context.Context, ref policy.Ref, operation string) (task policy.Ref, found bool, err error) {
+func (g *Gateway) RunningTask(ctx context.Context, ref vsphere.Ref, operation string) (task vsphere.Ref, found bool, err error) {
 	c := call{op: "list the tasks of", object: g.names.describe(ref)}
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
 		PropSet: []types.PropertySpec{
-			{Type: policy.TypeVM, PathSet: []string{"name", "recentTask"}},
+			{Type: vsphere.TypeVM, PathSet: []string{"name", "recentTask"}},
 			{Type: "Task", PathSet: taskProperties},
 		},
-		ObjectSet: []types.ObjectSpec{{Obj: toMoRef(ref), SelectSet: []types.BaseSelectionSpec{recentTasks(policy.TypeVM)}}},
+		ObjectSet: []types.ObjectSpec{{Obj: toMoRef(ref), SelectSet: []types.BaseSelectionSpec{recentTasks(vsphere.TypeVM)}}},
 	})
 	if err != nil {
-		return policy.Ref{}, false, err
+		return vsphere.Ref{}, false, err
 	}
 	exists := false
 	var latest time.Time
@@ -157,7 +158,7 @@ func (g *Gateway) RunningTask(ctx context.Context, ref policy.Ref, operation str
 		}
 	}
 	if !exists {
-		return policy.Ref{}, false, &Error{Op: c.op, Object: c.object, Kind: NotFound, Err: errGone}
+		return vsphere.Ref{}, false, &Error{Op: c.op, Object: c.object, Kind: NotFound, Err: errGone}
 	}
 	return task, found, nil
 }

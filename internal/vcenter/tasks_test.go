@@ -10,8 +10,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func number(n int) *int { return &n }
@@ -65,7 +65,7 @@ func TestReconfigureRefusals(t *testing.T) {
 	ref := taggedRefs(v)[0]
 	_, err := g.Reconfigure(t.Context(), ref, remedy.Change{}, "1")
 	wantKind(t, err, Invalid)
-	_, err = g.Reconfigure(t.Context(), policy.Ref{Type: policy.TypeHost, Value: "host-1"}, remedy.Change{CPUs: number(1)}, "1")
+	_, err = g.Reconfigure(t.Context(), vsphere.Ref{Type: vsphere.TypeHost, Value: "host-1"}, remedy.Change{CPUs: number(1)}, "1")
 	wantKind(t, err, NotFound)
 	wantCalls(t, v, 0)
 	_, err = g.Reconfigure(t.Context(), gone, remedy.Change{CPUs: number(1)}, "1")
@@ -146,8 +146,8 @@ func TestATaskIsAwaitedAcrossLostSessionsAndOutages(t *testing.T) {
 
 func TestATaskThatIsGoneIsNotFound(t *testing.T) {
 	v, g := warm(t, small())
-	wantKind(t, g.AwaitTask(t.Context(), policy.Ref{Type: "Task", Value: "task-0"}, nil), NotFound)
-	wantKind(t, g.AwaitTask(t.Context(), policy.Ref{}, nil), NotFound)
+	wantKind(t, g.AwaitTask(t.Context(), vsphere.Ref{Type: "Task", Value: "task-0"}, nil), NotFound)
+	wantKind(t, g.AwaitTask(t.Context(), vsphere.Ref{}, nil), NotFound)
 	ref := taggedRefs(v)[0]
 	v.SetTaskDelayFor(toMoRef(ref), time.Minute)
 	task, err := g.PowerOff(t.Context(), ref)

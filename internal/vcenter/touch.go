@@ -6,7 +6,7 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Touch is vCenter's record of what somebody did to a VM.
@@ -25,31 +25,33 @@ var touchEvents = []string{
 	"VmStartingEvent", "VmPoweredOnEvent", "DrsVmPoweredOnEvent", "VmResumingEvent",
 	"VmGuestShutdownEvent", "VmGuestRebootEvent", "VmResettingEvent", "VmStoppingEvent", "VmPoweredOffEvent",
 	"VmSuspendingEvent", "VmSuspendedEvent",
-	"VmReconfiguredEvent", "VmRelocatedEvent", "VmMigratedEvent", "VmRenamedEvent", "VmRegisteredEvent",
+	"VmReconfiguredEvent", "VmRenamedEvent", "VmRegisteredEvent",
 	reverted,
 }
 
-// TouchedSince tells who powered on or off, reconfigured, reset, suspended, reverted, renamed, registered or
-// moved each VM since then, by vCenter's clock: of a VM that others touched their last event, else our last
-// one, with Ours. What vCenter or the guest did by itself, which has no user, is no touch. VMs without any
-// are absent. Four calls whatever the number of VMs, one more per 1000 such events of the whole vCenter in
-// that time.
-func (g *Gateway) TouchedSince(ctx context.Context, refs []policy.Ref, since time.Time) (map[policy.Ref]Touch, error) {
-	touched := make(map[policy.Ref]Touch)
+// TouchedSince tells who powered on or off, reconfigured, reset, suspended, reverted, renamed or registered each VM
+// since then, by vCenter's clock: of a VM that others touched their last event, else our last one, with Ours. What vCenter
+// or the guest did by itself, which has no user, is no touch, nor is where a VM was moved to, nor what machines change (see
+// touches). VMs without any are absent. Four calls whatever the number of VMs, one more per 1000 such events of the
+// whole vCenter in that time.
+func (g *Gateway) TouchedSince(ctx context.Context, refs []vsphere.Ref, since time.Time) (map[vsphere.Ref]Touch, error) {
+	touched := make(map[vsphere.Ref]Touch)
 	if len(refs) == 0 {
 		return touched, nil
 	}
-	events, err := g.readEvents(ctx, "what was done to VMs", touchEvents, since)
+	wanted, us := setOf(refs), account(g.User())
+	ours := func(e *types.Event) bool { return us != "" && account(e.UserName) == us }
+	keep := func(event types.BaseEvent) bool {
+		e := event.GetEvent()
+		return wanted[vmOfEvent(event)] && e.UserName != "" && !e.CreatedTime.Before(since) && (ours(e) || g.touches(event))
+	}
+	events, err := g.readEvents(ctx, "what was done to VMs", touchEvents, since, keep)
 	if err != nil {
 		return nil, err
 	}
-	wanted, us := setOf(refs), account(g.User())
 	for _, event := range events {
 		e, ref := event.GetEvent(), vmOfEvent(event)
-		if !wanted[ref] || e.UserName == "" || e.CreatedTime.Before(since) {
-			continue
-		}
-		touch := Touch{Time: e.CreatedTime.UTC(), Event: eventName(event), User: e.UserName, Ours: us != "" && account(e.UserName) == us}
+		touch := Touch{Time: e.CreatedTime.UTC(), Event: eventName(event), User: e.UserName, Ours: ours(e)}
 		if before, ok := touched[ref]; !touch.Ours || !ok || before.Ours {
 			touched[ref] = touch
 		}
@@ -58,14 +60,14 @@ func (g *Gateway) TouchedSince(ctx context.Context, refs []policy.Ref, since tim
 }
 
 // vmOfEvent is the VM that the event is about, zero for none. An extended event may name it in its own way.
-func vmOfEvent(event types.BaseEvent) policy.Ref {
+func vmOfEvent(event types.BaseEvent) vsphere.Ref {
 	if vm := event.GetEvent().Vm; vm != nil {
 		return fromMoRef(vm.Vm)
 	}
 	if e, ok := event.(*types.EventEx); ok {
-		return policy.Ref{Type: e.ObjectType, Value: e.ObjectId}
+		return vsphere.Ref{Type: e.ObjectType, Value: e.ObjectId}
 	}
-	return policy.Ref{}
+	return vsphere.Ref{}
 }
 
 func eventName(event types.BaseEvent) string {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const owner = "owner@vsphere.local"
@@ -18,9 +18,13 @@ func TestATouchOfOthersIsTold(t *testing.T) {
 	}{
 		"reset":        {"VmResettingEvent", func(e types.VmEvent) types.BaseEvent { return &types.VmResettingEvent{VmEvent: e} }},
 		"reconfigured": {"VmReconfiguredEvent", func(e types.VmEvent) types.BaseEvent { return &types.VmReconfiguredEvent{VmEvent: e} }},
-		"relocated": {"VmRelocatedEvent", func(e types.VmEvent) types.BaseEvent {
-			return &types.VmRelocatedEvent{VmRelocateSpecEvent: types.VmRelocateSpecEvent{VmEvent: e}}
+		"given more memory": {"VmReconfiguredEvent", func(e types.VmEvent) types.BaseEvent {
+			return &types.VmReconfiguredEvent{VmEvent: e, ConfigSpec: types.VirtualMachineConfigSpec{MemoryMB: 4096, Annotation: "mine"}}
 		}},
+		"given another network": {"VmReconfiguredEvent", func(e types.VmEvent) types.BaseEvent {
+			return &types.VmReconfiguredEvent{VmEvent: e, ConfigSpec: devices(&types.VirtualVmxnet3{})}
+		}},
+		"renamed": {"VmRenamedEvent", func(e types.VmEvent) types.BaseEvent { return &types.VmRenamedEvent{VmEvent: e} }},
 		"reverted": {reverted, func(e types.VmEvent) types.BaseEvent {
 			return &types.EventEx{Event: e.Event, EventTypeId: reverted}
 		}},
@@ -31,7 +35,7 @@ func TestATouchOfOthersIsTold(t *testing.T) {
 			since, err := g.ServerTime(t.Context())
 			check(t, err)
 			check(t, v.TouchAs(toMoRef(ref), owner, c.made))
-			touched, err := g.TouchedSince(t.Context(), []policy.Ref{ref}, since)
+			touched, err := g.TouchedSince(t.Context(), []vsphere.Ref{ref}, since)
 			check(t, err)
 			if touch := touched[ref]; touch.Ours || touch.Event != c.event || touch.User != `VSPHERE.LOCAL\owner` {
 				t.Errorf("touched %+v", touch)

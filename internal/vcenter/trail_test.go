@@ -2,13 +2,16 @@ package vcenter
 
 import (
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
 )
 
 func TestTrail(t *testing.T) {
 	const us, them = `VSPHERE.LOCAL\preemption`, `VSPHERE.LOCAL\owner`
-	by := func(user string) types.VmEvent { return types.VmEvent{Event: types.Event{Key: 7, UserName: user}} }
+	by := func(user string) types.VmEvent {
+		return types.VmEvent{Event: types.Event{Key: 7, UserName: user, CreatedTime: time.Unix(1, 0)}}
+	}
 	offBy := func(user string) types.BaseEvent { return &types.VmPoweredOffEvent{VmEvent: by(user)} }
 	shutdownBy := func(user string) types.BaseEvent { return &types.VmGuestShutdownEvent{VmEvent: by(user)} }
 	cases := map[string]struct {
@@ -22,7 +25,9 @@ func TestTrail(t *testing.T) {
 		"the guest went after our shutdown":        {[]types.BaseEvent{shutdownBy(us), offBy("")}, "VmPoweredOffEvent", true},
 		"the guest went after theirs":              {[]types.BaseEvent{shutdownBy(them), offBy("")}, "VmPoweredOffEvent", false},
 		"they cut the power after our shutdown":    {[]types.BaseEvent{shutdownBy(us), offBy(them)}, "VmPoweredOffEvent", false},
-		"we asked, it has not gone yet":            {[]types.BaseEvent{shutdownBy(us)}, "VmGuestShutdownEvent", false},
+		"we asked, it has not gone yet":            {[]types.BaseEvent{shutdownBy(us)}, "", false},
+		"it went, and our request comes after it":  {[]types.BaseEvent{offBy(""), shutdownBy(us)}, "VmPoweredOffEvent", true},
+		"it went, and their request comes after":   {[]types.BaseEvent{offBy(""), shutdownBy(them)}, "VmPoweredOffEvent", false},
 		"ours, then on again":                      {[]types.BaseEvent{offBy(us), &types.VmPoweredOnEvent{VmEvent: by(them)}}, "", false},
 		"ours, on again, then by itself":           {[]types.BaseEvent{shutdownBy(us), offBy(""), &types.DrsVmPoweredOnEvent{}, offBy("")}, "VmPoweredOffEvent", false},
 		"we suspended it":                          {[]types.BaseEvent{&types.VmSuspendingEvent{VmEvent: by(us)}, &types.VmSuspendedEvent{VmEvent: by(us)}}, "VmSuspendedEvent", true},

@@ -126,7 +126,7 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	}
 	defer res.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(res.Body, 8<<10))
-	return nil, &statusError{code: res.StatusCode, path: req.URL.Path, kind: vapiType(body), text: vapiMessage(body)}
+	return nil, &statusError{code: res.StatusCode, path: req.URL.Path, kind: vapiType(body), text: vapiMessage(body), after: retryAfter(res.Header)}
 }
 
 // rewindable gives the request a body that can be sent again.
@@ -181,6 +181,8 @@ type statusError struct {
 	path string
 	kind string // the error's type, where the REST API gives one
 	text string
+	// after is how long to wait, where the answer says so.
+	after time.Duration
 }
 
 func (e *statusError) Error() string {

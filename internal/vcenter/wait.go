@@ -11,7 +11,8 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 const (
@@ -28,23 +29,24 @@ const (
 // followed by one collector: a call to start, one per burst of news, one per idle second. A lost
 // session or a restarted vCenter is waited out. It returns nil when all are reported, else the
 // context's error, or vCenter's when it refuses to be asked.
-func (g *Gateway) AwaitOff(ctx context.Context, waits []Wait, report func(ref policy.Ref, r WaitResult)) error {
+func (g *Gateway) AwaitOff(ctx context.Context, waits []Wait, report func(ref vsphere.Ref, r WaitResult)) error {
 	return g.await(ctx, newWatch(waits, g.names.describe, report))
 }
 
 // AwaitOn is AwaitOff for VMs that are being powered on: it waits until each is on, its task has failed or
 // it is gone. A VM without a task that stays off is waited for until the context ends.
-func (g *Gateway) AwaitOn(ctx context.Context, waits []Wait, report func(ref policy.Ref, r WaitResult)) error {
+func (g *Gateway) AwaitOn(ctx context.Context, waits []Wait, report func(ref vsphere.Ref, r WaitResult)) error {
 	w := newWatch(waits, g.names.describe, report)
 	w.goal, w.op = goalOn, "power on"
 	return g.await(ctx, w)
 }
 
 // awaitTasks waits until each task has ended, and returns those that failed and why, by the VM or other
-// object that Wait names. A task that vCenter no longer knows, as after a restart, failed.
-func (g *Gateway) awaitTasks(ctx context.Context, op string, waits []Wait) (map[policy.Ref]error, error) {
-	failed := make(map[policy.Ref]error)
-	w := newWatch(waits, g.names.describe, func(ref policy.Ref, r WaitResult) {
+// object that Wait names. A task that vCenter no longer knows, as after a restart, failed; so did, where the wait itself
+// ends in an error, each task that had not ended by then.
+func (g *Gateway) awaitTasks(ctx context.Context, op string, waits []Wait) (map[vsphere.Ref]error, error) {
+	failed := make(map[vsphere.Ref]error)
+	w := newWatch(waits, g.names.describe, func(ref vsphere.Ref, r WaitResult) {
 		if r.Err == nil && !r.ByTask {
 			r.Err = &Error{Op: op, Object: g.names.describe(ref), Kind: TaskFailed, Err: errTaskLost}
 		}
@@ -54,8 +56,16 @@ func (g *Gateway) awaitTasks(ctx context.Context, op string, waits []Wait) (map[
 	})
 	w.goal, w.op = goalTask, op
 	err := g.await(ctx, w)
+	for _, a := range w.order {
+		if err != nil && !a.done {
+			failed[a.vm] = err
+		}
+	}
 	return failed, err
 }
+
+// TaskLost tells whether vCenter no longer knows a task, as after a restart: what it did shows in the object alone.
+func TaskLost(err error) bool { return errors.Is(err, errTaskLost) }
 
 var errTaskLost = errors.New("vCenter no longer knows the task")
 
@@ -78,7 +88,7 @@ func (g *Gateway) await(ctx context.Context, w *watch) error {
 			}
 		}
 		g.log.Debug("starting over to wait for VMs", "open", w.open, "reason", err)
-		if !pause(ctx, backoff) {
+		if !clock.Sleep(ctx, backoff) {
 			return fmt.Errorf("wait until %d VMs are %v: %w", w.open, w.goal, ctx.Err())
 		}
 		backoff = min(2*backoff, longestBackoff)
@@ -171,7 +181,7 @@ func (g *Gateway) follow(ctx context.Context, w *watch) error {
 			return nil
 		}
 		if reported > 0 {
-			pause(ctx, coalesce)
+			clock.Sleep(ctx, coalesce)
 		}
 	}
 }

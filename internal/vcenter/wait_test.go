@@ -9,8 +9,8 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // many is an inventory with n VMs, all tagged.
@@ -22,12 +22,12 @@ func many(n int) simulation.Options {
 type reports struct {
 	t  *testing.T
 	mu sync.Mutex
-	of map[policy.Ref]WaitResult
+	of map[vsphere.Ref]WaitResult
 }
 
-func newReports(t *testing.T) *reports { return &reports{t: t, of: map[policy.Ref]WaitResult{}} }
+func newReports(t *testing.T) *reports { return &reports{t: t, of: map[vsphere.Ref]WaitResult{}} }
 
-func (r *reports) add(ref policy.Ref, result WaitResult) {
+func (r *reports) add(ref vsphere.Ref, result WaitResult) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, twice := r.of[ref]; twice {
@@ -42,7 +42,7 @@ func (r *reports) len() int {
 	return len(r.of)
 }
 
-func powerOffAll(t *testing.T, g *Gateway, refs []policy.Ref) (waits []Wait) {
+func powerOffAll(t *testing.T, g *Gateway, refs []vsphere.Ref) (waits []Wait) {
 	t.Helper()
 	for _, ref := range refs {
 		task, err := g.PowerOff(t.Context(), ref)
@@ -75,7 +75,7 @@ func TestTheNextWaitUsesTheCollectorOfTheLast(t *testing.T) {
 	refs := taggedRefs(v)
 	for i, ref := range refs {
 		got := newReports(t)
-		check(t, g.AwaitOff(t.Context(), powerOffAll(t, g, []policy.Ref{ref}), got.add))
+		check(t, g.AwaitOff(t.Context(), powerOffAll(t, g, []vsphere.Ref{ref}), got.add))
 		if !got.of[ref].Off {
 			t.Fatalf("wait %d: %+v", i, got.of[ref])
 		}
@@ -92,7 +92,7 @@ func TestACollectorOfAnEndedSessionIsNotUsedAgain(t *testing.T) {
 	refs := taggedRefs(v)
 	for _, ref := range refs {
 		got := newReports(t)
-		check(t, g.AwaitOff(t.Context(), powerOffAll(t, g, []policy.Ref{ref}), got.add))
+		check(t, g.AwaitOff(t.Context(), powerOffAll(t, g, []vsphere.Ref{ref}), got.add))
 		if !got.of[ref].Off {
 			t.Fatalf("%+v", got.of[ref])
 		}
@@ -110,7 +110,7 @@ func TestGuestShutdownsAreAwaited(t *testing.T) {
 	check(t, g.ShutdownGuest(t.Context(), refs[1]))
 	wantKind(t, g.ShutdownGuest(t.Context(), refs[2]), ToolsUnavailable)
 	ctx, giveUp := context.WithCancel(t.Context())
-	err := g.AwaitOff(ctx, []Wait{{VM: refs[0]}, {VM: refs[1]}}, func(ref policy.Ref, r WaitResult) {
+	err := g.AwaitOff(ctx, []Wait{{VM: refs[0]}, {VM: refs[1]}}, func(ref vsphere.Ref, r WaitResult) {
 		got.add(ref, r)
 		time.AfterFunc(300*time.Millisecond, giveUp)
 	})
@@ -132,7 +132,7 @@ func TestEachFateIsReported(t *testing.T) {
 	v.SetTaskDelayFor(toMoRef(refs[4]), time.Minute)
 	waits := powerOffAll(t, g, refs[:5])
 	check(t, v.RemoveVM(toMoRef(refs[5])))
-	waits = append(waits, Wait{VM: refs[5]}, Wait{VM: gone, Task: policy.Ref{Type: "Task", Value: "task-0"}}, Wait{VM: refs[6]})
+	waits = append(waits, Wait{VM: refs[5]}, Wait{VM: gone, Task: vsphere.Ref{Type: "Task", Value: "task-0"}}, Wait{VM: refs[6]})
 	time.AfterFunc(150*time.Millisecond, func() {
 		if err := v.RemoveVM(toMoRef(refs[4])); err != nil {
 			t.Error(err)
@@ -154,7 +154,7 @@ func TestEachFateIsReported(t *testing.T) {
 	if k := KindOf(got.of[refs[2]].Err); k != TaskFailed {
 		t.Errorf("failed task: %v", got.of[refs[2]])
 	}
-	for _, r := range []policy.Ref{refs[4], refs[5], gone} {
+	for _, r := range []vsphere.Ref{refs[4], refs[5], gone} {
 		if !got.of[r].Gone {
 			t.Errorf("destroyed %v: %+v", r, got.of[r])
 		}
@@ -187,7 +187,7 @@ func TestWaitingOutlivesTroubleWithVCenter(t *testing.T) {
 			v.SetTaskDelay(100 * time.Millisecond)
 			v.SetTaskDelayFor(toMoRef(refs[1]), time.Hour)
 			waits := powerOffAll(t, g, refs)
-			waits[2].Task = policy.Ref{Type: "Task", Value: "task-of-before"} // unknown after a restart
+			waits[2].Task = vsphere.Ref{Type: "Task", Value: "task-of-before"} // unknown after a restart
 			done := make(chan error, 1)
 			go func() { done <- g.AwaitOff(t.Context(), waits, got.add) }()
 			eventually(t, "two are reported", func() bool { return got.len() == 2 })
@@ -226,4 +226,26 @@ func TestWaitingIsRefusedWithoutPermission(t *testing.T) {
 	v, g := warm(t, small())
 	v.FailCall("CreateFilter", nil, &types.NoPermission{PrivilegeId: "System.Read"}, -1)
 	wantKind(t, g.AwaitOff(t.Context(), []Wait{{VM: taggedRefs(v)[0]}}, nil), NoPermission)
+}
+
+func TestAVMThatIsOnAgainBeforeItWasSeenOffIsReportedWithWhoDidIt(t *testing.T) {
+	v, g := warm(t, many(2))
+	refs, got := taggedRefs(v), newReports(t)
+	since, err := g.ServerTime(t.Context())
+	check(t, err)
+	v.KeepOn(toMoRef(refs[0]), "controller@example.org", 0)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	check(t, g.AwaitOff(ctx, powerOffAll(t, g, refs), got.add))
+	if r := got.of[refs[0]]; !r.On || !r.ByTask || r.Off {
+		t.Errorf("reported %+v", r)
+	}
+	if r := got.of[refs[1]]; !r.Off {
+		t.Errorf("the other: %+v", r)
+	}
+	by, err := g.PoweredOnAgain(t.Context(), refs, since)
+	check(t, err)
+	if touch, ok := by[refs[0]]; len(by) != 1 || !ok || touch.Ours || touch.User != `EXAMPLE.ORG\controller` {
+		t.Errorf("powered on again: %+v", by)
+	}
 }

@@ -6,24 +6,24 @@ import (
 	"github.com/vmware/govmomi/task"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Wait is a VM to wait for, and the task that turns it off or on if there is one.
 type Wait struct {
-	VM      policy.Ref
-	Task    policy.Ref // zero: none, as after ShutdownGuest
-	Suspend bool       // the task is Suspend's: what an error speaks of
+	VM      vsphere.Ref
+	Task    vsphere.Ref // zero: none, as after ShutdownGuest
+	Suspend bool        // the task is Suspend's: what an error speaks of
 }
 
 // WaitResult is what became of a VM: exactly one of Off, On, Gone and Err is set.
 type WaitResult struct {
 	Off       bool  // vCenter says it is powered off or suspended
 	Suspended bool  // with Off: which of the two
-	On        bool  // vCenter says it is powered on, for AwaitOn only
+	On        bool  // vCenter says it is powered on; for AwaitOff: although its task succeeded, so somebody powered it on again
 	ByTask    bool  // with Off and On: its task succeeded, so that nobody else turned it off or on
 	Gone      bool  // the VM no longer exists
-	Err       error // its task failed and it is as it was
+	Err       error // its task failed, or vCenter lost it, see TaskLost, and the VM is as it was
 }
 
 // goal is what a watch waits for.
@@ -41,9 +41,9 @@ func (g goal) String() string { return [...]string{"off", "on", "reconfigured"}[
 func (g goal) reached(state string) bool {
 	switch g {
 	case goalOff:
-		return state == policy.PoweredOff || state == policy.Suspended
+		return state == vsphere.PoweredOff || state == vsphere.Suspended
 	case goalOn:
-		return state == policy.PoweredOn
+		return state == vsphere.PoweredOn
 	}
 	return false
 }
@@ -52,18 +52,18 @@ func (g goal) reached(state string) bool {
 type watch struct {
 	goal     goal
 	op       string // of an error
-	vms      map[policy.Ref]*awaited
-	tasks    map[policy.Ref]*awaited
+	vms      map[vsphere.Ref]*awaited
+	tasks    map[vsphere.Ref]*awaited
 	order    []*awaited
 	open     int // not yet reported
 	rounds   int // answers taken
-	describe func(policy.Ref) string
-	report   func(policy.Ref, WaitResult)
+	describe func(vsphere.Ref) string
+	report   func(vsphere.Ref, WaitResult)
 }
 
 // awaited is one VM, its task, and vCenter's last word on them.
 type awaited struct {
-	vm, task policy.Ref
+	vm, task vsphere.Ref
 	suspend  bool
 	done     bool
 
@@ -71,16 +71,18 @@ type awaited struct {
 	denied     error // vCenter does not let us see the VM
 	power      string
 	since      time.Time // when it was first seen as wanted
+	forgotten  time.Time // when its task was first seen to be lost
+	undone     time.Time // when it was first seen as it was although its task had succeeded
 	taskSeen   bool
 	taskLost   bool // vCenter no longer has it, as after a restart
 	taskState  types.TaskInfoState
-	taskEntity policy.Ref
+	taskEntity vsphere.Ref
 	taskFault  *types.LocalizedMethodFault
 }
 
-func newWatch(waits []Wait, describe func(policy.Ref) string, report func(policy.Ref, WaitResult)) *watch {
+func newWatch(waits []Wait, describe func(vsphere.Ref) string, report func(vsphere.Ref, WaitResult)) *watch {
 	w := &watch{
-		vms: make(map[policy.Ref]*awaited), tasks: make(map[policy.Ref]*awaited),
+		vms: make(map[vsphere.Ref]*awaited), tasks: make(map[vsphere.Ref]*awaited),
 		op: "power off", describe: describe, report: report,
 	}
 	for _, wait := range waits {
@@ -111,7 +113,7 @@ func (w *watch) spec() types.PropertyFilterSpec {
 	spec := types.PropertyFilterSpec{
 		ReportMissingObjectsInResults: types.NewBool(true),
 		PropSet: []types.PropertySpec{
-			{Type: policy.TypeVM, PathSet: []string{"runtime.powerState"}},
+			{Type: vsphere.TypeVM, PathSet: []string{"runtime.powerState"}},
 			{Type: "Task", PathSet: []string{"info.state", "info.entity", "info.error"}},
 		},
 	}
@@ -224,17 +226,47 @@ func (w *watch) result(a *awaited) (WaitResult, bool) {
 	case w.goal == goalTask && (succeeded || a.taskLost && a.taskState != types.TaskInfoStateError):
 		return WaitResult{ByTask: succeeded}, true
 	case w.goal == goalOff && w.goal.reached(a.power):
-		return WaitResult{Off: true, Suspended: a.power == policy.Suspended, ByTask: succeeded}, a.taskOver()
+		return WaitResult{Off: true, Suspended: a.power == vsphere.Suspended, ByTask: succeeded}, a.taskOver()
 	case w.goal == goalOn && w.goal.reached(a.power):
 		return WaitResult{On: true, ByTask: succeeded}, a.taskOver()
+	case w.goal == goalOff && succeeded && a.cameBack():
+		return WaitResult{On: true, ByTask: true}, true
 	case a.denied != nil:
 		return w.failed(a, "watch", a.denied, classify(a.denied)), true
 	case a.taskState == types.TaskInfoStateError && a.taskEntity == a.vm && !a.found(w.goal):
 		kind, err := a.taskError()
 		return w.failed(a, w.opOf(a), err, kind), true
+	case w.goal != goalTask && a.taskForgotten():
+		return w.failed(a, w.opOf(a), errTaskLost, TaskFailed), true
 	}
 	return WaitResult{}, false
 }
+
+// taskForgotten tells whether vCenter no longer knows the task of a VM that is not as wanted, and has had a moment
+// to show what the task did before.
+func (a *awaited) taskForgotten() bool {
+	if a.task.Zero() || !a.taskLost || a.power == "" || a.taskState == types.TaskInfoStateSuccess {
+		return false
+	}
+	if a.forgotten.IsZero() {
+		a.forgotten = time.Now()
+	}
+	return time.Since(a.forgotten) > taskPatience
+}
+
+// cameBack reports whether a VM is on although its task turned it off, and vCenter has had time to show it off.
+func (a *awaited) cameBack() bool {
+	if a.power != vsphere.PoweredOn {
+		return false
+	}
+	if a.undone.IsZero() {
+		a.undone = time.Now()
+	}
+	return time.Since(a.undone) > undonePatience
+}
+
+// undonePatience is how long vCenter may take to show what a task did that succeeded.
+const undonePatience = 3 * time.Second
 
 func (w *watch) opOf(a *awaited) string {
 	if a.suspend {

@@ -6,25 +6,25 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 var (
-	vm1   = policy.Ref{Type: "VirtualMachine", Value: "vm-1"}
-	vm2   = policy.Ref{Type: "VirtualMachine", Value: "vm-2"}
-	task1 = policy.Ref{Type: "Task", Value: "task-1"}
+	vm1   = vsphere.Ref{Type: "VirtualMachine", Value: "vm-1"}
+	vm2   = vsphere.Ref{Type: "VirtualMachine", Value: "vm-2"}
+	task1 = vsphere.Ref{Type: "Task", Value: "task-1"}
 )
 
 // watched runs answers through a watch and returns the reports in order.
 type watched struct {
 	*watch
-	refs    []policy.Ref
-	results map[policy.Ref]WaitResult
+	refs    []vsphere.Ref
+	results map[vsphere.Ref]WaitResult
 }
 
 func watching(waits ...Wait) *watched {
-	w := &watched{results: map[policy.Ref]WaitResult{}}
-	w.watch = newWatch(waits, func(r policy.Ref) string { return r.Value }, func(r policy.Ref, result WaitResult) {
+	w := &watched{results: map[vsphere.Ref]WaitResult{}}
+	w.watch = newWatch(waits, func(r vsphere.Ref) string { return r.Value }, func(r vsphere.Ref, result WaitResult) {
 		w.refs = append(w.refs, r)
 		w.results[r] = result
 	})
@@ -36,19 +36,19 @@ func (w *watched) take(updates ...types.ObjectUpdate) {
 	w.settle()
 }
 
-func power(ref policy.Ref, state types.VirtualMachinePowerState) types.ObjectUpdate {
+func power(ref vsphere.Ref, state types.VirtualMachinePowerState) types.ObjectUpdate {
 	return types.ObjectUpdate{Obj: toMoRef(ref), Kind: types.ObjectUpdateKindModify, ChangeSet: []types.PropertyChange{
 		{Name: "runtime.powerState", Val: state},
 	}}
 }
 
-func endedTask(ref policy.Ref) types.ObjectUpdate {
+func endedTask(ref vsphere.Ref) types.ObjectUpdate {
 	return types.ObjectUpdate{Obj: toMoRef(ref), Kind: types.ObjectUpdateKindModify, ChangeSet: []types.PropertyChange{
 		{Name: "info.state", Val: types.TaskInfoStateSuccess},
 	}}
 }
 
-func failedTask(ref, entity policy.Ref, f types.BaseMethodFault) types.ObjectUpdate {
+func failedTask(ref, entity vsphere.Ref, f types.BaseMethodFault) types.ObjectUpdate {
 	return types.ObjectUpdate{Obj: toMoRef(ref), Kind: types.ObjectUpdateKindModify, ChangeSet: []types.PropertyChange{
 		{Name: "info.entity", Val: toMoRef(entity)},
 		{Name: "info.state", Val: types.TaskInfoStateError},

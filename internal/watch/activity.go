@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,9 +17,10 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
 )
 
 // Activities are the steps of the watch that reach outside.
@@ -37,9 +39,15 @@ func NewActivities(g *vcenter.Gateway, c client.Client, taskQueue string, rules 
 	}
 }
 
+// Checked has the rules ask, before they send something, whether the workflow would take it.
+func (a *Activities) Checked(takes func(payload any) error) *Activities {
+	a.Engine.Check = takes
+	return a
+}
+
 // FollowInput says from where to follow the events.
 type FollowInput struct {
-	Checkpoint contract.Checkpoint `json:"checkpoint"`
+	Checkpoint watchapi.Checkpoint `json:"checkpoint"`
 	Timing     Timing              `json:"timing"`
 }
 
@@ -49,10 +57,10 @@ const errNoRules = "NoRules"
 // Follow reads vCenter's events and hands them to the rules until it is cancelled or its lease ends, and
 // returns its checkpoint. Its heartbeat carries the checkpoint, from which another attempt goes on. While
 // vCenter or Temporal is away it stays and tries again.
-func (a *Activities) Follow(ctx context.Context, in FollowInput) (contract.Checkpoint, error) {
+func (a *Activities) Follow(ctx context.Context, in FollowInput) (watchapi.Checkpoint, error) {
 	c := in.Checkpoint
 	if activity.HasHeartbeatDetails(ctx) {
-		var last contract.Checkpoint
+		var last watchapi.Checkpoint
 		if err := activity.GetHeartbeatDetails(ctx, &last); err == nil {
 			c = last
 		}
@@ -113,6 +121,9 @@ func (f *follower) record() {
 }
 
 func (f *follower) heartbeat() {
+	if f.ctx == nil {
+		return // followed outside an activity
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	activity.RecordHeartbeat(f.ctx, f.recorded)
@@ -157,20 +168,26 @@ type follower struct {
 	*Activities
 	ctx    context.Context // the activity's
 	timing Timing
-	point  contract.Checkpoint
+	point  watchapi.Checkpoint
 	log    *slog.Logger
 
 	metrics client.MetricsHandler // of Temporal's SDK
 
 	mu       sync.Mutex
-	recorded contract.Checkpoint // what the heartbeat carries; guarded by mu
+	recorded watchapi.Checkpoint // what the heartbeat carries; guarded by mu
 
 	reader   *vcenter.EventReader
 	reopened int // of the reader, when states were last compared
 	behind   []vcenter.StreamEvent
 	settled  bool // states were compared by this attempt
 	dealt    *dealt
-	idle     map[[2]string]string // alarms that are up and of which rules make nothing, with their colour
+	aside    map[string]*aside      // by event: could not be handed over, although others could
+	tried    map[string]*failure    // by event: what was not taken yet
+	took     int                    // events that Temporal has taken
+	todo     map[watchapi.Mark]bool // events that this look is still to hand over: the checkpoint stays before them
+	idle     map[[2]string]string   // alarms that are up and of which rules make nothing, with their colour
+	offset   time.Duration          // by how much vCenter's clock was ahead of ours when it was last looked at
+	unseen   int                    // alarms that were up and not shown when states were last compared
 }
 
 // closeTime bounds the destruction of the event collector.
@@ -197,7 +214,7 @@ func (f *follower) look(ctx context.Context) {
 		f.metrics.Gauge("preemption_watch_last_look_timestamp_seconds").Update(float64(now.UnixMilli()) / 1000)
 		if f.point.Trouble != "" {
 			f.log.Info("the watch goes on", "after", now.Sub(f.point.Since).Round(time.Second).String())
-			f.point.Trouble, f.point.Since = "", time.Time{}
+			f.point.Trouble, f.point.Since, f.point.Away = "", time.Time{}, false
 		}
 		return
 	}
@@ -205,7 +222,8 @@ func (f *follower) look(ctx context.Context) {
 		f.point.Since = now
 		f.log.Warn("the watch cannot go on at the moment and tries again", "reason", err)
 	}
-	f.point.Trouble = clip(err.Error())
+	var away *vcenter.Error
+	f.point.Trouble, f.point.Away = clip(err.Error()), errors.As(err, &away) && away.Kind.Outage()
 }
 
 // overlap is how far before the checkpoint's time reading begins again: events of one moment may appear one
@@ -238,7 +256,14 @@ func (f *follower) catchUp(ctx context.Context) error {
 		}
 		f.behind = append(f.behind, page...)
 	}
+	if f.compareDue() {
+		if err := f.checkClock(ctx); err != nil {
+			return err
+		}
+	}
+	f.todo = map[watchapi.Mark]bool{}
 	fresh := f.decode(f.behind)
+	fresh = append(f.again(fresh), fresh...)
 	if f.compareDue() {
 		if err := f.compare(ctx, fresh); err != nil {
 			return err
@@ -249,6 +274,26 @@ func (f *follower) catchUp(ctx context.Context) error {
 	f.reached(f.behind)
 	f.behind = nil
 	f.dealt.forget(f.point.Reached.Add(-2 * overlap))
+	return nil
+}
+
+// checkClock looks whether vCenter's clock was set back: the events to come have times before those that were read, and
+// a collector that begins there would not tell of them. Reading goes on from vCenter's present, and the comparison of
+// states makes up for the alarms that changed meanwhile.
+func (f *follower) checkClock(ctx context.Context) error {
+	now, err := f.VCenter.ServerTime(ctx)
+	if err != nil {
+		return err
+	}
+	f.offset = time.Until(now)
+	ahead := f.point.Reached.Sub(now)
+	if ahead <= overlap {
+		return nil
+	}
+	f.log.Warn("vCenter's clock was set back; its events are read from its present on", "by", ahead.Round(time.Second).String())
+	f.close()
+	f.point.Reached, f.settled = now.UTC(), false
+	f.reader = f.VCenter.Events(ctx, now.Add(-overlap), trigger.Classes(f.Engine.Rules))
 	return nil
 }
 
@@ -271,9 +316,13 @@ func (f *follower) decode(events []vcenter.StreamEvent) []news {
 			f.log.Warn("an event of vCenter's history cannot be read", "class", e.Class, "key", e.Key, "reason", err)
 			continue
 		}
-		n := news{in, []contract.Mark{markOf(e)}}
+		n := news{in, []watchapi.Mark{markOf(e)}}
 		if in.Event.Class == alarm.ClassAlarm {
 			id := identity(in.Event.Alarm)
+			if i, ok := last[id]; ok && !later(n.Event.Alarm, all[i].Event.Alarm) { // vCenter's clock was set back between them
+				all[i].marks = append(all[i].marks, n.marks...)
+				continue
+			}
 			if i, ok := last[id]; ok {
 				n.Event.Alarm.From = all[i].Event.Alarm.From
 				n.marks = append(all[i].marks, n.marks...)
@@ -284,6 +333,11 @@ func (f *follower) decode(events []vcenter.StreamEvent) []news {
 		all = append(all, n)
 	}
 	return slices.DeleteFunc(all, func(n news) bool { return n.Event.Class == "" })
+}
+
+// later reports whether a change of an alarm came after another one.
+func later(a, b alarm.Alarm) bool {
+	return alarm.After(a.EventKey, a.Time, b.EventKey, b.Time, time.Now())
 }
 
 // identity tells alarms on entities apart.
@@ -318,10 +372,5 @@ func (f *follower) incoming(class string, data []byte) (trigger.Incoming, error)
 	return trigger.Incoming{Event: ev, CloudEvent: raw}, err
 }
 
-func clip(s string) string {
-	const most = 300
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
-}
+// clip shortens what the state of the watch tells.
+func clip(s string) string { return shown.Clip(s, 300) }

@@ -2,14 +2,15 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // maxLevels bounds the alarms remembered in a checkpoint; the oldest are forgotten first. A rule on so many
@@ -19,10 +20,11 @@ const maxLevels = 500
 // compare takes the alarms' states for the truth: of the fresh events it hands over what agrees with them,
 // and it makes up what the history does not hold. What rose and fell while nobody looked starts nothing.
 func (f *follower) compare(ctx context.Context, fresh []news) error {
-	states, err := f.VCenter.TriggeredAlarms(ctx)
+	states, unseen, err := f.VCenter.TriggeredAlarms(ctx)
 	if err != nil {
 		return err
 	}
+	hidden := f.notSeen(unseen)
 	up := map[[2]string]alarm.Alarm{}
 	var risen []news
 	for _, s := range states {
@@ -34,21 +36,28 @@ func (f *follower) compare(ctx context.Context, fresh []news) error {
 		up[identity(in.Event.Alarm)] = in.Event.Alarm
 		risen = append(risen, news{Incoming: in})
 	}
+	f.over(up)
 	fresh = slices.DeleteFunc(fresh, func(n news) bool {
 		al := n.Event.Alarm // over already, or its successor is among the states
 		return n.Event.Class == alarm.ClassAlarm && al.Up() && up[identity(al)].To != al.To
 	})
-	if err := f.handOver(ctx, f.unknown(fresh), false); err != nil {
-		return err
+	fresh = f.unknown(fresh)
+	first := f.handOver(ctx, fresh, false)
+	held := map[[2]string]bool{} // of which an event is still to be handed over
+	for _, n := range fresh {
+		if len(n.marks) > 0 && !f.dealt.known[n.marks[0]] {
+			held[identity(n.Event.Alarm)] = true
+		}
 	}
 	var missed []news
 	for _, n := range risen {
-		if f.missed(&n.Incoming) {
+		if !held[identity(n.Event.Alarm)] && f.missed(&n.Incoming) {
 			missed = append(missed, n)
 		}
 	}
 	for _, level := range f.point.Levels {
-		if _, ok := up[[2]string{level.Alarm.Value, object(level.Entity).Ref()}]; ok {
+		id := [2]string{level.Alarm.Value, object(level.Entity).Ref()}
+		if _, ok := up[id]; ok || hidden[id] {
 			continue
 		}
 		in, fell, err := f.fallOf(ctx, level)
@@ -59,17 +68,32 @@ func (f *follower) compare(ctx context.Context, fresh []news) error {
 			missed = append(missed, news{Incoming: in})
 		}
 	}
-	if err := f.handOver(ctx, missed, true); err != nil {
+	if err := errors.Join(first, f.handOver(ctx, missed, true)); err != nil {
 		return err
 	}
 	f.point.Compared, f.settled, f.reopened = time.Now().UTC(), true, f.reader.Reopened()
 	return nil
 }
 
+// notSeen are the alarms that are up and that vCenter does not show: nobody can say that one has fallen. The log tells
+// when there are more of them.
+func (f *follower) notSeen(unseen []vcenter.AlarmState) map[[2]string]bool {
+	hidden := make(map[[2]string]bool, len(unseen))
+	for _, s := range unseen {
+		hidden[[2]string{s.Alarm.Value, s.Entity.String()}] = true
+	}
+	if len(unseen) > f.unseen {
+		f.log.Warn("vCenter has yellow or red alarms that it does not show: rules cannot act upon them", "alarms", len(unseen),
+			"remedy", "give "+f.VCenter.User()+" the role Read-only on vCenter's root, with propagation")
+	}
+	f.unseen = len(unseen)
+	return hidden
+}
+
 // missed tells whether the state of an alarm that is up was not handed over, and completes it.
 func (f *follower) missed(in *trigger.Incoming) bool {
 	al := &in.Event.Alarm
-	if _, ok := f.Engine.Match(in.Event); !ok || f.idle[identity(*al)] == al.To {
+	if _, ok := f.Engine.Match(in.Event); !ok || f.idle[identity(*al)] == al.To || f.waits(in.Event) {
 		return false
 	}
 	al.From = alarm.Green
@@ -83,9 +107,9 @@ func (f *follower) missed(in *trigger.Incoming) bool {
 }
 
 // fallOf makes up the fall of an alarm that was handed over as up and is up no more.
-func (f *follower) fallOf(ctx context.Context, level contract.Level) (in trigger.Incoming, fell bool, err error) {
-	entity := policy.Ref{Type: level.Entity.Type, Value: level.Entity.Value}
-	state, found, err := f.VCenter.AlarmStatus(ctx, policy.Ref{Type: level.Alarm.Type, Value: level.Alarm.Value}, level.Alarm.Name, entity)
+func (f *follower) fallOf(ctx context.Context, level watchapi.Level) (in trigger.Incoming, fell bool, err error) {
+	entity := vsphere.Ref{Type: level.Entity.Type, Value: level.Entity.Value}
+	state, found, err := f.VCenter.AlarmStatus(ctx, vsphere.Ref{Type: level.Alarm.Type, Value: level.Alarm.Value}, level.Alarm.Name, entity)
 	if err != nil {
 		return in, false, err
 	}
@@ -109,7 +133,7 @@ func (f *follower) fallOf(ctx context.Context, level contract.Level) (in trigger
 }
 
 // level returns what was last handed over of an alarm on an entity, nil where it is not up.
-func (f *follower) level(al alarm.Alarm) *contract.Level {
+func (f *follower) level(al alarm.Alarm) *watchapi.Level {
 	for i := range f.point.Levels {
 		if l := &f.point.Levels[i]; l.Alarm.Value == al.Ref.Value && object(l.Entity).Ref() == al.Entity.Ref() {
 			return l
@@ -125,7 +149,7 @@ func (f *follower) remember(e alarm.Event, caught bool) {
 	if e.Class != alarm.ClassAlarm || al.To == alarm.Green {
 		return
 	}
-	f.point.Levels = append(f.point.Levels, contract.Level{
+	f.point.Levels = append(f.point.Levels, watchapi.Level{
 		Alarm: named(al.Ref, al.Name), Entity: named(al.Entity, al.Entity.Name), Scope: named(al.Cluster, al.Cluster.Name),
 		Host: named(al.Host, al.Host.Name), Colour: al.To, Time: al.Time.UTC(), Caught: caught,
 	})
@@ -134,15 +158,15 @@ func (f *follower) remember(e alarm.Event, caught bool) {
 
 // forget drops what was last handed over of an alarm on an entity.
 func (f *follower) forget(e alarm.Event) {
-	f.point.Levels = slices.DeleteFunc(f.point.Levels, func(l contract.Level) bool {
+	f.point.Levels = slices.DeleteFunc(f.point.Levels, func(l watchapi.Level) bool {
 		return l.Alarm.Value == e.Alarm.Ref.Value && object(l.Entity).Ref() == e.Alarm.Entity.Ref()
 	})
 }
 
-func named(o alarm.Object, name string) contract.Object {
-	return contract.Object{Type: o.Type, Value: o.Value, Name: name}
+func named(o alarm.Object, name string) watchapi.Object {
+	return watchapi.Object{Type: o.Type, Value: o.Value, Name: name}
 }
 
-func object(o contract.Object) alarm.Object {
+func object(o watchapi.Object) alarm.Object {
 	return alarm.Object{Type: o.Type, Value: o.Value, Name: o.Name}
 }

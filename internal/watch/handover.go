@@ -8,63 +8,101 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
 )
 
 // news is an event for the rules.
 type news struct {
 	trigger.Incoming
-	marks []contract.Mark // of the event and of those that it makes obsolete; none where the comparison of states made it up
+	marks []watchapi.Mark // of the event and of those that it makes obsolete; none where the comparison of states made it up
 }
 
 // handOver gives the events to the rules, oldest first; caught tells that the comparison of states made
 // them up. Events of different scopes go side by side, those of one scope one after the other. The
 // checkpoint moves on with them, so that whoever goes on after an interruption repeats nothing.
 func (f *follower) handOver(ctx context.Context, events []news, caught bool) error {
-	todo := map[contract.Mark]bool{}
 	for _, n := range events {
 		for _, m := range n.marks {
-			todo[m] = true
+			f.todo[m] = true
 		}
 	}
+	var held held
+	took := f.took
 	for len(events) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, scopes := 0, map[string]bool{}
-		for n < len(events) && n < sideBySide && !scopes[scopeOf(events[n].Event)] {
-			scopes[scopeOf(events[n].Event)] = true
-			n++
-		}
-		if err := f.give(ctx, events[:n], caught); err != nil {
-			return err
-		}
-		for _, given := range events[:n] {
-			for _, m := range given.marks {
-				delete(todo, m)
+		var batch []news
+		batch, events = sideBySide(events)
+		for i, err := range f.give(ctx, batch, caught) {
+			switch {
+			case err == nil:
+				held.taken = true
+				f.took++
+			case f.aside[asideKey(batch[i].Event)] != nil:
+				f.setAside(batch[i], err)
+			default:
+				held.add(batch[i], err)
+				continue
 			}
+			f.done(batch[i])
 		}
-		f.moveOn(todo)
+		f.moveOn()
 		f.record()
-		events = events[n:]
+		if len(held.scopes) >= atOnce && held.outage() {
+			return held.err() // the rest would fare no better
+		}
+		events = held.behind(events)
 	}
+	f.failed(&held, took)
+	if !f.single(ctx, &held) {
+		return held.err()
+	}
+	for _, n := range held.events {
+		f.setAside(n, held.scopes[scopeOf(n.Event)])
+		f.done(n)
+	}
+	f.moveOn()
+	f.record()
 	return nil
 }
 
+func (f *follower) done(n news) {
+	for _, m := range n.marks {
+		delete(f.todo, m)
+	}
+}
+
+// sideBySide takes the first events of different scopes that may be given at once; those that follow in the same
+// scopes stay, in their order.
+func sideBySide(events []news) (batch, rest []news) {
+	scopes := map[string]bool{}
+	for _, n := range events {
+		scope := scopeOf(n.Event)
+		if len(batch) < atOnce && !scopes[scope] {
+			batch = append(batch, n)
+		} else {
+			rest = append(rest, n)
+		}
+		scopes[scope] = true
+	}
+	return batch, rest
+}
+
 // moveOn moves the checkpoint behind the events before the first that is still to be handed over.
-func (f *follower) moveOn(todo map[contract.Mark]bool) {
+func (f *follower) moveOn() {
 	n := 0
-	for n < len(f.behind) && !todo[markOf(f.behind[n])] {
+	for n < len(f.behind) && !f.todo[markOf(f.behind[n])] {
 		n++
 	}
 	f.reached(f.behind[:n])
 	f.behind = f.behind[n:]
 }
 
-// sideBySide bounds how many events are given at once.
-const sideBySide = 16
+// atOnce bounds how many events are given at once.
+const atOnce = 16
 
 func scopeOf(e alarm.Event) string {
 	if e.Class == alarm.ClassAlarm {
@@ -97,25 +135,26 @@ type given struct {
 
 // give hands events over side by side and remembers what became of each. It is not cut short, for then it
 // would not be known whether Temporal has an event; the engine bounds how long each may take. An event that
-// can never be acted upon is logged; an error means that those which Temporal did not take are to be given again.
-func (f *follower) give(ctx context.Context, events []news, caught bool) error {
+// can never be acted upon is logged; the errors are of those which Temporal did not take, to be given again.
+func (f *follower) give(ctx context.Context, events []news, caught bool) []error {
 	all := make([]given, len(events))
 	var wg sync.WaitGroup
 	for i, n := range events {
 		wg.Go(func() { all[i].res, all[i].err = f.Engine.Handle(context.WithoutCancel(ctx), n.Incoming) })
 	}
 	wg.Wait()
-	var errs []error
+	errs := make([]error, len(events))
 	for i, n := range events {
 		f.count(n.Event, all[i])
 		if err := all[i].err; err != nil && !errors.Is(err, trigger.ErrRefused) {
-			errs = append(errs, err)
+			errs[i] = err
 			continue
 		}
 		f.account(n.Event, all[i], caught)
 		f.mark(n.marks)
+		f.resume(n.Event)
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // count moves the figures.
@@ -124,6 +163,8 @@ func (f *follower) count(e alarm.Event, g given) {
 	switch {
 	case errors.Is(g.err, trigger.ErrRefused):
 		result = "refused"
+	case errors.As(g.err, new(*trigger.BacklogError)):
+		result = "backlog"
 	case g.err != nil:
 		result = "unavailable"
 	}
@@ -138,7 +179,7 @@ func (f *follower) count(e alarm.Event, g given) {
 
 // account remembers what became of one event.
 func (f *follower) account(e alarm.Event, g given, caught bool) {
-	note := contract.Note{
+	note := watchapi.Note{
 		At: time.Now().UTC(), Class: e.Class, Rule: g.res.Rule, WorkflowID: g.res.WorkflowID, What: g.res.What, Reason: g.res.Reason,
 		Time: e.Power.Time.UTC(), Entity: e.Power.VM.Ref(),
 	}
@@ -150,6 +191,7 @@ func (f *follower) account(e alarm.Event, g given, caught bool) {
 	case g.err != nil:
 		f.point.Refused++
 		note.Reason = clip(g.err.Error())
+		f.point.LastRefused = &note
 		f.log.Warn("an event matches a rule and cannot be acted upon", "alarm", note.Alarm, "entity", note.Entity, "to", note.To, "reason", g.err)
 	case g.res.Verdict == trigger.Sent:
 		f.point.Sent++
@@ -184,12 +226,12 @@ const maxSeen = 500
 
 // dealt are the events that this attempt knows as dealt with: those of the checkpoint it began with, and its own.
 type dealt struct {
-	marks []contract.Mark
-	known map[contract.Mark]bool
+	marks []watchapi.Mark
+	known map[watchapi.Mark]bool
 }
 
-func newDealt(marks []contract.Mark) *dealt {
-	d := &dealt{known: map[contract.Mark]bool{}}
+func newDealt(marks []watchapi.Mark) *dealt {
+	d := &dealt{known: map[watchapi.Mark]bool{}}
 	for _, m := range marks {
 		d.add(m)
 	}
@@ -197,7 +239,7 @@ func newDealt(marks []contract.Mark) *dealt {
 }
 
 // add takes a mark in; false means that it was in already.
-func (d *dealt) add(m contract.Mark) bool {
+func (d *dealt) add(m watchapi.Mark) bool {
 	if d.known[m] {
 		return false
 	}
@@ -208,7 +250,7 @@ func (d *dealt) add(m contract.Mark) bool {
 
 // forget drops what happened before that time.
 func (d *dealt) forget(before time.Time) {
-	d.marks = slices.DeleteFunc(d.marks, func(m contract.Mark) bool {
+	d.marks = slices.DeleteFunc(d.marks, func(m watchapi.Mark) bool {
 		old := m.Time.Before(before)
 		if old {
 			delete(d.known, m)
@@ -218,15 +260,15 @@ func (d *dealt) forget(before time.Time) {
 }
 
 // newest returns the newest marks, as many as a checkpoint holds, the oldest of them first.
-func (d *dealt) newest() []contract.Mark {
+func (d *dealt) newest() []watchapi.Mark {
 	marks := slices.Clone(d.marks)
-	slices.SortStableFunc(marks, func(a, b contract.Mark) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(marks, func(a, b watchapi.Mark) int { return a.Time.Compare(b.Time) })
 	return marks[max(0, len(marks)-maxSeen):]
 }
 
 // since is from where to read on after a checkpoint: a little before what was reached, unless more happened
 // in that little than the checkpoint holds marks of.
-func since(c contract.Checkpoint) time.Time {
+func since(c watchapi.Checkpoint) time.Time {
 	from := c.Reached.Add(-overlap)
 	if len(c.Seen) >= maxSeen && c.Seen[0].Time.After(from) {
 		from = c.Seen[0].Time
@@ -238,7 +280,7 @@ func since(c contract.Checkpoint) time.Time {
 }
 
 // mark remembers and counts events as dealt with, each once.
-func (f *follower) mark(marks []contract.Mark) {
+func (f *follower) mark(marks []watchapi.Mark) {
 	for _, m := range marks {
 		if f.dealt.add(m) {
 			f.point.Events++
@@ -248,12 +290,13 @@ func (f *follower) mark(marks []contract.Mark) {
 
 // reached moves the checkpoint behind the events.
 func (f *follower) reached(events []vcenter.StreamEvent) {
+	present := time.Now().Add(f.offset + overlap) // what is stamped later was so before vCenter's clock was set back
 	for _, e := range events {
-		f.mark([]contract.Mark{markOf(e)})
-		if e.Time.After(f.point.Reached) {
+		f.mark([]watchapi.Mark{markOf(e)})
+		if e.Time.After(f.point.Reached) && !e.Time.After(present) {
 			f.point.Reached = e.Time
 		}
 	}
 }
 
-func markOf(e vcenter.StreamEvent) contract.Mark { return contract.Mark{Key: e.Key, Time: e.Time} }
+func markOf(e vcenter.StreamEvent) watchapi.Mark { return watchapi.Mark{Key: e.Key, Time: e.Time} }

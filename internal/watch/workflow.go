@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -17,7 +18,8 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/watch/contract"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // Timing says how often the watch looks.
@@ -35,57 +37,102 @@ func DefaultTiming() Timing {
 
 // Input starts the watch.
 type Input struct {
-	State  contract.State `json:"state"`
+	State  watchapi.State `json:"state"`
 	Timing Timing         `json:"timing"`
 }
 
 // Ensure starts the watch of the task queue unless it runs; a paused one stays paused.
 func Ensure(ctx context.Context, c client.Client, taskQueue string, t Timing) error {
 	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: contract.WorkflowID(taskQueue), TaskQueue: taskQueue,
+		ID: watchapi.WorkflowID(taskQueue), TaskQueue: taskQueue,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		StaticSummary:            "Follows vCenter's events and hands alarms to the rules",
-	}, contract.WorkflowType, Input{Timing: t})
+	}, watchapi.WorkflowType, Input{Timing: t})
 	if err != nil {
-		return fmt.Errorf("start the watch %s: %w", contract.WorkflowID(taskQueue), err)
+		return fmt.Errorf("start the watch %s: %w", watchapi.WorkflowID(taskQueue), err)
 	}
 	return nil
 }
 
+// Again starts the watch where it ended without anybody asking for that: Temporal ends a workflow whose history is too
+// large, and people terminate the wrong one. It reports whether it did. A watch that was cancelled stays ended; to stop
+// it for a while there is the pause.
+func Again(ctx context.Context, c client.Client, taskQueue string, t Timing) (started bool, err error) {
+	id := watchapi.WorkflowID(taskQueue)
+	d, err := c.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		return false, fmt.Errorf("look at the watch %s: %w", id, err)
+	}
+	switch d.GetWorkflowExecutionInfo().GetStatus() {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED, enumspb.WORKFLOW_EXECUTION_STATUS_FAILED, enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return true, Ensure(ctx, c, taskQueue, t)
+	}
+	return false, nil
+}
+
+// Keep looks each minute whether the watch is to be started again, until ctx ends.
+func Keep(ctx context.Context, c client.Client, taskQueue string, t Timing, every time.Duration, log *slog.Logger) {
+	for {
+		timer := time.NewTimer(every)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		limited, cancel := context.WithTimeout(ctx, keepTime)
+		started, err := Again(limited, c, taskQueue, t)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			log.Warn("the watch of vCenter's events could not be looked after; it is tried again", "reason", err)
+		case started:
+			log.Error("the watch of vCenter's events had been ended, and was started again: alarms are compared with their states, "+
+				"other events since its end are not read", "workflow_id", watchapi.WorkflowID(taskQueue), "remedy", "look at its history in Temporal; to stop it use preemptctl watch stop")
+		}
+	}
+}
+
+// How often a worker looks after the watch, and how long a look may take.
+const (
+	KeepEvery = time.Minute
+	keepTime  = 10 * time.Second
+)
+
 // WorkflowID returns the id of the watch that serves a task queue.
-func WorkflowID(taskQueue string) string { return contract.WorkflowID(taskQueue) }
+func WorkflowID(taskQueue string) string { return watchapi.WorkflowID(taskQueue) }
 
 // RegisterWorkflow adds the watch's workflow, for a worker or a replay.
 func RegisterWorkflow(r worker.WorkflowRegistry) {
-	r.RegisterWorkflowWithOptions(Workflow, workflow.RegisterOptions{Name: contract.WorkflowType})
+	r.RegisterWorkflowWithOptions(Watch, workflow.RegisterOptions{Name: watchapi.WorkflowType})
 }
 
 // Register adds the workflow and its activity to a worker.
 func Register(r worker.Registry, a *Activities) {
 	RegisterWorkflow(r)
-	r.RegisterActivityWithOptions(a.Follow, activity.RegisterOptions{Name: contract.ActivityType})
+	r.RegisterActivityWithOptions(a.Follow, activity.RegisterOptions{Name: watchapi.ActivityType})
 }
 
-// Workflow keeps the activity going until it is cancelled, and hands its checkpoint from one to the next.
+// Watch is the workflow. It keeps the activity going until it is cancelled, and hands its checkpoint from one to the next.
 // While paused it does nothing but remember.
-func Workflow(ctx workflow.Context, in Input) (contract.State, error) {
-	w := &watch{state: in.State, timing: in.Timing, control: workflow.GetSignalChannel(ctx, contract.ControlSignal)}
+func Watch(ctx workflow.Context, in Input) (watchapi.State, error) {
+	w := &watch{state: in.State, timing: in.Timing, control: workflow.GetSignalChannel(ctx, watchapi.ControlSignal)}
 	if w.timing == (Timing{}) {
 		w.timing = DefaultTiming()
 	}
-	if err := workflow.SetQueryHandler(ctx, contract.StateQuery, func() (contract.State, error) { return w.state, nil }); err != nil {
+	if err := workflow.SetQueryHandler(ctx, watchapi.StateQuery, func() (watchapi.State, error) { return w.state, nil }); err != nil {
 		return w.state, err
 	}
 	workflow.Go(ctx, w.listen)
-	roll := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
 	for ctx.Err() == nil {
 		w.show(ctx)
 		switch {
-		case roll():
+		case w.roll(ctx):
 			w.drain(ctx)
-			return w.state, workflow.NewContinueAsNewError(ctx, contract.WorkflowType, Input{State: w.state, Timing: w.timing})
+			return w.state, workflow.NewContinueAsNewError(ctx, watchapi.WorkflowType, Input{State: w.state, Timing: w.timing})
 		case w.state.Paused:
-			_ = workflow.Await(ctx, func() bool { return !w.state.Paused || roll() }) // ends with ctx, as the loop does
+			_ = workflow.Await(ctx, func() bool { return !w.state.Paused || w.roll(ctx) }) // ends with ctx, as the loop does
 		default:
 			w.follow(ctx)
 		}
@@ -94,15 +141,24 @@ func Workflow(ctx workflow.Context, in Input) (contract.State, error) {
 }
 
 type watch struct {
-	state   contract.State
+	state   watchapi.State
 	timing  Timing
 	control workflow.ReceiveChannel
+}
+
+// versionRoll marks a watch that continues as new also while an activity follows: signals of others let its history grow
+// meanwhile, and Temporal ends a workflow whose history is too large.
+const versionRoll = "roll-while-following"
+
+// roll reports whether the history has grown so long that a new run should begin.
+func (w *watch) roll(ctx workflow.Context) bool {
+	return workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
 // listen applies every control as it arrives.
 func (w *watch) listen(ctx workflow.Context) {
 	for {
-		var c contract.Control
+		var c watchapi.Control
 		if !w.control.Receive(ctx, &c) {
 			return
 		}
@@ -112,7 +168,7 @@ func (w *watch) listen(ctx workflow.Context) {
 
 func (w *watch) drain(ctx workflow.Context) {
 	for {
-		var c contract.Control
+		var c watchapi.Control
 		if !w.control.ReceiveAsync(&c) {
 			return
 		}
@@ -120,7 +176,7 @@ func (w *watch) drain(ctx workflow.Context) {
 	}
 }
 
-func (w *watch) apply(ctx workflow.Context, c contract.Control) {
+func (w *watch) apply(ctx workflow.Context, c watchapi.Control) {
 	if c.Paused == w.state.Paused {
 		return
 	}
@@ -144,10 +200,14 @@ func (w *watch) follow(ctx workflow.Context) {
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 1},
 		Summary:     "follow vCenter's events",
 	})
-	done := workflow.ExecuteActivity(own, contract.ActivityType, FollowInput{Checkpoint: w.state.Checkpoint, Timing: w.timing})
-	_ = workflow.Await(ctx, func() bool { return done.IsReady() || w.state.Paused }) // ends with ctx too
+	done := workflow.ExecuteActivity(own, watchapi.ActivityType, FollowInput{Checkpoint: w.state.Checkpoint, Timing: w.timing})
+	over := func() bool { return done.IsReady() || w.state.Paused }
+	_ = workflow.Await(ctx, func() bool { return over() || w.roll(ctx) }) // ends with ctx too
+	if !over() && ctx.Err() == nil && workflow.GetVersion(ctx, versionRoll, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		_ = workflow.Await(ctx, over)
+	}
 	cancel()
-	var c contract.Checkpoint
+	var c watchapi.Checkpoint
 	if err := done.Get(own, &c); err != nil {
 		w.lost(own, err)
 		return
@@ -158,7 +218,7 @@ func (w *watch) follow(ctx workflow.Context) {
 // lost goes on from the last checkpoint that is known: of an activity that failed, was cancelled before a
 // worker took it up, or timed out, the heartbeat carries a later one.
 func (w *watch) lost(ctx workflow.Context, err error) {
-	var c contract.Checkpoint
+	var c watchapi.Checkpoint
 	var timeout *temporal.TimeoutError
 	if errors.As(err, &timeout) && timeout.HasLastHeartbeatDetails() && timeout.LastHeartbeatDetails(&c) == nil {
 		w.state.Checkpoint = c
@@ -181,5 +241,5 @@ func (w *watch) show(ctx workflow.Context) {
 		text = "**paused** " + w.state.Reason
 	}
 	workflow.SetCurrentDetails(ctx, fmt.Sprintf("%s\n\nreached %s, %d events read, %d handed on",
-		text, w.state.Checkpoint.Reached.Format(time.RFC3339), w.state.Checkpoint.Events, w.state.Checkpoint.Sent))
+		shown.Clip(text, 2000), w.state.Checkpoint.Reached.Format(time.RFC3339), w.state.Checkpoint.Events, w.state.Checkpoint.Sent))
 }

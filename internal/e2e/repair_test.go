@@ -1,0 +1,276 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/repair"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
+)
+
+// surgery is a site whose worker can repair, and has some workflows that are broken on purpose.
+func surgery(s *site, broken map[string]any) {
+	s.t.Helper()
+	a := &preempt.Activities{VCenter: s.gateway(), Temporal: s.c, TaskQueue: s.queue, Namespace: server.Namespace(), Settings: s.set, Log: s.log}
+	w := worker.New(s.c, s.queue, worker.Options{WorkerStopTimeout: time.Second})
+	health.Register(w)
+	repair.Register(w, &repair.Activities{VCenter: a.VCenter, Temporal: s.c, Namespace: server.Namespace(), TaskQueue: s.queue, Log: s.log})
+	w.RegisterActivityWithOptions((&ledger.Activities{Client: s.c}).ClosedOwners, activity.RegisterOptions{Name: "ClosedOwners"})
+	w.RegisterActivityWithOptions(a.DecodeMessages, activity.RegisterOptions{Name: "DecodeMessages"})
+	w.RegisterActivityWithOptions(a.PlanRound, activity.RegisterOptions{Name: "PlanRound"})
+	for kind, f := range map[string]any{
+		ledger.WorkflowType: ledger.Ledger, preemption.WorkflowName: preempt.Intake, preemptapi.RoundType: preempt.Round, watchapi.WorkflowType: watch.Watch,
+	} {
+		if broken[kind] != nil {
+			f = broken[kind]
+		}
+		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: kind})
+	}
+	s.must(w.Start())
+	s.t.Cleanup(w.Stop)
+}
+
+// typed runs preemptctl in this process.
+func (s *site) typed(args ...string) (code int, out, errs string) {
+	s.t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = cli.Run(s.t.Context(), cli.Options{
+		Args: append(args, "-s", server.HostPort(), "-n", server.Namespace(), "-q", s.queue), Stdout: &stdout, Stderr: &stderr, Env: emptyEnvironment{},
+	})
+	return code, stdout.String(), stderr.String()
+}
+
+// stuck waits until doctor's look finds the workflow.
+func (s *site) stuck(id string) {
+	s.t.Helper()
+	l := &health.Looker{Client: s.c, Namespace: server.Namespace(), TaskQueue: s.queue}
+	deadline := time.Now().Add(redWithin)
+	for {
+		if _, stalled, err := l.LookAt(s.t.Context(), id); err == nil && stalled {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s is never stuck", id)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+// planThenPanic plans and reserves as a round does, and then dies of every task.
+func planThenPanic(ctx workflow.Context, in preempt.RoundInput) error {
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute, HeartbeatTimeout: time.Minute})
+	plan := preempt.PlanInput{Demand: in.Demand, RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, Reserve: true}
+	var a *preempt.Activities
+	if err := workflow.ExecuteActivity(ctx, a.PlanRound, plan).Get(ctx, nil); err != nil {
+		return err
+	}
+	workflow.GetSignalChannel(ctx, "go on").Receive(ctx, nil)
+	panic("the round is broken")
+}
+
+func TestAStuckRoundIsFreedWithTheResultThatCanBeProven(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(3))
+	surgery(s, map[string]any{preemptapi.RoundType: planThenPanic})
+	id, scope := s.id("round"), s.cluster("cluster-a")
+	demand := preemptapi.Demand{
+		RequestID: "r", Tag: "preemptible", Criticality: preemption.CriticalityHigh, Scope: scope, Policy: s.set.Policies["default"], PolicyName: "default",
+		Event: json.RawMessage("null"),
+	}
+	book := ledger.Client{Temporal: s.c, TaskQueue: s.queue, Sweep: time.Hour}
+	if a, err := book.Admit(t.Context(), ledger.AdmitRequest{RequestID: "r", Scope: scope.String(), Owner: id, Rank: 3}); err != nil || a.Verdict != ledger.Granted {
+		t.Fatalf("%+v %v", a, err)
+	}
+	_, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, preemptapi.RoundType, preempt.RoundInput{Demand: demand})
+	s.must(err)
+	s.eventually("the VMs are reserved", func() bool { return len(s.ledger().Reserved) == 3 })
+	// What the round would have done before it broke: one VM by our session, one by somebody else.
+	vms := s.vc.TaggedVMs("cluster-a")
+	g := s.gateway()
+	task, err := g.PowerOff(t.Context(), ref(vms[0].Ref))
+	s.must(err)
+	s.must(g.AwaitTask(t.Context(), task, nil))
+	s.must(s.vc.PowerOffAs(vms[1].Ref, `CORP\somebody`))
+	s.must(s.c.SignalWorkflow(t.Context(), id, "", "go on", nil))
+	s.stuck(id)
+
+	code, out, errs := s.typed("workflow", "repair", id, "-o", "json")
+	var r health.RepairResult
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.Executed || r.Stall == nil || r.Round == nil {
+		t.Fatalf("dry run: exit %d, %v\n%s%s", code, err, out, errs)
+	}
+	if _, annotated := s.attribute(vms[0].Ref); annotated || s.status(id).String() != "Running" || len(s.ledger().Reserved) != 3 {
+		t.Fatal("the dry run changed something")
+	}
+	code, out, errs = s.typed("workflow", "repair", id, "--yes", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || !r.Executed {
+		t.Fatalf("exit %d, %v\n%s%s", code, err, out, errs)
+	}
+	wantOutcome(t, *r.Round, vms[0], action.PoweredOff)
+	wantOutcome(t, *r.Round, vms[1], action.Unattributed)
+	wantOutcome(t, *r.Round, vms[2], action.Spared, "ended by a repair")
+	if !containsAll(out, vms[1].Name+" (", "nothing says by whom") {
+		t.Errorf("it does not say what it could not prove: %s", out)
+	}
+	if a, ok := s.attribute(vms[0].Ref); !ok || !a.Preempted || a.RoundID != id {
+		t.Errorf("the attribute of %s: %+v", vms[0].Name, a)
+	}
+	st := s.ledger()
+	if len(st.Reserved) != 0 || st.Scopes[scope.String()].Active != "" || st.Scopes[scope.String()].Until.IsZero() || len(st.Evictions) != 1 {
+		t.Errorf("the ledger holds %s", pretty(st))
+	}
+	code, out, errs = s.typed("workflow", "status", "-w", id, "-o", "json")
+	var shown preemptapi.RoundResult
+	if err := json.Unmarshal([]byte(out), &shown); err != nil || code != 0 || len(shown.Preempted()) != 1 {
+		t.Errorf("status does not show the result: exit %d\n%s%s", code, out, errs)
+	}
+	if code, _, errs = s.typed("workflow", "repair", id); code != 3 {
+		t.Errorf("a second repair: exit %d %s", code, errs)
+	}
+}
+
+func TestALedgerOfTheWrongTypeIsStartedAnewWithItsState(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(1))
+	surgery(s, nil)
+	id := ledger.WorkflowID(s.queue)
+	held := ledger.State{Reserved: map[string]string{"VirtualMachine:vm-1": id}, Seen: []ledger.Seen{{RequestID: "r", Owner: "o", Time: time.Now()}}}
+	_, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, watchapi.WorkflowType, ledger.Input{State: held, Sweep: time.Hour})
+	s.must(err)
+	s.stuck(id)
+	if code, out, errs := s.typed("workflow", "repair", id, "--yes"); code != 0 {
+		t.Fatalf("exit %d\n%s%s", code, out, errs)
+	}
+	if st := s.ledger(); len(st.Reserved) != 1 || len(st.Seen) != 1 {
+		t.Errorf("the ledger forgot: %s", pretty(st))
+	}
+}
+
+func TestAWedgedLedgerIsStartedAnewWithEveryUpdateThatItTook(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(1))
+	broken := func(ctx workflow.Context, in ledger.Input) error {
+		workflow.Go(ctx, func(ctx workflow.Context) {
+			workflow.GetSignalChannel(ctx, "break").Receive(ctx, nil)
+			if in.Sweep == 2*time.Hour {
+				panic("the ledger is broken")
+			}
+		})
+		return ledger.Ledger(ctx, in)
+	}
+	surgery(s, map[string]any{ledger.WorkflowType: broken})
+	id := ledger.WorkflowID(s.queue)
+	_, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, ledger.WorkflowType, ledger.Input{Sweep: 2 * time.Hour})
+	s.must(err)
+	book := ledger.Client{Temporal: s.c, TaskQueue: s.queue}
+	_, err = book.Admit(t.Context(), ledger.AdmitRequest{RequestID: "r", Scope: "ClusterComputeResource:c1", Owner: "o", Rank: 3})
+	s.must(err)
+	_, err = book.Reserve(t.Context(), ledger.ReserveRequest{Owner: "o", VMs: []string{"VirtualMachine:vm-1"}})
+	s.must(err)
+	before := s.ledger()
+	s.must(s.c.SignalWorkflow(t.Context(), id, "", "break", nil))
+	s.stuck(id)
+	if code, out, errs := s.typed("workflow", "repair", id, "--yes"); code != 0 {
+		t.Fatalf("exit %d\n%s%s", code, out, errs)
+	}
+	after := s.ledger()
+	if after.Reserved["VirtualMachine:vm-1"] != "o" || after.Scopes["ClusterComputeResource:c1"].Active != "o" || len(after.Seen) != len(before.Seen) {
+		t.Errorf("before\n%s\nafter\n%s", pretty(before), pretty(after))
+	}
+}
+
+func TestAStuckIntakeIsStartedAnewWithWhatItHadNotDealtWith(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(2))
+	first := true
+	surgery(s, map[string]any{preemption.WorkflowName: func(ctx workflow.Context, in preempt.IntakeInput) (preemptapi.Response, error) {
+		if info := workflow.GetInfo(ctx); info.WorkflowStartTime.Before(time.Now().Add(-time.Hour)) || info.ContinuedExecutionRunID == "" && info.Attempt == 1 && first && in.State.Requests == 7 {
+			panic("the intake is broken")
+		}
+		return preempt.Intake(ctx, in)
+	}})
+	id := s.id("alarm")
+	in := preempt.IntakeInput{State: preempt.IntakeState{Requests: 7}}
+	_, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, preemption.WorkflowName, in)
+	s.must(err)
+	for range 3 {
+		s.must(s.c.SignalWorkflow(t.Context(), id, "", preemption.SignalChannel, preemption.WorkflowRequest{Tag: ""}))
+	}
+	s.stuck(id)
+	first = false // a new version of the worker can do it
+	if code, out, errs := s.typed("workflow", "repair", id, "--yes"); code != 0 || !containsAll(out, "handed it 3 message(s)") {
+		t.Fatalf("exit %d\n%s%s", code, out, errs)
+	}
+	s.until("alarm", "the three requests have been looked at", func(r preemptapi.Response) bool { return r.Requests == 10 && len(r.Rejections) == 3 })
+}
+
+func TestAWatchInTroubleIsStartedAnewFromItsCheckpoint(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(1))
+	reached := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	surgery(s, map[string]any{watchapi.WorkflowType: func(ctx workflow.Context, in watch.Input) (watchapi.State, error) {
+		if in.State.Checkpoint.Worker == "broken" {
+			panic("the watch is broken")
+		}
+		return watch.Watch(ctx, in)
+	}})
+	id := watchapi.WorkflowID(s.queue)
+	in := watch.Input{State: watchapi.State{Paused: true, Checkpoint: watchapi.Checkpoint{Worker: "broken", Reached: reached}}}
+	run, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, watchapi.WorkflowType, in)
+	s.must(err)
+	s.t.Cleanup(func() { _ = s.c.TerminateWorkflow(context.Background(), id, "", "end") })
+	s.stuck(id)
+	if code, out, errs := s.typed("workflow", "repair", id, "--yes"); code != 0 || !containsAll(out, "reached 2026-01-02T03:04:05Z") {
+		t.Fatalf("exit %d\n%s%s", code, out, errs)
+	}
+	d, err := s.c.DescribeWorkflowExecution(t.Context(), id, "")
+	s.must(err)
+	if now := d.GetWorkflowExecutionInfo(); now.GetExecution().GetRunId() == run.GetRunID() || now.GetType().GetName() != watchapi.WorkflowType {
+		t.Errorf("it was not started anew: %s", now)
+	}
+}
+
+func TestRepairRefusesWhatIsWellUnlessForced(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, oneCluster(1))
+	surgery(s, map[string]any{preemptapi.RoundType: waits})
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"nosuch"}, 3, "no workflow nosuch"},
+		{[]string{" "}, 2, "ID is empty"},
+		{[]string{}, 2, "takes one workflow id"},
+	} {
+		if code, _, errs := s.typed(append([]string{"workflow", "repair"}, c.args...)...); code != c.code || !containsAll(errs, c.says) {
+			t.Errorf("%q: exit %d, %s", c.args, code, errs)
+		}
+	}
+	id := s.id("well")
+	_, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, preemptapi.RoundType)
+	s.must(err)
+	s.t.Cleanup(func() { _ = s.c.TerminateWorkflow(context.Background(), id, "", "end") })
+	if code, _, errs := s.typed("workflow", "repair", id, "--yes"); code != 4 || !containsAll(errs, "it makes progress") || s.status(id).String() != "Running" {
+		t.Errorf("a healthy workflow: exit %d %s", code, errs)
+	}
+	if code, out, errs := s.typed("workflow", "repair", id, "--yes", "--force"); code != 0 || s.status(id).String() != "Terminated" {
+		t.Errorf("--force: exit %d\n%s%s", code, out, errs)
+	}
+}

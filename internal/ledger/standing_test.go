@@ -1,0 +1,45 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+func TestTheLedgerKnowsWhichAlarmsAreActiveWhere(t *testing.T) {
+	var s State
+	s.Facts(at(0), FactsRequest{Owner: "restore@c1", Scope: "c1", Restore: true})
+	s.Facts(at(0), FactsRequest{Owner: "restore@c2", Scope: "c2", Restore: true})
+	a := s.Admit(at(1), AdmitRequest{RequestID: "r1", Scope: "c1", Owner: "round-1", Intake: "cpu@c1", Alarm: "cpu"})
+	if !slices.Equal(a.Restores, []string{"restore@c1"}) {
+		t.Errorf("to be held for c1: %v", a.Restores)
+	}
+	if got := s.Stand(at(2), StandingRequest{Owner: "all", Alarm: "memory", Scopes: []string{""}}); len(got.Restores) != 2 {
+		t.Errorf("to be held for everything: %v", got.Restores)
+	}
+	if got := s.Stand(at(3), StandingRequest{Owner: "all", Alarm: "memory", Scopes: []string{""}}); len(got.Restores) != 0 {
+		t.Errorf("told again: %v", got.Restores)
+	}
+	s = roundTrip(t, s)
+	f := s.Facts(at(4), FactsRequest{Owner: "restore@c1", Scope: "c1", Restore: true})
+	if len(f.Standing) != 2 || f.Standing[0].Owner != "all" || f.Standing[1].Alarm != "cpu" || !f.Standing[1].Since.Equal(at(1)) {
+		t.Errorf("active in c1: %+v", f.Standing)
+	}
+	s.Stand(at(5), StandingRequest{Owner: "all"})
+	if f := s.Facts(at(6), FactsRequest{Owner: "restore@c2", Scope: "c2", Restore: true}); len(f.Standing) != 0 {
+		t.Errorf("active in c2: %+v", f.Standing)
+	}
+	if got := s.restoresIn(at(4000), "c1"); len(got) != 0 {
+		t.Errorf("restores that ended long ago: %v", got)
+	}
+}
+
+func TestWhatIsRememberedOfActiveAlarmsIsBounded(t *testing.T) {
+	var s State
+	for i := range maxStanding + 10 {
+		s.Stand(at(i), StandingRequest{Owner: fmt.Sprintf("intake-%04d", i), Scopes: []string{fmt.Sprint("c", i)}})
+	}
+	if _, oldest := s.Demands["intake-0000"]; len(s.Demands) != maxStanding || oldest {
+		t.Errorf("%d are remembered, the oldest: %v", len(s.Demands), oldest)
+	}
+}

@@ -1,0 +1,61 @@
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// lost says why the VM is no longer ours: others touched it since the power-off of our record, it is on, it went off
+// again since, or nothing shows that it was we who turned it off. lasts is how long a guest shutdown explains a power-off.
+func (o *Owned) lost(lasts time.Duration) (Reason, string) {
+	switch touched := o.Touched != nil && !o.Touched.Time.Before(o.ourSince()); {
+	case touched:
+		return TouchedByOwner, fmt.Sprintf("%s by %s", o.Touched.Event, o.Touched.User)
+	case o.PowerState == vsphere.PoweredOn:
+		return AlreadyOn, ""
+	case o.Off == nil:
+		return NoEvidence, "vCenter's event history holds nothing of its power-off at " + o.Record.At.UTC().Format(time.RFC3339) +
+			" (purged, or more than vCenter gives); if it is to come back, power it on by hand"
+	case !o.Off.Ours && o.Off.User != "":
+		return TouchedByOwner, fmt.Sprintf("%s by %s", o.Off.Event, o.Off.User)
+	case !o.Off.Ours:
+		return NoEvidence, "its guest went off by itself"
+	case !o.recorded():
+		return NoEvidence, fmt.Sprintf("our record is of its power-off at %s, and it went off again at %s",
+			o.ourSince().UTC().Format(time.RFC3339), o.Off.Time.UTC().Format(time.RFC3339))
+	case o.Off.User == "" && !o.Off.Asked.IsZero() && o.Off.Time.Sub(o.Off.Asked) > lasts && o.Off.Time.Sub(o.Record.At).Abs() > sameMoment:
+		return NoEvidence, fmt.Sprintf("its guest went off by itself, %s after it was asked to", brief(o.Off.Time.Sub(o.Off.Asked).Round(time.Second)))
+	}
+	return "", ""
+}
+
+const (
+	// sameMoment is how far our record and vCenter's event of one power-off may lie apart where a round has decided about
+	// it: by the policy of its time, which may have given guests longer than today's does.
+	sameMoment = 15 * time.Minute
+	// clocksDiffer is how far vCenter's clock may be ahead of ours.
+	clocksDiffer = 2 * time.Hour
+)
+
+// recorded reports whether the VM's last power-off is the one that our record tells of, rather than one of a later life:
+// of the last two power-offs it is the nearer one to the record, which was written when we saw the VM off.
+func (o *Owned) recorded() bool {
+	at := o.Record.At
+	if !o.Off.Before.IsZero() && o.Off.Before.Sub(at).Abs() < o.Off.Time.Sub(at).Abs() {
+		return false
+	}
+	return o.Off.Time.Sub(at) <= clocksDiffer
+}
+
+// ourSince is when the power-off of our record was. What others did from then on makes the VM its owner's.
+func (o *Owned) ourSince() time.Time {
+	switch {
+	case o.Off == nil || o.Record == nil || o.recorded():
+		return o.Since()
+	case !o.Off.Before.IsZero():
+		return o.Off.Before
+	}
+	return o.Record.At
+}
