@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -147,9 +148,17 @@ func TestWhatOthersTurnOffWhileNoWorkerLivesIsNotClaimed(t *testing.T) {
 		s.vc.SetTaskDelayFor(vm.Ref, time500)
 	}
 	var other types.ManagedObjectReference
+	var sent atomic.Int64
+	killed := make(chan struct{}) // the worker, however long that takes, sends no more than five beyond the fourth
+	s.vc.Hook("PowerOffVM_Task", func(types.ManagedObjectReference) {
+		if sent.Add(1) > 4 {
+			<-killed
+		}
+	})
 	r := s.endedAt("PowerOffVM_Task", 4, func(p *process) {
 		p.kill()
-		time.Sleep(2 * time500) // what was sent has ended
+		close(killed)
+		s.eventually("what was sent has ended", func() bool { return int64(s.off("cluster-a")) == sent.Load() })
 		for _, vm := range vms {
 			if s.vc.PowerState(vm.Ref) == "poweredOn" {
 				other = vm.Ref
