@@ -4,7 +4,6 @@ package alarm
 
 import (
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -96,14 +95,8 @@ func After(key int64, at time.Time, otherKey int64, other, now time.Time) bool {
 // aheadOfUs is how far vCenter's clock may be ahead of ours before a time counts as one of the future.
 const aheadOfUs = time.Minute
 
-// Key identifies the change for deduplication: the vCenter's host and the event key, or "" where the event has
-// no key. The CloudEvent's id has no part in it: event routers draw a new one for every delivery.
-func (a Alarm) Key() string {
-	if a.EventKey <= 0 {
-		return ""
-	}
-	return VCenterHost(a.VCenter) + "#" + strconv.FormatInt(a.EventKey, 10)
-}
+// Key identifies the change for deduplication, as About.Key does.
+func (a Alarm) Key() string { return About{VCenter: a.VCenter, EventKey: a.EventKey}.Key() }
 
 // VCenterHost reduces the source of an event to the vCenter's host, in lower case and with its port unless that
 // is the default, since routers write the same vCenter as https://host/sdk, https://host:443/sdk and host.

@@ -32,7 +32,7 @@ func FromCloudEvent(raw []byte) (Alarm, error) {
 	if err != nil {
 		return Alarm{}, err
 	}
-	if Class(m) != ClassAlarm {
+	if Claim(m) != string(ClassAlarm) {
 		return Alarm{}, ErrNotAlarm
 	}
 	e, err := Decode(m)

@@ -37,7 +37,7 @@ rules:
 	if !reflect.DeepEqual(f.Rules, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", f.Rules, want)
 	}
-	if got := trigger.Classes(f.Rules); !slices.Equal(got, []string{alarm.ClassAlarm, alarm.ClassPoweredOff}) {
+	if got := trigger.Classes(f.Rules); !slices.Equal(got, []alarm.Class{alarm.ClassAlarm, alarm.ClassPoweredOff}) {
 		t.Errorf("the rules are on %q", got)
 	}
 }

@@ -93,20 +93,7 @@ func (o *options) rule(ref string) (trigger.Rule, bool) {
 func silenced(rules []trigger.Rule) []trigger.Rule {
 	out := make([]trigger.Rule, len(rules))
 	for i, r := range rules {
-		switch a := r.Action.(type) {
-		case trigger.Preempt:
-			a.ReplyTo = ""
-			r.Action = a
-		case trigger.Resize:
-			a.Settings.ReplyTo = ""
-			r.Action = a
-		case trigger.Reconfigure:
-			a.Settings.ReplyTo = ""
-			r.Action = a
-		case trigger.Move:
-			a.Settings.ReplyTo = ""
-			r.Action = a
-		}
+		r.Action = r.Action.WithoutReply()
 		out[i] = r
 	}
 	return out

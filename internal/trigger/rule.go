@@ -33,15 +33,8 @@ type Rule struct {
 	// on a class of events other than alarms.
 	Alarm string
 	// Class is the class of events, where the rule is not on an alarm.
-	Class  string
+	Class  alarm.Class
 	Action Action
-}
-
-// Action says what a rule does about an event that it matches.
-type Action interface {
-	// Order returns what to tell Temporal. Its error wraps ErrRefused; ok is false where there is nothing
-	// to be done, for the reason given.
-	Order(in Incoming, rule string) (order Order, reason string, ok bool, err error)
 }
 
 // Order is one signal to a workflow, which is started if it does not run.
@@ -59,18 +52,16 @@ func (r Rule) Name() string {
 	if r.Alarm != "" {
 		return r.Alarm
 	}
-	return r.Class
+	return string(r.Class)
 }
 
-// Matches tells whether the rule is on the event.
+// Matches reports whether the rule is on the event.
 func (r Rule) Matches(e alarm.Event) bool {
 	if r.Alarm == "" {
 		return r.Class != "" && r.Class == e.Class
 	}
-	if e.Class != alarm.ClassAlarm {
-		return false
-	}
-	return r.Alarm == e.Alarm.Name || r.Alarm == e.Alarm.Ref.Value || glob(r.Alarm, e.Alarm.Name)
+	al, ok := e.Change()
+	return ok && (r.Alarm == al.Name || r.Alarm == al.Ref.Value || glob(r.Alarm, al.Name))
 }
 
 // Covers reports whether the rule is certainly on all events that another one is on.
@@ -108,9 +99,9 @@ func glob(pattern, name string) bool {
 }
 
 // Classes lists the classes of events that the rules are on.
-func Classes(rules []Rule) []string {
-	var classes []string
-	seen := map[string]bool{}
+func Classes(rules []Rule) []alarm.Class {
+	var classes []alarm.Class
+	seen := map[alarm.Class]bool{}
 	for _, r := range rules {
 		class := r.Class
 		if r.Alarm != "" {
@@ -187,8 +178,8 @@ func (p Preempt) Criticality(colour string) preemption.Criticality {
 // under way: an intake that has seen the green knows a late red for what it is. An event without a time
 // counts as of now.
 func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
-	al := in.Event.Alarm
-	if al.Name == "" || al.Entity.Zero() {
+	al, ok := in.Event.Change()
+	if !ok || al.Name == "" || al.Entity.Zero() {
 		return Order{}, "", false, fmt.Errorf("%w: the event names no alarm or no entity", ErrRefused)
 	}
 	scope, err := p.scope(al)

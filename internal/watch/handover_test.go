@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
@@ -15,25 +14,23 @@ func TestARedIsFoundAgainAfterAFallThatItsRuleIgnored(t *testing.T) {
 		Name: "cpu", Ref: alarm.Object{Type: "Alarm", Value: "alarm-1"}, Entity: alarm.Object{Type: "VirtualMachine", Value: "vm-7"},
 		Time: time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC),
 	}
-	f := &follower{
-		Activities: &Activities{Engine: &trigger.Engine{Rules: []trigger.Rule{{Alarm: "cpu"}}}},
-		idle:       map[[2]string]string{}, log: slog.New(slog.DiscardHandler),
-	}
+	f := newTestFollower(nil, nil)
+	f.Engine.Rules = []trigger.Rule{{Alarm: "cpu"}}
 	turn := func(from, to string, verdict trigger.Verdict) {
 		al.From, al.To, al.Time = from, to, al.Time.Add(time.Minute)
-		f.account(alarm.Event{Class: alarm.ClassAlarm, Alarm: al}, given{res: trigger.Result{Verdict: verdict, Rule: "cpu"}}, false)
+		f.account(changeOf(t, al), outcome{res: trigger.Result{Verdict: verdict, Rule: "cpu"}}, false)
 	}
 	found := func() bool {
-		in := trigger.Incoming{Event: alarm.Event{Class: alarm.ClassAlarm, Alarm: al}}
-		return f.missed(&in)
+		e := changeOf(t, al)
+		return f.missedRise(&e)
 	}
 	turn("green", "red", trigger.Sent)
-	if len(f.point.Levels) != 1 || found() {
-		t.Fatalf("a red that was handed over is handed over again: %+v", f.point.Levels)
+	if len(f.checkpoint.Levels) != 1 || found() {
+		t.Fatalf("a red that was handed over is handed over again: %+v", f.checkpoint.Levels)
 	}
 	turn("red", "green", trigger.Ignored)
-	if len(f.point.Levels) != 0 {
-		t.Errorf("the fall is to be told at every comparison: %+v", f.point.Levels)
+	if len(f.checkpoint.Levels) != 0 {
+		t.Errorf("the fall is to be told at every comparison: %+v", f.checkpoint.Levels)
 	}
 	al.To = alarm.Red
 	if !found() {
