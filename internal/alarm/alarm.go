@@ -1,5 +1,5 @@
-// Package alarm decodes a vSphere alarm event, in whatever dress it arrives, into one Alarm value. It
-// imports no other package of this project and acts on nothing.
+// Package alarm decodes vSphere events, in whatever form they arrive: an alarm's change into one Alarm value, and the other
+// events that rules act upon. It acts on nothing.
 package alarm
 
 import (
@@ -26,7 +26,7 @@ type Object struct {
 	Name  string
 }
 
-// Zero tells whether the object is absent.
+// Zero reports whether the object is absent.
 func (o Object) Zero() bool { return o.Value == "" }
 
 // Ref returns the object as Type:Value, or "" when absent.
@@ -53,10 +53,10 @@ type Alarm struct {
 	Time      time.Time
 }
 
-// Rising tells whether the alarm turned yellow or red from something milder.
+// Rising reports whether the alarm turned yellow or red from something milder.
 func (a Alarm) Rising() bool { return rank(a.To) > rank(a.From) && rank(a.To) >= rank(Yellow) }
 
-// Up tells whether the alarm now stands at yellow or red.
+// Up reports whether the alarm is yellow or red now.
 func (a Alarm) Up() bool { return rank(a.To) >= rank(Yellow) }
 
 // Rank orders colours: red 3, yellow 2, green 1, gray and unknown 0.

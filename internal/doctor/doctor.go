@@ -1,7 +1,6 @@
-// Package doctor has a worker look whether it can do what its file asks of it: whether vCenter answers, trusts and
-// obeys it, and knows what the rules name. It looks and changes nothing, but for
-// the value of one attribute that somebody asks it to try. It imports of ours the root contract, alarm,
-// policy, remedy, trigger, step, vcenter and its own contract, and no package of workflows.
+// Package doctor has a worker check whether it can do what its file asks of it: whether vCenter answers, trusts and
+// obeys it, and knows what the rules name. It changes nothing, but for the value of one attribute that somebody asks it
+// to try.
 package doctor
 
 import (

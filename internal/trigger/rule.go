@@ -1,7 +1,6 @@
 // Package trigger decides what an event starts: its rules turn a decoded vSphere event into one message to
 // a Temporal workflow, the same message however often and in whatever order the event arrives. It is the
-// only code that starts work from events. Of ours it imports the root contract, alarm, and the nouns of
-// policy and remedy; it must not import the receiver, the watch or anything that speaks to vCenter.
+// only code that starts work from events.
 package trigger
 
 import (
