@@ -3,6 +3,7 @@ package trigger
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
@@ -92,6 +93,15 @@ func (k Kind) accepts(e alarm.Event, who, what string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s wants %s", ErrRefused, who, what)
+}
+
+// listed writes classes as alternatives.
+func listed(classes []alarm.Class) string {
+	names := make([]string, len(classes))
+	for i, class := range classes {
+		names[i] = string(class)
+	}
+	return strings.Join(names, " or ")
 }
 
 // Kind is KindPreempt.

@@ -60,15 +60,19 @@ func (a Move) Order(in Incoming, rule string) (Order, string, bool, error) {
 // Reconfigure is the action that applies the configuration tags of a VM that was turned off.
 type Reconfigure struct{ Settings remedy.Reconfigure }
 
-// Order asks for the settings of the VM that was turned off.
+// Order asks for the settings of the VM that the event is about.
 func (a Reconfigure) Order(in Incoming, rule string) (Order, string, bool, error) {
-	if err := KindReconfigure.accepts(in.Event, "a reconfiguration", fmt.Sprintf("a %s", alarm.ClassPoweredOff)); err != nil {
+	if err := KindReconfigure.accepts(in.Event, "a reconfiguration", "a "+listed(KindReconfigure.On())); err != nil {
 		return Order{}, "", false, err
 	}
-	if in.Event.Power.VM.Zero() {
+	about, err := in.Event.About()
+	if err != nil {
+		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if about.Entity.Zero() {
 		return Order{}, "", false, fmt.Errorf("%w: the event names no VM", ErrRefused)
 	}
-	vm := vsphere.Ref{Type: vsphere.TypeVM, Value: in.Event.Power.VM.Value}
+	vm := vsphere.Ref{Type: vsphere.TypeVM, Value: about.Entity.Value}
 	return remediate(in, rule, vm, "reconfiguration", remedy.Request{Kind: remedy.KindReconfigure, VM: vm, Reconfigure: &a.Settings})
 }
 
