@@ -248,13 +248,10 @@ func (d *decoder) moves(at string, w written) []trigger.Rule {
 	return eachOf(on, func(string) trigger.Action { return trigger.Move{Settings: settings} })
 }
 
-// reconfigurations makes a rule of the event, or of each that may start it.
-func (d *decoder) reconfigurations(at string, w written) (rules []trigger.Rule) {
+// reconfigurations makes a rule of the event, or of the first that may start it.
+func (d *decoder) reconfigurations(at string, w written) []trigger.Rule {
 	d.check(at, w.reconfigure.Check())
-	for _, class := range trigger.KindReconfigure.Events() {
-		if w.event == "" || w.event == string(class) {
-			rules = append(rules, trigger.Rule{Class: class, Action: trigger.Reconfigure{Settings: w.reconfigure}})
-		}
-	}
-	return rules
+	events := trigger.KindReconfigure.Events()
+	on := events[max(0, slices.Index(texts(events), w.event))]
+	return []trigger.Rule{{Class: on, Action: trigger.Reconfigure{Settings: w.reconfigure}}}
 }
