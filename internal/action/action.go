@@ -1,5 +1,5 @@
-// Package action is the table of what may be done to a VM that is preempted, and of what may become of it. Who acts,
-// waits, claims, checks privileges or writes words asks the table: a value that it does not have is an error, never a
+// Package action is the table of what may be done to a VM that is preempted, and of what may become of it. The code that acts,
+// waits, claims, checks privileges or writes words asks the table. A value that it does not have is an error, never a
 // power-off.
 package action
 

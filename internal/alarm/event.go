@@ -9,7 +9,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
-// ErrOther tells that an event is of a class that no rule acts upon.
+// ErrOther says that an event is of a class that no rule acts upon.
 var ErrOther = errors.New("not an event of a class that rules act upon")
 
 // Message is an event as it arrived: the attributes of its CloudEvent that matter here, and its data.
@@ -18,7 +18,7 @@ type Message struct {
 	Subject    string
 	Source     string
 	EventClass string    // extension eventclass
-	Time       time.Time // of the CloudEvent; stands in where the data tells no time
+	Time       time.Time // of the CloudEvent; used where the data has none
 	MediaType  string    // of Data; "" counts as JSON
 	Data       []byte
 }
@@ -46,7 +46,7 @@ type Power struct {
 const routerType = "com.vmware.event.router/event"
 
 // Claim returns the vSphere class that an event's envelope claims, whatever class that is, or "" where it claims none. It looks at
-// the attributes only, so that passing over what no rule acts upon costs next to nothing. Names count as
+// the attributes only, so that ignoring what no rule acts upon costs next to nothing. Names count as
 // whole segments between dots: DrsVmPoweredOnEvent is not VmPoweredOnEvent. Producers put the class so:
 //
 //   - VMware Event Router: the subject, beside the type com.vmware.event.router/event;
@@ -106,7 +106,7 @@ func Decode(m Message) (Event, error) {
 	return r.family.event(p, m, r.class), nil
 }
 
-// other tells that an event is of no class that rules act upon. Without any attribute to go by, it looks
+// other says that an event is of no class that rules act upon. Without any attribute to go by, it checks
 // whether this is a payload of the time before CloudEvents.
 func other(m Message, class string) error {
 	if class != "" {

@@ -109,7 +109,7 @@ func (k *eventKey) read(s string) error {
 	return nil
 }
 
-// predatesVEBA03 tells whether this is the payload of VEBA 0.1-0.2: a topic and the reference of whatever the
+// predatesVEBA03 reports whether this is the payload of VEBA 0.1-0.2: a topic and the reference of whatever the
 // event was about, and no event.
 func (p *payload) predatesVEBA03() bool {
 	return len(p.Topic)+len(p.ManagedObjectReference) > 0 && p.Key == 0 && p.Alarm.Name == "" && p.VM.VM.Value == ""

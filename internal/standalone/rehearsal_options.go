@@ -107,9 +107,9 @@ func (o *options) tags() (names []string) {
 	}
 	seen := map[string]bool{}
 	for _, r := range rules {
-		if p, ok := r.Action.(trigger.Preempt); ok && !seen[p.Tag] {
-			seen[p.Tag] = true
-			names = append(names, p.Tag)
+		if tag := r.Action.VMTag(); tag != "" && !seen[tag] {
+			seen[tag] = true
+			names = append(names, tag)
 		}
 	}
 	if len(names) == 0 {

@@ -113,7 +113,7 @@ func (e *Engine) rejects(o Order) error {
 	return nil
 }
 
-// checked tells why an order is not sent at all.
+// checked says why an order is not sent at all.
 func (e *Engine) checked(ctx context.Context, o Order) error {
 	if what, reserved := workflowid.Reserved(o.WorkflowID); reserved && o.WorkflowType == preemption.WorkflowName {
 		return fmt.Errorf("%w: ids such as %q are reserved for %s", ErrRefused, o.WorkflowID, what)
@@ -125,11 +125,11 @@ func (e *Engine) checked(ctx context.Context, o Order) error {
 	return e.backlogs.check(ctx, e.Temporal, o.WorkflowID, e.TaskQueue, len(b))
 }
 
-// rejected tells what it means that Temporal does not take the order as it is: a workflow that has all the signals it
+// rejected says what it means that Temporal does not take the order as it is: a workflow that has all the signals it
 // may have is behind; anything else is the order's own fault, for good.
 func (e *Engine) rejected(ctx context.Context, o Order, err error) error {
 	if d, ok := e.Temporal.(describer); ok {
-		if behind := look(ctx, d, o.WorkflowID, e.TaskQueue); behind != nil {
+		if behind := backlogOf(ctx, d, o.WorkflowID, e.TaskQueue); behind != nil {
 			return behind
 		}
 	}

@@ -83,6 +83,8 @@ type Action interface {
 	Order(in Incoming, rule string) (order Order, reason string, ok bool, err error)
 	// Acts reports whether it changes VMs, rather than recommends that somebody does.
 	Acts() bool
+	// VMTag is the tag of the VMs that it may touch; "" where it does not go by a tag.
+	VMTag() string
 	// WithoutReply returns the action without the address that it answers to.
 	WithoutReply() Action
 }
@@ -110,6 +112,9 @@ func (p Preempt) Kind() Kind { return KindPreempt }
 // Acts is true: whether a preemption only observes is up to the policy.
 func (p Preempt) Acts() bool { return true }
 
+// VMTag is the Tag.
+func (p Preempt) VMTag() string { return p.Tag }
+
 // WithoutReply returns the action without its ReplyTo.
 func (p Preempt) WithoutReply() Action {
 	p.ReplyTo = ""
@@ -121,6 +126,9 @@ func (a Resize) Kind() Kind { return KindResize }
 
 // Acts reports whether the mode changes VMs.
 func (a Resize) Acts() bool { return a.Settings.Mode != remedy.ModeRecommend }
+
+// VMTag is none: owners opt in by other tags.
+func (a Resize) VMTag() string { return "" }
 
 // WithoutReply returns the action without its ReplyTo.
 func (a Resize) WithoutReply() Action {
@@ -134,6 +142,9 @@ func (a Reconfigure) Kind() Kind { return KindReconfigure }
 // Acts reports whether the mode changes VMs.
 func (a Reconfigure) Acts() bool { return a.Settings.Mode != remedy.ModeRecommend }
 
+// VMTag is none: owners opt in by other tags.
+func (a Reconfigure) VMTag() string { return "" }
+
 // WithoutReply returns the action without its ReplyTo.
 func (a Reconfigure) WithoutReply() Action {
 	a.Settings.ReplyTo = ""
@@ -145,6 +156,9 @@ func (a Move) Kind() Kind { return KindMove }
 
 // Acts reports whether the mode changes VMs.
 func (a Move) Acts() bool { return a.Settings.Mode != remedy.ModeRecommend }
+
+// VMTag is none: owners opt in by other tags.
+func (a Move) VMTag() string { return "" }
 
 // WithoutReply returns the action without its ReplyTo.
 func (a Move) WithoutReply() Action {

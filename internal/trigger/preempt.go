@@ -23,7 +23,7 @@ const (
 	scopeAll  = "all"
 )
 
-// None stands for a colour at which a rule does nothing.
+// None is what a colour means at which a rule does nothing.
 const None = preemption.Criticality("NONE")
 
 // ParseColour reads what a colour means: a criticality in any case, or none.
@@ -70,8 +70,8 @@ func (p Preempt) Criticality(colour string) preemption.Criticality {
 	return c
 }
 
-// Order tells the intake of alarm and scope what changed. Falls are told even where nothing is known to be
-// under way: an intake that has seen the green knows a late red for what it is. An event without a time
+// Order tells the intake of alarm and scope what changed. Falls are sent even where nothing is known to be
+// in progress: an intake that has seen the green recognises a late red. An event without a time
 // counts as of now.
 func (p Preempt) Order(in Incoming, rule string) (Order, string, bool, error) {
 	al, ok := in.Event.Change()
@@ -138,7 +138,7 @@ func what(c preemption.AlarmChange) string {
 	return "fall to " + c.To
 }
 
-// fits tells whether the intake takes a signal of that size.
+// fits checks whether the intake takes a signal of that size.
 func fits(c preemption.AlarmChange) error {
 	b, err := json.Marshal(c)
 	if err == nil && len(b) > preemption.MaxRequestBytes {

@@ -71,7 +71,7 @@ func (r Rule) Covers(other Rule) bool {
 	return !strings.ContainsAny(r.Alarm, `?[\\`) && !strings.ContainsAny(other.Alarm, `[\\`) && glob(r.Alarm, other.Alarm)
 }
 
-// CheckPattern tells what is wrong with the name, glob or MoRef of an alarm.
+// CheckPattern says what is wrong with the name, glob or MoRef of an alarm.
 func CheckPattern(pattern string) error {
 	switch {
 	case strings.TrimSpace(pattern) == "":

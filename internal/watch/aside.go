@@ -174,7 +174,7 @@ func (f *follower) clearAside(e event) {
 	subject := e.about.Subject
 	delete(f.failures, subject)
 	if a := f.aside[subject]; a != nil {
-		f.log.Info("an event that was set aside is dealt with", "event", subject, "tries", a.tries)
+		f.log.Info("an event that was set aside was handed over", "event", subject, "tries", a.tries)
 		delete(f.aside, subject)
 		f.showAside()
 	}
