@@ -22,12 +22,14 @@ import (
 type fakeTemporal struct {
 	mu    sync.Mutex
 	fails map[string]error // by a part of the workflow's id
-	taken []string         // ids of workflows
+	asked []string         // ids of workflows
+	taken []string         // those of which the order was taken
 }
 
 func (p *fakeTemporal) SignalWithStartWorkflow(_ context.Context, id, _ string, _ any, _ client.StartWorkflowOptions, _ any, _ ...any) (client.WorkflowRun, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.asked = append(p.asked, id)
 	for part, err := range p.fails {
 		if strings.Contains(id, part) {
 			return nil, err
