@@ -167,7 +167,7 @@ func TestAnEventActsOnceHoweverOftenAndInWhateverDressItComes(t *testing.T) {
 		return []event.Event{
 			routed(t, "https://vc.example.com/sdk", red), routed(t, "https://vc.example.com/sdk", red),
 			sourced(t, "https://VC.example.com:443/sdk", red), routed(t, "vc.example.com", red), sourced(t, "https://vc.example.com", red),
-			wrapped(t, "https://vc.example.com/sdk", alarm.ClassAlarm, red.CreatedTime, event.ApplicationJSON, red),
+			wrapped(t, "https://vc.example.com/sdk", string(alarm.ClassAlarm), red.CreatedTime, event.ApplicationJSON, red),
 		}
 	}
 	id := s.intake("cpu", "cluster-a")

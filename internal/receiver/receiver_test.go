@@ -65,7 +65,7 @@ func newReceiver(t testing.TB, cfg Config) *Receiver {
 	if cfg.Engine == nil {
 		cfg.Engine = acting()
 	}
-	cfg.Classes = []string{alarm.ClassAlarm}
+	cfg.Classes = []alarm.Class{alarm.ClassAlarm}
 	r, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -289,11 +289,11 @@ func TestAttributesThatNobodyKnowsAreKept(t *testing.T) {
 
 func TestOnlyEventsOfClassesWithARuleAreDecoded(t *testing.T) {
 	r := newReceiver(t, Config{})
-	if rec := post(r, binaryHeader("Ce-Subject", alarm.ClassPoweredOff), "rubbish"); rec.Code != 200 {
+	if rec := post(r, binaryHeader("Ce-Subject", string(alarm.ClassPoweredOff)), "rubbish"); rec.Code != 200 {
 		t.Errorf("no rule is on it, yet it is decoded: %d %s", rec.Code, rec.Body)
 	}
-	r.classes[alarm.ClassPoweredOff] = true
-	if rec := post(r, binaryHeader("Ce-Subject", alarm.ClassPoweredOff), "rubbish"); rec.Code != 400 {
+	r.classes[string(alarm.ClassPoweredOff)] = true
+	if rec := post(r, binaryHeader("Ce-Subject", string(alarm.ClassPoweredOff)), "rubbish"); rec.Code != 400 {
 		t.Errorf("a rule is on it, yet it is not decoded: %d %s", rec.Code, rec.Body)
 	}
 }
@@ -309,7 +309,7 @@ func TestAPowerOffPassesThroughWhereARuleIsOnIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rec := post(r, binaryHeader("Ce-Subject", alarm.ClassPoweredOff), string(data)); rec.Code != 202 || len(engine.calls()) != 1 {
+	if rec := post(r, binaryHeader("Ce-Subject", string(alarm.ClassPoweredOff)), string(data)); rec.Code != 202 || len(engine.calls()) != 1 {
 		t.Fatalf("got %d %s, %d calls", rec.Code, rec.Body, len(engine.calls()))
 	}
 	in := engine.calls()[0]
@@ -388,7 +388,7 @@ func TestMetricsAreToldOfClassAndResultAndNothingOfASender(t *testing.T) {
 	post(r, binaryHeader(), "rubbish")
 	post(r, nil, "no event")
 	want := map[[2]string]int{
-		{alarm.ClassAlarm, sent}: 1, {Other, ignored}: 1, {alarm.ClassAlarm, malformed}: 1, {Other, unsupported}: 1,
+		{string(alarm.ClassAlarm), sent}: 1, {Other, ignored}: 1, {string(alarm.ClassAlarm), malformed}: 1, {Other, unsupported}: 1,
 	}
 	if !maps.Equal(m.received, want) || m.inFlight != 0 {
 		t.Errorf("told of %v, want %v; %d in flight", m.received, want, m.inFlight)

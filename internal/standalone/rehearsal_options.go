@@ -93,20 +93,7 @@ func (o *options) rule(ref string) (trigger.Rule, bool) {
 func silenced(rules []trigger.Rule) []trigger.Rule {
 	out := make([]trigger.Rule, len(rules))
 	for i, r := range rules {
-		switch a := r.Action.(type) {
-		case trigger.Preempt:
-			a.ReplyTo = ""
-			r.Action = a
-		case trigger.Resize:
-			a.Settings.ReplyTo = ""
-			r.Action = a
-		case trigger.Reconfigure:
-			a.Settings.ReplyTo = ""
-			r.Action = a
-		case trigger.Move:
-			a.Settings.ReplyTo = ""
-			r.Action = a
-		}
+		r.Action = r.Action.WithoutReply()
 		out[i] = r
 	}
 	return out
@@ -120,9 +107,9 @@ func (o *options) tags() (names []string) {
 	}
 	seen := map[string]bool{}
 	for _, r := range rules {
-		if p, ok := r.Action.(trigger.Preempt); ok && !seen[p.Tag] {
-			seen[p.Tag] = true
-			names = append(names, p.Tag)
+		if tag := r.Action.VMTag(); tag != "" && !seen[tag] {
+			seen[tag] = true
+			names = append(names, tag)
 		}
 	}
 	if len(names) == 0 {
