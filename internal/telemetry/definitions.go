@@ -173,6 +173,7 @@ func ours() []definition {
 			"Calls to vCenter, each attempt: of SOAP by method, of REST by verb and path; code is OK, SessionLost, Cancelled, TooFast, or the kind of error.", worker, nil, nil,
 		},
 		{"preemption_vcenter_call", Histogram, []string{"method"}, "Time of a call to vCenter, without the wait for a permit.", worker, nil, usual},
+		{"preemption_vcenter_call_limit", Gauge, nil, "Calls to vCenter that may be made at once: limits.vcenterCalls, or fewer while vCenter is overloaded.", worker, nil, nil},
 		{
 			"preemption_vcenter_session_renewals", Counter,
 			[]string{"api"},

@@ -136,7 +136,7 @@ func (g *Gateway) learnTags(ctx context.Context, ids []string) error {
 // wanted, else two, and one for each other tag.
 func (g *Gateway) SetTag(ctx context.Context, ref vsphere.Ref, category, value string) error {
 	const op = "tag"
-	c := call{op: op, object: g.names.describe(ref), needs: needsAttach}
+	c := call{op: op, object: g.names.describe(ref), needs: needsAttach, alike: true}
 	switch {
 	case ref.Type != vsphere.TypeVM:
 		return &Error{Op: op, Object: ref.String(), Kind: NotFound, Err: errNotVM}
@@ -168,7 +168,7 @@ func (g *Gateway) SetTag(ctx context.Context, ref vsphere.Ref, category, value s
 // such category. Once the names are known, one call, and one for each tag.
 func (g *Gateway) ClearTag(ctx context.Context, ref vsphere.Ref, category string) error {
 	const op = "take a tag off"
-	c := call{op: op, object: g.names.describe(ref), needs: needsAttach}
+	c := call{op: op, object: g.names.describe(ref), needs: needsAttach, alike: true}
 	if ref.Type != vsphere.TypeVM {
 		return &Error{Op: op, Object: ref.String(), Kind: NotFound, Err: errNotVM}
 	}
