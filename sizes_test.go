@@ -23,8 +23,8 @@ const (
 // notYet lists the packages, with what is below them, that do not meet the sizes yet. An entry that is not
 // needed any more fails the test.
 var notYet = []string{
-	"internal/cli/", "internal/e2e/", "internal/ledger/", "internal/policy/", "internal/preempt/", "internal/receiver/",
-	"internal/remediate/", "internal/remedy/", "internal/simulation/", "internal/standalone/", "internal/telemetry/",
+	"internal/cli/", "internal/ledger/", "internal/policy/", "internal/preempt/",
+	"internal/remediate/", "internal/simulation/", "internal/standalone/",
 	"internal/trigger/", "internal/vcenter/", "internal/watch/",
 }
 
