@@ -75,6 +75,14 @@ func (f remedyFlags) aimed(cmd *cobra.Command, args []string) (t aim, err error)
 // check looks at the flags; dryRun: nothing is done with them.
 func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
 	changed := cmd.Flags().Changed
+	if err := f.checkMove(changed, move); err != nil {
+		return err
+	}
+	return f.checkResize(changed, dryRun)
+}
+
+// checkMove looks at the flags that are of a move, and at those that are not.
+func (f remedyFlags) checkMove(changed func(flag string) bool, move bool) error {
 	for _, name := range ofResizesOnly {
 		if move && changed(name) {
 			return usagef("--%s is of a resize, and this is a move", name)
@@ -87,6 +95,13 @@ func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
 		return usagef("--mode %q: a move takes %s, or none", f.mode, remedy.ModeRecommend)
 	case f.targetUsage < leastTarget || f.targetUsage > mostTarget:
 		return usagef("--target-usage %d is not within %d to %d", f.targetUsage, leastTarget, mostTarget)
+	}
+	return nil
+}
+
+// checkResize looks at the flags that are of a resize.
+func (f remedyFlags) checkResize(changed func(flag string) bool, dryRun bool) error {
+	switch {
 	case changed("resource") && !slices.Contains(resizable, f.resource):
 		return usagef("--resource %q is not one of %s", f.resource, strings.Join(resizable, ", "))
 	case changed("mode") && !slices.Contains(resizeModes, f.mode):

@@ -301,28 +301,9 @@ func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req reme
 			d.failed(dec, "reserve the VM in the ledger", err, req)
 			return takenNot, waited
 		}
-		why := ""
-		switch {
-		case g.Granted:
-			return takenOK, waited
-		case g.Stale:
-			return takenStale, waited
-		case !g.Tripped.IsZero():
-			d.conclude(dec, req, remediateapi.Planned, tripped(d.setup.PerHour, g.Tripped))
-			return takenNot, waited
-		case !g.Until.IsZero() && choosy:
-			dec.Until = g.Until
-			return takenCooled, waited
-		case !g.Until.IsZero():
-			dec.Until = g.Until
-			d.conclude(dec, req, remediateapi.Skipped, cooling(g.Until))
-			return takenNot, waited
-		case g.Holder != "" && choosy:
-			return takenInUse, waited
-		case g.Holder != "":
-			why = "waits for " + g.Holder + ", which has the VM"
-		default:
-			why = "waits: " + g.Full
+		answer, why := d.answered(dec, g, req, choosy)
+		if why == "" {
+			return answer, waited
 		}
 		if !workflow.Now(d.ctx).Before(until) {
 			d.conclude(dec, req, remediateapi.Deferred, "given up after "+d.setup.Timing.Patience.String()+": "+why)
@@ -337,6 +318,31 @@ func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req reme
 		}
 		dec.Reason, dec.Until = "", time.Time{}
 	}
+}
+
+// answered acts on the ledger's answer, unless it is one to wait for: then why says what for.
+func (d *desk) answered(dec *remediateapi.Decision, g ledger.RemedyGrant, req remedy.Request, choosy bool) (t taken, why string) {
+	switch {
+	case g.Granted:
+		return takenOK, ""
+	case g.Stale:
+		return takenStale, ""
+	case !g.Tripped.IsZero():
+		d.conclude(dec, req, remediateapi.Planned, tripped(d.setup.PerHour, g.Tripped))
+		return takenNot, ""
+	case !g.Until.IsZero() && choosy:
+		dec.Until = g.Until
+		return takenCooled, ""
+	case !g.Until.IsZero():
+		dec.Until = g.Until
+		d.conclude(dec, req, remediateapi.Skipped, cooling(g.Until))
+		return takenNot, ""
+	case g.Holder != "" && choosy:
+		return takenInUse, ""
+	case g.Holder != "":
+		return takenNot, "waits for " + g.Holder + ", which has the VM"
+	}
+	return takenNot, "waits: " + g.Full
 }
 
 // release gives the VM back. acted tells that it was changed.

@@ -149,22 +149,9 @@ func (m *machine) extend(larger map[int32]int64) ([]types.ManagedObjectReference
 	s := &m.vcenter.storage
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, need := s.filesOf(m.vm), map[types.ManagedObjectReference]int64{}
-	for _, d := range f.disks {
-		bytes, ok := larger[d.key]
-		switch {
-		case !ok:
-			continue
-		case bytes < d.capacity, bytes > d.capacity && len(d.links) > 1:
-			return nil, &types.InvalidDeviceOperation{BadOp: types.VirtualDeviceConfigSpecOperationEdit}
-		case !d.thin() && !d.raw:
-			need[d.datastore] += bytes - d.capacity
-		}
-	}
-	for ref, bytes := range need {
-		if on := s.stores[ref]; on != nil && bytes > on.free() {
-			return nil, noSpace(on, f)
-		}
+	f := s.filesOf(m.vm)
+	if fault := s.refuseExtend(f, larger); fault != nil {
+		return nil, fault
 	}
 	s.account(m.Self, f, -1)
 	for _, d := range f.disks {
@@ -178,6 +165,28 @@ func (m *machine) extend(larger map[int32]int64) ([]types.ManagedObjectReference
 	}
 	s.account(m.Self, f, 1)
 	return f.stores(), nil
+}
+
+// refuseExtend refuses disks that would shrink or have a snapshot, and those that their datastore has no room for.
+func (s *storage) refuseExtend(f *files, larger map[int32]int64) types.BaseMethodFault {
+	need := map[types.ManagedObjectReference]int64{}
+	for _, d := range f.disks {
+		bytes, ok := larger[d.key]
+		switch {
+		case !ok:
+			continue
+		case bytes < d.capacity, bytes > d.capacity && len(d.links) > 1:
+			return &types.InvalidDeviceOperation{BadOp: types.VirtualDeviceConfigSpecOperationEdit}
+		case !d.thin() && !d.raw:
+			need[d.datastore] += bytes - d.capacity
+		}
+	}
+	for ref, bytes := range need {
+		if on := s.stores[ref]; on != nil && bytes > on.free() {
+			return noSpace(on, f)
+		}
+	}
+	return nil
 }
 
 func noSpace(on *store, f *files) *types.NoDiskSpace {

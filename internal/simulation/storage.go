@@ -113,13 +113,7 @@ func (v *VCenter) mounting(cluster string, o DatastoreOptions) (hosts []Host, er
 	if o.Name == "" || strings.ContainsAny(o.Name, `/[]`) || o.CapacityGB < 0 || o.UsedGB < 0 || o.UsedGB > o.CapacityGB {
 		return nil, fmt.Errorf("it needs a name without / [ ], and 0 <= UsedGB %d <= CapacityGB %d", o.UsedGB, o.CapacityGB)
 	}
-	for _, c := range v.Inventory().Clusters {
-		for _, h := range c.Hosts {
-			if slices.Contains(o.Hosts, h.Name) || (len(o.Hosts) == 0 && c.Name == cluster) {
-				hosts = append(hosts, h)
-			}
-		}
-	}
+	hosts = v.hostsFor(cluster, o.Hosts)
 	if len(hosts) == 0 || (len(o.Hosts) != 0 && len(hosts) != len(o.Hosts)) {
 		return nil, fmt.Errorf("cluster %q has no hosts, or one of %q does not exist; Inventory lists them", cluster, o.Hosts)
 	}
@@ -134,6 +128,18 @@ func (v *VCenter) mounting(cluster string, o DatastoreOptions) (hosts []Host, er
 		return nil, fmt.Errorf("there is no datastore cluster %q; AddPod makes it", o.Pod)
 	}
 	return hosts, nil
+}
+
+// hostsFor are the hosts of these names, or all of the cluster without names.
+func (v *VCenter) hostsFor(cluster string, names []string) (hosts []Host) {
+	for _, c := range v.Inventory().Clusters {
+		for _, h := range c.Hosts {
+			if slices.Contains(names, h.Name) || (len(names) == 0 && c.Name == cluster) {
+				hosts = append(hosts, h)
+			}
+		}
+	}
+	return hosts
 }
 
 func (v *VCenter) keepStore(ref types.ManagedObjectReference, hosts []Host, o DatastoreOptions) {

@@ -218,6 +218,7 @@ func (w *waiting) reportKnown() (reported int) {
 	return reported
 }
 
+// result is what became of a VM, and whether that is known yet.
 func (w *waiting) result(a *awaited) (WaitResult, bool) {
 	succeeded := a.taskState == types.TaskInfoStateSuccess
 	switch {
@@ -231,15 +232,23 @@ func (w *waiting) result(a *awaited) (WaitResult, bool) {
 		return WaitResult{On: true, ByTask: succeeded}, a.taskOver()
 	case w.goal == goalOff && succeeded && a.cameBack():
 		return WaitResult{On: true, ByTask: true}, true
+	}
+	err := w.failure(a)
+	return WaitResult{Err: err}, err != nil
+}
+
+// failure returns why a VM cannot become as wanted; nil while it can.
+func (w *waiting) failure(a *awaited) error {
+	switch {
 	case a.denied != nil:
-		return w.failed(a, "watch", a.denied, classify(a.denied)), true
+		return w.failed(a, "watch", a.denied, classify(a.denied))
 	case a.taskState == types.TaskInfoStateError && a.taskEntity == a.vm && !a.found(w.goal):
 		kind, err := a.taskError()
-		return w.failed(a, w.opOf(a), err, kind), true
+		return w.failed(a, w.opOf(a), err, kind)
 	case w.goal != goalTask && a.taskForgotten():
-		return w.failed(a, w.opOf(a), errTaskLost, TaskFailed), true
+		return w.failed(a, w.opOf(a), errTaskLost, TaskFailed)
 	}
-	return WaitResult{}, false
+	return nil
 }
 
 // taskForgotten reports whether vCenter no longer knows the task of a VM that is not as wanted, and has had a moment
@@ -311,6 +320,6 @@ func taskError(f *types.LocalizedMethodFault) (Kind, error) {
 	return kind, err
 }
 
-func (w *waiting) failed(a *awaited, op string, err error, kind Kind) WaitResult {
-	return WaitResult{Err: &Error{Op: op, Object: w.describe(a.vm), Kind: kind, Err: err}}
+func (w *waiting) failed(a *awaited, op string, err error, kind Kind) error {
+	return &Error{Op: op, Object: w.describe(a.vm), Kind: kind, Err: err}
 }
