@@ -20,7 +20,8 @@ var arrows = map[string][]string{
 	"internal/action":     {},
 	"internal/vsphere":    {},
 	"internal/clock":      {},
-	"internal/policy":     {"internal/vsphere", "internal/clock", "internal/action"},
+	"internal/cron":       {},
+	"internal/policy":     {"internal/vsphere", "internal/clock", "internal/cron", "internal/action"},
 	"internal/workflowid": {},
 	"internal/remedy":     {"internal/vsphere", "internal/clock", "internal/policy", "internal/workflowid"},
 	"internal/embedded":   {},
@@ -57,7 +58,7 @@ var arrows = map[string][]string{
 	},
 	"internal/api/remediateapi": {"internal/vsphere", "internal/remedy"},
 	"internal/cli": {
-		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/remedy", "internal/api/preemptapi", "internal/api/remediateapi",
+		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/remedy", "internal/api/preemptapi", "internal/api/remediateapi",
 		"internal/shown", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {

@@ -13,6 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Bounds of what is asked for by hand.
@@ -61,8 +62,8 @@ func (f remedyFlags) aimed(cmd *cobra.Command, args []string) (t aim, err error)
 		return t, usagef("%s takes a VM or a datastore, got both %q and --datastore", cmd.CommandPath(), args[0])
 	case named:
 		name := strings.TrimSpace(f.datastore)
-		if t = aimAt(name); t.kind != typeDatastore {
-			t = aim{kind: typeDatastore, text: name}
+		if t = aimAt(name); t.kind != vsphere.TypeDatastore {
+			t = aim{kind: vsphere.TypeDatastore, text: name}
 		}
 		return t, nameCheck("--datastore", name)
 	case len(args) == 0:
@@ -131,7 +132,7 @@ func (a *app) requests(f remedyFlags, t aim, move, dryRun bool) (all []remedy.Re
 	switch {
 	case t.ref.Zero():
 		one.Target, one.TargetType = t.text, t.kind
-	case t.kind == typeDatastore:
+	case t.kind == vsphere.TypeDatastore:
 		one.Source = t.ref
 	default:
 		one.VM = t.ref
@@ -183,7 +184,7 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 	if err != nil {
 		return err
 	}
-	move := f.move || t.kind == typeDatastore
+	move := f.move || t.kind == vsphere.TypeDatastore
 	if err := f.check(cmd, move, true); err != nil {
 		return err
 	}

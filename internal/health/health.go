@@ -63,11 +63,6 @@ const (
 	Ended        Kind = "ended"        // Temporal itself ended it a short time ago
 )
 
-// Kinds lists them.
-func Kinds() []Kind {
-	return []Kind{TaskFails, TaskHangs, NotTaken, StepFails, StepNotTaken, WrongType, Trouble, Missing, Silent, ProbeFails, Ended}
-}
-
 // Repairable reports whether preemptctl workflow repair is the remedy.
 func (k Kind) Repairable() bool {
 	switch k {

@@ -96,7 +96,7 @@ func (a *Activities) wrong(kind string, req *remedy.Request) (errs []error) {
 	if !req.VM.Zero() && req.VM.Type != vsphere.TypeVM {
 		add("%.100q is no VM", req.VM.String())
 	}
-	if !req.Source.Zero() && req.Source.Type != typeDatastore {
+	if !req.Source.Zero() && req.Source.Type != vsphere.TypeDatastore {
 		add("%.100q is no datastore", req.Source.String())
 	}
 	switch {
@@ -107,8 +107,6 @@ func (a *Activities) wrong(kind string, req *remedy.Request) (errs []error) {
 	}
 	return errs
 }
-
-const typeDatastore = "Datastore"
 
 // settle fills in the defaults of a request's settings and checks them.
 func settle(kind string, req *remedy.Request) error {

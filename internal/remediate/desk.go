@@ -245,22 +245,12 @@ func (d *desk) show(dec *remediateapi.Decision) {
 	var b strings.Builder
 	b.WriteString("| | VM | reason |\n|---|---|---|\n")
 	for _, x := range slices.Backward(d.made) {
-		b.WriteString(fmt.Sprintf("| %s | %s (`%s`) | %s |\n", x.State, plain(x.Name), x.VM.Value, plain(shown.Clip(x.Reason, 300))))
+		b.WriteString(fmt.Sprintf("| %s | %s (`%s`) | %s |\n", x.State, shown.Markdown(x.Name), x.VM.Value, shown.Markdown(shown.Clip(x.Reason, 300))))
 		if b.Len() > 15000 {
 			break
 		}
 	}
 	workflow.SetCurrentDetails(d.ctx, shown.Clip(b.String(), 18000))
-}
-
-// plain keeps text from being read as Markdown.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || strings.ContainsRune("|*_`<>[]#\\", r) {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // failed ends a decision with what went wrong.

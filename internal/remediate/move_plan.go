@@ -114,7 +114,7 @@ func (l *look) place(ctx context.Context) (source, vm vsphere.Ref, err error) {
 	if !req.Source.Zero() || !req.VM.Zero() {
 		return req.Source, req.VM, nil
 	}
-	if req.TargetType != typeDatastore {
+	if req.TargetType != vsphere.TypeDatastore {
 		vm, err = l.resolve(ctx)
 		return source, vm, err
 	}

@@ -5,7 +5,6 @@ package step
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -59,20 +58,5 @@ func Cancelled(ctx context.Context) bool {
 // activity's own context the SDK would send no more, and the server would give up work that is still under way.
 func Beat(ctx context.Context, timeout time.Duration) (stop func()) {
 	ctx = context.WithoutCancel(ctx)
-	every := min(timeout/4, time.Second)
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		t := time.NewTicker(every)
-		defer t.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-t.C:
-				activity.RecordHeartbeat(ctx)
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
+	return clock.Every(min(timeout/4, time.Second), func() { activity.RecordHeartbeat(ctx) })
 }

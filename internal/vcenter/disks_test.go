@@ -33,7 +33,7 @@ func storeOf(t *testing.T, s remedy.Storage, ref vsphere.Ref) remedy.Datastore {
 
 // stored is a VM as vCenter describes it, on the datastores ds-1 and ds-2.
 func stored(props map[string]any) (inventory, object) {
-	at := func(value string) vsphere.Ref { return vsphere.Ref{Type: typeDatastore, Value: value} }
+	at := func(value string) vsphere.Ref { return vsphere.Ref{Type: vsphere.TypeDatastore, Value: value} }
 	vm := object{ref: vm1, props: map[string]any{
 		"datastore":               types.ArrayOfManagedObjectReference{ManagedObjectReference: []types.ManagedObjectReference{toMoRef(at("ds-1")), toMoRef(at("ds-2"))}},
 		"config.files.vmPathName": "[fast/1] web/web.vmx",
@@ -87,7 +87,7 @@ func TestDisksAreToldApart(t *testing.T) {
 		},
 	})
 	got := inv.storedVM(vm)
-	ds1, ds2 := ref{Type: typeDatastore, Value: "ds-1"}, ref{Type: typeDatastore, Value: "ds-2"}
+	ds1, ds2 := ref{Type: vsphere.TypeDatastore, Value: "ds-1"}, ref{Type: vsphere.TypeDatastore, Value: "ds-2"}
 	want := []remedy.Disk{
 		{Label: "Hard disk 1", Datastore: ds1, Used: 61, Provisioned: 100},
 		{Label: "Hard disk 2", Datastore: ds2, Used: 7, Provisioned: 100, Shared: true},
@@ -142,7 +142,7 @@ func TestMediaInUseAreListed(t *testing.T) {
 }
 
 func TestRelocationNamesEachDisk(t *testing.T) {
-	ds1, ds2, ds3 := ref{Type: typeDatastore, Value: "ds-1"}, ref{Type: typeDatastore, Value: "ds-2"}, ref{Type: typeDatastore, Value: "ds-3"}
+	ds1, ds2, ds3 := ref{Type: vsphere.TypeDatastore, Value: "ds-1"}, ref{Type: vsphere.TypeDatastore, Value: "ds-2"}, ref{Type: vsphere.TypeDatastore, Value: "ds-3"}
 	here, there, lost := flatDisk(1, 0, "[fast/1] web/1.vmdk"), flatDisk(2, 0, "[slow] web/2.vmdk"), flatDisk(3, 0, "")
 	with := func(disks ...types.BaseVirtualDevice) map[string]any {
 		return map[string]any{"config.hardware.device": types.ArrayOfVirtualDevice{VirtualDevice: disks}}

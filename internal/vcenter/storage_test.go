@@ -118,7 +118,7 @@ func TestStorageTakesTheSameCallsWhateverTheNumber(t *testing.T) {
 
 func TestStorageOfWhatDoesNotExist(t *testing.T) {
 	v, g := warm(t, small())
-	_, err := g.Storage(t.Context(), vsphere.Ref{Type: typeDatastore, Value: "datastore-99999"}, vsphere.Ref{})
+	_, err := g.Storage(t.Context(), vsphere.Ref{Type: vsphere.TypeDatastore, Value: "datastore-99999"}, vsphere.Ref{})
 	wantKind(t, err, ScopeNotFound)
 	_, err = g.Storage(t.Context(), vsphere.Ref{}, gone)
 	wantKind(t, err, NotFound)
@@ -168,7 +168,7 @@ func TestStoragePodsAndTheirMode(t *testing.T) {
 
 func TestOnlyOneDatastoreIsARecommendation(t *testing.T) {
 	place := func(value string) types.BaseClusterAction {
-		return &types.StoragePlacementAction{Destination: types.ManagedObjectReference{Type: typeDatastore, Value: value}}
+		return &types.StoragePlacementAction{Destination: types.ManagedObjectReference{Type: vsphere.TypeDatastore, Value: value}}
 	}
 	for name, c := range map[string]struct {
 		r    types.ClusterRecommendation
@@ -249,7 +249,7 @@ func TestDatastoresOfOneNameAreAmbiguous(t *testing.T) {
 	var g Gateway
 	var objects []object
 	for _, value := range []string{"datastore-2", "datastore-1", "datastore-2"} {
-		objects = append(objects, object{ref: vsphere.Ref{Type: typeDatastore, Value: value}, props: map[string]any{"name": "a%2fb"}})
+		objects = append(objects, object{ref: vsphere.Ref{Type: vsphere.TypeDatastore, Value: value}, props: map[string]any{"name": "a%2fb"}})
 	}
 	_, err := g.theDatastore(call{}, "a/b", false, objects)
 	wantKind(t, err, Ambiguous)
