@@ -72,7 +72,7 @@ var arrows = map[string][]string{
 	"cmd/worker":             {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
 	"internal/program":       {"internal/config"},
 	"internal/worker": {
-		"internal/config", "internal/doctor", "internal/health", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate",
+		"internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate",
 		"internal/repair", "internal/takeover", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
 	"cmd/standalone": {"internal/standalone", "internal/telemetry"},

@@ -11,16 +11,13 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
 // Settings are the worker's own: what its operator allows, whoever asks.
@@ -69,8 +66,8 @@ func DefaultTiming() Timing {
 
 // Activities are the steps of the workflows that reach outside: vCenter, the ledger, reply addresses.
 type Activities struct {
-	VCenter   *vcenter.Gateway
-	Temporal  client.Client
+	VCenter   VCenter
+	Ledger    Ledger
 	TaskQueue string
 	Notify    *notify.Sender
 	Settings  Settings
@@ -79,10 +76,6 @@ type Activities struct {
 
 // steps names the activities for the workflows, which never call them.
 var steps *Activities
-
-func (a *Activities) ledger() ledger.Client {
-	return ledger.Client{Temporal: a.Temporal, TaskQueue: a.TaskQueue, Sweep: a.Settings.Timing.Sweep}
-}
 
 func (a *Activities) attempt(ctx context.Context, f func() error) error {
 	return step.Attempt(ctx, a.Settings.Timing.Retry, f)
