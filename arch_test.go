@@ -72,7 +72,7 @@ var arrows = map[string][]string{
 	"cmd/worker":             {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
 	"internal/program":       {"internal/config"},
 	"internal/worker": {
-		"internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate",
+		"internal/clock", "internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate",
 		"internal/repair", "internal/takeover", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
 	"cmd/standalone": {"internal/standalone", "internal/telemetry"},
@@ -137,7 +137,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 
 func TestPurePackagesKnowNoVendor(t *testing.T) {
 	all := list(t)
-	for _, name := range []string{"internal/action", "internal/vsphere", "internal/policy", "internal/alarm"} {
+	for _, name := range []string{"internal/action", "internal/vsphere", "internal/cron", "internal/policy", "internal/remedy", "internal/alarm"} {
 		for _, dep := range all[name].Deps {
 			for _, vendor := range []string{"go.temporal.io", "github.com/vmware/govmomi", "github.com/cloudevents"} {
 				if strings.HasPrefix(dep, vendor) {

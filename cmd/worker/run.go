@@ -140,7 +140,7 @@ func (s *service) serve(ctx context.Context) error {
 	health, err := telemetry.Serve(s.log, s.cfg.HTTP.Addr, s.cfg.HTTP.Explicit, s.metrics,
 		telemetry.Check{Name: "polling", Ready: s.session.ready},
 		telemetry.Check{Name: "progress", Ready: s.monitor.Ready},
-		telemetry.Check{Name: "vcenter", Ready: s.vcenterReady})
+		telemetry.Check{Name: "vcenter", Ready: worker.VCenterReady(s.gateway)})
 	if err != nil {
 		return err
 	}

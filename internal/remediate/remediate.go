@@ -1,8 +1,7 @@
 // Package remediate holds the workflows that help a VM or a datastore in alarm: resize, which scales a VM up;
 // reconfigure, which applies its configuration tags while it is off; move, which takes VMs off a full datastore;
-// and the reconciliation and the making of tags beside them. It imports of ours the root contract, the nouns of
-// policy, remedy, vcenter, step, notify and ledger, and never preempt: that a VM has one mutating workflow at a time
-// is the ledger's doing.
+// and the reconciliation and the making of tags beside them. The ledger keeps a VM from being changed by two
+// workflows at a time.
 package remediate
 
 import (

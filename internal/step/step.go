@@ -1,6 +1,6 @@
 // Package step holds what the activities of all our workflows do alike while vCenter is slow, away or unwilling:
 // attempts on one object, errors that Temporal retries or not, heartbeats, and the question whether a context
-// ended because somebody cancelled. It imports of ours only the gateway, and no workflow package.
+// ended because somebody cancelled.
 package step
 
 import (
