@@ -81,6 +81,7 @@ var arrows = map[string][]string{
 		"internal/preempt", "internal/api/preemptapi", "internal/receiver", "internal/shown", "internal/simulation", "internal/telemetry",
 		"internal/trigger", "internal/vcenter", "internal/watch", "internal/worker",
 	},
+	"internal/program/programtest": {},
 }
 
 // heavy is what only standalone and tests may link.
