@@ -107,7 +107,7 @@ func TestRulesOfRemediationNameLineAndKey(t *testing.T) {
 			[]string{
 				`p.yaml:4: rules[0].resize.mode: "off" is not one of recommend, tag, hotAddOnly, hotAddOrNextPowerOff, powerCycleInWindow`,
 				`p.yaml:5: rules[0].resize.sizing: "double" is not one of steps, original`, "p.yaml:6: rules[0].resize.max: 1000 is not within 1 to 768",
-				"p.yaml:7: rules[0].resize.cooldown: 800h0m0s is not within", `p.yaml:8: rules[0].resize.window: "nightly" has`,
+				"p.yaml:7: rules[0].resize.cooldown: 800h0m0s is not within", `p.yaml:8: rules[0].resize.window: "nightly": it has 1 of 5 fields`,
 				`p.yaml:10: rules[0].resize.replyTo: "sink" is no http or https URL`,
 			},
 		},

@@ -42,10 +42,11 @@ func (r rehearsalOptions) validate(simulate bool) error {
 			wrong = append(wrong, errors.New(text))
 		}
 	}
+	raised := r.on != "" || r.red || r.yellow
 	add(r.inventory != "" && !simulate, "--inventory is a vCenter to simulate: give --simulate too")
-	add(r.inventory == "" && (len(r.tagged) > 0 || r.alarm != "" || r.on != "" || r.red || r.yellow),
+	add(r.inventory == "" && (len(r.tagged) > 0 || r.alarm != "" || raised),
 		"--tagged, --alarm, --on, --red and --yellow are for a saved inventory: name one with --inventory")
-	add(r.inventory != "" && r.alarm == "" && (r.on != "" || r.red || r.yellow), "--on, --red and --yellow say how an alarm is raised: name it with --alarm")
+	add(r.inventory != "" && r.alarm == "" && raised, "--on, --red and --yellow say how an alarm is raised: name it with --alarm")
 	add(len(r.alarm) > longestAlarm || shown.Plain(r.alarm) != r.alarm,
 		fmt.Sprintf("--alarm is no name of an alarm: at most %d bytes, without control characters", longestAlarm))
 	add(r.alarm != "" && r.on == "", "--alarm needs --on, the host or cluster to raise it on")
