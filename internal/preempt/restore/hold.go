@@ -1,0 +1,69 @@
+package restore
+
+import (
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+)
+
+// listenHold takes word of demands of others: nothing more is powered on until a new look finds none active.
+func (r *restore) listenHold(ctx workflow.Context) {
+	ch := workflow.GetSignalChannel(ctx, preemptapi.RestoreHoldSignal)
+	for {
+		var c preemptapi.RestoreChange
+		if !ch.Receive(ctx, &c) {
+			return
+		}
+		r.hold(c.Reason)
+	}
+}
+
+func (r *restore) hold(reason string) {
+	if r.stopped != "" || r.held != "" {
+		return
+	}
+	r.held = reason
+	if r.interrupt != nil {
+		r.note("held: " + reason)
+		r.interrupt()
+	}
+}
+
+// holdOn waits while somebody demands something in the scope; the settle time begins again when that has ended. A
+// person does not wait.
+func (r *restore) holdOn(reason string) (goOn bool) {
+	if r.in.Person {
+		r.stop(reason)
+		return true
+	}
+	r.result.Reason, r.settled = reason, false
+	r.wait()
+	return true
+}
+
+// busy ends a look at a scope in which others demand something: a person is told, and an alarm's restore waits.
+func (r *restore) busy(plan PlanResult) (goOn bool) {
+	if len(plan.Active) == 0 {
+		return r.holdOn(plan.Standing[0])
+	}
+	reason := "round " + plan.Active[0] + " is under way in this scope"
+	if r.in.Person {
+		r.finish(preemptapi.RestoreRefused, reason)
+		return false
+	}
+	r.result.Reason = reason
+	r.settled = r.settled && len(plan.Standing) == 0
+	r.wait()
+	return true
+}
+
+// settle lets the settle time pass, where it has not.
+func (r *restore) settle() {
+	if d := r.setup.Policy.Restore.Settle.D(); !r.in.Person && !r.settled && d > 0 {
+		r.pause(preemptapi.RestoreSettling, d)
+	}
+	r.settled = true
+}
+
+// clipList keeps the first of many.
+func clipList(list []string) []string { return list[:min(len(list), 20)] }

@@ -1,0 +1,85 @@
+package restore
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// attribute reads a VM's attribute; done tells that this restore has written it.
+func (p *powering) attribute(ref vsphere.Ref) (attr preempt.Attribute, done bool) {
+	if json.Unmarshal([]byte(p.values[ref]), &attr) != nil {
+		return preempt.Attribute{}, false
+	}
+	return attr, attr.Restored && attr.RestoreID == p.in.RestoreID && !attr.RestoredAt.Before(activity.GetInfo(p.asked).ScheduledTime.Add(-time.Minute))
+}
+
+// attributeOn settles VMs that were found on. Before anything was sent somebody else powered them on; later,
+// or after a crash, vCenter's events tell.
+func (p *powering) attributeOn(on []policy.Return) error {
+	if len(on) == 0 {
+		return nil
+	}
+	if !p.repeated && !p.sent {
+		p.settle(on, preemptapi.OutcomeLeft, string(policy.AlreadyOn))
+		return nil
+	}
+	touched, err := p.touched(on)
+	if vcenter.KindOf(err).Outage() {
+		return err
+	}
+	for _, t := range on {
+		touch := touched[t.Ref]
+		attr, _ := p.attribute(t.Ref)
+		switch {
+		case attr.Restored && attr.RestoreID != p.in.RestoreID && attr.RestoredAt.After(t.OffSince):
+			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.AlreadyOn)) // by another restore
+		case err != nil:
+			p.Logger(p.asked).Warn("who powered the VM on could not be looked up", "vm", t.Name, "moref", t.Ref.Value, "reason", err)
+			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoEvidence))
+		case touch.Ours && slices.Contains(poweredOnEvents, touch.Event):
+			p.claim(t, touch.Time)
+		case !touch.Ours && touch.User != "" && !touch.Time.Before(t.OffSince):
+			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.TouchedByOwner))
+		case p.byDRS[t.Ref]: // it was off, we had it powered on, and nobody else did
+			p.claim(t, time.Now())
+		default:
+			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoEvidence))
+		}
+	}
+	return nil
+}
+
+// poweredOnEvents are what our power-on leaves behind.
+var poweredOnEvents = []string{"VmStartingEvent", "VmPoweredOnEvent", "DrsVmPoweredOnEvent", "VmResumingEvent"}
+
+// touched finds out who touched the VMs since they went off, and waits for the events of their power-on, which may come
+// after the state that they tell of.
+func (p *powering) touched(on []policy.Return) (found map[vsphere.Ref]vcenter.Touch, err error) {
+	since := on[0].OffSince
+	for _, t := range on {
+		if t.OffSince.Before(since) {
+			since = t.OffSince
+		}
+	}
+	complete := func(t policy.Return) bool {
+		touch, ok := found[t.Ref]
+		return ok && (!touch.Ours || slices.Contains(poweredOnEvents, touch.Event))
+	}
+	err = p.VCenter.AwaitEvents(p.ctx, func() (bool, error) {
+		err := p.Attempt(p.ctx, func() (err error) {
+			found, err = p.VCenter.TouchedSince(p.ctx, returnRefs(on), since)
+			return err
+		})
+		return !slices.ContainsFunc(on, func(t policy.Return) bool { return !complete(t) }), err
+	})
+	return found, err
+}

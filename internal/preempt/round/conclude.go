@@ -1,0 +1,156 @@
+package round
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
+)
+
+// conclude ends a round that could be carried out: it frees the scope, tells the intake, sends the reply,
+// and looks on for late guests.
+func (r *round) conclude() (preemptapi.RoundResult, error) {
+	final := r.verdict()
+	tally.Add(r.ctx, "preemption_rounds", map[string]string{"state": final})
+	r.result.EndedAt = workflow.Now(r.ctx).UTC()
+	r.release()
+	told := r.result
+	told.State = final
+	r.tell(told)
+	changed := r.reply("")
+	if r.lateWatch() {
+		r.result.EndedAt = workflow.Now(r.ctx).UTC()
+		r.reply("-late")
+		final = r.verdict()
+		changed = true
+	}
+	r.setState(final)
+	if changed {
+		r.tell(r.result)
+	}
+	if final == preemptapi.RoundFailed {
+		return preemptapi.RoundResult{}, temporal.NewNonRetryableApplicationError(r.result.Reason, preempt.RoundFailed, nil, fitted(r.result))
+	}
+	return fitted(r.result), nil
+}
+
+// fail ends a round that could not be carried out.
+func (r *round) fail(err error) (preemptapi.RoundResult, error) {
+	kind, text := preempt.RoundFailed, preempt.Cause(err)
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		kind = app.Type()
+	}
+	r.result.Reason = text
+	state, tell := preemptapi.RoundFailed, workflow.GetLogger(r.ctx).Error
+	if misnamed(r.in.Demand, kind) {
+		state, tell = "refused", workflow.GetLogger(r.ctx).Warn // the person is told; nothing is broken
+	}
+	tally.Add(r.ctx, "preemption_rounds", map[string]string{"state": state})
+	r.result.EndedAt = workflow.Now(r.ctx).UTC()
+	r.setState(preemptapi.RoundFailed)
+	r.release()
+	r.tell(r.result)
+	tell("the round failed", "reason", text, "kind", kind)
+	return preemptapi.RoundResult{}, temporal.NewNonRetryableApplicationError(text, kind, nil, fitted(r.result))
+}
+
+// verdict is the final state, with its reason in words.
+func (r *round) verdict() string {
+	failed, ours := r.result.Count(action.Failed), len(r.result.Preempted())
+	switch {
+	case r.result.State == preemptapi.RoundPlanned || r.result.State == preemptapi.RoundObserved:
+		return r.result.State
+	case failed > 0 && ours == 0:
+		r.result.Reason = fmt.Sprintf("all %d VMs that were acted on failed", failed)
+		return preemptapi.RoundFailed
+	case failed > 0:
+		r.result.Reason = fmt.Sprintf("%d of %d VMs failed", failed, len(r.result.Targets))
+		return preemptapi.RoundPartial
+	case r.replanError != "":
+		r.result.Reason = "a new plan was due and could not be made: " + r.replanError
+		if ours == 0 {
+			return preemptapi.RoundFailed
+		}
+		return preemptapi.RoundPartial
+	case r.in.Demand.NoticeOnly && len(r.result.Targets) > 0:
+		return preemptapi.RoundRehearsed
+	case r.withdrawn:
+		r.result.Reason = "withdrawn before its end"
+		return preemptapi.RoundWithdrawn
+	case r.result.Silenced != "":
+		r.result.Reason = r.result.Silenced
+		return preemptapi.RoundHeld
+	case len(r.result.Targets) == 0:
+		r.result.Reason = "no VM was eligible"
+		return preemptapi.RoundEmpty
+	}
+	if n := r.result.Count(action.OnAgain); n > 0 {
+		r.result.Reason = fmt.Sprintf("%d of %d VMs were powered on again by others at once", n, len(r.result.Targets))
+	}
+	if n := r.unannotated(); n > 0 {
+		r.result.Reason = fmt.Sprintf("%d of %d VMs could not be annotated", n, ours)
+	}
+	return preemptapi.RoundCompleted
+}
+
+// unannotated counts the VMs that this round turned off and that do not carry the attribute.
+func (r *round) unannotated() (n int) {
+	for _, t := range r.result.Targets {
+		if t.Outcome.Ours() && !t.Annotated {
+			n++
+		}
+	}
+	return n
+}
+
+// tell signals the result to the intake, if that still lives.
+func (r *round) tell(result preemptapi.RoundResult) {
+	if r.in.IntakeID == "" {
+		return
+	}
+	err := workflow.SignalExternalWorkflow(r.ctx, r.in.IntakeID, "", DoneSignal, Brief(result)).Get(r.ctx, nil)
+	if err != nil {
+		workflow.GetLogger(r.ctx).Info("the intake has ended; the result stays with the round", "intake", r.in.IntakeID, "reason", err)
+	}
+}
+
+// reply sends the documented CloudEvent where an address was given and something was preempted. It
+// returns whether the result changed.
+func (r *round) reply(suffix string) (changed bool) {
+	d, vms := r.in.Demand, r.result.Preempted()
+	if d.ReplyTo == "" || len(vms) == 0 {
+		return false
+	}
+	r.setState(preemptapi.RoundReporting)
+	attr := r.attribute()
+	for _, t := range r.result.Targets {
+		attr.ForcedShutdown = attr.ForcedShutdown || t.Outcome.Ours() && t.Forced
+	}
+	if r.in.Sequence > 1 {
+		suffix += fmt.Sprintf("-%d", r.in.Sequence)
+	}
+	in := preempt.ReplyInput{
+		Target: d.ReplyTo, ID: r.workflowID() + "-" + d.EventID + suffix, Time: workflow.Now(r.ctx), Attribute: attr, VMs: vms,
+	}
+	ctx := workflow.WithActivityOptions(r.ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 30 * time.Second, ScheduleToCloseTimeout: r.in.Timing.ReplyFor, Summary: "reply to " + preempt.Clip(shown.Redact(d.ReplyTo)),
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: r.in.Timing.Retry, BackoffCoefficient: 2, MaximumInterval: time.Minute},
+	})
+	var a *preempt.Replies
+	if err := workflow.ExecuteActivity(ctx, a.SendPreemptedEvent, in).Get(ctx, nil); err != nil {
+		r.result.ReplyError = preempt.Cause(err)
+		workflow.GetLogger(r.ctx).Error("the reply could not be delivered", "target", preempt.Clip(shown.Redact(d.ReplyTo)), "error", err)
+		return true
+	}
+	r.result.ReplySent, r.result.ReplyError = true, ""
+	return true
+}

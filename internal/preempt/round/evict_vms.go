@@ -1,0 +1,206 @@
+package round
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// ActTarget is one VM to act on.
+type ActTarget struct {
+	policy.Target
+	SentAt time.Time `json:"sentAt,omitzero"` // when this round sent it a guest shutdown; zero: never
+	// Unasked says that vCenter refused it then as its tools were starting: it is to be sent again. Its time runs all the
+	// same.
+	Unasked bool `json:"unasked,omitempty"`
+
+	starting bool // its tools are
+}
+
+// ActInput asks for the targets to be turned off.
+type ActInput struct {
+	RoundID    string            `json:"roundID"`
+	Alarm      string            `json:"alarm,omitempty"` // name, for the log
+	Tag        string            `json:"tag"`
+	Scope      vsphere.Ref       `json:"scope,omitzero"`
+	Action     action.Action     `json:"action"`
+	ForceTools bool              `json:"forceTools,omitempty"` // power off where a guest shutdown is futile for want of tools
+	Targets    []ActTarget       `json:"targets"`
+	Attribute  preempt.Attribute `json:"attribute"`
+	Policy     policy.Policy     `json:"policy"`
+	PlannedAt  time.Time         `json:"plannedAt,omitzero"` // zero: the plan may be of any age
+	// Detail checks tags of owners, protection, windows and budgets again too: where time has passed since the
+	// plan, or others may have used up a budget.
+	Detail bool  `json:"detail,omitempty"`
+	Pools  []int `json:"pools,omitempty"` // of the plan
+	// UnderWay are VMs that this round has asked to shut down before, as Type:Value: budgets count them.
+	UnderWay []string `json:"underWay,omitempty"`
+	// Settle sends nothing: it only tells what became of the targets, when an earlier call was cancelled
+	// before it could say so. StillOn is the reason given for those that are on.
+	Settle  bool   `json:"settle,omitempty"`
+	StillOn string `json:"stillOn,omitempty"`
+	// Late says that the targets are no longer reserved, and that this round only ever asked their guests: what
+	// others have done since is theirs.
+	Late bool `json:"late,omitempty"`
+	// Asked is when the round began, for the figures.
+	Asked time.Time `json:"asked,omitzero"`
+}
+
+// ActResult is what became of the targets. Every target of the input is in exactly one of the three.
+type ActResult struct {
+	Outcomes []preemptapi.VMOutcome `json:"outcomes"`          // decided
+	Pending  []ActTarget            `json:"pending,omitempty"` // asked to shut down; the guest has the word
+	Replan   []ActTarget            `json:"replan,omitempty"`  // untouched: vCenter was away so long that the plan is stale
+}
+
+// EvictVMs checks the targets again, acts, waits until vCenter says that they are off, and annotates each
+// as soon as that is so. Guest shutdowns are only sent: AwaitVMs waits for them.
+//
+// From the first destructive call on it works on a context of its own: a cancellation spares what was not
+// yet sent, and a stopping worker or lost heartbeats interrupt nothing. It may be repeated after a crash
+// at any instant: a VM found off then is claimed only with evidence in vCenter's events.
+func (a *Activities) EvictVMs(ctx context.Context, in ActInput) (ActResult, error) {
+	stop := a.Beat(ctx)
+	defer stop()
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Settings.Timing.Outage)
+	defer cancel()
+	if in.Action == "" && in.Settle { // earlier workflows settle without an action, and what they sent last was a power-off
+		in.Action = action.PowerOff
+	}
+	e := &eviction{
+		Activities: a, in: in, ctx: own, asked: ctx, repeated: in.Settle || activity.GetInfo(ctx).Attempt > 1,
+		failures: map[vsphere.Ref]int{}, busy: map[vsphere.Ref]bool{}, lost: map[vsphere.Ref]bool{},
+		toolless: map[vsphere.Ref]bool{}, overdue: map[vsphere.Ref]string{}, back: map[vsphere.Ref]bool{},
+	}
+	return e.run()
+}
+
+// eviction is one run of EvictVMs.
+type eviction struct {
+	*Activities
+	in       ActInput
+	ctx      context.Context // our own: not cut by cancel, worker stop or lost heartbeats
+	asked    context.Context // the activity's: tells whether we are cancelled
+	repeated bool
+	touched  bool // a destructive call was sent in this run
+	waited   bool // for operations that were found under way when there was nothing more to send
+
+	busy    map[vsphere.Ref]bool   // an operation is under way, most likely our own of before a crash
+	lost    map[vsphere.Ref]bool   // the answer to what was sent to it was lost: it may be under way
+	back    map[vsphere.Ref]bool   // its power-off succeeded, and it was not seen off
+	overdue map[vsphere.Ref]string // its power-off was sent, and vCenter did not say in time what became of it
+
+	mu        sync.Mutex
+	result    ActResult
+	failures  map[vsphere.Ref]int
+	toolless  map[vsphere.Ref]bool // vCenter refused a guest shutdown for want of tools
+	annotates sync.WaitGroup
+}
+
+func (e *eviction) run() (ActResult, error) {
+	todo := e.in.Targets
+	pause := e.Settings.Timing.Retry
+	for len(todo) > 0 {
+		left, err := e.pass(todo)
+		if err != nil && !vcenter.KindOf(err).Outage() {
+			e.giveUp(left, err)
+			break
+		}
+		if err != nil && !e.touched {
+			// Nothing was sent yet: let Temporal wait the outage out, on whichever worker.
+			e.annotates.Wait()
+			return ActResult{}, step.Typed(err)
+		}
+		if todo = left; len(todo) == 0 {
+			break
+		}
+		if !clock.Sleep(e.ctx, pause) {
+			e.giveUp(todo, err)
+			break
+		}
+		pause = min(2*pause, time.Minute)
+	}
+	e.annotates.Wait()
+	return e.result, nil
+}
+
+// pass checks all that is left, acts on it and waits; it returns what is still undecided.
+func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
+	if !e.touched && e.asked.Err() != nil && !step.Cancelled(e.asked) {
+		return todo, &vcenter.Error{Op: "hand over", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: context.Cause(e.asked)}
+	}
+	ready, err := e.check(todo)
+	if err != nil {
+		return todo, err
+	}
+	switch {
+	case e.in.Settle:
+		return e.leave(ready, e.in.StillOn), nil
+	case step.Cancelled(e.asked):
+		return e.leave(ready, preemptapi.ReasonWithdrawn), nil
+	}
+	ready = e.fresh(ready)
+	switch e.in.Action {
+	case action.ShutdownGuest:
+		return e.shutDown(ready)
+	case action.PowerOff:
+		return e.cut(ready, e.VCenter.PowerOff, "")
+	case action.Suspend:
+		return e.cut(ready, e.VCenter.Suspend, "")
+	}
+	return ready, action.Unhandled(e.in.Action)
+}
+
+// leave spares what is on. A VM with an operation under way is looked at once more when that has ended:
+// most likely it is our own power-off, sent before a crash.
+func (e *eviction) leave(ready []ActTarget, reason string) (left []ActTarget) {
+	var waits []vcenter.Wait
+	for _, t := range ready {
+		if e.lost[t.Ref] && e.in.Action == action.ShutdownGuest { // its guest may be shutting down
+			t.SentAt = time.Now().UTC()
+			e.result.Pending = append(e.result.Pending, t)
+			continue
+		}
+		if e.busy[t.Ref] && !e.waited {
+			left = append(left, t)
+			waits = append(waits, vcenter.Wait{VM: t.Ref})
+			continue
+		}
+		e.settle([]ActTarget{t}, action.Spared, reason)
+	}
+	if len(waits) > 0 {
+		e.waited = true
+		ctx, cancel := context.WithTimeout(e.ctx, e.in.Policy.PowerOffTimeout.D())
+		defer cancel()
+		// Its error says no more than what is seen next: who is off then, and who is not.
+		_ = e.VCenter.AwaitOff(ctx, waits, func(vsphere.Ref, vcenter.WaitResult) {})
+	}
+	return left
+}
+
+// fresh returns the targets of a plan that is young enough. Of an older one it returns those that were
+// acted on already, and leaves the others to a new plan.
+func (e *eviction) fresh(ready []ActTarget) (fresh []ActTarget) {
+	if e.in.PlannedAt.IsZero() || time.Since(e.in.PlannedAt) <= e.Settings.Timing.StalePlan {
+		return ready
+	}
+	for _, t := range ready {
+		if e.failures[t.Ref] > 0 || e.busy[t.Ref] {
+			fresh = append(fresh, t)
+		} else {
+			e.result.Replan = append(e.result.Replan, t)
+		}
+	}
+	return fresh
+}
