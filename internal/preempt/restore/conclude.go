@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -50,14 +48,8 @@ func (r *restore) reply() {
 			Policy: r.result.PolicyName, PolicyHash: r.result.PolicyHash,
 		},
 	}
-	ctx := workflow.WithActivityOptions(r.ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: 30 * time.Second, ScheduleToCloseTimeout: r.setup.Timing.ReplyFor, Summary: "reply to " + preempt.Clip(shown.Redact(r.in.ReplyTo)),
-		RetryPolicy: &temporal.RetryPolicy{InitialInterval: r.setup.Timing.Retry, BackoffCoefficient: 2, MaximumInterval: time.Minute},
-	})
-	var a *preempt.Replies
-	if err := workflow.ExecuteActivity(ctx, a.SendPreemptedEvent, in).Get(ctx, nil); err != nil {
+	if err := r.setup.Timing.Reply(r.ctx, in); err != nil {
 		r.result.ReplyError = preempt.Cause(err)
-		workflow.GetLogger(r.ctx).Error("the reply could not be delivered", "target", preempt.Clip(shown.Redact(r.in.ReplyTo)), "error", err)
 		return
 	}
 	r.result.ReplySent = true
@@ -130,11 +122,7 @@ func (r *restore) release() {
 
 // fail ends a restore that could not be carried out.
 func (r *restore) fail(err error) (preemptapi.RestoreResult, error) {
-	kind, text := preempt.RoundFailed, preempt.Cause(err)
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
-		kind = app.Type()
-	}
+	kind, text := preempt.KindOf(err), preempt.Cause(err)
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.finish(preemptapi.RestoreFailed, text)
 	workflow.GetLogger(r.ctx).Error("the restore failed", "reason", text, "kind", kind)

@@ -12,11 +12,11 @@ import (
 // check settles who needs nothing any more, or must be left alone, and returns those that are off.
 func (p *powering) check(todo []policy.Return) (ready []policy.Return, err error) {
 	var now map[vsphere.Ref]vsphere.VM
-	err = p.Attempt(p.ctx, func() (err error) {
-		if now, err = p.VCenter.State(p.ctx, p.in.Tag, returnRefs(todo)); err != nil {
+	err = p.Attempt(p.Ctx, func() (err error) {
+		if now, err = p.VCenter.State(p.Ctx, p.in.Tag, returnRefs(todo)); err != nil {
 			return err
 		}
-		p.values, err = p.VCenter.Annotations(p.ctx, returnRefs(todo), preemption.AttributeKey)
+		p.values, err = p.VCenter.Annotations(p.Ctx, returnRefs(todo), preemption.AttributeKey)
 		return err
 	})
 	if err != nil {
@@ -30,7 +30,7 @@ func (p *powering) check(todo []policy.Return) (ready []policy.Return, err error
 		case !ok:
 			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Gone))
 		case t.InstanceUUID != "" && vm.InstanceUUID != t.InstanceUUID:
-			p.Logger(p.asked).Warn("a MoRef is of another VM than when the restore was planned: was vCenter restored from a backup?", "vm", t.Name, "moref", t.Ref.Value)
+			p.Logger(p.Asked).Warn("a MoRef is of another VM than when the restore was planned: was vCenter restored from a backup?", "vm", t.Name, "moref", t.Ref.Value)
 			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.OtherInstance))
 		case done:
 			p.decide(preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeRestored, OnAt: attr.RestoredAt, Annotated: true})
@@ -38,7 +38,7 @@ func (p *powering) check(todo []policy.Return) (ready []policy.Return, err error
 			on = append(on, t)
 		case !attr.Preempted:
 			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.AttributeChanged))
-		case !vm.Tagged && !p.sent:
+		case !vm.Tagged && !p.Sent:
 			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Untagged))
 		default:
 			ready = append(ready, t)
@@ -49,7 +49,7 @@ func (p *powering) check(todo []policy.Return) (ready []policy.Return, err error
 
 // begun returns those that may be coming on by what was sent: by this run, or by one before a crash.
 func (p *powering) begun(ready []policy.Return) (begun []policy.Return) {
-	if p.sent || p.repeated {
+	if p.Sent || p.Repeated {
 		return ready
 	}
 	return nil
@@ -62,8 +62,8 @@ func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, e
 	failed := map[vsphere.Ref]error{}
 	for _, key := range []string{preempt.NoticeKey, preempt.NoticeReplyKey} {
 		var values map[vsphere.Ref]string
-		err := p.Attempt(p.ctx, func() (err error) {
-			values, err = p.VCenter.GuestInfo(p.ctx, refs, key)
+		err := p.Attempt(p.Ctx, func() (err error) {
+			values, err = p.VCenter.GuestInfo(p.Ctx, refs, key)
 			return err
 		})
 		if err != nil {
@@ -73,7 +73,7 @@ func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, e
 		for ref := range values {
 			empty[ref] = ""
 		}
-		for ref, err := range p.VCenter.SetGuestInfos(p.ctx, key, empty) {
+		for ref, err := range p.VCenter.SetGuestInfos(p.Ctx, key, empty) {
 			failed[ref] = err
 		}
 	}

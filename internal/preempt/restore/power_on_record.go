@@ -16,7 +16,7 @@ func (p *powering) claim(t policy.Return, at time.Time) {
 	value, err := p.restored(t.Ref, vm.OnAt)
 	p.recorded.Go(func() {
 		if err == nil {
-			err = p.AttemptThrough(p.ctx, func() error { return p.VCenter.Annotate(p.ctx, t.Ref, preemption.AttributeKey, value) })
+			err = p.AttemptThrough(p.Ctx, func() error { return p.VCenter.Annotate(p.Ctx, t.Ref, preemption.AttributeKey, value) })
 		}
 		vm.Annotated = err == nil
 		p.MarkChanged()
@@ -57,7 +57,7 @@ func (p *powering) decide(vm preemptapi.RestoredVM) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.result.VMs = append(p.result.VMs, vm)
-	p.Logger(p.asked).Info("decided", "alarm", p.in.By, "vm", vm.Name, "moref", vm.Ref.Value, "outcome", vm.Outcome, "reason", vm.Reason, "annotated", vm.Annotated)
+	p.Logger(p.Asked).Info("decided", "alarm", p.in.By, "vm", vm.Name, "moref", vm.Ref.Value, "outcome", vm.Outcome, "reason", vm.Reason, "annotated", vm.Annotated)
 }
 
 func returnRefs(list []policy.Return) []vsphere.Ref {

@@ -7,11 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"go.temporal.io/sdk/activity"
-
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -41,76 +40,52 @@ type PowerOnResult struct {
 // yet sent, and a stopping worker or lost heartbeats interrupt nothing. It may be repeated after a crash at
 // any instant: a VM found on then is ours only if vCenter's events name us and nobody else.
 func (a *Activities) PowerOnVMs(ctx context.Context, in PowerOnInput) (PowerOnResult, error) {
-	stop := a.Beat(ctx)
-	defer stop()
-	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Settings.Timing.Outage)
-	defer cancel()
-	p := &powering{
-		Activities: a, in: in, ctx: own, asked: ctx, repeated: in.Settle || activity.GetInfo(ctx).Attempt > 1,
-		failures: map[vsphere.Ref]int{}, lost: map[vsphere.Ref]bool{}, byDRS: map[vsphere.Ref]bool{}, values: map[vsphere.Ref]string{},
-	}
-	return p.run()
-}
-
-// powering is one run of PowerOnVMs.
-type powering struct {
-	*Activities
-	in       PowerOnInput
-	ctx      context.Context // our own
-	asked    context.Context // the activity's: tells whether we are cancelled
-	repeated bool
-	sent     bool // a power-on was sent in this run
-
-	failures map[vsphere.Ref]int
-	lost     map[vsphere.Ref]bool   // the answer to its power-on was lost: it may be under way
-	byDRS    map[vsphere.Ref]bool   // DRS was told in this run to power it on
-	values   map[vsphere.Ref]string // of the attributes, before we change them
-
-	mu       sync.Mutex
-	result   PowerOnResult
-	recorded sync.WaitGroup
-}
-
-func (p *powering) run() (PowerOnResult, error) {
-	todo, pause := p.in.Targets, p.Settings.Timing.Retry
-	for len(todo) > 0 {
-		left, err := p.pass(todo)
-		if vcenter.KindOf(err).Outage() && !p.sent {
-			p.recorded.Wait()
-			return PowerOnResult{}, step.Typed(err) // Temporal waits the outage out, on whichever worker
-		}
-		if err != nil && !vcenter.KindOf(err).Outage() {
-			p.settle(left, preemptapi.OutcomeNotRestored, err.Error())
-			break
-		}
-		if todo = left; len(todo) == 0 {
-			break
-		}
-		if !clock.Sleep(p.ctx, pause) {
-			p.settle(todo, preemptapi.OutcomeNotRestored, "vCenter stayed away")
-			break
-		}
-		pause = min(2*pause, time.Minute)
-	}
+	run, end := a.Change(ctx, in.RestoreID, in.Settle)
+	defer end()
+	p := &powering{Changing: run, Activities: a, in: in, byDRS: map[vsphere.Ref]bool{}, values: map[vsphere.Ref]string{}}
+	err := preempt.UntilDecided(run, in.Targets, p.pass, p.giveUp)
 	p.recorded.Wait()
-	place := make(map[vsphere.Ref]int, len(p.in.Targets))
-	for i, t := range p.in.Targets {
+	if err != nil {
+		return PowerOnResult{}, err
+	}
+	place := make(map[vsphere.Ref]int, len(in.Targets))
+	for i, t := range in.Targets {
 		place[t.Ref] = i
 	}
 	slices.SortFunc(p.result.VMs, func(a, b preemptapi.RestoredVM) int { return place[a.Ref] - place[b.Ref] }) // not as they came
 	return p.result, nil
 }
 
+// powering is one run of PowerOnVMs.
+type powering struct {
+	*preempt.Changing
+	*Activities
+	in PowerOnInput
+
+	byDRS  map[vsphere.Ref]bool   // DRS was told in this run to power it on
+	values map[vsphere.Ref]string // of the attributes, before we change them
+
+	mu       sync.Mutex
+	result   PowerOnResult
+	recorded sync.WaitGroup
+}
+
+// giveUp ends the VMs that are left.
+func (p *powering) giveUp(left []policy.Return, err error) {
+	reason := "vCenter stayed away"
+	if err != nil && !vcenter.KindOf(err).Outage() {
+		reason = err.Error()
+	}
+	p.settle(left, preemptapi.OutcomeNotRestored, reason)
+}
+
 // pass looks at all that is left, powers on those that are off and waits; it returns what is undecided.
 func (p *powering) pass(todo []policy.Return) ([]policy.Return, error) {
-	if !p.sent && p.asked.Err() != nil && !step.Cancelled(p.asked) {
-		return todo, &vcenter.Error{Op: "hand over", Object: p.in.RestoreID, Kind: vcenter.Unavailable, Err: context.Cause(p.asked)}
-	}
 	ready, err := p.check(todo)
 	if err != nil {
 		return todo, err
 	}
-	if p.in.Settle || step.Cancelled(p.asked) || time.Since(p.in.PlannedAt) > p.Settings.Timing.StalePlan {
+	if p.in.Settle || p.Cancelled() || time.Since(p.in.PlannedAt) > p.Settings.Timing.StalePlan {
 		ready = p.begun(ready) // the others were not sent, and are not
 		return nil, p.await(ready)
 	}
@@ -122,23 +97,23 @@ func (p *powering) pass(todo []policy.Return) ([]policy.Return, error) {
 
 // powerOn powers the VMs on and waits for them; it returns what to look at again.
 func (p *powering) powerOn(ready []policy.Return) (left []policy.Return, err error) {
-	if step.Cancelled(p.asked) {
+	if p.Cancelled() {
 		return nil, nil
 	}
-	p.sent = true
+	p.Sent = true
 	var waits []vcenter.Wait
 	var waiting []policy.Return
-	started := p.VCenter.PowerOnMany(p.ctx, returnRefs(ready))
+	started := p.VCenter.PowerOnMany(p.Ctx, returnRefs(ready))
 	for _, t := range ready {
 		s := started[t.Ref]
 		p.placed(t.Ref, s)
-		if s.Err == nil || vcenter.KindOf(s.Err) == vcenter.Busy && (p.repeated || p.lost[t.Ref]) {
+		if s.Err == nil || vcenter.KindOf(s.Err) == vcenter.Busy && (p.Repeated || p.Lost[t.Ref]) {
 			waits = append(waits, vcenter.Wait{VM: t.Ref, Task: s.Task})
 			waiting = append(waiting, t)
 			continue
 		}
 		if vcenter.KindOf(s.Err).Outage() {
-			err, p.lost[t.Ref] = s.Err, true
+			err, p.Lost[t.Ref] = s.Err, true
 		}
 		if p.failed(t, s.Err) {
 			left = append(left, t)
@@ -157,7 +132,7 @@ func (p *powering) await(begun []policy.Return) error {
 		return nil
 	}
 	// A power-on of before a crash names no task any more: it is given a moment.
-	ctx, cancel := context.WithTimeout(p.ctx, min(p.in.Timeout.D(), 5*p.Settings.Timing.Retry))
+	ctx, cancel := context.WithTimeout(p.Ctx, min(p.in.Timeout.D(), 5*p.Settings.Timing.Retry))
 	defer cancel()
 	var waits []vcenter.Wait
 	for _, t := range begun {
@@ -183,7 +158,7 @@ func (p *powering) awaitAll(waiting []policy.Return, waits []vcenter.Wait, again
 	for _, t := range waiting {
 		open[t.Ref] = t
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, p.in.Timeout.D())
+	ctx, cancel := context.WithTimeout(p.Ctx, p.in.Timeout.D())
 	defer cancel()
 	err := p.VCenter.AwaitOn(ctx, waits, func(ref vsphere.Ref, r vcenter.WaitResult) {
 		t := open[ref]
@@ -218,8 +193,8 @@ func (p *powering) failed(t policy.Return, err error) (again bool) {
 	if kind.Outage() {
 		return true
 	}
-	p.failures[t.Ref]++
-	n := p.failures[t.Ref]
+	p.Failures[t.Ref]++
+	n := p.Failures[t.Ref]
 	switch {
 	case kind == vcenter.NoRoom:
 		p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoHost))

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
@@ -110,7 +109,7 @@ func (r *restore) plan() (plan PlanResult, err error) {
 	defer cancel()
 	r.interrupt = cancel
 	var a *Activities
-	err = workflow.ExecuteActivity(r.options(ctx, 10*time.Minute, "choose whom to power on again"), a.PlanRestore, in).Get(ctx, &plan)
+	err = workflow.ExecuteActivity(r.setup.Timing.WithOptions(ctx, 10*time.Minute, "choose whom to power on again"), a.PlanRestore, in).Get(ctx, &plan)
 	r.interrupt = nil
 	if err != nil {
 		if (r.stopped != "" || r.held != "") && preempt.EndedEarly(r.ctx, err) {
@@ -158,13 +157,13 @@ func (r *restore) powerOn(wave []policy.Return, plannedAt time.Time, settle bool
 	if r.stopped != "" {
 		cancel()
 	}
-	opts := r.options(ctx, r.setup.Timing.Outage+in.Timeout.D(), fmt.Sprintf("power on: %d VMs", len(wave)))
+	opts := r.setup.Timing.WithOptions(ctx, r.setup.Timing.Outage+in.Timeout.D(), fmt.Sprintf("power on: %d VMs", len(wave)))
 	err := workflow.ExecuteActivity(opts, a.PowerOnVMs, in).Get(ctx, &res)
 	r.interrupt = nil
 	if err != nil {
 		workflow.GetLogger(r.ctx).Warn("powering on ended without an answer; what it did is looked up", "error", err)
 		in.Settle = true
-		opts = r.options(r.ctx, r.setup.Timing.Outage+in.Timeout.D(), "look what was done before the step ended")
+		opts = r.setup.Timing.WithOptions(r.ctx, r.setup.Timing.Outage+in.Timeout.D(), "look what was done before the step ended")
 		if err = workflow.ExecuteActivity(opts, a.PowerOnVMs, in).Get(r.ctx, &res); err != nil {
 			res = PowerOnResult{}
 			for _, t := range wave {
@@ -212,13 +211,4 @@ func (r *restore) add(vms []preemptapi.RestoredVM) (decided int) {
 		}
 	}
 	return decided
-}
-
-func (r *restore) options(ctx workflow.Context, each time.Duration, summary string) workflow.Context {
-	t := r.setup.Timing
-	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: each, ScheduleToCloseTimeout: t.Outage + each, HeartbeatTimeout: t.Heartbeat,
-		WaitForCancellation: true, Summary: summary,
-		RetryPolicy: &temporal.RetryPolicy{InitialInterval: t.Retry, BackoffCoefficient: 1.5, MaximumInterval: 5 * t.Retry},
-	})
 }

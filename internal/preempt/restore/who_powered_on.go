@@ -19,7 +19,7 @@ func (p *powering) attribute(ref vsphere.Ref) (attr preempt.Attribute, done bool
 	if json.Unmarshal([]byte(p.values[ref]), &attr) != nil {
 		return preempt.Attribute{}, false
 	}
-	return attr, attr.Restored && attr.RestoreID == p.in.RestoreID && !attr.RestoredAt.Before(activity.GetInfo(p.asked).ScheduledTime.Add(-time.Minute))
+	return attr, attr.Restored && attr.RestoreID == p.in.RestoreID && !attr.RestoredAt.Before(activity.GetInfo(p.Asked).ScheduledTime.Add(-time.Minute))
 }
 
 // attributeOn settles VMs that were found on. Before anything was sent somebody else powered them on; later,
@@ -28,7 +28,7 @@ func (p *powering) attributeOn(on []policy.Return) error {
 	if len(on) == 0 {
 		return nil
 	}
-	if !p.repeated && !p.sent {
+	if !p.Repeated && !p.Sent {
 		p.settle(on, preemptapi.OutcomeLeft, string(policy.AlreadyOn))
 		return nil
 	}
@@ -43,7 +43,7 @@ func (p *powering) attributeOn(on []policy.Return) error {
 		case attr.Restored && attr.RestoreID != p.in.RestoreID && attr.RestoredAt.After(t.OffSince):
 			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.AlreadyOn)) // by another restore
 		case err != nil:
-			p.Logger(p.asked).Warn("who powered the VM on could not be looked up", "vm", t.Name, "moref", t.Ref.Value, "reason", err)
+			p.Logger(p.Asked).Warn("who powered the VM on could not be looked up", "vm", t.Name, "moref", t.Ref.Value, "reason", err)
 			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoEvidence))
 		case touch.Ours && slices.Contains(poweredOnEvents, touch.Event):
 			p.claim(t, touch.Time)
@@ -74,9 +74,9 @@ func (p *powering) touched(on []policy.Return) (found map[vsphere.Ref]vcenter.To
 		touch, ok := found[t.Ref]
 		return ok && (!touch.Ours || slices.Contains(poweredOnEvents, touch.Event))
 	}
-	err = p.VCenter.AwaitEvents(p.ctx, func() (bool, error) {
-		err := p.Attempt(p.ctx, func() (err error) {
-			found, err = p.VCenter.TouchedSince(p.ctx, returnRefs(on), since)
+	err = p.VCenter.AwaitEvents(p.Ctx, func() (bool, error) {
+		err := p.Attempt(p.Ctx, func() (err error) {
+			found, err = p.VCenter.TouchedSince(p.Ctx, returnRefs(on), since)
 			return err
 		})
 		return !slices.ContainsFunc(on, func(t policy.Return) bool { return !complete(t) }), err

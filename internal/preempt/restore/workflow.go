@@ -137,8 +137,7 @@ func (r *restore) stop(reason string) {
 }
 
 func (r *restore) note(text string) {
-	r.result.Changes = append(r.result.Changes, workflow.Now(r.ctx).UTC().Format(time.RFC3339)+" "+text)
-	workflow.GetLogger(r.ctx).Info(text, "alarm", r.in.By, "cluster", r.in.Scope.String())
+	r.result.Changes = preempt.Note(r.ctx, r.result.Changes, text, r.in.By, r.in.Scope.String())
 }
 
 // prepare pins the policy and the timing.

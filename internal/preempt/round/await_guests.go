@@ -88,7 +88,7 @@ func (r *round) look(d time.Duration) {
 // watch runs AwaitVMs, for many guests in parts side by side, and takes over what each saw as soon as it ends.
 func (r *round) watch(ctx workflow.Context, in AwaitInput, d time.Duration, summary string) {
 	var a *Activities
-	ctx = r.options(ctx, d+time.Minute, fmt.Sprintf("%s: %d VMs", summary, len(in.Pending)))
+	ctx = r.in.Timing.WithOptions(ctx, d+time.Minute, fmt.Sprintf("%s: %d VMs", summary, len(in.Pending)))
 	parts := r.parts(in.Pending)
 	rest := make([][]ActTarget, len(parts))
 	var failed error

@@ -29,7 +29,7 @@ func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
 			back = append(back, t)
 		case e.overdue[t.Ref] != "":
 			e.settle([]ActTarget{t}, action.Failed, e.overdue[t.Ref])
-		case reason == policy.PendingOperation && (e.repeated || e.touched):
+		case reason == policy.PendingOperation && (e.Repeated || e.Sent):
 			e.busy[t.Ref] = true
 			ready = append(ready, t)
 		case reason != "":
@@ -50,15 +50,15 @@ func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
 // stateOf reads how the targets stand, and where details are asked for also who is held back by now.
 func (e *eviction) stateOf(todo []ActTarget) (now map[vsphere.Ref]vsphere.VM, held map[vsphere.Ref]policy.Spared, err error) {
 	if !e.in.Detail {
-		err = e.Attempt(e.ctx, func() (err error) {
-			now, err = e.VCenter.Recheck(e.ctx, e.in.Tag, refs(todo))
+		err = e.Attempt(e.Ctx, func() (err error) {
+			now, err = e.VCenter.Recheck(e.Ctx, e.in.Tag, refs(todo))
 			return err
 		})
 		return now, nil, err
 	}
 	var snap vsphere.Snapshot
-	err = e.Attempt(e.ctx, func() (err error) {
-		snap, err = e.VCenter.RecheckDetail(e.ctx, e.in.Tag, refs(todo), vcenter.Scope{})
+	err = e.Attempt(e.Ctx, func() (err error) {
+		snap, err = e.VCenter.RecheckDetail(e.Ctx, e.in.Tag, refs(todo), vcenter.Scope{})
 		return err
 	})
 	if err != nil {
@@ -75,7 +75,7 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[vsphere.Ref]vsphere.VM, he
 // heldBack tells which targets protection, windows and budgets hold back by now, until something was sent.
 func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vsphere.Ref]policy.Spared, error) {
 	held := map[vsphere.Ref]policy.Spared{}
-	if e.touched || e.in.Settle {
+	if e.Sent || e.in.Settle {
 		return held, nil
 	}
 	var fresh []vsphere.Ref
@@ -89,7 +89,7 @@ func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vspher
 	}
 	d := policy.Demand{Tag: e.in.Tag, Scope: e.in.Scope, Self: e.Settings.Self, Pools: e.in.Pools}
 	if len(e.in.Policy.Budgets) > 0 || e.in.Policy.Protect.MaxPreemptionsPerDay > 0 {
-		facts, err := e.Ledger.Facts(e.ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), UnderWay: e.in.UnderWay})
+		facts, err := e.Ledger.Facts(e.Ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), UnderWay: e.in.UnderWay})
 		if err != nil {
 			return nil, &vcenter.Error{Op: "check the budgets of", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: err}
 		}

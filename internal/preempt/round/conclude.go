@@ -1,9 +1,7 @@
 package round
 
 import (
-	"errors"
 	"fmt"
-	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -11,7 +9,6 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
 )
 
@@ -44,11 +41,7 @@ func (r *round) conclude() (preemptapi.RoundResult, error) {
 
 // fail ends a round that could not be carried out.
 func (r *round) fail(err error) (preemptapi.RoundResult, error) {
-	kind, text := preempt.RoundFailed, preempt.Cause(err)
-	var app *temporal.ApplicationError
-	if errors.As(err, &app) {
-		kind = app.Type()
-	}
+	kind, text := preempt.KindOf(err), preempt.Cause(err)
 	r.result.Reason = text
 	state, tell := preemptapi.RoundFailed, workflow.GetLogger(r.ctx).Error
 	if misnamed(r.in.Demand, kind) {
@@ -141,14 +134,8 @@ func (r *round) reply(suffix string) (changed bool) {
 	in := preempt.ReplyInput{
 		Target: d.ReplyTo, ID: r.workflowID() + "-" + d.EventID + suffix, Time: workflow.Now(r.ctx), Attribute: attr, VMs: vms,
 	}
-	ctx := workflow.WithActivityOptions(r.ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: 30 * time.Second, ScheduleToCloseTimeout: r.in.Timing.ReplyFor, Summary: "reply to " + preempt.Clip(shown.Redact(d.ReplyTo)),
-		RetryPolicy: &temporal.RetryPolicy{InitialInterval: r.in.Timing.Retry, BackoffCoefficient: 2, MaximumInterval: time.Minute},
-	})
-	var a *preempt.Replies
-	if err := workflow.ExecuteActivity(ctx, a.SendPreemptedEvent, in).Get(ctx, nil); err != nil {
+	if err := r.in.Timing.Reply(r.ctx, in); err != nil {
 		r.result.ReplyError = preempt.Cause(err)
-		workflow.GetLogger(r.ctx).Error("the reply could not be delivered", "target", preempt.Clip(shown.Redact(d.ReplyTo)), "error", err)
 		return true
 	}
 	r.result.ReplySent, r.result.ReplyError = true, ""

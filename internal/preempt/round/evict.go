@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
@@ -111,7 +110,7 @@ func (r *round) evictPart(in ActInput, summary string) ActResult {
 	if r.withdrawn && !in.Settle {
 		cancel()
 	}
-	ctx = r.options(ctx, r.in.Timing.Outage, summary)
+	ctx = r.in.Timing.WithOptions(ctx, r.in.Timing.Outage, summary)
 	var res ActResult
 	err := workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
 	r.interrupt = nil
@@ -137,7 +136,7 @@ func (r *round) lookUp(in ActInput, failure error) (res ActResult, err error) {
 		in.StillOn = "the eviction step ended before it was done: " + preempt.Cause(failure)
 	}
 	var a *Activities
-	ctx := r.options(r.ctx, r.in.Timing.Outage, "look what was done before the step ended")
+	ctx := r.in.Timing.WithOptions(r.ctx, r.in.Timing.Outage, "look what was done before the step ended")
 	err = workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
 	for i, o := range res.Outcomes {
 		if !r.withdrawn && o.Outcome == action.Spared && o.Reason == in.StillOn {
@@ -145,15 +144,4 @@ func (r *round) lookUp(in ActInput, failure error) (res ActResult, err error) {
 		}
 	}
 	return res, err
-}
-
-// options bounds an activity: by time in all, by heartbeats, and not by attempts, for an outage is waited
-// out; each step bounds its own attempts on an object.
-func (r *round) options(ctx workflow.Context, each time.Duration, summary string) workflow.Context {
-	t := r.in.Timing
-	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: each, ScheduleToCloseTimeout: t.Outage + each, HeartbeatTimeout: t.Heartbeat,
-		WaitForCancellation: true, Summary: summary,
-		RetryPolicy: &temporal.RetryPolicy{InitialInterval: t.Retry, BackoffCoefficient: 1.5, MaximumInterval: 5 * t.Retry},
-	})
 }

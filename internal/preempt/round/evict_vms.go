@@ -5,14 +5,10 @@ import (
 	"sync"
 	"time"
 
-	"go.temporal.io/sdk/activity"
-
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -71,75 +67,42 @@ type ActResult struct {
 // yet sent, and a stopping worker or lost heartbeats interrupt nothing. It may be repeated after a crash
 // at any instant: a VM found off then is claimed only with evidence in vCenter's events.
 func (a *Activities) EvictVMs(ctx context.Context, in ActInput) (ActResult, error) {
-	stop := a.Beat(ctx)
-	defer stop()
-	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Settings.Timing.Outage)
-	defer cancel()
+	run, end := a.Change(ctx, in.RoundID, in.Settle)
+	defer end()
 	if in.Action == "" && in.Settle { // earlier workflows settle without an action, and what they sent last was a power-off
 		in.Action = action.PowerOff
 	}
 	e := &eviction{
-		Activities: a, in: in, ctx: own, asked: ctx, repeated: in.Settle || activity.GetInfo(ctx).Attempt > 1,
-		failures: map[vsphere.Ref]int{}, busy: map[vsphere.Ref]bool{}, lost: map[vsphere.Ref]bool{},
-		toolless: map[vsphere.Ref]bool{}, overdue: map[vsphere.Ref]string{}, back: map[vsphere.Ref]bool{},
+		Changing: run, Activities: a, in: in, busy: map[vsphere.Ref]bool{}, toolless: map[vsphere.Ref]bool{},
+		overdue: map[vsphere.Ref]string{}, back: map[vsphere.Ref]bool{},
 	}
-	return e.run()
+	err := preempt.UntilDecided(run, in.Targets, e.pass, e.giveUp)
+	e.annotates.Wait()
+	if err != nil {
+		return ActResult{}, err
+	}
+	return e.result, nil
 }
 
 // eviction is one run of EvictVMs.
 type eviction struct {
+	*preempt.Changing
 	*Activities
-	in       ActInput
-	ctx      context.Context // our own: not cut by cancel, worker stop or lost heartbeats
-	asked    context.Context // the activity's: tells whether we are cancelled
-	repeated bool
-	touched  bool // a destructive call was sent in this run
-	waited   bool // for operations that were found under way when there was nothing more to send
+	in     ActInput
+	waited bool // for operations that were found under way when there was nothing more to send
 
 	busy    map[vsphere.Ref]bool   // an operation is under way, most likely our own of before a crash
-	lost    map[vsphere.Ref]bool   // the answer to what was sent to it was lost: it may be under way
 	back    map[vsphere.Ref]bool   // its power-off succeeded, and it was not seen off
 	overdue map[vsphere.Ref]string // its power-off was sent, and vCenter did not say in time what became of it
 
 	mu        sync.Mutex
 	result    ActResult
-	failures  map[vsphere.Ref]int
 	toolless  map[vsphere.Ref]bool // vCenter refused a guest shutdown for want of tools
 	annotates sync.WaitGroup
 }
 
-func (e *eviction) run() (ActResult, error) {
-	todo := e.in.Targets
-	pause := e.Settings.Timing.Retry
-	for len(todo) > 0 {
-		left, err := e.pass(todo)
-		if err != nil && !vcenter.KindOf(err).Outage() {
-			e.giveUp(left, err)
-			break
-		}
-		if err != nil && !e.touched {
-			// Nothing was sent yet: let Temporal wait the outage out, on whichever worker.
-			e.annotates.Wait()
-			return ActResult{}, step.Typed(err)
-		}
-		if todo = left; len(todo) == 0 {
-			break
-		}
-		if !clock.Sleep(e.ctx, pause) {
-			e.giveUp(todo, err)
-			break
-		}
-		pause = min(2*pause, time.Minute)
-	}
-	e.annotates.Wait()
-	return e.result, nil
-}
-
 // pass checks all that is left, acts on it and waits; it returns what is still undecided.
 func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
-	if !e.touched && e.asked.Err() != nil && !step.Cancelled(e.asked) {
-		return todo, &vcenter.Error{Op: "hand over", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: context.Cause(e.asked)}
-	}
 	ready, err := e.check(todo)
 	if err != nil {
 		return todo, err
@@ -147,7 +110,7 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 	switch {
 	case e.in.Settle:
 		return e.leave(ready, e.in.StillOn), nil
-	case step.Cancelled(e.asked):
+	case e.Cancelled():
 		return e.leave(ready, preemptapi.ReasonWithdrawn), nil
 	}
 	ready = e.fresh(ready)
@@ -167,7 +130,7 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 func (e *eviction) leave(ready []ActTarget, reason string) (left []ActTarget) {
 	var waits []vcenter.Wait
 	for _, t := range ready {
-		if e.lost[t.Ref] && e.in.Action == action.ShutdownGuest { // its guest may be shutting down
+		if e.Lost[t.Ref] && e.in.Action == action.ShutdownGuest { // its guest may be shutting down
 			t.SentAt = time.Now().UTC()
 			e.result.Pending = append(e.result.Pending, t)
 			continue
@@ -181,7 +144,7 @@ func (e *eviction) leave(ready []ActTarget, reason string) (left []ActTarget) {
 	}
 	if len(waits) > 0 {
 		e.waited = true
-		ctx, cancel := context.WithTimeout(e.ctx, e.in.Policy.PowerOffTimeout.D())
+		ctx, cancel := context.WithTimeout(e.Ctx, e.in.Policy.PowerOffTimeout.D())
 		defer cancel()
 		// Its error says no more than what is seen next: who is off then, and who is not.
 		_ = e.VCenter.AwaitOff(ctx, waits, func(vsphere.Ref, vcenter.WaitResult) {})
@@ -196,7 +159,7 @@ func (e *eviction) fresh(ready []ActTarget) (fresh []ActTarget) {
 		return ready
 	}
 	for _, t := range ready {
-		if e.failures[t.Ref] > 0 || e.busy[t.Ref] {
+		if e.Failures[t.Ref] > 0 || e.busy[t.Ref] {
 			fresh = append(fresh, t)
 		} else {
 			e.result.Replan = append(e.result.Replan, t)

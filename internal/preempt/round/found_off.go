@@ -20,7 +20,7 @@ import (
 func (e *eviction) attributeOff(off []ActTarget) error {
 	var unsure []ActTarget
 	for _, t := range off {
-		if !e.repeated && !e.touched && t.SentAt.IsZero() {
+		if !e.Repeated && !e.Sent && t.SentAt.IsZero() {
 			e.settle([]ActTarget{t}, action.AlreadyOff, "")
 			continue
 		}
@@ -31,9 +31,9 @@ func (e *eviction) attributeOff(off []ActTarget) error {
 	}
 	c := claim{
 		roundID: e.in.RoundID, since: e.since(unsure), late: e.in.Late, lasts: e.in.Policy.ShutdownLasts(),
-		began: activity.GetInfo(e.asked).ScheduledTime,
+		began: activity.GetInfo(e.Asked).ScheduledTime,
 	}
-	verdicts, err := e.whose(e.ctx, c, unsure)
+	verdicts, err := e.whose(e.Ctx, c, unsure)
 	if err != nil {
 		return err
 	}
@@ -54,9 +54,9 @@ func (e *eviction) attributeBack(back []ActTarget) error {
 		return nil
 	}
 	var by map[vsphere.Ref]vcenter.Touch
-	err := e.VCenter.AwaitEvents(e.ctx, func() (bool, error) {
-		err := e.Attempt(e.ctx, func() (err error) {
-			by, err = e.VCenter.PoweredOnAgain(e.ctx, refs(back), e.since(back))
+	err := e.VCenter.AwaitEvents(e.Ctx, func() (bool, error) {
+		err := e.Attempt(e.Ctx, func() (err error) {
+			by, err = e.VCenter.PoweredOnAgain(e.Ctx, refs(back), e.since(back))
 			return err
 		})
 		return len(by) == len(back), err
@@ -93,7 +93,7 @@ func offBy(ev vcenter.Evidence) string {
 // since is when evidence begins: well before the first thing that this round can have sent, for clocks
 // differ. The latest power-off of a VM counts, and it was on when it was planned.
 func (e *eviction) since(targets []ActTarget) time.Time {
-	begin := activity.GetInfo(e.asked).ScheduledTime
+	begin := activity.GetInfo(e.Asked).ScheduledTime
 	for _, t := range targets {
 		if !t.SentAt.IsZero() && t.SentAt.Before(begin) {
 			begin = t.SentAt
@@ -112,7 +112,7 @@ func (e *eviction) claim(t ActTarget, cut bool, at time.Time) {
 	if cut && e.in.Action == action.ShutdownGuest {
 		o.Reason = preemptapi.ReasonForcedNoTools
 	}
-	e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute, e.in.Asked)) })
+	e.annotates.Go(func() { e.decide(e.annotate(e.Ctx, o, e.in.Attribute, e.in.Asked)) })
 }
 
 // annotate writes the attribute of a VM that is off. Its failure is part of the outcome.

@@ -143,7 +143,7 @@ func (r *round) listenToGuests(open []*warned) {
 	})
 	var a *Activities
 	var replies []GuestReply
-	ctx = r.options(ctx, left+time.Minute, fmt.Sprintf("listen to %d guests until %s", len(in.Targets), first.UTC().Format(time.RFC3339)))
+	ctx = r.in.Timing.WithOptions(ctx, left+time.Minute, fmt.Sprintf("listen to %d guests until %s", len(in.Targets), first.UTC().Format(time.RFC3339)))
 	if err := workflow.ExecuteActivity(ctx, a.AwaitReplies, in).Get(ctx, &replies); err != nil {
 		if !temporal.IsCanceledError(err) {
 			_ = workflow.Sleep(r.ctx, min(left, r.in.Timing.Retry))

@@ -81,7 +81,7 @@ func (r *round) giveNotice(in NoticeInput, what string) NoticeResult {
 		Summary: fmt.Sprintf("%s: %d VMs", what, len(in.Targets)),
 	})
 	if in.Wait {
-		ctx = r.options(r.ctx, time.Minute, fmt.Sprintf("%s: %d VMs", what, len(in.Targets)))
+		ctx = r.in.Timing.WithOptions(r.ctx, time.Minute, fmt.Sprintf("%s: %d VMs", what, len(in.Targets)))
 	}
 	if err := workflow.ExecuteActivity(ctx, a.GiveNotice, in).Get(ctx, &res); err != nil {
 		res = NoticeResult{Untold: map[string]string{}, Doubtful: map[string]bool{}}

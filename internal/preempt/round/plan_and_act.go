@@ -119,7 +119,7 @@ func (r *round) plan() (PlanResult, error) {
 	}
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
-	ctx = r.options(ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)
+	ctx = r.in.Timing.WithOptions(ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)
 	err := workflow.ExecuteActivity(ctx, a.PlanRound, in).Get(ctx, &plan)
 	r.interrupt = nil
 	if r.withdrawn && preempt.EndedEarly(r.ctx, err) {

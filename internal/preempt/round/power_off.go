@@ -14,7 +14,7 @@ import (
 // cut powers off or suspends all targets, five calls at a time, waits for them together, and annotates each when it is
 // off by its task. A VM that went off otherwise, or did not go off in time, is left to the next check.
 func (e *eviction) cut(ready []ActTarget, off func(context.Context, vsphere.Ref) (vsphere.Ref, error), reason string) (left []ActTarget, err error) {
-	waits, left, err := e.send(ready, func(t ActTarget) (vsphere.Ref, error) { return off(e.ctx, t.Ref) })
+	waits, left, err := e.send(ready, func(t ActTarget) (vsphere.Ref, error) { return off(e.Ctx, t.Ref) })
 	if len(waits) == 0 {
 		return left, err
 	}
@@ -26,7 +26,7 @@ func (e *eviction) cut(ready []ActTarget, off func(context.Context, vsphere.Ref)
 	for _, w := range waits {
 		open[w.VM] = true
 	}
-	ctx, cancel := context.WithTimeout(e.ctx, e.in.Policy.PowerOffTimeout.D())
+	ctx, cancel := context.WithTimeout(e.Ctx, e.in.Policy.PowerOffTimeout.D())
 	defer cancel()
 	waitErr := e.VCenter.AwaitOff(ctx, waits, func(ref vsphere.Ref, r vcenter.WaitResult) {
 		delete(open, ref)
@@ -66,7 +66,7 @@ func (e *eviction) offOrAgain(t ActTarget, r vcenter.WaitResult, reason string) 
 		what, forced := e.in.Action.Cut(!t.SentAt.IsZero())
 		o := outcome(t, what)
 		o.Reason, o.Forced, o.OffAt = reason, forced, time.Now().UTC()
-		e.annotates.Go(func() { e.decide(e.annotate(e.ctx, o, e.in.Attribute, e.in.Asked)) })
+		e.annotates.Go(func() { e.decide(e.annotate(e.Ctx, o, e.in.Attribute, e.in.Asked)) })
 	default:
 		return e.failed(t, r.Err)
 	}

@@ -19,20 +19,20 @@ func (e *eviction) send(ready []ActTarget, f func(ActTarget) (vsphere.Ref, error
 	gate := make(chan struct{}, sendAtOnce)
 	for _, t := range ready {
 		gate <- struct{}{}
-		if step.Cancelled(e.asked) {
+		if e.Cancelled() {
 			<-gate
 			e.settle([]ActTarget{t}, action.Spared, preemptapi.ReasonWithdrawn)
 			continue
 		}
-		e.touched = true
+		e.Sent = true
 		wg.Go(func() {
 			defer func() { <-gate }()
 			task, err := f(t)
 			kind := vcenter.KindOf(err)
 			mu.Lock()
 			// A VM that is busy after a crash, or after a lost answer, is most likely in our own power-off of before.
-			wait := err == nil || kind == vcenter.Busy && (e.repeated || e.lost[t.Ref])
-			e.lost[t.Ref] = kind.Outage()
+			wait := err == nil || kind == vcenter.Busy && (e.Repeated || e.Lost[t.Ref])
+			e.Lost[t.Ref] = kind.Outage()
 			mu.Unlock()
 			again := !wait && e.failed(t, err)
 			mu.Lock()
@@ -63,8 +63,8 @@ func (e *eviction) failed(t ActTarget, err error) (again bool) {
 		return true
 	}
 	e.mu.Lock()
-	e.failures[t.Ref]++
-	n := e.failures[t.Ref]
+	e.Failures[t.Ref]++
+	n := e.Failures[t.Ref]
 	e.toolless[t.Ref] = e.toolless[t.Ref] || kind == vcenter.ToolsUnavailable
 	e.mu.Unlock()
 	switch kind {
@@ -102,7 +102,7 @@ func (e *eviction) decide(o preemptapi.VMOutcome) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.result.Outcomes = append(e.result.Outcomes, o)
-	e.Logger(e.asked).Info("decided", "alarm", e.in.Alarm, "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome, "reason", o.Reason,
+	e.Logger(e.Asked).Info("decided", "alarm", e.in.Alarm, "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome, "reason", o.Reason,
 		"annotated", o.Annotated)
 }
 

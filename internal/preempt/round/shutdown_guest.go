@@ -24,7 +24,7 @@ func (e *eviction) shutDown(ready []ActTarget) (left []ActTarget, err error) {
 	}
 	var starting sync.Map
 	sent, left, err := e.send(able, func(t ActTarget) (vsphere.Ref, error) {
-		err := e.VCenter.ShutdownGuest(e.ctx, t.Ref)
+		err := e.VCenter.ShutdownGuest(e.Ctx, t.Ref)
 		if t.starting && vcenter.KindOf(err) == vcenter.ToolsUnavailable {
 			starting.Store(t.Ref, true)
 			return vsphere.Ref{}, nil // AwaitVMs asks it when they run

@@ -9,6 +9,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
 )
 
@@ -124,8 +125,7 @@ func (r *round) soften(c Change) {
 }
 
 func (r *round) note(text string) {
-	r.result.Changes = append(r.result.Changes, workflow.Now(r.ctx).UTC().Format(time.RFC3339)+" "+text)
-	workflow.GetLogger(r.ctx).Info(text, "alarm", r.result.Alarm, "cluster", r.result.Scope.String())
+	r.result.Changes = preempt.Note(r.ctx, r.result.Changes, text, r.result.Alarm, r.result.Scope.String())
 }
 
 func (r *round) cutShort() {
