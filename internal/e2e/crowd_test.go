@@ -122,7 +122,7 @@ func number(ref vsphere.Ref) (n int) {
 func (c *crowd) evict(_ context.Context, in round.ActInput) (out round.ActResult, err error) {
 	for _, t := range in.Targets {
 		switch {
-		case in.Settle:
+		case in.OnlyLook:
 			o := outcomeOf(t, action.Spared)
 			o.Reason = in.StillOn
 			out.Outcomes = append(out.Outcomes, o)

@@ -20,9 +20,9 @@ func HandOver(ctx context.Context) error {
 		temporal.ApplicationErrorOptions{NextRetryDelay: 100 * time.Millisecond})
 }
 
-// EndedEarly reports whether a step that the workflow has cancelled ended for that. Where its worker died or stopped,
+// EndedByCancel reports whether a step that the workflow has cancelled ended for that. Where its worker died or stopped,
 // Temporal gives it to no other: its error is then that of the worker's end.
-func EndedEarly(ctx workflow.Context, err error) bool {
+func EndedByCancel(ctx workflow.Context, err error) bool {
 	if err == nil || temporal.IsCanceledError(err) {
 		return err != nil
 	}
@@ -33,9 +33,9 @@ func EndedEarly(ctx workflow.Context, err error) bool {
 	return workflow.GetVersion(ctx, "cancelled-with-its-worker", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
-// Ending returns what a step that has nothing at stake answers when it failed because its context ended:
+// WhenEnded returns what a step that has nothing at stake answers when it failed because its context ended:
 // that it was cancelled, or that another worker should take over. Otherwise it returns err.
-func Ending(ctx context.Context, err error) error {
+func WhenEnded(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() == nil:
 		return err

@@ -17,4 +17,5 @@ func PlainText(s string) string {
 	}, s)
 }
 
+// RefOf is the reference of an object that an event names.
 func RefOf(o alarm.Object) vsphere.Ref { return vsphere.Ref{Type: o.Type, Value: o.Value} }

@@ -25,8 +25,8 @@ type Records interface {
 	Owned(ctx context.Context, key string) ([]vcenter.Owned, error)
 }
 
-// CountPreempted tells how many VMs are off and ours, now and then, until ctx ends. It counts all VMs of this vCenter
-// whose attribute says so, whichever worker turned them off.
+// CountPreempted reports now and then, until ctx ends, how many VMs are off because of a preemption. It counts all VMs of
+// this vCenter whose attribute says so, whichever worker turned them off.
 func (e *Env) CountPreempted(ctx context.Context, in Records, tell func(n int)) {
 	var last time.Time
 	for {

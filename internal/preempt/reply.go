@@ -72,6 +72,7 @@ func (a *Replies) SendPreemptedEvent(ctx context.Context, in ReplyInput) error {
 
 const maxReply = 2048
 
+// CheckReply reports what is wrong with a reply address. None is fine.
 func CheckReply(reply string) error {
 	if reply == "" {
 		return nil

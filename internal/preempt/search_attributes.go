@@ -40,6 +40,7 @@ func (e *Env) CheckAttributes(ctx context.Context, namespace string) error {
 	return errors.Join(missing...)
 }
 
+// AttributesRegistered reports whether the namespace knows our search attributes.
 func (e *Env) AttributesRegistered() bool {
 	e.attrs.mu.Lock()
 	defer e.attrs.mu.Unlock()
@@ -59,12 +60,6 @@ func searchAttributes(ctx context.Context, c client.Client, namespace string) (m
 	return out, nil
 }
 
-const searchAlarm = preemptapi.SearchAlarm
-
-const searchScope = preemptapi.SearchScope
-
-const searchState = preemptapi.SearchState
-
 // SearchAttributes are the Keyword search attributes that the workflows set where they are registered.
 func SearchAttributes() []string { return preemptapi.SearchAttributes() }
 
@@ -81,13 +76,14 @@ func Upsert(ctx workflow.Context, attrs bool, alarmName, scope, state string) {
 	}
 }
 
+// SearchUpdates sets the search attributes of a workflow; an empty name or scope is left out.
 func SearchUpdates(alarmName, scope, state string) []temporal.SearchAttributeUpdate {
-	updates := []temporal.SearchAttributeUpdate{temporal.NewSearchAttributeKeyKeyword(searchState).ValueSet(state)}
+	updates := []temporal.SearchAttributeUpdate{temporal.NewSearchAttributeKeyKeyword(preemptapi.SearchState).ValueSet(state)}
 	if alarmName != "" {
-		updates = append(updates, temporal.NewSearchAttributeKeyKeyword(searchAlarm).ValueSet(alarmName))
+		updates = append(updates, temporal.NewSearchAttributeKeyKeyword(preemptapi.SearchAlarm).ValueSet(alarmName))
 	}
 	if scope != "" {
-		updates = append(updates, temporal.NewSearchAttributeKeyKeyword(searchScope).ValueSet(scope))
+		updates = append(updates, temporal.NewSearchAttributeKeyKeyword(preemptapi.SearchScope).ValueSet(scope))
 	}
 	return updates
 }

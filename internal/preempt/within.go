@@ -8,7 +8,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// WithinTime bounds the look for a host's cluster: without an answer any cluster may be it.
+// WithinTime is how long vCenter may take to name a host's cluster. Without an answer the host counts as in every cluster.
 const WithinTime = 5 * time.Second
 
 // Clusters knows the cluster of a host.

@@ -40,8 +40,8 @@ func Note(ctx workflow.Context, changes []string, text, alarmName, scope string)
 	return append(changes, workflow.Now(ctx).UTC().Format(time.RFC3339)+" "+text)
 }
 
-// KindOf is the type of an error that ended a round or restore.
-func KindOf(err error) string {
+// ErrorType is the type of an error that ended a round or restore.
+func ErrorType(err error) string {
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) {
 		return app.Type()

@@ -78,7 +78,7 @@ func New(ctx context.Context, c Config) *Worker {
 		VCenter: c.VCenter, Rules: c.Rules, Policies: c.Preempt.Policies, Allowed: c.Preempt.AllowedTags, Observe: c.Preempt.Observe,
 		Worker: c.Identity, Version: c.Version, Takeovers: w.Takeovers.Report,
 	})
-	follower := watch.NewActivities(c.VCenter, c.Temporal, c.TaskQueue, c.Rules, c.VCenterHost, c.Log).Checked(w.Preempt.Intake.Takes)
+	follower := watch.NewActivities(c.VCenter, c.Temporal, c.TaskQueue, c.Rules, c.VCenterHost, c.Log).Checked(w.Preempt.Intake.WhyRejected)
 	if c.Engine != nil {
 		c.Engine(follower.Engine)
 	}

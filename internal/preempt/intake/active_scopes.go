@@ -14,16 +14,16 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 )
 
-// versionStanding marks intakes that tell the ledger in which scopes their alarm is active, so that no restore, whoever
+// versionActiveScopes marks intakes that tell the ledger in which scopes their alarm is active, so that no restore, whoever
 // started it, brings VMs back there.
-const versionStanding = "tell-the-ledger-what-stands"
+const versionActiveScopes = "tell-the-ledger-what-stands"
 
-// tellStanding tells the ledger in which scopes the alarm is active, where that has changed. It is off the way of a
+// tellActiveScopes tells the ledger in which scopes the alarm is active, where that has changed. It is off the way of a
 // round: its start tells the same.
-func (it *intake) tellStanding() {
-	now := it.state.Levels.scopes()
-	it.untold = false
-	if slices.Equal(now, it.state.Told) || !it.knows(versionStanding) {
+func (it *intake) tellActiveScopes() {
+	now := it.state.Levels.ActiveScopes()
+	it.tellFailed = false
+	if slices.Equal(now, it.state.Told) || !it.hasVersion(versionActiveScopes) {
 		return
 	}
 	in := ledger.StandingRequest{Owner: it.info.WorkflowExecution.ID, Scopes: now}
@@ -34,7 +34,7 @@ func (it *intake) tellStanding() {
 	ctx := it.local(10 * time.Second)
 	if err := workflow.ExecuteLocalActivity(ctx, a.TellStanding, in).Get(ctx, nil); err != nil {
 		workflow.GetLogger(it.ctx).Error("the ledger was not told where the alarm is active; it is told again soon", "error", err)
-		it.untold = true
+		it.tellFailed = true
 		return
 	}
 	it.state.Told = now
@@ -43,9 +43,9 @@ func (it *intake) tellStanding() {
 // tellAgain is how soon the ledger is told again what it could not be told.
 const tellAgain = 10 * time.Second
 
-// stood notes that the ledger knows of the scope, by the admission of a round.
-func (it *intake) stood(d preemptapi.Demand) {
-	if !stands(d) {
+// noteActiveScope notes that the ledger knows of the scope, by the admission of a round.
+func (it *intake) noteActiveScope(d preemptapi.Demand) {
+	if !outlivesRound(d) {
 		return
 	}
 	if scope := d.Key(); !slices.Contains(it.state.Told, scope) {
@@ -54,13 +54,13 @@ func (it *intake) stood(d preemptapi.Demand) {
 	}
 }
 
-// stands reports whether a demand goes on after its round: an alarm's does.
-func stands(d preemptapi.Demand) bool {
+// outlivesRound reports whether a demand goes on after its round: an alarm's does.
+func outlivesRound(d preemptapi.Demand) bool {
 	return d.Change != nil && !d.Person && !d.DryRun && !d.NoticeOnly && d.VM == ""
 }
 
-// scopes returns the scopes in which a level asks to act, in order.
-func (l *Levels) scopes() (list []string) {
+// ActiveScopes returns the scopes in which a level asks to act, in order.
+func (l *Levels) ActiveScopes() (list []string) {
 	l.index()
 	for _, scope := range scopes(l.ranks) {
 		if l.Highest(scope) > 0 {

@@ -36,7 +36,7 @@ type Inventory interface {
 	FindVM(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error)
 }
 
-// Origin tells whether an event is of this vCenter.
+// Origin reports whether an event is of this vCenter.
 type Origin interface {
 	Named(source string) bool
 	Knows(ctx context.Context, e vcenter.AlarmEvent) (bool, error)

@@ -14,7 +14,7 @@ import (
 func (it *intake) cancel(ctx workflow.Context) (preemptapi.Response, error) {
 	it.state.Levels.Clear()
 	it.state.Deferred = nil
-	clear(it.state.Standing)
+	clear(it.state.StillActive)
 	for _, scope := range scopes(it.state.Active) {
 		it.signal(it.state.Active[scope].RoundID, round.Change{Withdraw: true, Reason: "the preemption was cancelled"})
 	}

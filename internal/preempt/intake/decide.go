@@ -17,42 +17,28 @@ import (
 func (it *intake) decide(d Decoded) preemptapi.Decision {
 	switch {
 	case d.Rejected != "":
-		kind, by := refused, "alarm"
-		if d.Elsewhere {
-			kind = anotherVCenter
-		}
-		if d.Person {
-			by = "person"
-		}
-		it.rejectOf(by, kind, d.Rejected)
-		return preemptapi.Decision{Verdict: preemptapi.Rejected, Reason: d.Rejected}
+		return it.rejected(d)
 	case d.Change == nil:
 		it.state.Requests++
-		return it.demand(it.named(*d.Demand), 0)
+		return it.demand(it.withID(*d.Demand), 0)
 	}
 	it.state.Requests++
-	rank := colourCriticality(d.Change.To).Rank()
-	if d.Change.Criticality != "" {
-		rank = d.Change.Criticality.Rank()
-	}
-	if d.Demand != nil {
-		rank = d.Demand.Criticality.Rank()
-	}
 	scope := d.Change.Scope
-	switch it.apply(*d.Change, d.From, rank) {
+	shift := it.apply(*d.Change, d.From, rankAsked(d))
+	switch shift {
 	case ShiftRise:
 		if d.Demand == nil {
 			return preemptapi.Decision{Verdict: preemptapi.Rejected, Reason: "the alarm rose, and nobody said what to do"}
 		}
-		demand := it.named(*d.Demand)
-		it.state.Standing[scope] = demand
+		demand := it.withID(*d.Demand)
+		it.state.StillActive[scope] = demand
 		delete(it.state.Fruitless, scope)
 		return it.demand(demand, 0)
 	case ShiftFall:
 		if d.Change.Soften && d.Demand != nil {
-			return it.soften(it.named(*d.Demand), scope)
+			return it.soften(it.withID(*d.Demand), scope)
 		}
-		defer it.ended(scope)
+		defer it.startRestore(scope)
 		return it.fall(scope, fmt.Sprintf("alarm %s fell to %s on %s", d.Change.Alarm, d.Change.To, d.Change.Entity))
 	case ShiftGray:
 		return preemptapi.Decision{Verdict: preemptapi.Deferred, Reason: "the alarm's state is unknown: everything holds"}
@@ -60,17 +46,41 @@ func (it *intake) decide(d Decoded) preemptapi.Decision {
 	return preemptapi.Decision{Verdict: preemptapi.Duplicate, Reason: "nothing new: a repeated or late event, or another entity stands as high"}
 }
 
+// rejected rejects a message.
+func (it *intake) rejected(d Decoded) preemptapi.Decision {
+	kind, by := refused, "alarm"
+	if d.AnotherVCenter {
+		kind = anotherVCenter
+	}
+	if d.Person {
+		by = "person"
+	}
+	it.rejectOf(by, kind, d.Rejected)
+	return preemptapi.Decision{Verdict: preemptapi.Rejected, Reason: d.Rejected}
+}
+
+// rankAsked is how hard a change of an alarm asks to act.
+func rankAsked(d Decoded) int {
+	switch {
+	case d.Demand != nil:
+		return d.Demand.Criticality.Rank()
+	case d.Change.Criticality != "":
+		return d.Change.Criticality.Rank()
+	}
+	return colourCriticality(d.Change.To).Rank()
+}
+
 // apply records a change of an alarm. Which of two is newer, their keys and times may tell differently.
 func (it *intake) apply(c preemptapi.Change, from string, rank int) Shift {
 	levels, now := &it.state.Levels, it.now()
-	if levels.Disputed(now, c) && it.knows(versionClock) {
+	if levels.Disputed(now, c) && it.hasVersion(versionClock) {
 		return levels.ApplyAt(now, c, from, rank)
 	}
 	return levels.Apply(c, from, rank)
 }
 
-// named gives a demand without an id or event one of its own, so that what follows can refer to it.
-func (it *intake) named(d preemptapi.Demand) preemptapi.Demand {
+// withID gives a demand without an id or event one of its own, so that what follows can refer to it.
+func (it *intake) withID(d preemptapi.Demand) preemptapi.Demand {
 	if d.RequestID == "" {
 		d.RequestID = fmt.Sprintf("%s#%d", it.info.WorkflowExecution.RunID, it.state.Requests)
 	}
@@ -84,14 +94,14 @@ func (it *intake) named(d preemptapi.Demand) preemptapi.Demand {
 
 // demand decides about one demand: joins the round under way, waits, or starts a round.
 func (it *intake) demand(d preemptapi.Demand, sequence int) preemptapi.Decision {
-	it.rise(d)
+	it.noteRestore(d)
 	scope, rank := d.Key(), d.Criticality.Rank()
 	if it.state.LastDemand == nil {
 		it.state.LastDemand = &d
 	}
 	if active, ok := it.state.Active[scope]; ok {
-		if active.Withdrawn && it.knows(versionAgain) {
-			return it.follow(d, sequence, active.RoundID)
+		if active.Withdrawn && it.hasVersion(versionAgain) {
+			return it.queueBehind(d, sequence, active.RoundID)
 		}
 		return it.join(d, active.RoundID, active.Rank)
 	}
@@ -99,14 +109,14 @@ func (it *intake) demand(d preemptapi.Demand, sequence int) preemptapi.Decision 
 		return preemptapi.Decision{Verdict: preemptapi.Deferred, Until: waiting.Until, Reason: waiting.Reason}
 	}
 	if cool, ok := it.state.Cooling[scope]; ok && rank <= cool.Rank && it.now().Before(cool.Until) {
-		return it.later(d, sequence, cool.Until, cool.Reason)
+		return it.postponeOrRefuse(d, sequence, cool.Until, cool.Reason)
 	}
 	return it.start(d, sequence)
 }
 
-// follow puts a request behind a withdrawn round that has not ended.
-func (it *intake) follow(d preemptapi.Demand, sequence int, round string) preemptapi.Decision {
-	decision := it.later(d, sequence, it.now().Add(busyRetry), "round "+round+" was withdrawn and is ending")
+// queueBehind puts a request behind a withdrawn round that has not ended.
+func (it *intake) queueBehind(d preemptapi.Demand, sequence int, round string) preemptapi.Decision {
+	decision := it.postponeOrRefuse(d, sequence, it.now().Add(busyRetry), "round "+round+" was withdrawn and is ending")
 	decision.RoundID = round
 	return decision
 }
@@ -149,7 +159,7 @@ func (it *intake) signal(id string, change round.Change) {
 
 // fall withdraws what is under way or waits in a scope.
 func (it *intake) fall(scope, reason string) preemptapi.Decision {
-	delete(it.state.Standing, scope)
+	delete(it.state.StillActive, scope)
 	delete(it.state.Fruitless, scope)
 	if w := it.state.deferral(scope); w != nil && !w.Demand.Person {
 		it.state.dropDeferral(scope)
@@ -158,7 +168,7 @@ func (it *intake) fall(scope, reason string) preemptapi.Decision {
 	if !ok {
 		return preemptapi.Decision{Verdict: preemptapi.Duplicate, Reason: reason + ": nothing was under way"}
 	}
-	if active.Withdrawn && it.knows(versionAgain) {
+	if active.Withdrawn && it.hasVersion(versionAgain) {
 		return preemptapi.Decision{Verdict: preemptapi.Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn before"}
 	}
 	it.signal(active.RoundID, round.Change{Withdraw: true, Reason: reason})
@@ -167,11 +177,11 @@ func (it *intake) fall(scope, reason string) preemptapi.Decision {
 	return preemptapi.Decision{Verdict: preemptapi.Joined, RoundID: active.RoundID, Reason: reason + ": the round under way was withdrawn"}
 }
 
-// soften goes on at the lower criticality of the demand: what waits, what stands, and what the round under
+// soften lowers the criticality of what waits, of what is repeated while the alarm is active, and of what the round under
 // way has not yet acted upon.
 func (it *intake) soften(d preemptapi.Demand, scope string) preemptapi.Decision {
-	if _, ok := it.state.Standing[scope]; ok {
-		it.state.Standing[scope] = d
+	if _, ok := it.state.StillActive[scope]; ok {
+		it.state.StillActive[scope] = d
 	}
 	reason := fmt.Sprintf("alarm %s fell to %s: going on at %s", d.Change.Alarm, d.Change.To, d.Criticality)
 	if w := it.state.deferral(scope); w != nil && !w.Demand.Person {
@@ -199,7 +209,7 @@ const (
 	versionAdopt    = "adopt-a-round-of-a-lost-task"   // a round whose start was forgotten is its own all the same
 )
 
-// knows tells whether the run decides as the version says: not where its history decided otherwise.
-func (it *intake) knows(version string) bool {
+// hasVersion reports whether the run decides as the version says: not where its history decided otherwise.
+func (it *intake) hasVersion(version string) bool {
 	return workflow.GetVersion(it.ctx, version, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,11 +33,11 @@ type Decoded struct {
 	Change   *preemptapi.Change `json:"change,omitempty"` // an alarm change; with no demand: a fall or gray
 	From     string             `json:"from,omitempty"`
 	Rejected string             `json:"rejected,omitempty"`
-	// Elsewhere: it is rejected because its event is of another vCenter.
-	Elsewhere bool `json:"elsewhere,omitempty"`
-	// Perhaps: it is taken because the alarm stands so here; another vCenter may know better whose event it is.
-	Perhaps bool `json:"perhaps,omitempty"`
-	Person  bool `json:"person,omitempty"` // of what is rejected: a person asked
+	// AnotherVCenter: it is rejected because its event is of another vCenter.
+	AnotherVCenter bool `json:"elsewhere,omitempty"`
+	// Uncertain: it is taken because the alarm has that state here, too; another vCenter may know the event for certain.
+	Uncertain bool `json:"perhaps,omitempty"`
+	Person    bool `json:"person,omitempty"` // of what is rejected: a person asked
 
 	source string // of the event of a change that carries no request
 }
@@ -80,7 +81,7 @@ const maxRehearsal = time.Hour
 // of the decoder cannot change what a running workflow has seen. It never fails: a bad message is a rejection.
 func (a *Activities) DecodeMessages(ctx context.Context, messages []Message) (Decode, error) {
 	out := Decode{Timing: a.Settings.Timing, Attrs: a.AttributesRegistered()}
-	ctx, cancel := context.WithTimeout(ctx, originTime)
+	ctx, cancel := context.WithTimeout(ctx, originLookUp)
 	defer cancel()
 	for _, m := range messages {
 		var d Decoded
@@ -93,7 +94,7 @@ func (a *Activities) DecodeMessages(ctx context.Context, messages []Message) (De
 		if err != nil {
 			d = Decoded{Rejected: err.Error(), Person: d.Person}
 		}
-		d = a.verify(ctx, d)
+		d = a.checkOrigin(ctx, d)
 		out.Decoded = append(out.Decoded, d)
 	}
 	return out, nil
@@ -110,73 +111,90 @@ func (a *Activities) decodeRequest(raw []byte) (Decoded, error) {
 	}
 	out := Decoded{Demand: &d}
 	if len(w.Event) == 0 || bytes.Equal(w.Event, []byte("null")) {
-		return out, finish(&d, w)
+		return out, setID(&d, w)
 	}
-	if err := scopeFromEvent(&d, &out, w); err != nil {
+	if err := readEvent(&d, &out, w); err != nil {
 		return Decoded{}, err
 	}
 	if d.Event, err = keptEvent(d.Event); err != nil {
 		return Decoded{}, err
 	}
-	return out, finish(&d, w)
+	return out, setID(&d, w)
 }
 
 // demand checks everything of a request but its event.
 func (a *Activities) demand(w wireRequest) (preemptapi.Demand, error) {
-	var errs []error
-	tag := strings.TrimSpace(w.Tag)
-	switch {
-	case tag == "":
-		errs = append(errs, errors.New("tag is empty: name the tag that marks preemptible VMs"))
-	case len(tag) > maxTag:
-		errs = append(errs, fmt.Errorf("tag is %d bytes long: at most %d are taken", len(tag), maxTag))
-	case len(a.Settings.AllowedTags) > 0 && !slices.Contains(a.Settings.AllowedTags, tag):
-		errs = append(errs, fmt.Errorf("tag %q is not among the allowed tags %q of this worker (limits.allowedTags)", tag, a.Settings.AllowedTags))
-	}
-	crit := preemption.Criticality(w.Criticality)
-	limit := a.Settings.MaxCriticality
-	if crit.Rank() == 0 {
-		errs = append(errs, fmt.Errorf("unknown criticality %q: use LOW, MEDIUM or HIGH", preempt.Clip(w.Criticality)))
-	} else if limit != "" && crit.Rank() > limit.Rank() {
-		errs = append(errs, fmt.Errorf("criticality %s is above %s, the most this worker takes (limits.maxCriticality)", crit, limit))
-	}
+	tag, crit := strings.TrimSpace(w.Tag), preemption.Criticality(w.Criticality)
+	errs := []error{a.checkTag(tag), a.checkCriticality(crit)}
 	if w.TaskQueue != "" && w.TaskQueue != a.TaskQueue {
 		errs = append(errs, a.otherQueue(w.TaskQueue))
 	}
 	if len(w.ID) > maxID {
 		errs = append(errs, fmt.Errorf("id is %d bytes long: at most %d are taken", len(w.ID), maxID))
 	}
-	if err := preempt.CheckReply(w.ReplyTo); err != nil {
-		errs = append(errs, err)
-	}
-	name := w.Policy
-	if name == "" {
-		name = "default"
-	}
-	p, ok := a.Settings.Policies[name]
-	if !ok {
-		errs = append(errs, fmt.Errorf("unknown policy %q: the worker's file has no such policy", preempt.Clip(name)))
-	}
-	notice, err := rehearsal(w)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	switch {
-	case w.Mode == preemption.ModeObserve, a.Settings.Observe:
-		p.Mode = policy.ModeObserve
-	case w.Mode != "" && w.Mode != policy.ModeAct:
-		errs = append(errs, fmt.Errorf("unknown mode %q: use observe, or leave it out", preempt.Clip(w.Mode)))
-	}
-	switch w.Silenced {
-	case "", preemption.WhenSilencedHold, preemption.WhenSilencedAct:
-	default:
-		errs = append(errs, fmt.Errorf("unknown whenSilenced %q: use hold or act", preempt.Clip(w.Silenced)))
-	}
+	errs = append(errs, preempt.CheckReply(w.ReplyTo))
+	p, name, policyErr := a.policy(w.Policy)
+	notice, noticeErr := rehearsal(w)
+	mode, modeErr := a.mode(w.Mode, p.Mode)
+	p.Mode = mode
+	errs = append(errs, policyErr, noticeErr, modeErr, checkSilenced(w.Silenced))
 	return preemptapi.Demand{
 		Tag: tag, Criticality: crit, ReplyTo: w.ReplyTo, Event: w.Event, Policy: p, PolicyName: name, PolicyHash: p.Hash(),
 		Person: w.Origin == preemption.OriginPerson, VM: strings.TrimSpace(w.VM), NoticeOnly: w.NoticeOnly, Notice: notice,
 		Silenced: w.Silenced,
 	}, errors.Join(errs...)
+}
+
+func (a *Activities) checkTag(tag string) error {
+	switch {
+	case tag == "":
+		return errors.New("tag is empty: name the tag that marks preemptible VMs")
+	case len(tag) > maxTag:
+		return fmt.Errorf("tag is %d bytes long: at most %d are taken", len(tag), maxTag)
+	case len(a.Settings.AllowedTags) > 0 && !slices.Contains(a.Settings.AllowedTags, tag):
+		return fmt.Errorf("tag %q is not among the allowed tags %q of this worker (limits.allowedTags)", tag, a.Settings.AllowedTags)
+	}
+	return nil
+}
+
+func (a *Activities) checkCriticality(c preemption.Criticality) error {
+	limit := a.Settings.MaxCriticality
+	switch {
+	case c.Rank() == 0:
+		return fmt.Errorf("unknown criticality %q: use LOW, MEDIUM or HIGH", preempt.Clip(string(c)))
+	case limit != "" && c.Rank() > limit.Rank():
+		return fmt.Errorf("criticality %s is above %s, the most this worker takes (limits.maxCriticality)", c, limit)
+	}
+	return nil
+}
+
+// policy finds the policy that a request names, or the default.
+func (a *Activities) policy(named string) (p policy.Policy, name string, err error) {
+	name = cmp.Or(named, "default")
+	p, ok := a.Settings.Policies[name]
+	if !ok {
+		err = fmt.Errorf("unknown policy %q: the worker's file has no such policy", preempt.Clip(name))
+	}
+	return p, name, err
+}
+
+// mode is what a request's mode makes of its policy's: a request may only ask for less.
+func (a *Activities) mode(asked, ofPolicy string) (string, error) {
+	switch {
+	case asked == preemption.ModeObserve, a.Settings.Observe:
+		return policy.ModeObserve, nil
+	case asked != "" && asked != policy.ModeAct:
+		return ofPolicy, fmt.Errorf("unknown mode %q: use observe, or leave it out", preempt.Clip(asked))
+	}
+	return ofPolicy, nil
+}
+
+func checkSilenced(what string) error {
+	switch what {
+	case "", preemption.WhenSilencedHold, preemption.WhenSilencedAct:
+		return nil
+	}
+	return fmt.Errorf("unknown whenSilenced %q: use hold or act", preempt.Clip(what))
 }
 
 // rehearsal checks what a request says of one VM and its notice.

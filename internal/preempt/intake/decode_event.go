@@ -22,8 +22,8 @@ func keptEvent(raw json.RawMessage) (json.RawMessage, error) {
 	return kept, nil
 }
 
-// scopeFromEvent validates the event and takes scope, level and ids from it.
-func scopeFromEvent(d *preemptapi.Demand, out *Decoded, w wireRequest) error {
+// readEvent validates the event and takes scope, level and ids from it.
+func readEvent(d *preemptapi.Demand, out *Decoded, w wireRequest) error {
 	e, err := preemption.ParseEvent(w.Event)
 	if err != nil {
 		return err
@@ -78,8 +78,8 @@ func changeOf(al alarm.Alarm) *preemptapi.Change {
 	return &preemptapi.Change{Alarm: al.Name, Entity: al.Entity.Ref(), To: al.To, Time: al.Time.UTC(), EventKey: al.EventKey}
 }
 
-// finish gives the demand its id: the client's, the event's, or one made of the request itself.
-func finish(d *preemptapi.Demand, w wireRequest) error {
+// setID gives the demand its id: the client's, the event's, or one made of the request itself.
+func setID(d *preemptapi.Demand, w wireRequest) error {
 	if w.ID != "" {
 		d.RequestID = "id|" + w.ID
 	}

@@ -24,7 +24,7 @@ func (it *intake) deadline() time.Time {
 // expired reports whether the deadline has come.
 func (it *intake) expired() bool {
 	end := it.deadline()
-	return !end.IsZero() && !it.now().Before(end) && it.knows(versionExpire)
+	return !end.IsZero() && !it.now().Before(end) && it.hasVersion(versionExpire)
 }
 
 // expire completes an intake that still has something to do, and leaves that to a successor without such a limit.
@@ -41,7 +41,7 @@ func (it *intake) expire(ctx workflow.Context) (preemptapi.Response, error) {
 	}
 	log := workflow.GetLogger(it.ctx)
 	if len(it.left) > 0 || len(in.Pending) > 0 {
-		in.State.lighten()
+		in.State.trimEvents()
 		in.State.Started = time.Time{}
 		var a *Activities
 		local := it.local(10 * time.Second)
@@ -58,7 +58,7 @@ func (it *intake) expire(ctx workflow.Context) (preemptapi.Response, error) {
 
 // left says in words what an intake has still to do.
 func (s *State) left() (left []string) {
-	for _, l := range s.Levels.Standing() {
+	for _, l := range s.Levels.Active() {
 		left = append(left, fmt.Sprintf("alarm %s is %s on %s", l.Alarm, l.Colour, l.Entity))
 	}
 	for _, d := range s.Deferred {

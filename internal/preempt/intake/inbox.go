@@ -24,7 +24,7 @@ type item struct {
 	done    *bool
 }
 
-// same tells whether the item is a signal with the same text as the message.
+// same reports whether the item is a signal with the same text as the message.
 func (i item) same(m Message) bool {
 	return i.done == nil && i.Alarm == m.Alarm && string(i.JSON) == string(m.JSON)
 }
@@ -76,7 +76,7 @@ func (it *intake) accept(raw converter.RawValue, isAlarm bool) {
 	}
 	if isAlarm {
 		many := bundled(raw.Payload())
-		if len(many) > 0 && it.knows(versionBundle) {
+		if len(many) > 0 && it.hasVersion(versionBundle) {
 			for _, one := range many {
 				it.take(Message{Alarm: true, JSON: one})
 			}
@@ -140,7 +140,7 @@ func (it *intake) process() {
 	it.state.Timing, it.state.Attrs = out.Timing, out.Attrs
 	for i, decoded := range out.Decoded {
 		it.state.Requests += items[i].Again
-		decision, elsewhere := it.handOn(decoded, items[i])
+		decision, elsewhere := it.forward(decoded, items[i])
 		if !elsewhere {
 			decision = it.decide(decoded)
 		}
@@ -151,5 +151,5 @@ func (it *intake) process() {
 		}
 	}
 	it.show()
-	it.pace(out)
+	it.endLargeTask(out)
 }

@@ -25,7 +25,7 @@ const (
 type Levels struct {
 	Entities []preemptapi.Level `json:"entities,omitempty"`
 
-	at    map[levelKey]int       // where each stands in Entities
+	at    map[levelKey]int       // where each is in Entities
 	ranks map[string]map[int]int // of each scope, how many have a rank
 }
 
@@ -72,7 +72,7 @@ func (l *Levels) Highest(scope string) (rank int) {
 	return rank
 }
 
-// AllGray tells whether every entity that still asks to act in the scope is of unknown colour.
+// AllGray reports whether every entity that still asks to act in the scope is of unknown colour.
 func (l *Levels) AllGray(scope string) bool {
 	found := false
 	for _, e := range l.Entities {
@@ -86,8 +86,8 @@ func (l *Levels) AllGray(scope string) bool {
 	return found
 }
 
-// Standing returns the levels that still ask to act.
-func (l *Levels) Standing() []preemptapi.Level {
+// Active returns the levels that still ask to act.
+func (l *Levels) Active() []preemptapi.Level {
 	var out []preemptapi.Level
 	for _, e := range l.Entities {
 		if e.Rank > 0 {
@@ -221,7 +221,7 @@ func (l *Levels) find(c preemptapi.Change) int {
 	return -1
 }
 
-// newer tells whether the change happened after what is known: by vCenter's time, then by event key.
+// newer reports whether the change happened after what is known: by vCenter's time, then by event key.
 func newer(c preemptapi.Change, known preemptapi.Level) bool {
 	if d := c.Time.Compare(known.Time); d != 0 {
 		return d > 0

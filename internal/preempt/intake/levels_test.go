@@ -148,7 +148,7 @@ func TestManyEntitiesInAlarmAreQuick(t *testing.T) {
 		c.Entity += strconv.Itoa(i % maxLevels)
 		l.Apply(c, alarm.Green, 2+i%2)
 	}
-	if up := len(l.Standing()); up != maxLevels {
+	if up := len(l.Active()); up != maxLevels {
 		t.Errorf("%d entities stand, want %d", up, maxLevels)
 	}
 	l.ClearScope("ClusterComputeResource:c1")

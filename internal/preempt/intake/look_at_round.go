@@ -14,13 +14,13 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 )
 
-// RoundStatus is how a round stands.
+// RoundStatus says whether a round runs, and its result if not.
 type RoundStatus struct {
 	Open   bool                   `json:"open"`
 	Result preemptapi.RoundResult `json:"result"`
 }
 
-// LookAtRound tells whether a round still runs, and its result when not.
+// LookAtRound reports whether a round still runs, and its result when not.
 func (a *Activities) LookAtRound(ctx context.Context, id string) (RoundStatus, error) {
 	d, err := a.Temporal.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil {

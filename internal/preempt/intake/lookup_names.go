@@ -12,7 +12,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
-// namesTime is how long the look at names may take: somebody waits, and where vCenter is away the request is taken all
+// namesTime is how long a look-up of names may take: a person waits, and while vCenter is away the request is taken all
 // the same.
 const namesTime = 5 * time.Second
 
@@ -49,7 +49,7 @@ func (a *Activities) LookUpNames(ctx context.Context, in preemptapi.NamesInput) 
 	}
 	if len(in.Event) > 0 {
 		var err error
-		if out.Ours, err = a.ours(ctx, in.Event); err != nil {
+		if out.Ours, err = a.isOurs(ctx, in.Event); err != nil {
 			return out, err
 		}
 	}

@@ -7,19 +7,19 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
-// reserved says why an intake of that id takes nothing: the id belongs to a workflow of another kind, which a client's
+// reservedID says why an intake of that id takes nothing: the id belongs to a workflow of another kind, which a client's
 // request must not stand in for. It is "" for every id of an intake.
-func (it *intake) reserved() string {
+func (it *intake) reservedID() string {
 	id := it.info.WorkflowExecution.ID
 	what, ok := workflowid.Reserved(id)
-	if !ok || !it.knows(versionReserved) {
+	if !ok || !it.hasVersion(versionReserved) {
 		return ""
 	}
 	return fmt.Sprintf("the workflow id %q is reserved for %s: ask under another id", id, what)
 }
 
-// refuse rejects all that reached an intake under a reserved id, and completes it.
-func (it *intake) refuse() (preemptapi.Response, error) {
+// refuseAll rejects all that reached an intake under a reserved id, and completes it.
+func (it *intake) refuseAll() (preemptapi.Response, error) {
 	it.drain()
 	for len(it.inbox) > 0 {
 		for _, i := range it.inbox {

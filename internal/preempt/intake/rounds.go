@@ -26,44 +26,44 @@ func (it *intake) start(d preemptapi.Demand, sequence int) preemptapi.Decision {
 		}
 		return preemptapi.Decision{Verdict: preemptapi.Failed, Reason: "the round could not be started: " + err.Error()}
 	}
-	if it.knows(versionStanding) {
-		it.stood(d)
+	if it.hasVersion(versionActiveScopes) {
+		it.noteActiveScope(d)
 	}
 	switch got.Verdict {
 	case ledger.Granted:
-		it.began(d, sequence, got.Owner)
+		it.noteStarted(d, sequence, got.Owner)
 		return preemptapi.Decision{Verdict: preemptapi.Started, RoundID: got.Owner}
 	case ledger.Duplicate:
-		if isRound(got.Owner, it.info.WorkflowExecution.ID, d.RequestID, sequence) && it.adopt(d, sequence, got.Owner) {
+		if isRound(got.Owner, it.info.WorkflowExecution.ID, d.RequestID, sequence) && it.adoptLostRound(d, sequence, got.Owner) {
 			return preemptapi.Decision{Verdict: preemptapi.Started, RoundID: got.Owner}
 		}
 		return preemptapi.Decision{Verdict: preemptapi.Duplicate, RoundID: got.Owner, Reason: "this request was acted on before"}
 	case ledger.Busy:
 		if d.Person || d.Criticality.Rank() > got.Rank {
 			decision := it.join(d, got.Owner, got.Rank)
-			it.outlast(d, sequence, decision)
+			it.keepAfterJoined(d, sequence, decision)
 			return decision
 		}
-		return it.later(d, sequence, it.now().Add(busyRetry), "another round is under way in this scope: "+got.Owner)
+		return it.postponeOrRefuse(d, sequence, it.now().Add(busyRetry), "another round is under way in this scope: "+got.Owner)
 	default:
 		reason := "the scope was preempted a short time ago by " + got.Owner
 		it.state.Cooling[scope] = Cooling{Until: got.Until, Rank: got.Rank, Reason: reason}
-		return it.later(d, sequence, got.Until, reason)
+		return it.postponeOrRefuse(d, sequence, got.Until, reason)
 	}
 }
 
-func (it *intake) began(d preemptapi.Demand, sequence int, round string) {
+func (it *intake) noteStarted(d preemptapi.Demand, sequence int, round string) {
 	scope := d.Key()
 	it.state.dropDeferral(scope)
 	it.state.LastDemand = &d
 	it.state.Active[scope] = ActiveRound{RoundID: round, Rank: d.Criticality.Rank(), Since: it.now(), Sequence: sequence}
 }
 
-// adopt takes up a round that this intake started in a task that was lost with its worker; false for one that it knew
+// adoptLostRound takes up a round that this intake started in a task that was lost with its worker; false for one that it knew
 // before, or that an earlier intake started.
-func (it *intake) adopt(d preemptapi.Demand, sequence int, round string) bool {
+func (it *intake) adoptLostRound(d preemptapi.Demand, sequence int, round string) bool {
 	last := it.state.Last
-	if last != nil && last.RoundID == round || !it.knows(versionAdopt) {
+	if last != nil && last.RoundID == round || !it.hasVersion(versionAdopt) {
 		return false
 	}
 	got, err := it.lookAt(round)
@@ -75,7 +75,7 @@ func (it *intake) adopt(d preemptapi.Demand, sequence int, round string) bool {
 	case !got.Open && (began.Before(it.state.Started) || last != nil && !began.After(last.StartedAt)):
 		return false
 	}
-	it.began(d, sequence, round)
+	it.noteStarted(d, sequence, round)
 	if !got.Open {
 		it.roundDone(got.Result)
 	}
@@ -89,10 +89,10 @@ func (it *intake) lookAt(round string) (got RoundStatus, err error) {
 	return got, err
 }
 
-// outlast keeps the request of an alarm that joined another intake's round: that ends when the other's alarm
+// keepAfterJoined keeps the request of an alarm that joined another intake's round: that ends when the other's alarm
 // falls, and this one may still stand then.
-func (it *intake) outlast(d preemptapi.Demand, sequence int, joined preemptapi.Decision) {
-	if d.Person || joined.Verdict != preemptapi.Joined || !it.knows(versionOutlast) {
+func (it *intake) keepAfterJoined(d preemptapi.Demand, sequence int, joined preemptapi.Decision) {
+	if d.Person || joined.Verdict != preemptapi.Joined || !it.hasVersion(versionOutlast) {
 		return
 	}
 	it.state.postpone(preemptapi.Deferral{
@@ -103,8 +103,8 @@ func (it *intake) outlast(d preemptapi.Demand, sequence int, joined preemptapi.D
 // busyRetry is how long to wait before asking again where another intake's round is under way.
 const busyRetry = 5 * time.Second
 
-// later defers an alarm's request and refuses a person's.
-func (it *intake) later(d preemptapi.Demand, sequence int, until time.Time, reason string) preemptapi.Decision {
+// postponeOrRefuse defers an alarm's request and refuses a person's.
+func (it *intake) postponeOrRefuse(d preemptapi.Demand, sequence int, until time.Time, reason string) preemptapi.Decision {
 	if d.Person {
 		return preemptapi.Decision{Verdict: preemptapi.Refused, Until: until, Reason: reason}
 	}
@@ -112,12 +112,12 @@ func (it *intake) later(d preemptapi.Demand, sequence int, until time.Time, reas
 	return preemptapi.Decision{Verdict: preemptapi.Deferred, Until: until, Reason: reason}
 }
 
-// due starts what has waited long enough, and lets fall what was unknown for too long.
-func (it *intake) due() {
+// startDue starts what has waited long enough, and lets fall what was unknown for too long.
+func (it *intake) startDue() {
 	now := it.now()
 	for _, scope := range it.state.Levels.ExpireGray(now, it.state.grayTimeout()) {
 		it.fall(scope, "the alarm's state was unknown for too long")
-		it.ended(scope)
+		it.startRestore(scope)
 	}
 	for _, d := range it.state.Deferred {
 		if d.Until.After(now) {
@@ -137,7 +137,7 @@ func (it *intake) due() {
 	}
 }
 
-// roundDone takes a round's result, and plans its repetition while the alarm stands.
+// roundDone takes a round's result, and plans its repetition while the alarm is active.
 func (it *intake) roundDone(r preemptapi.RoundResult) {
 	scope, ok := it.state.scopeOf(r.RoundID)
 	if !ok {
@@ -149,28 +149,31 @@ func (it *intake) roundDone(r preemptapi.RoundResult) {
 	active := it.state.Active[scope]
 	delete(it.state.Active, scope)
 	it.state.finished(r)
-	d, stands := it.state.Standing[scope]
+	d, stands := it.state.StillActive[scope]
 	// The fall that withdrew the round took back all that stood; what the round found over is what it was for. The rest
 	// rose since. A round that a person cancelled is followed by none.
 	other := !isRound(r.RoundID, it.info.WorkflowExecution.ID, d.RequestID, active.Sequence)
-	rose := stands && r.State == preemptapi.RoundWithdrawn && (active.Withdrawn || r.AlarmOver && other) && it.knows(versionAgain)
-	if r.AlarmOver && !rose {
-		it.state.Levels.ClearScope(scope)
-		delete(it.state.Standing, scope)
-		it.state.dropDeferral(scope)
-		it.ended(scope)
-		stands = false
-	}
-	if rose {
+	rose := stands && r.State == preemptapi.RoundWithdrawn && (active.Withdrawn || r.AlarmOver && other) && it.hasVersion(versionAgain)
+	switch {
+	case rose:
 		it.state.postpone(preemptapi.Deferral{Scope: scope, Until: it.now(), Reason: "the alarm rose while the round before ended", Demand: d})
-	}
-	if stands && (d.Policy.RepeatWhileRed || r.Silenced != "") && r.State != preemptapi.RoundWithdrawn && it.state.deferral(scope) == nil {
+	case r.AlarmOver:
+		it.state.Levels.ClearScope(scope)
+		delete(it.state.StillActive, scope)
+		it.state.dropDeferral(scope)
+		it.startRestore(scope)
+	case stands && repeats(d, r) && it.state.deferral(scope) == nil:
 		it.repeat(scope, r, d, max(active.Sequence, 1)+1)
 	}
 	it.show()
 }
 
-// repeat has the alarm looked at again after a pause, as it still stands: longer where earlier rounds found nobody, and
+// repeats reports whether another round follows while the alarm is active.
+func repeats(d preemptapi.Demand, r preemptapi.RoundResult) bool {
+	return (d.Policy.RepeatWhileRed || r.Silenced != "") && r.State != preemptapi.RoundWithdrawn
+}
+
+// repeat plans another round after a pause, as the alarm is still active: a longer pause where earlier rounds found nobody, and
 // where nothing says which usage is too high, as vSphere's alarms lag behind by minutes.
 func (it *intake) repeat(scope string, r preemptapi.RoundResult, d preemptapi.Demand, sequence int) {
 	reason := "the alarm still stands"

@@ -36,7 +36,7 @@ func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admi
 	d := in.Round.Demand
 	id := roundID(in.Round.IntakeID, d.RequestID, in.Sequence)
 	req := ledger.AdmitRequest{RequestID: AdmissionID(d.RequestID, in.Sequence), Scope: d.Key(), Owner: id, Rank: d.Criticality.Rank(), Within: a.Within(ctx, a.VCenter, d.Scope)}
-	if stands(d) {
+	if outlivesRound(d) {
 		req.Intake, req.Alarm = in.Round.IntakeID, d.Alarm()
 	}
 	got, err := a.Ledger.Admit(ctx, req)

@@ -28,7 +28,7 @@ type Input struct {
 type State struct {
 	Started      time.Time                          `json:"started,omitzero"` // of the first run
 	Levels       Levels                             `json:"levels"`
-	Standing     map[string]preemptapi.Demand       `json:"standing,omitempty"` // scope → what to do again while the alarm stands
+	StillActive  map[string]preemptapi.Demand       `json:"standing,omitempty"` // scope → what to repeat while the alarm is active
 	Active       map[string]ActiveRound             `json:"active,omitempty"`   // scope → the round under way
 	Deferred     []preemptapi.Deferral              `json:"deferred,omitempty"`
 	Last         *preemptapi.RoundResult            `json:"last,omitempty"`
@@ -63,8 +63,8 @@ type Cooling struct {
 }
 
 func (s *State) init() {
-	if s.Standing == nil {
-		s.Standing = map[string]preemptapi.Demand{}
+	if s.StillActive == nil {
+		s.StillActive = map[string]preemptapi.Demand{}
 	}
 	if s.Active == nil {
 		s.Active = map[string]ActiveRound{}
@@ -121,9 +121,9 @@ func (s *State) finished(r preemptapi.RoundResult) {
 	}
 }
 
-// idle tells whether nothing is going on, waiting or standing.
+// idle reports whether nothing is under way, waits or is active.
 func (s *State) idle() bool {
-	return len(s.Active) == 0 && len(s.Deferred) == 0 && len(s.Levels.Standing()) == 0
+	return len(s.Active) == 0 && len(s.Deferred) == 0 && len(s.Levels.Active()) == 0
 }
 
 // wakeAt returns when the intake next has something to do by itself; ok is false for never.
@@ -148,11 +148,11 @@ func (s *State) wakeAt(now time.Time) (at time.Time, ok bool) {
 	return at, ok
 }
 
-// grayTimeout is the shortest of the standing policies, or the default.
+// grayTimeout is the shortest of the policies of active alarms, or the default.
 func (s *State) grayTimeout() time.Duration {
 	shortest := time.Duration(-1)
-	for _, scope := range scopes(s.Standing) {
-		if d := s.Standing[scope].Policy.GrayTimeout.D(); shortest < 0 || d < shortest {
+	for _, scope := range scopes(s.StillActive) {
+		if d := s.StillActive[scope].Policy.GrayTimeout.D(); shortest < 0 || d < shortest {
 			shortest = d
 		}
 	}
@@ -170,7 +170,7 @@ func (s *State) response(workflowID, runID string) preemptapi.Response {
 	res := preemptapi.Response{
 		WorkflowID: workflowID, RunID: runID, WorkflowName: preemption.WorkflowName,
 		LastPreemption: s.LastAt, VirtualMachines: s.LastVMs, Event: emptyEvent, State: "idle",
-		Round: s.Last, Levels: s.Levels.Standing(), Deferred: s.Deferred, LastDecision: s.LastDecision,
+		Round: s.Last, Levels: s.Levels.Active(), Deferred: s.Deferred, LastDecision: s.LastDecision,
 		Rejections: s.Rejections, Requests: s.Requests,
 	}
 	if res.VirtualMachines == nil {

@@ -23,40 +23,40 @@ const (
 	maxCarriedEvents = 512 << 10
 )
 
-// pace counts what was decoded in this workflow task, and ends the task where that is enough: what follows comes in
+// endLargeTask counts what was decoded in this workflow task, and ends the task where that is enough: what follows comes in
 // the next one.
-func (it *intake) pace(out Decode) {
+func (it *intake) endLargeTask(out Decode) {
 	for _, d := range out.Decoded {
-		it.spent += maxDecodedBytes
+		it.decodedBytes += maxDecodedBytes
 		if d.Demand != nil {
-			it.spent += len(d.Demand.Event) + maxDemandBytes
+			it.decodedBytes += len(d.Demand.Event) + maxDemandBytes
 		}
 	}
-	if it.spent < maxTaskBytes || !it.paces() {
+	if it.decodedBytes < maxTaskBytes || !it.endsLargeTasks() {
 		return
 	}
-	it.spent = 0
+	it.decodedBytes = 0
 	_ = workflow.Sleep(it.ctx, time.Millisecond) // never cancelled
 }
 
-// paces reports whether the run ends such tasks. Where an earlier version went on instead, and could, that is
+// endsLargeTasks reports whether the run ends such tasks. Where an earlier version went on instead, and could, that is
 // remembered for this occasion alone: the next may be the one that is too much.
-func (it *intake) paces() bool {
-	if !it.paced {
+func (it *intake) endsLargeTasks() bool {
+	if !it.endsLarge {
 		it.occasions++
-		it.paced = it.knows(fmt.Sprintf("%s-%d", versionPaced, it.occasions))
+		it.endsLarge = it.hasVersion(fmt.Sprintf("%s-%d", versionPaced, it.occasions))
 	}
-	return it.paced
+	return it.endsLarge
 }
 
-// lighten bounds what is carried to the next run: beside many scopes' events, each keeps what names its alarm alone.
-func (s *State) lighten() {
+// trimEvents bounds what is carried to the next run: beside many scopes' events, each keeps what names its alarm alone.
+func (s *State) trimEvents() {
 	total := 0
 	visit := func(f func(*preemptapi.Demand)) {
-		for _, scope := range scopes(s.Standing) {
-			d := s.Standing[scope]
+		for _, scope := range scopes(s.StillActive) {
+			d := s.StillActive[scope]
 			f(&d)
-			s.Standing[scope] = d
+			s.StillActive[scope] = d
 		}
 		for i := range s.Deferred {
 			f(&s.Deferred[i].Demand)

@@ -26,8 +26,8 @@ func Intake(ctx workflow.Context, in Input) (preemptapi.Response, error) {
 	if err := it.handlers(ctx); err != nil {
 		return preemptapi.Response{}, err
 	}
-	if it.refused = it.reserved(); it.refused != "" {
-		return it.refuse()
+	if it.refused = it.reservedID(); it.refused != "" {
+		return it.refuseAll()
 	}
 	for {
 		it.drain()
@@ -42,33 +42,36 @@ func Intake(ctx workflow.Context, in Input) (preemptapi.Response, error) {
 			it.process()
 			continue
 		}
-		it.due()
-		it.tellStanding()
-		if it.once && it.state.Requests > 0 && it.state.idle() && it.nothingNew() {
+		it.startDue()
+		it.tellActiveScopes()
+		if it.once && it.state.Requests > 0 && it.nothingToDo() {
 			return it.complete()
 		}
 		woken := it.wait()
-		if !woken && !it.untold && it.state.idle() && it.nothingNew() {
+		if !woken && !it.tellFailed && it.nothingToDo() {
 			return it.complete()
 		}
 	}
 }
 
-type intake struct {
-	ctx       workflow.Context // never cancelled: a cancellation is handled, not suffered
-	cancelled func() bool
-	info      *workflow.Info
-	state     State
-	once      bool
-	inbox     []item
-	shown     string
-	refused   string   // why an intake under its id takes nothing; "": it does
-	left      []string // what it leaves to its successor
-	untold    bool     // the ledger could not be told where the alarm is active
+// nothingToDo reports whether nothing is going on, and nothing has arrived.
+func (it *intake) nothingToDo() bool { return it.state.idle() && it.nothingNew() }
 
-	spent     int  // bytes decoded in this workflow task
-	paced     bool // the run ends a task in which enough was decoded
-	occasions int  // on which that was asked
+type intake struct {
+	ctx        workflow.Context // never cancelled: a cancellation is handled, not suffered
+	cancelled  func() bool
+	info       *workflow.Info
+	state      State
+	once       bool
+	inbox      []item
+	lastShown  string
+	refused    string   // why an intake under its id takes nothing; "": it does
+	left       []string // what it leaves to its successor
+	tellFailed bool     // the ledger could not be told where the alarm is active
+
+	decodedBytes int  // bytes decoded in this workflow task
+	endsLarge    bool // the run ends a task in which enough was decoded
+	occasions    int  // on which that was asked
 
 	requests, alarms, rounds workflow.ReceiveChannel
 }
@@ -146,21 +149,9 @@ func (it *intake) local(all time.Duration) workflow.Context {
 func (it *intake) wait() (woken bool) {
 	arrived := func() bool { return !it.nothingNew() || it.rollDue() }
 	now := it.now()
-	at, ok := it.state.wakeAt(now)
-	if limit := it.info.WorkflowExecutionTimeout; ok && limit > 0 && it.state.idle() {
-		// A client's execution timeout must find the intake completed, not running.
-		if end := it.state.Started.Add(limit / 2); end.Before(at) {
-			at = end
-		}
-	}
-	if end := it.deadline(); !end.IsZero() && !it.state.idle() && it.knows(versionExpire) && (!ok || end.Before(at)) {
-		at, ok = end, true
-	}
-	if again := now.Add(tellAgain); it.untold && (!ok || again.Before(at)) {
-		at, ok = again, true
-	}
+	at, ok := it.wakeAt(now)
 	if it.nothingNew() {
-		it.spent = 0 // the task ends here
+		it.decodedBytes = 0 // the task ends here
 	}
 	if !ok {
 		return workflow.Await(it.ctx, arrived) == nil
@@ -172,11 +163,29 @@ func (it *intake) wait() (woken bool) {
 	return woken
 }
 
+// wakeAt returns when the intake next has something to do by itself; ok is false for never.
+func (it *intake) wakeAt(now time.Time) (at time.Time, ok bool) {
+	at, ok = it.state.wakeAt(now)
+	if limit := it.info.WorkflowExecutionTimeout; ok && limit > 0 && it.state.idle() {
+		// A client's execution timeout must find the intake completed, not running.
+		if end := it.state.Started.Add(limit / 2); end.Before(at) {
+			at = end
+		}
+	}
+	if end := it.deadline(); !end.IsZero() && !it.state.idle() && it.hasVersion(versionExpire) && (!ok || end.Before(at)) {
+		at, ok = end, true
+	}
+	if again := now.Add(tellAgain); it.tellFailed && (!ok || again.Before(at)) {
+		at, ok = again, true
+	}
+	return at, ok
+}
+
 func (it *intake) nothingNew() bool {
 	return len(it.inbox)+it.requests.Len()+it.alarms.Len()+it.rounds.Len() == 0 && !it.cancelled()
 }
 
-// rollDue tells whether the history has grown so long that a new run should begin.
+// rollDue reports whether the history has grown so long that a new run should begin.
 func (it *intake) rollDue() bool { return it.info.GetContinueAsNewSuggested() }
 
 // roll continues as new with everything that is remembered and whatever has arrived meanwhile.
@@ -198,7 +207,7 @@ func (it *intake) roll(ctx workflow.Context) error {
 		in.Pending = append(in.Pending, i.Message)
 	}
 	in.State = it.state
-	in.State.lighten()
+	in.State.trimEvents()
 	if err := workflow.Await(it.ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
 		return err
 	}
@@ -214,7 +223,7 @@ func (it *intake) inboxBytes() (n int) {
 
 // complete ends an intake that has nothing to do.
 func (it *intake) complete() (preemptapi.Response, error) {
-	it.tellStanding()
+	it.tellActiveScopes()
 	if err := workflow.Await(it.ctx, func() bool { return workflow.AllHandlersFinished(it.ctx) }); err != nil {
 		return preemptapi.Response{}, err
 	}
@@ -240,10 +249,10 @@ func (it *intake) show() {
 	if res.Failure != "" {
 		text += "\n\n" + res.Failure
 	}
-	if text == it.shown {
+	if text == it.lastShown {
 		return
 	}
-	it.shown = text
+	it.lastShown = text
 	workflow.SetCurrentDetails(it.ctx, shown.Clip(text, 4000))
 	preempt.Upsert(it.ctx, it.state.Attrs, alarmName, scope, res.State)
 }

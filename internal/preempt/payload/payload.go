@@ -1,3 +1,5 @@
+// Package payload keeps what workflows and activities hand over below the size that Temporal takes: 2 MB. Temporal ends a
+// workflow that hands over more.
 package payload
 
 import (
@@ -6,12 +8,14 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
-const Max = 1 << 20 // of estimated JSON; beyond it, what explains is left out, and never a VM
+// Bounds of one payload.
+const (
+	Max       = 1 << 20 // bytes of estimated JSON; beyond it, explanations are left out, and never a VM
+	MaxInFull = 1000    // VMs that are handed over one by one where the whole result can be read elsewhere
+	ShortText = 80      // bytes of a text in a payload that is too large
+)
 
-const MaxInFull = 1000 // targets of a round of which its intake is told one by one
-
-const ShortText = 80
-
+// ShortSpared cuts the texts of spared candidates.
 func ShortSpared(all []policy.Spared) []policy.Spared {
 	all = slices.Clone(all)
 	for i := range all {

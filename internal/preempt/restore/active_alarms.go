@@ -16,20 +16,20 @@ import (
 // to start.
 const intakeGone = time.Minute
 
-// maxStandingLooked bounds how many intakes one plan of a restore looks up.
-const maxStandingLooked = 50
+// maxIntakesLookedUp bounds how many intakes one plan of a restore looks up.
+const maxIntakesLookedUp = 50
 
-// standing says which alarms are active in the restore's scope, by what the ledger knows. One whose intake has ended,
+// activeAlarms says which alarms are active in the restore's scope, by what the ledger knows. One whose intake has ended,
 // as when it was terminated, is forgotten.
-func (a *Activities) standing(ctx context.Context, known []ledger.Standing) (active []string) {
+func (a *Activities) activeAlarms(ctx context.Context, known []ledger.Standing) (active []string) {
 	over := map[string]bool{}
 	for i, d := range known {
 		gone, looked := over[d.Owner]
-		if !looked && i < maxStandingLooked {
+		if !looked && i < maxIntakesLookedUp {
 			gone = a.intakeOver(ctx, d.Owner)
 			over[d.Owner] = gone
 			if gone {
-				a.forgetStanding(ctx, d.Owner)
+				a.forgetIntake(ctx, d.Owner)
 			}
 		}
 		if !gone {
@@ -39,7 +39,7 @@ func (a *Activities) standing(ctx context.Context, known []ledger.Standing) (act
 	return active
 }
 
-func (a *Activities) forgetStanding(ctx context.Context, owner string) {
+func (a *Activities) forgetIntake(ctx context.Context, owner string) {
 	a.Logger(ctx).Warn("an intake ended while its alarm was active: restores are not held back by it any more", "intake", owner)
 	if _, err := a.Ledger.Stand(ctx, ledger.StandingRequest{Owner: owner}); err != nil {
 		a.Logger(ctx).Warn("the ledger could not be told to forget it", "intake", owner, "error", err)

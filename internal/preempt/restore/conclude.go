@@ -22,7 +22,7 @@ func (r *restore) next() preemptapi.RestoreInput {
 	r.yield()
 	next, earlier := r.in, fittedRestore(r.result)
 	next.Earlier, next.Policy, next.PolicyName, next.PolicyHash = &earlier, &r.setup.Policy, r.setup.PolicyName, r.setup.PolicyHash
-	next.Stopped, next.Again, next.Over, next.Unsettled = r.stopped, r.again, r.over, !r.settled
+	next.Stopped, next.Again, next.Over, next.Unsettled = r.stopReason, r.restart, r.cancelled, !r.settleTimeOver
 	return next
 }
 
@@ -58,18 +58,18 @@ func (r *restore) reply() {
 	}
 }
 
-// look ends a restore that only looks on.
-func (r *restore) look(plan PlanResult, state string) error {
+// endWithPlan ends a restore that only plans.
+func (r *restore) endWithPlan(plan PlanResult, state string) error {
 	for _, t := range plan.Returns.Returns {
 		r.result.VMs = append(r.result.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeWouldPowerOn})
 		r.result.Waves = t.Wave
 	}
 	reason := ""
 	switch {
-	case len(plan.Active) > 0:
-		reason = "round " + plan.Active[0] + " is under way in this scope: nobody would come back beside it"
-	case len(plan.Standing) > 0:
-		reason = plan.Standing[0] + ": nobody would come back before its end"
+	case len(plan.ActiveRounds) > 0:
+		reason = "round " + plan.ActiveRounds[0] + " is under way in this scope: nobody would come back beside it"
+	case len(plan.ActiveAlarms) > 0:
+		reason = plan.ActiveAlarms[0] + ": nobody would come back before its end"
 	}
 	r.finish(state, reason)
 	return nil
@@ -122,7 +122,7 @@ func (r *restore) release() {
 
 // fail ends a restore that could not be carried out.
 func (r *restore) fail(err error) (preemptapi.RestoreResult, error) {
-	kind, text := preempt.KindOf(err), preempt.Cause(err)
+	kind, text := preempt.ErrorType(err), preempt.Cause(err)
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.finish(preemptapi.RestoreFailed, text)
 	workflow.GetLogger(r.ctx).Error("the restore failed", "reason", text, "kind", kind)

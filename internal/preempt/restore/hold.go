@@ -19,50 +19,50 @@ func (r *restore) listenHold(ctx workflow.Context) {
 }
 
 func (r *restore) hold(reason string) {
-	if r.stopped != "" || r.held != "" {
+	if r.stopReason != "" || r.holdReason != "" {
 		return
 	}
-	r.held = reason
+	r.holdReason = reason
 	if r.interrupt != nil {
 		r.note("held: " + reason)
 		r.interrupt()
 	}
 }
 
-// holdOn waits while somebody demands something in the scope; the settle time begins again when that has ended. A
+// waitHeld waits while somebody demands something in the scope; the settle time begins again when that has ended. A
 // person does not wait.
-func (r *restore) holdOn(reason string) (goOn bool) {
+func (r *restore) waitHeld(reason string) (goOn bool) {
 	if r.in.Person {
 		r.stop(reason)
 		return true
 	}
-	r.result.Reason, r.settled = reason, false
+	r.result.Reason, r.settleTimeOver = reason, false
 	r.wait()
 	return true
 }
 
-// busy ends a look at a scope in which others demand something: a person is told, and an alarm's restore waits.
-func (r *restore) busy(plan PlanResult) (goOn bool) {
-	if len(plan.Active) == 0 {
-		return r.holdOn(plan.Standing[0])
+// waitForOthers ends a look at a scope in which others demand something: a person is told, and an alarm's restore waits.
+func (r *restore) waitForOthers(plan PlanResult) (goOn bool) {
+	if len(plan.ActiveRounds) == 0 {
+		return r.waitHeld(plan.ActiveAlarms[0])
 	}
-	reason := "round " + plan.Active[0] + " is under way in this scope"
+	reason := "round " + plan.ActiveRounds[0] + " is under way in this scope"
 	if r.in.Person {
 		r.finish(preemptapi.RestoreRefused, reason)
 		return false
 	}
 	r.result.Reason = reason
-	r.settled = r.settled && len(plan.Standing) == 0
+	r.settleTimeOver = r.settleTimeOver && len(plan.ActiveAlarms) == 0
 	r.wait()
 	return true
 }
 
-// settle lets the settle time pass, where it has not.
-func (r *restore) settle() {
-	if d := r.setup.Policy.Restore.Settle.D(); !r.in.Person && !r.settled && d > 0 {
+// waitSettleTime lets the settle time pass, where it has not.
+func (r *restore) waitSettleTime() {
+	if d := r.setup.Policy.Restore.Settle.D(); !r.in.Person && !r.settleTimeOver && d > 0 {
 		r.pause(preemptapi.RestoreSettling, d)
 	}
-	r.settled = true
+	r.settleTimeOver = true
 }
 
 // clipList keeps the first of many.

@@ -35,13 +35,13 @@ type PlanInput struct {
 // PlanResult is who comes back.
 type PlanResult struct {
 	policy.Returns
-	ScopeName string        `json:"scopeName,omitempty"`
-	Named     []vsphere.Ref `json:"named,omitempty"`
-	Active    []string      `json:"active,omitempty"` // rounds under way in the scope: nobody comes back
-	// Standing are alarms that are active in the scope, in words: nobody comes back.
-	Standing  []string  `json:"standing,omitempty"`
-	PlannedAt time.Time `json:"plannedAt"`        // by the worker's clock
-	Beyond    int       `json:"beyond,omitempty"` // VMs of later waves that are not named, where there are many
+	ScopeName    string        `json:"scopeName,omitempty"`
+	Named        []vsphere.Ref `json:"named,omitempty"`
+	ActiveRounds []string      `json:"active,omitempty"` // rounds under way in the scope: nobody comes back
+	// ActiveAlarms are alarms that are active in the scope, in words: nobody comes back.
+	ActiveAlarms []string  `json:"standing,omitempty"`
+	PlannedAt    time.Time `json:"plannedAt"`        // by the worker's clock
+	Beyond       int       `json:"beyond,omitempty"` // VMs of later waves that are not named, where there are many
 }
 
 // PlanRestore reads which VMs carry our record, what became of them since, and how the hosts stand, chooses
@@ -51,13 +51,13 @@ type PlanResult struct {
 func (a *Activities) PlanRestore(ctx context.Context, in PlanInput) (PlanResult, error) {
 	stop := a.Beat(ctx)
 	defer stop()
-	p := &restoring{Activities: a, in: in}
-	if err := p.look(ctx); err != nil {
-		return PlanResult{}, preempt.Ending(ctx, err)
+	p := &planning{Activities: a, in: in}
+	if err := p.read(ctx); err != nil {
+		return PlanResult{}, preempt.WhenEnded(ctx, err)
 	}
 	out, err := p.reserve(ctx)
 	if err != nil {
-		return PlanResult{}, preempt.Ending(ctx, err)
+		return PlanResult{}, preempt.WhenEnded(ctx, err)
 	}
 	a.Logger(ctx).Info("planned a restore", "cluster", in.Scope.String(), "returns", len(out.Returns.Returns), "left", len(out.Left))
 	for _, s := range out.Left {
@@ -72,26 +72,26 @@ func (a *Activities) PlanRestore(ctx context.Context, in PlanInput) (PlanResult,
 	return out, nil
 }
 
-// restoring is one plan of a restore in the making.
-type restoring struct {
+// planning is one plan of a restore in the making.
+type planning struct {
 	*Activities
-	in        PlanInput
-	snap      vsphere.Snapshot
-	owned     []policy.Owned
-	named     []vsphere.Ref
-	facts     ledger.Facts
-	conflicts []vsphere.Ref
-	standing  []string
+	in           PlanInput
+	snap         vsphere.Snapshot
+	owned        []policy.Owned
+	named        []vsphere.Ref
+	facts        ledger.Facts
+	conflicts    []vsphere.Ref
+	activeAlarms []string
 }
 
-// look reads vCenter and the ledger.
-func (p *restoring) look(ctx context.Context) error {
+// read reads vCenter and the ledger.
+func (p *planning) read(ctx context.Context) error {
 	var err error
 	req := ledger.FactsRequest{Owner: p.in.RestoreID, Scope: p.in.Scope.String(), Restore: true, Within: p.Within(ctx, p.VCenter, p.in.Scope)}
 	if p.facts, err = p.Ledger.Facts(ctx, req); err != nil {
 		return fmt.Errorf("ask the ledger for %s: %w", p.in.RestoreID, err)
 	}
-	p.standing = p.Activities.standing(ctx, p.facts.Standing)
+	p.activeAlarms = p.Activities.activeAlarms(ctx, p.facts.Standing)
 	var owned []vcenter.Owned
 	err = p.Attempt(ctx, func() (err error) {
 		if owned, err = p.VCenter.Owned(ctx, preemption.AttributeKey); err != nil {
@@ -101,7 +101,7 @@ func (p *restoring) look(ctx context.Context) error {
 		return err
 	})
 	if err == nil {
-		err = p.find(ctx, owned)
+		err = p.findNamed(ctx, owned)
 	}
 	if err != nil {
 		return step.Typed(err)
@@ -113,11 +113,11 @@ func (p *restoring) look(ctx context.Context) error {
 			})
 		}
 	}
-	return step.Typed(p.Attempt(ctx, func() error { return p.trace(ctx) }))
+	return step.Typed(p.Attempt(ctx, func() error { return p.readEvents(ctx) }))
 }
 
-// find looks up the VMs that a person names; those that carry our record cost no call.
-func (p *restoring) find(ctx context.Context, owned []vcenter.Owned) error {
+// findNamed looks up the VMs that a person names; those that carry our record cost no call.
+func (p *planning) findNamed(ctx context.Context, owned []vcenter.Owned) error {
 	p.named = p.in.Named
 	if len(p.named) > 0 {
 		return nil
@@ -141,9 +141,9 @@ func (p *restoring) find(ctx context.Context, owned []vcenter.Owned) error {
 	return nil
 }
 
-// trace asks vCenter how the VMs went off and who touched them since. It looks back no further than to the
+// readEvents asks vCenter how the VMs went off and who touched them since. It looks back no further than to the
 // oldest that may still come back.
-func (p *restoring) trace(ctx context.Context) error {
+func (p *planning) readEvents(ctx context.Context) error {
 	oldest, margin := time.Now(), traceMargin(p.in.Policy)
 	var refs []vsphere.Ref
 	for _, o := range p.owned {
@@ -156,7 +156,7 @@ func (p *restoring) trace(ctx context.Context) error {
 			oldest = o.Record.At
 		}
 	}
-	if err := p.awaitLatest(ctx); err != nil {
+	if err := p.awaitLatestEvents(ctx); err != nil {
 		return err
 	}
 	off, err := p.VCenter.PowerOffEvidence(ctx, refs, oldest.Add(-margin))
@@ -182,8 +182,8 @@ func (p *restoring) trace(ctx context.Context) error {
 	return nil
 }
 
-// awaitLatest waits for the events of the VMs that went off a moment ago, which may come after the state.
-func (p *restoring) awaitLatest(ctx context.Context) error {
+// awaitLatestEvents waits for the events of the VMs that went off a moment ago, which may come after the state.
+func (p *planning) awaitLatestEvents(ctx context.Context) error {
 	since := time.Now()
 	var latest []vsphere.Ref
 	for _, o := range p.owned {
@@ -219,7 +219,7 @@ func traceMargin(p policy.Policy) time.Duration {
 const clockMargin = 2 * time.Hour
 
 // choose computes the plan. Beside a round nobody comes back.
-func (p *restoring) choose() PlanResult {
+func (p *planning) choose() PlanResult {
 	d := policy.ReturnDemand{
 		Tag: p.in.Tag, Scope: p.in.Scope, Only: p.named, Done: p.in.Done, Self: p.Settings.Self,
 		Reserved: slices.Clone(p.conflicts), Preempted: p.facts.Preempted, Warming: p.in.Warming,
@@ -231,15 +231,15 @@ func (p *restoring) choose() PlanResult {
 	}
 	return PlanResult{
 		Returns: policy.ChooseReturns(p.snap, p.owned, d, p.in.Policy), ScopeName: p.snap.ScopeName, Named: p.named,
-		Active: p.facts.Active, Standing: clipList(p.standing), PlannedAt: p.snap.Time,
+		ActiveRounds: p.facts.Active, ActiveAlarms: clipList(p.activeAlarms), PlannedAt: p.snap.Time,
 	}
 }
 
 // reserve chooses until the ledger grants the first wave.
-func (p *restoring) reserve(ctx context.Context) (PlanResult, error) {
+func (p *planning) reserve(ctx context.Context) (PlanResult, error) {
 	for range preempt.MaxReplans {
 		out := p.choose()
-		if !p.in.Reserve || len(out.Active) > 0 || len(out.Standing) > 0 && !p.in.Person {
+		if !p.in.Reserve || len(out.ActiveRounds) > 0 || len(out.ActiveAlarms) > 0 && !p.in.Person {
 			return out, nil
 		}
 		req := ledger.ReserveRequest{Owner: p.in.RestoreID}

@@ -25,21 +25,21 @@ func (p *powering) check(todo []policy.Return) (ready []policy.Return, err error
 	var on []policy.Return
 	for _, t := range todo {
 		vm, ok := now[t.Ref]
-		attr, done := p.attribute(t.Ref)
+		attr, done := p.record(t.Ref)
 		switch {
 		case !ok:
-			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Gone))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Gone))
 		case t.InstanceUUID != "" && vm.InstanceUUID != t.InstanceUUID:
 			p.Logger(p.Asked).Warn("a MoRef is of another VM than when the restore was planned: was vCenter restored from a backup?", "vm", t.Name, "moref", t.Ref.Value)
-			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.OtherInstance))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.OtherInstance))
 		case done:
 			p.decide(preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeRestored, OnAt: attr.RestoredAt, Annotated: true})
 		case vm.PowerState == vsphere.PoweredOn:
 			on = append(on, t)
 		case !attr.Preempted:
-			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.AttributeChanged))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.AttributeChanged))
 		case !vm.Tagged && !p.Sent:
-			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Untagged))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Untagged))
 		default:
 			ready = append(ready, t)
 		}
@@ -47,8 +47,8 @@ func (p *powering) check(todo []policy.Return) (ready []policy.Return, err error
 	return ready, p.attributeOn(on)
 }
 
-// begun returns those that may be coming on by what was sent: by this run, or by one before a crash.
-func (p *powering) begun(ready []policy.Return) (begun []policy.Return) {
+// maybeStarted returns those that may be coming on by what was sent: by this run, or by one before a crash.
+func (p *powering) maybeStarted(ready []policy.Return) (begun []policy.Return) {
 	if p.Sent || p.Repeated {
 		return ready
 	}
@@ -84,7 +84,7 @@ func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, e
 		case vcenter.KindOf(err).Outage():
 			return ready, err
 		default:
-			p.settle([]policy.Return{t}, preemptapi.OutcomeNotRestored, "its notice could not be cleared: "+err.Error())
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, "its notice could not be cleared: "+err.Error())
 		}
 	}
 	return clear, nil

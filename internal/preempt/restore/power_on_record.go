@@ -10,10 +10,10 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// claim records a VM that we powered on, in its attribute too.
-func (p *powering) claim(t policy.Return, at time.Time) {
+// claimOn records a VM that we powered on, in its attribute too.
+func (p *powering) claimOn(t policy.Return, at time.Time) {
 	vm := preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeRestored, OnAt: at.UTC()}
-	value, err := p.restored(t.Ref, vm.OnAt)
+	value, err := p.restoredValue(t.Ref, vm.OnAt)
 	p.recorded.Go(func() {
 		if err == nil {
 			err = p.AttemptThrough(p.Ctx, func() error { return p.VCenter.Annotate(p.Ctx, t.Ref, preemption.AttributeKey, value) })
@@ -27,9 +27,9 @@ func (p *powering) claim(t policy.Return, at time.Time) {
 	})
 }
 
-// restored is the attribute of a VM that came back: what was there, whoever wrote it, and by what and when it
+// restoredValue is the attribute of a VM that came back: what was there, whoever wrote it, and by what and when it
 // was restored.
-func (p *powering) restored(ref vsphere.Ref, at time.Time) (string, error) {
+func (p *powering) restoredValue(ref vsphere.Ref, at time.Time) (string, error) {
 	fields := map[string]json.RawMessage{}
 	if err := json.Unmarshal([]byte(p.values[ref]), &fields); err != nil {
 		fields = map[string]json.RawMessage{} // somebody changed it a moment ago
@@ -47,7 +47,7 @@ func (p *powering) restored(ref vsphere.Ref, at time.Time) (string, error) {
 	return string(b), err
 }
 
-func (p *powering) settle(targets []policy.Return, what, reason string) {
+func (p *powering) decideAll(targets []policy.Return, what, reason string) {
 	for _, t := range targets {
 		p.decide(preemptapi.RestoredVM{Return: t, Outcome: what, Reason: reason})
 	}

@@ -24,8 +24,8 @@ type PowerOnInput struct {
 	Targets   []policy.Return `json:"targets"`
 	Timeout   clock.Duration  `json:"timeout"`   // of one power-on
 	PlannedAt time.Time       `json:"plannedAt"` // what was planned too long ago is left to a new plan
-	// Settle sends nothing: it only tells what became of the targets, when an earlier call was cut short.
-	Settle bool `json:"settle,omitempty"`
+	// OnlyLook sends nothing: it only tells what became of the targets, when an earlier call was cut short.
+	OnlyLook bool `json:"settle,omitempty"`
 }
 
 // PowerOnResult is what became of the targets. Of those it does not name nothing was sent.
@@ -40,7 +40,7 @@ type PowerOnResult struct {
 // yet sent, and a stopping worker or lost heartbeats interrupt nothing. It may be repeated after a crash at
 // any instant: a VM found on then is ours only if vCenter's events name us and nobody else.
 func (a *Activities) PowerOnVMs(ctx context.Context, in PowerOnInput) (PowerOnResult, error) {
-	run, end := a.Change(ctx, in.RestoreID, in.Settle)
+	run, end := a.Change(ctx, in.RestoreID, in.OnlyLook)
 	defer end()
 	p := &powering{Changing: run, Activities: a, in: in, byDRS: map[vsphere.Ref]bool{}, values: map[vsphere.Ref]string{}}
 	err := preempt.UntilDecided(run, in.Targets, p.pass, p.giveUp)
@@ -76,7 +76,7 @@ func (p *powering) giveUp(left []policy.Return, err error) {
 	if err != nil && !vcenter.KindOf(err).Outage() {
 		reason = err.Error()
 	}
-	p.settle(left, preemptapi.OutcomeNotRestored, reason)
+	p.decideAll(left, preemptapi.OutcomeNotRestored, reason)
 }
 
 // pass looks at all that is left, powers on those that are off and waits; it returns what is undecided.
@@ -85,8 +85,8 @@ func (p *powering) pass(todo []policy.Return) ([]policy.Return, error) {
 	if err != nil {
 		return todo, err
 	}
-	if p.in.Settle || p.Cancelled() || time.Since(p.in.PlannedAt) > p.Settings.Timing.StalePlan {
-		ready = p.begun(ready) // the others were not sent, and are not
+	if p.in.OnlyLook || p.Cancelled() || time.Since(p.in.PlannedAt) > p.Settings.Timing.StalePlan {
+		ready = p.maybeStarted(ready) // the others were not sent, and are not
 		return nil, p.await(ready)
 	}
 	if ready, err = p.clearNotices(ready); err != nil || len(ready) == 0 {
@@ -106,7 +106,7 @@ func (p *powering) powerOn(ready []policy.Return) (left []policy.Return, err err
 	started := p.VCenter.PowerOnMany(p.Ctx, returnRefs(ready))
 	for _, t := range ready {
 		s := started[t.Ref]
-		p.placed(t.Ref, s)
+		p.noteDRS(t.Ref, s)
 		if s.Err == nil || vcenter.KindOf(s.Err) == vcenter.Busy && (p.Repeated || p.Lost[t.Ref]) {
 			waits = append(waits, vcenter.Wait{VM: t.Ref, Task: s.Task})
 			waiting = append(waiting, t)
@@ -165,9 +165,9 @@ func (p *powering) awaitAll(waiting []policy.Return, waits []vcenter.Wait, again
 		delete(open, ref)
 		switch {
 		case r.Gone:
-			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Gone))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Gone))
 		case r.On && r.ByTask:
-			p.claim(t, time.Now())
+			p.claimOn(t, time.Now())
 		case r.On:
 			again(t) // by whom, vCenter's events tell
 		default:
@@ -178,7 +178,7 @@ func (p *powering) awaitAll(waiting []policy.Return, waits []vcenter.Wait, again
 	})
 	for _, t := range waiting {
 		if _, still := open[t.Ref]; still {
-			p.settle([]policy.Return{t}, preemptapi.OutcomeNotRestored, p.silent(t.Ref))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, p.timeoutReason(t.Ref))
 		}
 	}
 	if ctx.Err() != nil {
@@ -197,24 +197,24 @@ func (p *powering) failed(t policy.Return, err error) (again bool) {
 	n := p.Failures[t.Ref]
 	switch {
 	case kind == vcenter.NoRoom:
-		p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoHost))
+		p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoHost))
 		return false
 	case kind == vcenter.InvalidState && n == 1, kind.Retryable() && n < step.Tries:
 		return true
 	}
-	p.settle([]policy.Return{t}, preemptapi.OutcomeNotRestored, err.Error())
+	p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, err.Error())
 	return false
 }
 
-// placed notes what DRS powers on: vCenter then names no task, and the VM goes on some time later.
-func (p *powering) placed(ref vsphere.Ref, s vcenter.Started) {
+// noteDRS notes what DRS powers on: vCenter then names no task, and the VM goes on some time later.
+func (p *powering) noteDRS(ref vsphere.Ref, s vcenter.Started) {
 	if s.Err == nil && s.Task.Zero() {
 		p.byDRS[ref] = true
 	}
 }
 
-// silent is why a VM has failed of which vCenter did not say in time that it is on.
-func (p *powering) silent(ref vsphere.Ref) string {
+// timeoutReason is why a VM has failed of which vCenter did not say in time that it is on.
+func (p *powering) timeoutReason(ref vsphere.Ref) string {
 	if p.byDRS[ref] {
 		return "DRS did not power it on within " + p.in.Timeout.String() + ": look at the faults and recommendations of DRS"
 	}

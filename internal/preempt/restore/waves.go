@@ -14,30 +14,35 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// round plans and powers on one wave; it returns whether there is more to do.
-func (r *restore) round() (goOn bool, err error) {
+// wave plans and powers on one wave; it returns whether there is more to do.
+func (r *restore) wave() (goOn bool, err error) {
 	r.setState(preemptapi.RestoreRestoring)
-	r.held = ""
+	r.holdReason = ""
 	plan, err := r.plan()
-	if err != nil || r.stopped != "" {
+	if err != nil || r.stopReason != "" {
 		return err == nil, err
 	}
 	switch {
-	case r.held != "":
-		return r.holdOn(r.held), nil
+	case r.holdReason != "":
+		return r.waitHeld(r.holdReason), nil
 	case r.in.DryRun:
-		return false, r.look(plan, preemptapi.RestorePlanned)
+		return false, r.endWithPlan(plan, preemptapi.RestorePlanned)
 	case r.setup.Policy.Mode == policy.ModeObserve:
-		return false, r.look(plan, preemptapi.RestoreObserved)
-	case len(plan.Active) > 0, len(plan.Standing) > 0 && !r.in.Person:
-		return r.busy(plan), nil
-	case !r.settled:
-		r.settle()
+		return false, r.endWithPlan(plan, preemptapi.RestoreObserved)
+	case len(plan.ActiveRounds) > 0, len(plan.ActiveAlarms) > 0 && !r.in.Person:
+		return r.waitForOthers(plan), nil
+	case !r.settleTimeOver:
+		r.waitSettleTime()
 		return true, nil
 	}
+	return r.carryOut(plan), nil
+}
+
+// carryOut powers on the first wave of a plan; it returns whether there is more to do.
+func (r *restore) carryOut(plan PlanResult) (goOn bool) {
 	r.result.Reason = ""
-	if len(plan.Standing) > 0 {
-		r.note("although " + plan.Standing[0])
+	if len(plan.ActiveAlarms) > 0 {
+		r.note("although " + plan.ActiveAlarms[0])
 	}
 	if len(plan.Adopt) > 0 {
 		r.powerOn(plan.Adopt, plan.PlannedAt, true) // records that they are on
@@ -49,7 +54,7 @@ func (r *restore) round() (goOn bool, err error) {
 		}
 	}
 	if len(wave) == 0 {
-		return r.nobody(plan), nil
+		return r.nobodyComesBack(plan)
 	}
 	r.result.Waves++
 	brought, open := r.powerOn(wave, plan.PlannedAt, false)
@@ -57,20 +62,20 @@ func (r *restore) round() (goOn bool, err error) {
 	if brought > 0 {
 		r.idle = 0
 	}
-	if r.held != "" {
-		return r.holdOn(r.held), nil
+	if r.holdReason != "" {
+		return r.waitHeld(r.holdReason)
 	}
 	if open == 0 && plan.Beyond == 0 && len(wave) == len(plan.Returns.Returns) && (!plan.Later || r.in.Person) {
 		r.finish("", "")
-		return false, nil
+		return false
 	}
 	r.wait()
-	return true, nil
+	return true
 }
 
-// nobody ends a restore for which nobody is left, or waits for what keeps those back that are. A person does
+// nobodyComesBack ends a restore for which nobody is left, or waits for what keeps those back that are. A person does
 // not wait.
-func (r *restore) nobody(plan PlanResult) (goOn bool) {
+func (r *restore) nobodyComesBack(plan PlanResult) (goOn bool) {
 	if plan.Later && !r.in.Person {
 		r.result.Reason = "nobody can come back now"
 		r.wait()
@@ -94,7 +99,7 @@ func (r *restore) pause(state string, d time.Duration) {
 	r.result.Until = workflow.Now(r.ctx).Add(d).UTC()
 	r.setState(state)
 	// Its error is that of a context which is never cancelled.
-	_, _ = workflow.AwaitWithTimeout(r.ctx, d, func() bool { return r.stopped != "" })
+	_, _ = workflow.AwaitWithTimeout(r.ctx, d, func() bool { return r.stopReason != "" })
 	r.result.Until = time.Time{}
 }
 
@@ -102,8 +107,8 @@ func (r *restore) pause(state string, d time.Duration) {
 func (r *restore) plan() (plan PlanResult, err error) {
 	in := PlanInput{
 		RestoreID: r.result.RestoreID, Scope: r.in.Scope, ScopeName: r.in.ScopeName, Tag: r.in.Tag, Policy: r.setup.Policy,
-		VMs: r.in.VMs, Person: r.in.Person, Named: r.named, Done: r.done, Warming: r.warming(),
-		Reserve: !r.in.DryRun && r.setup.Policy.Mode != policy.ModeObserve && r.settled,
+		VMs: r.in.VMs, Person: r.in.Person, Named: r.named, Done: r.decided, Warming: r.warming(),
+		Reserve: !r.in.DryRun && r.setup.Policy.Mode != policy.ModeObserve && r.settleTimeOver,
 	}
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	defer cancel()
@@ -112,13 +117,13 @@ func (r *restore) plan() (plan PlanResult, err error) {
 	err = workflow.ExecuteActivity(r.setup.Timing.WithOptions(ctx, 10*time.Minute, "choose whom to power on again"), a.PlanRestore, in).Get(ctx, &plan)
 	r.interrupt = nil
 	if err != nil {
-		if (r.stopped != "" || r.held != "") && preempt.EndedEarly(r.ctx, err) {
+		if (r.stopReason != "" || r.holdReason != "") && preempt.EndedByCancel(r.ctx, err) {
 			err = nil
 		}
 		return plan, err
 	}
 	r.named = plan.Named
-	r.result.Left = append(plan.Left, r.kept...)
+	r.result.Left = append(plan.Left, r.leftForGood...)
 	if plan.ScopeName != "" {
 		r.result.ScopeName = plan.ScopeName
 	}
@@ -147,14 +152,14 @@ func (r *restore) warming() (list []policy.Return) {
 func (r *restore) powerOn(wave []policy.Return, plannedAt time.Time, settle bool) (brought, open int) {
 	in := PowerOnInput{
 		RestoreID: r.result.RestoreID, By: r.in.By, Tag: r.in.Tag, Targets: wave, Timeout: r.setup.Policy.PowerOffTimeout,
-		PlannedAt: plannedAt, Settle: settle,
+		PlannedAt: plannedAt, OnlyLook: settle,
 	}
 	var a *Activities
 	var res PowerOnResult
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	defer cancel()
 	r.interrupt = cancel
-	if r.stopped != "" {
+	if r.stopReason != "" {
 		cancel()
 	}
 	opts := r.setup.Timing.WithOptions(ctx, r.setup.Timing.Outage+in.Timeout.D(), fmt.Sprintf("power on: %d VMs", len(wave)))
@@ -162,9 +167,10 @@ func (r *restore) powerOn(wave []policy.Return, plannedAt time.Time, settle bool
 	r.interrupt = nil
 	if err != nil {
 		workflow.GetLogger(r.ctx).Warn("powering on ended without an answer; what it did is looked up", "error", err)
-		in.Settle = true
+		in.OnlyLook = true
 		opts = r.setup.Timing.WithOptions(r.ctx, r.setup.Timing.Outage+in.Timeout.D(), "look what was done before the step ended")
-		if err = workflow.ExecuteActivity(opts, a.PowerOnVMs, in).Get(r.ctx, &res); err != nil {
+		err = workflow.ExecuteActivity(opts, a.PowerOnVMs, in).Get(r.ctx, &res)
+		if err != nil {
 			res = PowerOnResult{}
 			for _, t := range wave {
 				res.VMs = append(res.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeNotRestored, Reason: "powering it on failed, look at the VM: " + preempt.Cause(err)})
@@ -200,14 +206,14 @@ func (r *restore) add(vms []preemptapi.RestoredVM) (decided int) {
 		if vm.Outcome == preemptapi.OutcomeLeft {
 			spared := policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason)}
 			if r.result.Left = append(r.result.Left, spared); r.in.Person {
-				r.kept = append(r.kept, spared)
+				r.leftForGood = append(r.leftForGood, spared)
 			}
 		} else {
 			r.result.VMs = append(r.result.VMs, vm)
 		}
 		// Who came back is known by its attribute, and may be preempted and restored again.
 		if vm.Outcome == preemptapi.OutcomeNotRestored || vm.Outcome == preemptapi.OutcomeRestored && !vm.Annotated || r.in.Person {
-			r.done = append(r.done, vm.Ref)
+			r.decided = append(r.decided, vm.Ref)
 		}
 	}
 	return decided

@@ -14,8 +14,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// attribute reads a VM's attribute; done tells that this restore has written it.
-func (p *powering) attribute(ref vsphere.Ref) (attr preempt.Attribute, done bool) {
+// record reads a VM's attribute; done tells that this restore has written it.
+func (p *powering) record(ref vsphere.Ref) (attr preempt.Attribute, done bool) {
 	if json.Unmarshal([]byte(p.values[ref]), &attr) != nil {
 		return preempt.Attribute{}, false
 	}
@@ -29,41 +29,46 @@ func (p *powering) attributeOn(on []policy.Return) error {
 		return nil
 	}
 	if !p.Repeated && !p.Sent {
-		p.settle(on, preemptapi.OutcomeLeft, string(policy.AlreadyOn))
+		p.decideAll(on, preemptapi.OutcomeLeft, string(policy.AlreadyOn))
 		return nil
 	}
-	touched, err := p.touched(on)
+	touched, err := p.awaitTouches(on)
 	if vcenter.KindOf(err).Outage() {
 		return err
 	}
 	for _, t := range on {
-		touch := touched[t.Ref]
-		attr, _ := p.attribute(t.Ref)
-		switch {
-		case attr.Restored && attr.RestoreID != p.in.RestoreID && attr.RestoredAt.After(t.OffSince):
-			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.AlreadyOn)) // by another restore
-		case err != nil:
-			p.Logger(p.Asked).Warn("who powered the VM on could not be looked up", "vm", t.Name, "moref", t.Ref.Value, "reason", err)
-			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoEvidence))
-		case touch.Ours && slices.Contains(poweredOnEvents, touch.Event):
-			p.claim(t, touch.Time)
-		case !touch.Ours && touch.User != "" && !touch.Time.Before(t.OffSince):
-			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.TouchedByOwner))
-		case p.byDRS[t.Ref]: // it was off, we had it powered on, and nobody else did
-			p.claim(t, time.Now())
-		default:
-			p.settle([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoEvidence))
-		}
+		p.attribute(t, touched[t.Ref], err)
 	}
 	return nil
+}
+
+// attribute claims a VM that is on if it is our doing, and leaves it alone if not. err says why vCenter's events
+// could not be read.
+func (p *powering) attribute(t policy.Return, touch vcenter.Touch, err error) {
+	reason := policy.NoEvidence
+	switch attr, _ := p.record(t.Ref); {
+	case attr.Restored && attr.RestoreID != p.in.RestoreID && attr.RestoredAt.After(t.OffSince):
+		reason = policy.AlreadyOn // by another restore
+	case err != nil:
+		p.Logger(p.Asked).Warn("who powered the VM on could not be looked up", "vm", t.Name, "moref", t.Ref.Value, "reason", err)
+	case touch.Ours && slices.Contains(poweredOnEvents, touch.Event):
+		p.claimOn(t, touch.Time)
+		return
+	case !touch.Ours && touch.User != "" && !touch.Time.Before(t.OffSince):
+		reason = policy.TouchedByOwner
+	case p.byDRS[t.Ref]: // it was off, we had it powered on, and nobody else did
+		p.claimOn(t, time.Now())
+		return
+	}
+	p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(reason))
 }
 
 // poweredOnEvents are what our power-on leaves behind.
 var poweredOnEvents = []string{"VmStartingEvent", "VmPoweredOnEvent", "DrsVmPoweredOnEvent", "VmResumingEvent"}
 
-// touched finds out who touched the VMs since they went off, and waits for the events of their power-on, which may come
+// awaitTouches finds out who touched the VMs since they went off, and waits for the events of their power-on, which may come
 // after the state that they tell of.
-func (p *powering) touched(on []policy.Return) (found map[vsphere.Ref]vcenter.Touch, err error) {
+func (p *powering) awaitTouches(on []policy.Return) (found map[vsphere.Ref]vcenter.Touch, err error) {
 	since := on[0].OffSince
 	for _, t := range on {
 		if t.OffSince.Before(since) {

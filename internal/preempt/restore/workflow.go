@@ -29,19 +29,19 @@ func Restore(ctx workflow.Context, in preemptapi.RestoreInput) (preemptapi.Resto
 		return r.fail(err)
 	}
 	for {
-		err := r.life()
+		err := r.untilDone()
 		r.release()
 		switch {
 		case err != nil:
 			return r.fail(err)
-		case r.more:
+		case r.rolls:
 			return preemptapi.RestoreResult{}, workflow.NewContinueAsNewError(ctx, preemptapi.RestoreType, r.next())
 		}
 		r.conclude()
-		if r.yield(); !r.again || r.over {
+		if r.yield(); !r.restart || r.cancelled {
 			return fittedRestore(r.result), nil
 		}
-		r.revive()
+		r.startAgain()
 	}
 }
 
@@ -53,19 +53,19 @@ type restore struct {
 	result preemptapi.RestoreResult
 	info   *workflow.Info
 
-	stopped   string // why; empty: it goes on
-	held      string // why the look under way is in vain; empty: it is not
-	again     bool   // the pressure has ended once more since it was stopped
-	over      bool   // cancelled: nothing makes it go on
-	more      bool   // there is more to do in another run
-	interrupt workflow.CancelFunc
-	settled   bool // the settle time has passed
-	named     []vsphere.Ref
-	done      []vsphere.Ref        // decided about for good
-	kept      []policy.Spared      // decided about for good, and left off
-	replied   map[vsphere.Ref]bool // the reply address knows of
-	lives     int
-	idle      int // looks in a row that brought nobody back
+	stopReason     string // why; empty: it goes on
+	holdReason     string // why the plan under way cannot be carried out; empty: it can
+	restart        bool   // the pressure has ended once more since it was stopped
+	cancelled      bool   // cancelled: nothing makes it go on
+	rolls          bool   // there is more to do in another run
+	interrupt      workflow.CancelFunc
+	settleTimeOver bool // the settle time has passed
+	named          []vsphere.Ref
+	decided        []vsphere.Ref        // decided about for good
+	leftForGood    []policy.Spared      // decided about for good, and left off
+	replied        map[vsphere.Ref]bool // the reply address knows of
+	lives          int
+	idle           int // looks in a row that brought nobody back
 }
 
 func newRestore(ctx workflow.Context, in preemptapi.RestoreInput) *restore {
@@ -73,8 +73,8 @@ func newRestore(ctx workflow.Context, in preemptapi.RestoreInput) *restore {
 	info := workflow.GetInfo(ctx)
 	r := &restore{ctx: tally.With(own), in: in, info: info, replied: map[vsphere.Ref]bool{}}
 	if in.Earlier != nil {
-		r.result, r.settled = *in.Earlier, !in.Unsettled
-		r.stopped, r.again, r.over = in.Stopped, in.Again, in.Over
+		r.result, r.settleTimeOver = *in.Earlier, !in.Unsettled
+		r.stopReason, r.restart, r.cancelled = in.Stopped, in.Again, in.Over
 		r.add(slices.Clone(r.result.VMs))
 	} else {
 		r.result = preemptapi.RestoreResult{StartedAt: workflow.Now(ctx).UTC(), VMs: []preemptapi.RestoredVM{}, Left: []policy.Spared{}}
@@ -110,10 +110,10 @@ func (r *restore) yield() {
 func (r *restore) change(c preemptapi.RestoreChange) {
 	switch {
 	case c.Stop:
-		r.again = false
+		r.restart = false
 		r.stop(c.Reason)
-	case r.stopped != "":
-		r.again = true
+	case r.stopReason != "":
+		r.restart = true
 		r.note("to begin again: " + c.Reason)
 	}
 }
@@ -121,15 +121,15 @@ func (r *restore) change(c preemptapi.RestoreChange) {
 // listenCancel takes a cancellation for a stop that holds.
 func (r *restore) listenCancel(ctx workflow.Context) {
 	ctx.Done().Receive(ctx, nil)
-	r.over = true
+	r.cancelled = true
 	r.stop("the restore was cancelled")
 }
 
 func (r *restore) stop(reason string) {
-	if r.stopped != "" {
+	if r.stopReason != "" {
 		return
 	}
-	r.stopped = reason
+	r.stopReason = reason
 	r.note("stopped: " + reason)
 	if r.interrupt != nil {
 		r.interrupt()
@@ -154,27 +154,27 @@ func (r *restore) prepare() error {
 	return nil
 }
 
-// revive begins again after a stop: the alarm has fallen once more.
-func (r *restore) revive() {
-	r.again, r.stopped, r.settled, r.idle, r.done = false, "", false, 0, nil
+// startAgain begins again after a stop: the alarm has fallen once more.
+func (r *restore) startAgain() {
+	r.restart, r.stopReason, r.settleTimeOver, r.idle, r.decided = false, "", false, 0, nil
 	r.result.EndedAt, r.result.Reason = time.Time{}, ""
 	r.lives++
 }
 
-// life settles and restores once, until nobody is left, or it is stopped.
-func (r *restore) life() error {
-	if r.stopped == "" {
-		r.settle()
+// untilDone settles and restores once, until nobody is left, or it is stopped.
+func (r *restore) untilDone() error {
+	if r.stopReason == "" {
+		r.waitSettleTime()
 	}
-	for r.yield(); r.stopped == ""; r.yield() {
+	for r.yield(); r.stopReason == ""; r.yield() {
 		if r.info.GetContinueAsNewSuggested() {
-			r.more = true
+			r.rolls = true
 			return nil
 		}
-		if goOn, err := r.round(); err != nil || !goOn {
+		if goOn, err := r.wave(); err != nil || !goOn {
 			return err
 		}
 	}
-	r.finish(preemptapi.RestoreStopped, r.stopped)
+	r.finish(preemptapi.RestoreStopped, r.stopReason)
 	return nil
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// standing is what vCenter says of a request's alarm before a round acts on it.
-type standing struct {
-	over      string // why the request is out of date: the alarm has fallen, or its entity is gone
-	silenced  string // why nothing is to be done, although the alarm stands
+// alarmState is what vCenter says of a request's alarm before a round acts on it.
+type alarmState struct {
+	outdated  string // why the request is out of date: the alarm has fallen, or its entity is gone
+	silenced  string // why nothing is to be done, although the alarm is active
 	foreign   string // why the event is taken for one of another vCenter
 	threshold policy.Goal
 }
 
-// stands asks vCenter how the alarm of a request stands. An alarm that vCenter does not know, or whose state we may not
+// alarmNow asks vCenter for the state of a request's alarm. An alarm that vCenter does not know, or whose state we may not
 // read, is believed.
-func (a *Activities) stands(ctx context.Context, d preemptapi.Demand) (s standing, err error) {
+func (a *Activities) alarmNow(ctx context.Context, d preemptapi.Demand) (s alarmState, err error) {
 	if d.Change == nil || d.Person || d.DryRun {
 		return s, nil
 	}
@@ -50,17 +50,17 @@ func (a *Activities) stands(ctx context.Context, d preemptapi.Demand) (s standin
 		return s, err
 	}
 	s.threshold = got.Threshold(d.Change.To)
-	s.silenced, s.over = got.State.Silenced, a.fallen(d.Change, got)
-	if s.over == "" && s.silenced == "" {
+	s.silenced, s.outdated = got.State.Silenced, a.whyOutdated(d.Change, got)
+	if s.outdated == "" && s.silenced == "" {
 		return s, nil
 	}
-	return a.elsewhere(ctx, d, of, s)
+	return a.activeOnAnotherEntity(ctx, d, of, s)
 }
 
-// fallen says why a change is out of date by what vCenter says of its alarm now, or "". An alarm that is green since is
+// whyOutdated says why a change is out of date by what vCenter says of its alarm now, or "". An alarm that is green since is
 // over. One that was green before it is said to have risen is over, too, where that time means nothing: it lies in the
 // future, as after vCenter's clock was set back; or it is long enough past that vCenter's state cannot lag behind it.
-func (a *Activities) fallen(c *preemptapi.Change, got vcenter.Standing) string {
+func (a *Activities) whyOutdated(c *preemptapi.Change, got vcenter.Standing) string {
 	if got.Gone {
 		return fmt.Sprintf("vCenter has no %s, or does not show it", c.Entity)
 	}
@@ -74,9 +74,9 @@ func (a *Activities) fallen(c *preemptapi.Change, got vcenter.Standing) string {
 	return fmt.Sprintf("vCenter says that alarm %s is green since %s", got.State.Name, got.State.Time.UTC().Format(time.RFC3339))
 }
 
-// elsewhere looks whether the alarm stands on another entity of the scope, and not silenced there: then the request is
+// activeOnAnotherEntity checks whether the alarm is active on another entity of the scope, and not silenced there: then the request is
 // acted upon for that.
-func (a *Activities) elsewhere(ctx context.Context, d preemptapi.Demand, of vcenter.AlarmEvent, s standing) (standing, error) {
+func (a *Activities) activeOnAnotherEntity(ctx context.Context, d preemptapi.Demand, of vcenter.AlarmEvent, s alarmState) (alarmState, error) {
 	up, _, err := a.VCenter.TriggeredAlarms(ctx)
 	if err != nil {
 		return s, err
@@ -86,7 +86,7 @@ func (a *Activities) elsewhere(ctx context.Context, d preemptapi.Demand, of vcen
 		if !same || other.Entity == of.Entity || !inScope(other.JSON, d.Scope) {
 			continue
 		}
-		s.over = ""
+		s.outdated = ""
 		if s.silenced = other.Silenced; s.silenced == "" {
 			break
 		}
@@ -94,7 +94,7 @@ func (a *Activities) elsewhere(ctx context.Context, d preemptapi.Demand, of vcen
 	return s, nil
 }
 
-// inScope tells whether the entity of an alarm's state belongs to the scope; one that cannot be read counts.
+// inScope reports whether the entity of an alarm's state belongs to the scope; one that cannot be read counts.
 func inScope(state []byte, scope vsphere.Ref) bool {
 	ev, err := alarm.Decode(alarm.Message{Type: alarm.ClassAlarm, Data: state})
 	if err != nil || scope.Zero() {

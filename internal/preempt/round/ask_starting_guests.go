@@ -46,7 +46,7 @@ func (a *Activities) ask(ctx context.Context, k *asking, due []ActTarget) (left 
 		if ctx.Err() != nil {
 			return append(left, t)
 		}
-		// What was begun is ended: its answer tells whether we have asked.
+		// What was begun is ended: its answer reports whether we have asked.
 		err := a.VCenter.ShutdownGuest(context.WithoutCancel(ctx), t.Ref)
 		if kind := vcenter.KindOf(err); kind == vcenter.ToolsUnavailable || kind.Retryable() {
 			left = append(left, t)
@@ -61,8 +61,8 @@ func (a *Activities) ask(ctx context.Context, k *asking, due []ActTarget) (left 
 	return left
 }
 
-// now is the target with what was sent to it meanwhile.
-func (k *asking) now(t ActTarget) ActTarget {
+// updated is the target with what was sent to it meanwhile.
+func (k *asking) updated(t ActTarget) ActTarget {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	t.Unasked = t.Unasked && !k.asked[t.Ref]

@@ -22,10 +22,10 @@ func (r *round) awaitGuests() {
 	r.setState(preemptapi.RoundWaiting)
 	for len(r.pending) > 0 {
 		if left := r.deadline().Sub(workflow.Now(r.ctx)); left > 0 {
-			r.look(left)
+			r.watchPending(left)
 			continue
 		}
-		rest := r.younger()
+		rest := r.stillInGrace()
 		r.afterGrace()
 		if r.pending = rest; len(rest) > 0 {
 			r.setState(preemptapi.RoundWaiting)
@@ -33,9 +33,9 @@ func (r *round) awaitGuests() {
 	}
 }
 
-// younger takes those out of the pending VMs whose own grace period is not over: after a notice, guests are
+// stillInGrace takes those out of the pending VMs whose own grace period is not over: after a notice, guests are
 // asked one after the other, as each is ready.
-func (r *round) younger() (rest []ActTarget) {
+func (r *round) stillInGrace() (rest []ActTarget) {
 	t := r.treatment()
 	if r.notices == 0 || r.withdrawn || t.Action.AtOnce() {
 		return nil
@@ -67,8 +67,8 @@ func (r *round) deadline() time.Time {
 	return end
 }
 
-// look watches the pending VMs for a while, or until it is cut short.
-func (r *round) look(d time.Duration) {
+// watchPending watches the pending VMs for a while, or until it is cut short.
+func (r *round) watchPending(d time.Duration) {
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
 	timer, stopTimer := workflow.WithCancel(r.ctx)
@@ -77,7 +77,7 @@ func (r *round) look(d time.Duration) {
 			cancel()
 		}
 	})
-	r.watch(ctx, AwaitInput{
+	r.awaitVMs(ctx, AwaitInput{
 		RoundID: r.result.RoundID, Alarm: r.result.Alarm, Pending: r.pending, Attribute: r.attribute(), Asked: r.result.StartedAt,
 		Ask: !r.withdrawn,
 	}, d, "wait for guests to shut down")
@@ -85,8 +85,8 @@ func (r *round) look(d time.Duration) {
 	r.interrupt = nil
 }
 
-// watch runs AwaitVMs, for many guests in parts side by side, and takes over what each saw as soon as it ends.
-func (r *round) watch(ctx workflow.Context, in AwaitInput, d time.Duration, summary string) {
+// awaitVMs runs AwaitVMs, for many guests in parts side by side, and takes over what each saw as soon as it ends.
+func (r *round) awaitVMs(ctx workflow.Context, in AwaitInput, d time.Duration, summary string) {
 	var a *Activities
 	ctx = r.in.Timing.WithOptions(ctx, d+time.Minute, fmt.Sprintf("%s: %d VMs", summary, len(in.Pending)))
 	parts := r.parts(in.Pending)
@@ -106,7 +106,7 @@ func (r *round) watch(ctx workflow.Context, in AwaitInput, d time.Duration, summ
 			rest[i] = res.Pending
 			r.add(res.Outcomes...)
 		})
-		r.apart(ctx, len(parts))
+		r.startApart(ctx, len(parts))
 	}
 	for range parts {
 		ends.Select(ctx)
@@ -137,45 +137,55 @@ func (r *round) afterGrace() {
 	}
 	still := in.Targets
 	if r.unsure {
-		in.Settle, in.StillOn = true, reason
-		r.evict(in, "look who is still on")
-		still = nil
-		for _, t := range in.Targets {
-			if o := r.outcomeOf(t.Ref); o.Outcome == action.Spared && o.Reason == reason {
-				still = append(still, t)
-			}
-		}
-		if t := r.treatment(); len(still) > 0 && !r.withdrawn && r.looksToTheEnd() && t.Forces() {
+		still = r.lookWhoIsOn(in, reason)
+		if t := r.treatment(); len(still) > 0 && !r.withdrawn && r.letsLookUpsEnd() && t.Forces() {
 			r.pending, r.unsure = still, false // raised while it was looked
 			r.afterGrace()
 			return
 		}
 	} else {
-		list := make([]preemptapi.VMOutcome, 0, len(still))
-		for _, t := range still {
-			o := outcome(t, action.Spared)
-			o.Reason = reason
-			if t.Unasked && !r.withdrawn {
-				o.Reason = preemptapi.ReasonNoTools
-			}
-			list = append(list, o)
-		}
-		r.add(list...)
+		r.spareStillOn(still, reason)
 	}
 	for _, t := range still {
-		if !t.Unasked { // nobody looks on for a guest that was never asked
+		if !t.Unasked { // a guest that was never asked is not watched
 			r.late = append(r.late, t)
 		}
 	}
 }
 
-// looksToTheEnd tells whether a look at what became of VMs is left to end by itself: nothing that changes meanwhile
+// lookWhoIsOn has vCenter asked what became of VMs, and returns those that are still on. They are spared for the reason.
+func (r *round) lookWhoIsOn(in ActInput, reason string) (still []ActTarget) {
+	in.OnlyLook, in.StillOn = true, reason
+	r.evict(in, "look who is still on")
+	for _, t := range in.Targets {
+		if o := r.outcomeOf(t.Ref); o.Outcome == action.Spared && o.Reason == reason {
+			still = append(still, t)
+		}
+	}
+	return still
+}
+
+// spareStillOn records that VMs are still on.
+func (r *round) spareStillOn(still []ActTarget, reason string) {
+	list := make([]preemptapi.VMOutcome, 0, len(still))
+	for _, t := range still {
+		o := outcome(t, action.Spared)
+		o.Reason = reason
+		if t.Unasked && !r.withdrawn {
+			o.Reason = preemptapi.ReasonNoTools
+		}
+		list = append(list, o)
+	}
+	r.add(list...)
+}
+
+// letsLookUpsEnd reports whether a look at what became of VMs is left to end by itself: nothing that changes meanwhile
 // makes the answer needless. Rounds that began before this was so have theirs cut short.
-func (r *round) looksToTheEnd() bool {
+func (r *round) letsLookUpsEnd() bool {
 	return workflow.GetVersion(r.ctx, "look-to-the-end", workflow.DefaultVersion, 1) > workflow.DefaultVersion
 }
 
-// lateWatch looks on for guests that ignored their shutdown: one that goes off after all by our shutdown
+// lateWatch watches guests that ignored their shutdown: one that goes off after all by our shutdown
 // is annotated and reported.
 func (r *round) lateWatch() (changed bool) {
 	d := r.in.Demand.Policy.LateWatch.D()
@@ -195,11 +205,11 @@ func (r *round) lateWatch() (changed bool) {
 	in := AwaitInput{
 		RoundID: r.result.RoundID, Alarm: r.result.Alarm, Pending: r.late, Attribute: r.attribute(), Evidence: true, Asked: r.result.StartedAt,
 	}
-	r.watch(ctx, in, d, "look on for guests that ignored their shutdown")
+	r.awaitVMs(ctx, in, d, "look on for guests that ignored their shutdown")
 	stopTimer()
 	if r.unsure { // no worker was there to tell
 		settle := r.actInput(r.late)
-		settle.Settle, settle.StillOn, settle.Late = true, preemptapi.ReasonIgnored, true
+		settle.OnlyLook, settle.StillOn, settle.Late = true, preemptapi.ReasonIgnored, true
 		r.evict(settle, "look who is still on")
 	}
 	return len(r.result.Preempted()) != before

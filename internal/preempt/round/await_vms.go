@@ -54,16 +54,16 @@ func (a *Activities) AwaitVMs(ctx context.Context, in AwaitInput) (AwaitResult, 
 		open[t.Ref] = t
 		waits = append(waits, vcenter.Wait{VM: t.Ref})
 	}
-	ends := make(chan ended, len(in.Pending))
+	ends := make(chan wentOff, len(in.Pending))
 	done := make(chan []preemptapi.VMOutcome, 1)
-	go func() { done <- a.settleEnded(context.WithoutCancel(ctx), in, ends) }()
+	go func() { done <- a.decideEnded(context.WithoutCancel(ctx), in, ends) }()
 	err := a.VCenter.AwaitOff(ctx, waits, func(ref vsphere.Ref, r vcenter.WaitResult) {
-		ends <- ended{ActTarget: asking.now(open[ref]), gone: r.Gone}
+		ends <- wentOff{ActTarget: asking.updated(open[ref]), gone: r.Gone}
 		delete(open, ref)
 	})
 	asking.stop()
 	for ref, t := range open {
-		open[ref] = asking.now(t)
+		open[ref] = asking.updated(t)
 	}
 	if step.Cancelled(ctx) && len(open) > 0 {
 		out.Unseen = !a.lookOnceMore(ctx, in.Pending, open, ends)
@@ -84,12 +84,12 @@ func (a *Activities) AwaitVMs(ctx context.Context, in AwaitInput) (AwaitResult, 
 	return out, nil
 }
 
-// lastLook bounds the look at those whose time is over.
+// lastLook is how long vCenter may take to say who is still on when their time is over.
 const lastLook = 5 * time.Second
 
 // lookOnceMore looks at the open VMs when their time is over: one that is off by then was seen too late by a wait
 // that vCenter's absence or a lost session held up. It returns false where vCenter does not answer.
-func (a *Activities) lookOnceMore(ctx context.Context, pending []ActTarget, open map[vsphere.Ref]ActTarget, ends chan<- ended) bool {
+func (a *Activities) lookOnceMore(ctx context.Context, pending []ActTarget, open map[vsphere.Ref]ActTarget, ends chan<- wentOff) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
 	defer cancel()
 	now, err := a.VCenter.State(ctx, "", slices.Collect(maps.Keys(open)))
@@ -100,26 +100,26 @@ func (a *Activities) lookOnceMore(ctx context.Context, pending []ActTarget, open
 	for _, t := range pending {
 		vm, there := now[t.Ref]
 		if _, waiting := open[t.Ref]; waiting && (!there || vm.PowerState != vsphere.PoweredOn) {
-			ends <- ended{ActTarget: open[t.Ref], gone: !there}
+			ends <- wentOff{ActTarget: open[t.Ref], gone: !there}
 			delete(open, t.Ref)
 		}
 	}
 	return true
 }
 
-// ended is a VM that is off, or gone.
-type ended struct {
+// wentOff is a VM that is off, or gone.
+type wentOff struct {
 	ActTarget
 	gone bool
 }
 
-// settleEnded decides about VMs as they come, those that come together, or while it waits for the events of others, with
+// decideEnded decides about VMs as they come, those that come together, or while it waits for the events of others, with
 // one look at the evidence: vCenter gives a session few event collectors.
-func (a *Activities) settleEnded(ctx context.Context, in AwaitInput, ends <-chan ended) (out []preemptapi.VMOutcome) {
+func (a *Activities) decideEnded(ctx context.Context, in AwaitInput, ends <-chan wentOff) (out []preemptapi.VMOutcome) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	for first := range ends {
-		together := []ended{first}
+		together := []wentOff{first}
 		for len(ends) > 0 {
 			together = append(together, <-ends)
 		}
@@ -143,7 +143,7 @@ func (a *Activities) settleEnded(ctx context.Context, in AwaitInput, ends <-chan
 // attributeEnded finds out who turned the VMs off. We asked their guests to shut down and looked on: they are
 // ours unless vCenter's events name somebody who cut the power. In a late look-on they are not either if their events
 // do not show our guest shutdown, or a later round has taken them for its own.
-func (a *Activities) attributeEnded(ctx context.Context, in AwaitInput, ends []ended) (out []preemptapi.VMOutcome) {
+func (a *Activities) attributeEnded(ctx context.Context, in AwaitInput, ends []wentOff) (out []preemptapi.VMOutcome) {
 	var off []ActTarget
 	since := time.Now()
 	for _, t := range ends {
@@ -161,11 +161,11 @@ func (a *Activities) attributeEnded(ctx context.Context, in AwaitInput, ends []e
 	if len(off) == 0 {
 		return out
 	}
-	c := claim{roundID: in.RoundID, since: since.Add(-time.Minute), watched: true, late: in.Evidence}
+	c := attribution{roundID: in.RoundID, since: since.Add(-time.Minute), watched: true, late: in.Evidence}
 	var verdicts map[vsphere.Ref]verdict
 	// Its error is that of the whole outage that a step may last; without a verdict a VM is not claimed.
 	err := a.AttemptThrough(ctx, func() (err error) {
-		verdicts, err = a.whose(ctx, c, off)
+		verdicts, err = a.whoTurnedOff(ctx, c, off)
 		return err
 	})
 	for _, t := range off {

@@ -22,26 +22,26 @@ func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
 		vm, ok := now[t.Ref]
 		switch reason := policy.Recheck(vm, e.in.Scope); {
 		case !ok:
-			e.settle([]ActTarget{t}, action.Spared, string(policy.Gone))
+			e.decideAll([]ActTarget{t}, action.Spared, string(policy.Gone))
 		case vm.PowerState != vsphere.PoweredOn:
 			off = append(off, t)
-		case e.back[t.Ref]:
+		case e.onAgain[t.Ref]:
 			back = append(back, t)
 		case e.overdue[t.Ref] != "":
-			e.settle([]ActTarget{t}, action.Failed, e.overdue[t.Ref])
+			e.decideAll([]ActTarget{t}, action.Failed, e.overdue[t.Ref])
 		case reason == policy.PendingOperation && (e.Repeated || e.Sent):
 			e.busy[t.Ref] = true
 			ready = append(ready, t)
 		case reason != "":
-			e.settle([]ActTarget{t}, action.Spared, string(reason))
+			e.decideAll([]ActTarget{t}, action.Spared, string(reason))
 		case held[t.Ref].Reason != "":
-			e.settle([]ActTarget{t}, action.Spared, strings.TrimSuffix(string(held[t.Ref].Reason)+": "+held[t.Ref].Detail, ": "))
+			e.decideAll([]ActTarget{t}, action.Spared, strings.TrimSuffix(string(held[t.Ref].Reason)+": "+held[t.Ref].Detail, ": "))
 		default:
 			t.ToolsRunning, t.starting = vm.ToolsRunning, vm.ToolsStarting
 			ready = append(ready, t)
 		}
 	}
-	if err := e.attributeBack(back); err != nil {
+	if err := e.attributeOnAgain(back); err != nil {
 		return nil, err
 	}
 	return ready, e.attributeOff(off)
@@ -72,10 +72,10 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[vsphere.Ref]vsphere.VM, he
 	return now, held, err
 }
 
-// heldBack tells which targets protection, windows and budgets hold back by now, until something was sent.
+// heldBack reports which targets protection, windows and budgets hold back by now, until something was sent.
 func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vsphere.Ref]policy.Spared, error) {
 	held := map[vsphere.Ref]policy.Spared{}
-	if e.Sent || e.in.Settle {
+	if e.Sent || e.in.OnlyLook {
 		return held, nil
 	}
 	var fresh []vsphere.Ref

@@ -13,25 +13,25 @@ import (
 )
 
 // conclude ends a round that could be carried out: it frees the scope, tells the intake, sends the reply,
-// and looks on for late guests.
+// and watches late guests.
 func (r *round) conclude() (preemptapi.RoundResult, error) {
-	final := r.verdict()
+	final := r.finalState()
 	tally.Add(r.ctx, "preemption_rounds", map[string]string{"state": final})
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.release()
 	told := r.result
 	told.State = final
-	r.tell(told)
+	r.tellIntake(told)
 	changed := r.reply("")
 	if r.lateWatch() {
 		r.result.EndedAt = workflow.Now(r.ctx).UTC()
 		r.reply("-late")
-		final = r.verdict()
+		final = r.finalState()
 		changed = true
 	}
 	r.setState(final)
 	if changed {
-		r.tell(r.result)
+		r.tellIntake(r.result)
 	}
 	if final == preemptapi.RoundFailed {
 		return preemptapi.RoundResult{}, temporal.NewNonRetryableApplicationError(r.result.Reason, preempt.RoundFailed, nil, fitted(r.result))
@@ -41,7 +41,7 @@ func (r *round) conclude() (preemptapi.RoundResult, error) {
 
 // fail ends a round that could not be carried out.
 func (r *round) fail(err error) (preemptapi.RoundResult, error) {
-	kind, text := preempt.KindOf(err), preempt.Cause(err)
+	kind, text := preempt.ErrorType(err), preempt.Cause(err)
 	r.result.Reason = text
 	state, tell := preemptapi.RoundFailed, workflow.GetLogger(r.ctx).Error
 	if misnamed(r.in.Demand, kind) {
@@ -51,13 +51,13 @@ func (r *round) fail(err error) (preemptapi.RoundResult, error) {
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.setState(preemptapi.RoundFailed)
 	r.release()
-	r.tell(r.result)
+	r.tellIntake(r.result)
 	tell("the round failed", "reason", text, "kind", kind)
 	return preemptapi.RoundResult{}, temporal.NewNonRetryableApplicationError(text, kind, nil, fitted(r.result))
 }
 
-// verdict is the final state, with its reason in words.
-func (r *round) verdict() string {
+// finalState is the final state, with its reason in words.
+func (r *round) finalState() string {
 	failed, ours := r.result.Count(action.Failed), len(r.result.Preempted())
 	switch {
 	case r.result.State == preemptapi.RoundPlanned || r.result.State == preemptapi.RoundObserved:
@@ -105,8 +105,8 @@ func (r *round) unannotated() (n int) {
 	return n
 }
 
-// tell signals the result to the intake, if that still lives.
-func (r *round) tell(result preemptapi.RoundResult) {
+// tellIntake signals the result to the intake, if that still lives.
+func (r *round) tellIntake(result preemptapi.RoundResult) {
 	if r.in.IntakeID == "" {
 		return
 	}

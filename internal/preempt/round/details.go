@@ -25,7 +25,7 @@ func (r *round) setState(state string) {
 	r.show()
 }
 
-// snapshot is the result as it stands.
+// snapshot is the result so far.
 func (r *round) snapshot() preemptapi.RoundResult { return fitted(r.result) }
 
 // show writes the round's details page in Markdown.

@@ -12,8 +12,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
 
-// act evicts the plan's targets. It returns true when some were left untouched for a new plan.
-func (r *round) act(plan PlanResult) (stale bool) {
+// evictPlanned evicts the plan's targets. It returns true when some were left untouched for a new plan.
+func (r *round) evictPlanned(plan PlanResult) (stale bool) {
 	if len(plan.Targets) == 0 {
 		return false
 	}
@@ -34,7 +34,7 @@ func (r *round) act(plan PlanResult) (stale bool) {
 		for _, again := range res.Replan {
 			spared = append(spared, again.Target)
 		}
-		r.settleAll(spared, preemptapi.ReasonWithdrawn)
+		r.spareAll(spared, preemptapi.ReasonWithdrawn)
 		return false
 	}
 	r.targets.forget(res.Replan)
@@ -104,18 +104,18 @@ func (r *round) underWay(more []ActTarget) (vms []string) {
 func (r *round) evictPart(in ActInput, summary string) ActResult {
 	var a *Activities
 	ctx, cancel := workflow.WithCancel(r.ctx)
-	if !in.Settle || !r.looksToTheEnd() {
+	if !in.OnlyLook || !r.letsLookUpsEnd() {
 		r.interrupt = cancel
 	}
-	if r.withdrawn && !in.Settle {
+	if r.withdrawn && !in.OnlyLook {
 		cancel()
 	}
 	ctx = r.in.Timing.WithOptions(ctx, r.in.Timing.Outage, summary)
 	var res ActResult
 	err := workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
 	r.interrupt = nil
-	if err != nil && !in.Settle {
-		res, err = r.lookUp(in, err)
+	if err != nil && !in.OnlyLook {
+		res, err = r.lookUpEviction(in, err)
 	}
 	if err != nil {
 		res = ActResult{}
@@ -128,10 +128,10 @@ func (r *round) evictPart(in ActInput, summary string) ActResult {
 	return res
 }
 
-// lookUp tells what an eviction had done that ended without an answer.
-func (r *round) lookUp(in ActInput, failure error) (res ActResult, err error) {
+// lookUpEviction tells what an eviction had done that ended without an answer.
+func (r *round) lookUpEviction(in ActInput, failure error) (res ActResult, err error) {
 	workflow.GetLogger(r.ctx).Warn("an eviction ended without an answer; what it did is looked up", "error", failure)
-	in.Settle, in.StillOn = true, preemptapi.ReasonWithdrawn
+	in.OnlyLook, in.StillOn = true, preemptapi.ReasonWithdrawn
 	if !r.withdrawn {
 		in.StillOn = "the eviction step ended before it was done: " + preempt.Cause(failure)
 	}

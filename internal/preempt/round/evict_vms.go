@@ -42,10 +42,10 @@ type ActInput struct {
 	Pools  []int `json:"pools,omitempty"` // of the plan
 	// UnderWay are VMs that this round has asked to shut down before, as Type:Value: budgets count them.
 	UnderWay []string `json:"underWay,omitempty"`
-	// Settle sends nothing: it only tells what became of the targets, when an earlier call was cancelled
+	// OnlyLook sends nothing: it only tells what became of the targets, when an earlier call was cancelled
 	// before it could say so. StillOn is the reason given for those that are on.
-	Settle  bool   `json:"settle,omitempty"`
-	StillOn string `json:"stillOn,omitempty"`
+	OnlyLook bool   `json:"settle,omitempty"`
+	StillOn  string `json:"stillOn,omitempty"`
 	// Late says that the targets are no longer reserved, and that this round only ever asked their guests: what
 	// others have done since is theirs.
 	Late bool `json:"late,omitempty"`
@@ -67,14 +67,14 @@ type ActResult struct {
 // yet sent, and a stopping worker or lost heartbeats interrupt nothing. It may be repeated after a crash
 // at any instant: a VM found off then is claimed only with evidence in vCenter's events.
 func (a *Activities) EvictVMs(ctx context.Context, in ActInput) (ActResult, error) {
-	run, end := a.Change(ctx, in.RoundID, in.Settle)
+	run, end := a.Change(ctx, in.RoundID, in.OnlyLook)
 	defer end()
-	if in.Action == "" && in.Settle { // earlier workflows settle without an action, and what they sent last was a power-off
+	if in.Action == "" && in.OnlyLook { // earlier workflows settle without an action, and what they sent last was a power-off
 		in.Action = action.PowerOff
 	}
 	e := &eviction{
 		Changing: run, Activities: a, in: in, busy: map[vsphere.Ref]bool{}, toolless: map[vsphere.Ref]bool{},
-		overdue: map[vsphere.Ref]string{}, back: map[vsphere.Ref]bool{},
+		overdue: map[vsphere.Ref]string{}, onAgain: map[vsphere.Ref]bool{},
 	}
 	err := preempt.UntilDecided(run, in.Targets, e.pass, e.giveUp)
 	e.annotates.Wait()
@@ -92,7 +92,7 @@ type eviction struct {
 	waited bool // for operations that were found under way when there was nothing more to send
 
 	busy    map[vsphere.Ref]bool   // an operation is under way, most likely our own of before a crash
-	back    map[vsphere.Ref]bool   // its power-off succeeded, and it was not seen off
+	onAgain map[vsphere.Ref]bool   // its power-off succeeded, and it was not seen off
 	overdue map[vsphere.Ref]string // its power-off was sent, and vCenter did not say in time what became of it
 
 	mu        sync.Mutex
@@ -108,26 +108,26 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 		return todo, err
 	}
 	switch {
-	case e.in.Settle:
-		return e.leave(ready, e.in.StillOn), nil
+	case e.in.OnlyLook:
+		return e.spare(ready, e.in.StillOn), nil
 	case e.Cancelled():
-		return e.leave(ready, preemptapi.ReasonWithdrawn), nil
+		return e.spare(ready, preemptapi.ReasonWithdrawn), nil
 	}
-	ready = e.fresh(ready)
+	ready = e.withoutStale(ready)
 	switch e.in.Action {
 	case action.ShutdownGuest:
-		return e.shutDown(ready)
+		return e.shutDownGuests(ready)
 	case action.PowerOff:
-		return e.cut(ready, e.VCenter.PowerOff, "")
+		return e.powerOff(ready, "")
 	case action.Suspend:
-		return e.cut(ready, e.VCenter.Suspend, "")
+		return e.suspend(ready)
 	}
 	return ready, action.Unhandled(e.in.Action)
 }
 
-// leave spares what is on. A VM with an operation under way is looked at once more when that has ended:
+// spare spares what is on. A VM with an operation under way is looked at once more when that has ended:
 // most likely it is our own power-off, sent before a crash.
-func (e *eviction) leave(ready []ActTarget, reason string) (left []ActTarget) {
+func (e *eviction) spare(ready []ActTarget, reason string) (left []ActTarget) {
 	var waits []vcenter.Wait
 	for _, t := range ready {
 		if e.Lost[t.Ref] && e.in.Action == action.ShutdownGuest { // its guest may be shutting down
@@ -140,7 +140,7 @@ func (e *eviction) leave(ready []ActTarget, reason string) (left []ActTarget) {
 			waits = append(waits, vcenter.Wait{VM: t.Ref})
 			continue
 		}
-		e.settle([]ActTarget{t}, action.Spared, reason)
+		e.decideAll([]ActTarget{t}, action.Spared, reason)
 	}
 	if len(waits) > 0 {
 		e.waited = true
@@ -152,9 +152,9 @@ func (e *eviction) leave(ready []ActTarget, reason string) (left []ActTarget) {
 	return left
 }
 
-// fresh returns the targets of a plan that is young enough. Of an older one it returns those that were
+// withoutStale returns the targets of a plan that is young enough. Of an older one it returns those that were
 // acted on already, and leaves the others to a new plan.
-func (e *eviction) fresh(ready []ActTarget) (fresh []ActTarget) {
+func (e *eviction) withoutStale(ready []ActTarget) (fresh []ActTarget) {
 	if e.in.PlannedAt.IsZero() || time.Since(e.in.PlannedAt) <= e.Settings.Timing.StalePlan {
 		return ready
 	}

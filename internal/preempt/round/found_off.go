@@ -21,7 +21,7 @@ func (e *eviction) attributeOff(off []ActTarget) error {
 	var unsure []ActTarget
 	for _, t := range off {
 		if !e.Repeated && !e.Sent && t.SentAt.IsZero() {
-			e.settle([]ActTarget{t}, action.AlreadyOff, "")
+			e.decideAll([]ActTarget{t}, action.AlreadyOff, "")
 			continue
 		}
 		unsure = append(unsure, t)
@@ -29,34 +29,34 @@ func (e *eviction) attributeOff(off []ActTarget) error {
 	if len(unsure) == 0 {
 		return nil
 	}
-	c := claim{
-		roundID: e.in.RoundID, since: e.since(unsure), late: e.in.Late, lasts: e.in.Policy.ShutdownLasts(),
+	c := attribution{
+		roundID: e.in.RoundID, since: e.evidenceSince(unsure), late: e.in.Late, shutdownLasts: e.in.Policy.ShutdownLasts(),
 		began: activity.GetInfo(e.Asked).ScheduledTime,
 	}
-	verdicts, err := e.whose(e.Ctx, c, unsure)
+	verdicts, err := e.whoTurnedOff(e.Ctx, c, unsure)
 	if err != nil {
 		return err
 	}
 	for _, t := range unsure {
 		if v := verdicts[t.Ref]; v.outcome != "" {
-			e.settle([]ActTarget{t}, v.outcome, v.reason)
+			e.decideAll([]ActTarget{t}, v.outcome, v.reason)
 		} else {
-			e.claim(t, v.cut, v.at)
+			e.claimOff(t, v.cut, v.at)
 		}
 	}
 	return nil
 }
 
-// attributeBack settles targets that our task turned off and that are on: somebody powered them on before they were seen
+// attributeOnAgain settles targets that our task turned off and that are on: somebody powered them on before they were seen
 // off. They are not turned off again, for whoever did so may go on with it.
-func (e *eviction) attributeBack(back []ActTarget) error {
+func (e *eviction) attributeOnAgain(back []ActTarget) error {
 	if len(back) == 0 {
 		return nil
 	}
 	var by map[vsphere.Ref]vcenter.Touch
 	err := e.VCenter.AwaitEvents(e.Ctx, func() (bool, error) {
 		err := e.Attempt(e.Ctx, func() (err error) {
-			by, err = e.VCenter.PoweredOnAgain(e.Ctx, refs(back), e.since(back))
+			by, err = e.VCenter.PoweredOnAgain(e.Ctx, refs(back), e.evidenceSince(back))
 			return err
 		})
 		return len(by) == len(back), err
@@ -69,7 +69,7 @@ func (e *eviction) attributeBack(back []ActTarget) error {
 		if touch := by[t.Ref]; touch.User != "" {
 			who = preempt.Clip(touch.User)
 		}
-		e.settle([]ActTarget{t}, action.OnAgain, "it was turned off, and powered on again by "+who+" before it was seen off")
+		e.decideAll([]ActTarget{t}, action.OnAgain, "it was turned off, and powered on again by "+who+" before it was seen off")
 	}
 	return nil
 }
@@ -90,9 +90,9 @@ func offBy(ev vcenter.Evidence) string {
 	return "turned off by " + preempt.Clip(ev.User)
 }
 
-// since is when evidence begins: well before the first thing that this round can have sent, for clocks
+// evidenceSince is when evidence begins: well before the first thing that this round can have sent, for clocks
 // differ. The latest power-off of a VM counts, and it was on when it was planned.
-func (e *eviction) since(targets []ActTarget) time.Time {
+func (e *eviction) evidenceSince(targets []ActTarget) time.Time {
 	begin := activity.GetInfo(e.Asked).ScheduledTime
 	for _, t := range targets {
 		if !t.SentAt.IsZero() && t.SentAt.Before(begin) {
@@ -102,8 +102,8 @@ func (e *eviction) since(targets []ActTarget) time.Time {
 	return begin.Add(-2 * time.Hour)
 }
 
-// claim records a VM that is ours and off, and annotates it. cut: its power was cut, not its guest shut down.
-func (e *eviction) claim(t ActTarget, cut bool, at time.Time) {
+// claimOff records a VM that is ours and off, and annotates it. cut: its power was cut, not its guest shut down.
+func (e *eviction) claimOff(t ActTarget, cut bool, at time.Time) {
 	o := outcome(t, action.ShutDown)
 	o.OffAt = at.UTC()
 	if cut {

@@ -13,8 +13,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// warned is a target whose notice runs.
-type warned struct {
+// notified is a target whose notice runs.
+type notified struct {
 	policy.Target
 	since    time.Time
 	deadline time.Time
@@ -25,19 +25,19 @@ type warned struct {
 	note     string // what became of the notice
 }
 
-// warn gives the targets their notice and acts on each when its time has come: at its deadline, when its
+// giveNoticeAndAct gives the targets their notice and acts on each when its time has come: at its deadline, when its
 // guest says that it is ready, at once where the guest cannot be told, or sooner when the alarm rises. A
 // withdrawal spares those not yet acted upon and tells their guests so. It returns true when some were left
 // untouched for a new plan.
-func (r *round) warn(plan PlanResult) (stale bool) {
+func (r *round) giveNoticeAndAct(plan PlanResult) (stale bool) {
 	d := r.noticeTime()
 	if d <= 0 || len(plan.Targets) == 0 {
-		return r.act(plan)
+		return r.evictPlanned(plan)
 	}
 	now := workflow.Now(r.ctx)
-	var open []*warned
+	var open []*notified
 	for _, t := range plan.Targets {
-		open = append(open, &warned{Target: t, since: now, deadline: now.Add(d), told: t.ToolsRunning, ready: !t.ToolsRunning, note: "none: no running tools"})
+		open = append(open, &notified{Target: t, since: now, deadline: now.Add(d), told: t.ToolsRunning, ready: !t.ToolsRunning, note: "none: no running tools"})
 	}
 	all := slices.Clone(open)
 	r.notices++
@@ -49,30 +49,30 @@ func (r *round) warn(plan PlanResult) (stale bool) {
 			r.listenToGuests(open)
 			continue
 		}
-		taken := make(map[*warned]bool, len(due))
+		taken := make(map[*notified]bool, len(due))
 		for _, w := range due {
 			taken[w] = true
 		}
-		open = slices.DeleteFunc(open, func(w *warned) bool { return taken[w] })
+		open = slices.DeleteFunc(open, func(w *notified) bool { return taken[w] })
 		if r.in.Demand.NoticeOnly {
-			r.settleWarned(due, preemptapi.ReasonRehearsed)
+			r.spareNotified(due, preemptapi.ReasonRehearsed)
 			continue
 		}
 		r.forgetBeforeSuspend(due)
-		again := r.act(PlanResult{Targets: targetsOf(due), PlannedAt: workflow.Now(r.ctx)})
+		again := r.evictPlanned(PlanResult{Targets: targetsOf(due), PlannedAt: workflow.Now(r.ctx)})
 		stale = stale || again
 		if len(open) > 0 && !r.withdrawn {
 			r.setState(preemptapi.RoundNotified)
 		}
 	}
-	r.settleWarned(open, preemptapi.ReasonWithdrawn)
+	r.spareNotified(open, preemptapi.ReasonWithdrawn)
 	r.tellSpared(all)
 	r.result.Deadline = time.Time{}
 	return stale && !r.withdrawn
 }
 
 // forgetBeforeSuspend clears the notices of VMs that take no change once they are preempted, as suspended ones.
-func (r *round) forgetBeforeSuspend(due []*warned) {
+func (r *round) forgetBeforeSuspend(due []*notified) {
 	if r.treatment().Action.Changeable() {
 		return
 	}
@@ -91,15 +91,15 @@ func (r *round) noticeTime() time.Duration {
 	return d
 }
 
-func targetsOf(all []*warned) (out []policy.Target) {
+func targetsOf(all []*notified) (out []policy.Target) {
 	for _, w := range all {
 		out = append(out, w.Target)
 	}
 	return out
 }
 
-// due returns those whose time has come.
-func (r *round) due(open []*warned) (due []*warned) {
+// due returns the targets that are to be acted upon now.
+func (r *round) due(open []*notified) (due []*notified) {
 	now, notice := workflow.Now(r.ctx), r.noticeTime()
 	for _, w := range open {
 		if short := w.since.Add(notice); short.Before(w.deadline) && !w.extended {
@@ -113,7 +113,7 @@ func (r *round) due(open []*warned) (due []*warned) {
 }
 
 // listenToGuests waits until a guest answers, the first deadline comes, or the urgency changes.
-func (r *round) listenToGuests(open []*warned) {
+func (r *round) listenToGuests(open []*notified) {
 	first := open[0].deadline
 	in := RepliesInput{RoundID: r.result.RoundID}
 	for _, w := range open {
@@ -126,7 +126,7 @@ func (r *round) listenToGuests(open []*warned) {
 	}
 	left := first.Sub(workflow.Now(r.ctx))
 	in.Gather = gather(len(in.Targets), left)
-	defer r.watchMeanwhile(left)()
+	defer r.watchPendingMeanwhile(left)()
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
 	defer func() { r.interrupt = nil }()
@@ -150,19 +150,19 @@ func (r *round) listenToGuests(open []*warned) {
 		}
 		return
 	}
-	r.heard(open, replies)
+	r.takeReplies(open, replies)
 }
 
-// watchMeanwhile looks on for guests that were asked to shut down while others still have their notice, so
+// watchPendingMeanwhile watches guests that were asked to shut down while others still have their notice, so
 // that each is annotated as soon as it is off, until the function it returns is called.
-func (r *round) watchMeanwhile(d time.Duration) (stop func()) {
+func (r *round) watchPendingMeanwhile(d time.Duration) (stop func()) {
 	if len(r.pending) == 0 {
 		return func() {}
 	}
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	over := false
 	workflow.Go(ctx, func(ctx workflow.Context) {
-		r.watch(ctx, AwaitInput{
+		r.awaitVMs(ctx, AwaitInput{
 			RoundID: r.result.RoundID, Alarm: r.result.Alarm, Pending: r.pending, Attribute: r.attribute(), Asked: r.result.StartedAt,
 			Ask: !r.withdrawn,
 		}, d, "wait for guests to shut down")
@@ -183,14 +183,14 @@ func gather(guests int, left time.Duration) time.Duration {
 	return min(left/20, 15*time.Second)
 }
 
-// heard takes the guests' answers: ready ones are due, and one extension each is granted, of at most the
+// takeReplies takes the guests' answers: ready ones are due, and one extension each is granted, of at most the
 // length of the notice.
-func (r *round) heard(open []*warned, replies []GuestReply) {
-	of := make(map[vsphere.Ref]*warned, len(open))
+func (r *round) takeReplies(open []*notified, replies []GuestReply) {
+	of := make(map[vsphere.Ref]*notified, len(open))
 	for _, w := range open {
 		of[w.Ref] = w
 	}
-	var extended []*warned
+	var extended []*notified
 	for _, reply := range replies {
 		w := of[reply.Ref]
 		switch {

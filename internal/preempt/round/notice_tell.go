@@ -16,7 +16,7 @@ import (
 )
 
 // announce tells the guests, and those who get the replies.
-func (r *round) announce(open []*warned) {
+func (r *round) announce(open []*notified) {
 	var last time.Time
 	for _, w := range open {
 		if w.deadline.After(last) {
@@ -44,7 +44,7 @@ func (r *round) announce(open []*warned) {
 
 // tellGuests writes a notice into those guests that can be told, or clears it, and returns who was not told.
 // What takes a notice back waits for vCenter.
-func (r *round) tellGuests(guests []*warned, n *Notice, fresh bool) NoticeResult {
+func (r *round) tellGuests(guests []*notified, n *Notice, fresh bool) NoticeResult {
 	in := NoticeInput{Notice: n, Fresh: fresh, Wait: n == nil || n.State == noticeWithdrawn}
 	for _, w := range guests {
 		if w.told || w.doubtful {
@@ -109,19 +109,19 @@ const maxOneByOne = 50
 const versionTogether = "many-extensions-together"
 
 // tellExtended tells guests that they have more time: many of them those together that have as much.
-func (r *round) tellExtended(all []*warned) {
+func (r *round) tellExtended(all []*notified) {
 	notice := func(deadline time.Time) *Notice {
 		return &Notice{State: noticeExtended, Action: r.treatment().Action, Deadline: deadline.UTC(), Reason: r.why(), Decision: r.result.RoundID}
 	}
 	if len(all) <= maxOneByOne || workflow.GetVersion(r.ctx, versionTogether, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
 		for _, w := range all {
 			r.note(fmt.Sprintf("%s asked for more time: acted upon at %s", w.Name, w.deadline.UTC().Format(time.RFC3339)))
-			r.tellGuests([]*warned{w}, notice(w.deadline), true)
+			r.tellGuests([]*notified{w}, notice(w.deadline), true)
 		}
 		return
 	}
 	r.note(fmt.Sprintf("%d guests asked for more time", len(all)))
-	slices.SortStableFunc(all, func(a, b *warned) int { return a.deadline.Compare(b.deadline) })
+	slices.SortStableFunc(all, func(a, b *notified) int { return a.deadline.Compare(b.deadline) })
 	for len(all) > 0 {
 		n := 1
 		for n < len(all) && all[n].deadline.Sub(all[0].deadline) < time.Second {
@@ -132,15 +132,15 @@ func (r *round) tellExtended(all []*warned) {
 	}
 }
 
-func (r *round) settleWarned(all []*warned, reason string) { r.settleAll(targetsOf(all), reason) }
+func (r *round) spareNotified(all []*notified, reason string) { r.spareAll(targetsOf(all), reason) }
 
 // tellSpared tells the guests of those that are spared that nothing happens after all. The others' notices
 // are cleared when all is over.
-func (r *round) tellSpared(all []*warned) {
-	var spared, settled []*warned
+func (r *round) tellSpared(all []*notified) {
+	var spared, settled []*notified
 	for _, w := range all {
 		if r.outcomeOf(w.Ref).Outcome != action.Spared {
-			r.noticed = append(r.noticed, w)
+			r.toClear = append(r.toClear, w)
 			continue
 		}
 		if w.told || w.doubtful {
@@ -156,7 +156,7 @@ func (r *round) tellSpared(all []*warned) {
 }
 
 // noteNotices writes into the targets' outcomes what became of their notices.
-func (r *round) noteNotices(all []*warned) {
+func (r *round) noteNotices(all []*notified) {
 	for _, w := range all {
 		if o, ok := r.targets.decided[w.Ref]; ok {
 			o.Notice = w.note
@@ -168,9 +168,9 @@ func (r *round) noteNotices(all []*warned) {
 
 // clearNotices ends the notices of those that were acted upon: none must be there at a later power-on.
 func (r *round) clearNotices() {
-	all := r.noticed
-	r.noticed = nil
-	var off, on []*warned
+	all := r.toClear
+	r.toClear = nil
+	var off, on []*notified
 	for _, w := range all {
 		switch o := r.outcomeOf(w.Ref); {
 		case o.Ref.Zero(): // left to a new plan, or decided there
@@ -189,7 +189,7 @@ func (r *round) clearNotices() {
 
 // sendNotice sends the CloudEvent of the notice where replies are wanted: best effort, and nothing waits
 // for it.
-func (r *round) sendNotice(open []*warned, deadline time.Time) {
+func (r *round) sendNotice(open []*notified, deadline time.Time) {
 	if r.in.Demand.ReplyTo == "" {
 		return
 	}

@@ -30,30 +30,36 @@ func (r *round) carryOut() error {
 			r.note("planning again failed: " + r.replanError)
 			break
 		}
-		if err != nil || r.looksOnly(plan) {
+		if err != nil || r.endsWithPlan(plan) {
 			return err
 		}
-		switch stale = false; {
-		case r.withdrawn:
-			r.settleAll(plan.Targets, preemptapi.ReasonWithdrawn)
-		case r.warn(plan):
-			stale = true
-			r.note("vCenter was away: planning again")
-		default:
-			stale = r.replace(plan)
-		}
+		stale = r.actOn(plan)
 	}
 	r.awaitGuests()
 	r.clearNotices()
 	return nil
 }
 
+// actOn acts on the targets of a plan. It returns whether a new plan is due.
+func (r *round) actOn(plan PlanResult) (again bool) {
+	if r.withdrawn {
+		r.spareAll(plan.Targets, preemptapi.ReasonWithdrawn)
+		return false
+	}
+	stale := r.giveNoticeAndAct(plan)
+	if stale {
+		r.note("vCenter was away: planning again")
+		return true
+	}
+	return r.needsReplacements(plan)
+}
+
 // maxReplacements bounds how often a round plans again for targets that could not go.
 const maxReplacements = 3
 
-// replace tells whether others are to go for the plan's targets that could not: only where the policy has a
+// needsReplacements reports whether others are to go for the plan's targets that could not: only where the policy has a
 // target utilisation, for the shortfall that is left.
-func (r *round) replace(plan PlanResult) bool {
+func (r *round) needsReplacements(plan PlanResult) bool {
 	if !r.in.Demand.Policy.Target.Set() || r.withdrawn || r.in.Demand.VM != "" || r.replaced == maxReplacements {
 		return false
 	}
@@ -122,7 +128,7 @@ func (r *round) plan() (PlanResult, error) {
 	ctx = r.in.Timing.WithOptions(ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)
 	err := workflow.ExecuteActivity(ctx, a.PlanRound, in).Get(ctx, &plan)
 	r.interrupt = nil
-	if r.withdrawn && preempt.EndedEarly(r.ctx, err) {
+	if r.withdrawn && preempt.EndedByCancel(r.ctx, err) {
 		return PlanResult{}, nil
 	}
 	if err != nil {
@@ -151,8 +157,8 @@ func (r *round) plan() (PlanResult, error) {
 	return plan, nil
 }
 
-// looksOnly ends a dry run, or a round whose policy only observes, with the plan as its result.
-func (r *round) looksOnly(plan PlanResult) bool {
+// endsWithPlan ends a dry run, or a round whose policy only observes, with the plan as its result.
+func (r *round) endsWithPlan(plan PlanResult) bool {
 	switch {
 	case r.in.Demand.DryRun:
 		r.result.State = preemptapi.RoundPlanned

@@ -29,7 +29,7 @@ type PlanInput struct {
 	// are not chosen again. Already of them count towards the limit.
 	Held    []vsphere.Ref `json:"held,omitempty"`
 	Already int           `json:"already,omitempty"`
-	Repeat  bool          `json:"repeat,omitempty"` // a repetition for an alarm that still stands: it measures first
+	Repeat  bool          `json:"repeat,omitempty"` // a repetition for an alarm that is still active: it measures first
 	// Going are those of them that this round has turned off or asked to shut down.
 	Going []policy.Target `json:"going,omitempty"`
 }
@@ -42,7 +42,7 @@ type PlanResult struct {
 	ScopeName   string                `json:"scopeName,omitempty"`
 	PlannedAt   time.Time             `json:"plannedAt"`            // by the worker's clock
 	Over        string                `json:"over,omitempty"`       // why there is no plan: the alarm has fallen
-	Silenced    string                `json:"silenced,omitempty"`   // why there is no plan although the alarm stands
+	Silenced    string                `json:"silenced,omitempty"`   // why there is no plan although the alarm is active
 	Foreign     bool                  `json:"foreign,omitempty"`    // there is none, as the event is of another vCenter, see Over
 	Unmeasured  bool                  `json:"unmeasured,omitempty"` // neither policy nor alarm says which usage is too high
 
@@ -65,16 +65,16 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	defer stop()
 	d := in.Demand
 	p := &planning{Activities: a, in: in}
-	looked := p.look(ctx)
-	if none, ok := p.none(); ok {
+	looked := p.read(ctx)
+	if none, ok := p.nothingToDo(); ok {
 		return none, nil
 	}
 	if looked != nil {
-		return PlanResult{}, preempt.Ending(ctx, looked)
+		return PlanResult{}, preempt.WhenEnded(ctx, looked)
 	}
 	plan, err := p.reserve(ctx)
 	if err != nil {
-		return PlanResult{}, preempt.Ending(ctx, err)
+		return PlanResult{}, preempt.WhenEnded(ctx, err)
 	}
 	held := make(map[vsphere.Ref]bool, len(in.Held))
 	for _, ref := range in.Held {
@@ -84,7 +84,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	out := PlanResult{
 		Targets: plan.Targets, ScopeName: p.snap.ScopeName, PlannedAt: p.snap.Time,
 		Usage: plan.Usage, Shortfall: plan.Shortfall, Covered: plan.Covered, Partial: plan.Partial, Pools: plan.Pools,
-		Unmeasured: !p.policy().Target.Set() && !p.stands.threshold.Set(),
+		Unmeasured: !p.policy().Target.Set() && !p.alarm.threshold.Set(),
 	}
 	out.Spared, out.SparedCount = bounded(plan.Spared)
 	if len(p.snap.VMs) <= maxBasis {
@@ -104,18 +104,18 @@ type planning struct {
 	facts     ledger.Facts
 	conflicts []vsphere.Ref
 	only      vsphere.Ref // the one VM to evict; zero: any
-	stands    standing
+	alarm     alarmState
 }
 
-// none is the plan of a request about whose alarm nothing is to be done. A round under way goes on, although somebody
+// nothingToDo is the plan of a request whose alarm is outdated, silenced or of another vCenter. A round under way goes on, although somebody
 // acknowledges its alarm.
-func (p *planning) none() (PlanResult, bool) {
-	s := p.stands
-	none := PlanResult{Targets: []policy.Target{}, Spared: []policy.Spared{}, Over: s.over}
+func (p *planning) nothingToDo() (PlanResult, bool) {
+	s := p.alarm
+	none := PlanResult{Targets: []policy.Target{}, Spared: []policy.Spared{}, Over: s.outdated}
 	switch {
 	case s.foreign != "":
 		none.Over, none.Foreign = s.foreign, true
-	case s.over != "":
+	case s.outdated != "":
 	case s.silenced != "" && p.in.Demand.Silenced != preemption.WhenSilencedAct && len(p.in.Held) == 0:
 		none.Silenced = s.silenced
 	default:
@@ -124,15 +124,15 @@ func (p *planning) none() (PlanResult, bool) {
 	return none, true
 }
 
-// look reads vCenter and the ledger, side by side.
-func (p *planning) look(ctx context.Context) error {
+// read reads vCenter and the ledger, side by side.
+func (p *planning) read(ctx context.Context) error {
 	d := p.in.Demand
 	var facts, stands error
 	var wg sync.WaitGroup
-	wg.Go(func() { facts = p.ask(ctx) })
+	wg.Go(func() { facts = p.readLedger(ctx) })
 	wg.Go(func() {
 		stands = p.Attempt(ctx, func() (err error) {
-			p.stands, err = p.Activities.stands(ctx, d)
+			p.alarm, err = p.Activities.alarmNow(ctx, d)
 			return err
 		})
 	})
@@ -149,13 +149,13 @@ func (p *planning) look(ctx context.Context) error {
 	case facts != nil:
 		return facts
 	case d.VM != "":
-		return p.single(ctx)
+		return p.narrowToOneVM(ctx)
 	}
 	return nil
 }
 
-// ask reads what the ledger knows of other rounds and of earlier ones.
-func (p *planning) ask(ctx context.Context) (err error) {
+// readLedger reads what the ledger knows of other rounds and of earlier ones.
+func (p *planning) readLedger(ctx context.Context) (err error) {
 	req := ledger.FactsRequest{Owner: p.in.RoundID, Scope: p.in.Demand.Scope.String()} // of one named VM: everything counts
 	if !p.in.Reserve {                                                                 // it was not admitted
 		req.Within = p.Within(ctx, p.VCenter, p.in.Demand.Scope)
@@ -169,8 +169,8 @@ func (p *planning) ask(ctx context.Context) (err error) {
 	return nil
 }
 
-// single narrows the snapshot down to the one VM that the demand names.
-func (p *planning) single(ctx context.Context) error {
+// narrowToOneVM narrows the snapshot down to the one VM that the demand names.
+func (p *planning) narrowToOneVM(ctx context.Context) error {
 	d := p.in.Demand
 	var ref vsphere.Ref
 	err := p.Attempt(ctx, func() (err error) {
@@ -231,7 +231,7 @@ func withFacts(d policy.Demand, f ledger.Facts) policy.Demand {
 func (p *planning) policy() policy.Policy {
 	pol := p.in.Demand.Policy
 	if p.in.Repeat && !pol.Target.Set() {
-		pol.Target = p.stands.threshold
+		pol.Target = p.alarm.threshold
 	}
 	if !p.only.Zero() {
 		pol.Target = policy.Goal{}
@@ -273,7 +273,7 @@ func (p *planning) reserve(ctx context.Context) (policy.Plan, error) {
 			}
 		}
 		if got.Stale {
-			if err := p.ask(ctx); err != nil {
+			if err := p.readLedger(ctx); err != nil {
 				return plan, err
 			}
 		}

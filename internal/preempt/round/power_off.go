@@ -11,10 +11,26 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// cut powers off or suspends all targets, five calls at a time, waits for them together, and annotates each when it is
+// powerOff cuts the power of the targets.
+func (e *eviction) powerOff(ready []ActTarget, reason string) (left []ActTarget, err error) {
+	return e.turnOff(ready, reason, func(t ActTarget) (vsphere.Ref, error) {
+		task, err := e.VCenter.PowerOff(e.Ctx, t.Ref)
+		return task, err
+	})
+}
+
+// suspend suspends the targets.
+func (e *eviction) suspend(ready []ActTarget) (left []ActTarget, err error) {
+	return e.turnOff(ready, "", func(t ActTarget) (vsphere.Ref, error) {
+		task, err := e.VCenter.Suspend(e.Ctx, t.Ref)
+		return task, err
+	})
+}
+
+// turnOff sends a call for each target, five at a time, waits for them together, and annotates each when it is
 // off by its task. A VM that went off otherwise, or did not go off in time, is left to the next check.
-func (e *eviction) cut(ready []ActTarget, off func(context.Context, vsphere.Ref) (vsphere.Ref, error), reason string) (left []ActTarget, err error) {
-	waits, left, err := e.send(ready, func(t ActTarget) (vsphere.Ref, error) { return off(e.Ctx, t.Ref) })
+func (e *eviction) turnOff(ready []ActTarget, reason string, call func(ActTarget) (task vsphere.Ref, err error)) (left []ActTarget, err error) {
+	waits, left, err := e.send(ready, call)
 	if len(waits) == 0 {
 		return left, err
 	}
@@ -30,7 +46,7 @@ func (e *eviction) cut(ready []ActTarget, off func(context.Context, vsphere.Ref)
 	defer cancel()
 	waitErr := e.VCenter.AwaitOff(ctx, waits, func(ref vsphere.Ref, r vcenter.WaitResult) {
 		delete(open, ref)
-		if again := e.offOrAgain(byRef[ref], r, reason); again {
+		if again := e.takeWaitResult(byRef[ref], r, reason); again {
 			left = append(left, byRef[ref])
 		}
 	})
@@ -52,15 +68,15 @@ func (e *eviction) tooLate(waitErr error) string {
 	return text
 }
 
-// offOrAgain takes the end of one wait: off by our task, gone, or to be looked at again.
-func (e *eviction) offOrAgain(t ActTarget, r vcenter.WaitResult, reason string) (again bool) {
+// takeWaitResult takes the end of one wait: off by our task, gone, or to be looked at again.
+func (e *eviction) takeWaitResult(t ActTarget, r vcenter.WaitResult, reason string) (again bool) {
 	switch {
 	case r.Gone:
-		e.settle([]ActTarget{t}, action.Spared, string(policy.Gone))
+		e.decideAll([]ActTarget{t}, action.Spared, string(policy.Gone))
 	case r.Off && !r.ByTask:
 		return true // by whom, vCenter's events tell
 	case r.On:
-		e.back[t.Ref] = true
+		e.onAgain[t.Ref] = true
 		return true // the same
 	case r.Off:
 		what, forced := e.in.Action.Cut(!t.SentAt.IsZero())

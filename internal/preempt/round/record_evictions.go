@@ -69,12 +69,12 @@ func (r *round) record() {
 	req := ledger.EvictedRequest{Owner: r.result.RoundID, Scope: r.in.Demand.Scope.String(), Evicted: news}
 	if err := workflow.ExecuteLocalActivity(ctx, a.RecordEvictions, req).Get(ctx, nil); err != nil {
 		workflow.GetLogger(r.ctx).Warn("the ledger was not told of evictions; it is told at the round's end", "error", err)
-		r.untold(news)
+		r.forgetTold(news)
 	}
 }
 
-// untold lets the next word to the ledger carry what the last could not.
-func (r *round) untold(all []ledger.Evicted) {
+// forgetTold lets the next word to the ledger carry what the last could not.
+func (r *round) forgetTold(all []ledger.Evicted) {
 	for _, e := range all {
 		delete(r.told, e.VM)
 	}

@@ -21,7 +21,7 @@ func (e *eviction) send(ready []ActTarget, f func(ActTarget) (vsphere.Ref, error
 		gate <- struct{}{}
 		if e.Cancelled() {
 			<-gate
-			e.settle([]ActTarget{t}, action.Spared, preemptapi.ReasonWithdrawn)
+			e.decideAll([]ActTarget{t}, action.Spared, preemptapi.ReasonWithdrawn)
 			continue
 		}
 		e.Sent = true
@@ -71,13 +71,13 @@ func (e *eviction) failed(t ActTarget, err error) (again bool) {
 	case vcenter.ToolsUnavailable, vcenter.InvalidState: // it changed since it was checked
 		again = n == 1
 	case vcenter.NotFound:
-		e.settle([]ActTarget{t}, action.Spared, string(policy.Gone))
+		e.decideAll([]ActTarget{t}, action.Spared, string(policy.Gone))
 		return false
 	default:
 		again = kind.Retryable() && n < step.Tries
 	}
 	if !again {
-		e.settle([]ActTarget{t}, action.Failed, err.Error())
+		e.decideAll([]ActTarget{t}, action.Failed, err.Error())
 	}
 	return again
 }
@@ -87,10 +87,10 @@ func (e *eviction) giveUp(todo []ActTarget, err error) {
 	if err != nil {
 		reason = err.Error()
 	}
-	e.settle(todo, action.Failed, reason)
+	e.decideAll(todo, action.Failed, reason)
 }
 
-func (e *eviction) settle(targets []ActTarget, what action.Outcome, reason string) {
+func (e *eviction) decideAll(targets []ActTarget, what action.Outcome, reason string) {
 	for _, t := range targets {
 		o := outcome(t, what)
 		o.Reason = reason

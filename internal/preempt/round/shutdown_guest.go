@@ -11,9 +11,9 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// shutDown asks the guests to shut down. Where no tools run that is futile: such a VM is powered off if
+// shutDownGuests asks the guests to shut down. Where no tools run that is futile: such a VM is powered off if
 // the policy forces, and spared if not.
-func (e *eviction) shutDown(ready []ActTarget) (left []ActTarget, err error) {
+func (e *eviction) shutDownGuests(ready []ActTarget) (left []ActTarget, err error) {
 	var able, unable []ActTarget
 	for _, t := range ready {
 		if t.ToolsRunning && !e.toolless[t.Ref] {
@@ -44,9 +44,9 @@ func (e *eviction) shutDown(ready []ActTarget) (left []ActTarget, err error) {
 		}
 	}
 	if !e.in.ForceTools {
-		e.settle(unable, action.Spared, preemptapi.ReasonNoTools)
+		e.decideAll(unable, action.Spared, preemptapi.ReasonNoTools)
 		return left, err
 	}
-	again, powerErr := e.cut(unable, e.VCenter.PowerOff, preemptapi.ReasonForcedNoTools)
+	again, powerErr := e.powerOff(unable, preemptapi.ReasonForcedNoTools)
 	return append(left, again...), errors.Join(err, powerErr)
 }

@@ -8,9 +8,11 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
 
-const ChangeSignal = "RoundChange" // carries RoundChange, from the intake to its round
-
-const DoneSignal = "RoundDone" // carries RoundResult, from a round to its intake
+// The signals between an intake and its rounds.
+const (
+	ChangeSignal = "RoundChange" // carries Change, from the intake to its round
+	DoneSignal   = "RoundDone"   // carries RoundResult, from a round to its intake
+)
 
 // Input starts a round.
 type Input struct {
@@ -18,7 +20,7 @@ type Input struct {
 	IntakeID  string            `json:"intakeID"` // "": nobody to tell
 	IntakeRun time.Time         `json:"intakeStarted"`
 	Timing    preempt.Timing    `json:"timing"`
-	Sequence  int               `json:"sequence,omitempty"` // 2 and up: a repetition for an alarm that still stands
+	Sequence  int               `json:"sequence,omitempty"` // 2 and up: a repetition for an alarm that is still active
 	Attrs     bool              `json:"attrs,omitempty"`    // the search attributes are registered
 }
 

@@ -98,7 +98,7 @@ func (r *round) add(outcomes ...preemptapi.VMOutcome) {
 	r.show()
 }
 
-func (r *round) settleAll(targets []policy.Target, reason string) {
+func (r *round) spareAll(targets []policy.Target, reason string) {
 	list := make([]preemptapi.VMOutcome, 0, len(targets))
 	for _, t := range targets {
 		list = append(list, preemptapi.VMOutcome{
@@ -132,8 +132,8 @@ func (r *round) parts(list []ActTarget) [][]ActTarget {
 // takes 4 MB of it.
 const maxTogether = 1 << 20
 
-// apart lets the next of several activities start in a workflow task of its own, where the event that each carries is large.
-func (r *round) apart(ctx workflow.Context, parts int) {
+// startApart lets the next of several activities start in a workflow task of its own, where the event that each carries is large.
+func (r *round) startApart(ctx workflow.Context, parts int) {
 	if parts > 1 && parts*len(r.in.Demand.Event) > maxTogether {
 		// Its error is that ctx is cancelled, which the activities are told of themselves.
 		_ = workflow.Sleep(ctx, 1)

@@ -18,11 +18,11 @@ func TestWhoseDoingItWasThatAVMIsOff(t *testing.T) {
 	cut := vcenter.Evidence{Event: "VmPoweredOffEvent", Time: now, User: `CORP\us`, Ours: true}
 	asked := vcenter.Evidence{Asked: now}
 	none := vcenter.Evidence{}
-	watched, late := claim{watched: true}, claim{watched: true, late: true}
-	again, lateAgain := claim{lasts: time.Hour}, claim{late: true, lasts: time.Hour}
+	watched, late := attribution{watched: true}, attribution{watched: true, late: true}
+	again, lateAgain := attribution{shutdownLasts: time.Hour}, attribution{late: true, shutdownLasts: time.Hour}
 	const ours = ""
 	for what, c := range map[string]struct {
-		claim   claim
+		claim   attribution
 		target  ActTarget
 		ev      vcenter.Evidence
 		taken   bool
@@ -52,12 +52,12 @@ func TestWhoseDoingItWasThatAVMIsOff(t *testing.T) {
 		"after a crash nothing shows":                             {claim: again, ev: none, outcome: action.Unattributed},
 		"after a crash, its guest went by itself":                 {claim: again, ev: byItself, outcome: action.AlreadyOff},
 		"after a crash, we had asked before, and nothing shows":   {claim: again, target: sent, ev: none, outcome: ours},
-		"it went long after what an earlier round had asked it":   {claim: claim{lasts: time.Minute}, ev: guest, outcome: action.AlreadyOff},
+		"it went long after what an earlier round had asked it":   {claim: attribution{shutdownLasts: time.Minute}, ev: guest, outcome: action.AlreadyOff},
 		"we asked, another round holds the record of its end":     {claim: again, target: sent, ev: guest, taken: true, outcome: action.AlreadyOff},
 		"its owner cut the power, and another round has recorded": {claim: late, target: sent, ev: owner, taken: true, outcome: action.AlreadyOff},
 	} {
 		t.Run(what, func(t *testing.T) {
-			if v := c.claim.judge(c.target, c.ev, c.taken, c.err); v.outcome != c.outcome || v.cut != c.cut {
+			if v := c.claim.decide(c.target, c.ev, c.taken, c.err); v.outcome != c.outcome || v.cut != c.cut {
 				t.Errorf("got %+v, want outcome %q, cut %v", v, c.outcome, c.cut)
 			}
 		})

@@ -45,7 +45,7 @@ type round struct {
 	unsure      bool                // the last look at the pending VMs was lost
 	late        []ActTarget         // ignored their shutdown
 	replanError string              // a new plan was due and could not be made
-	noticed     []*warned           // have a notice that is to be cleared
+	toClear     []*notified         // have a notice that is to be cleared
 	notices     int                 // how often guests were told
 	recorded    int                 // evictions that the ledger knows of
 	told        map[string]bool     // the same, one by one

@@ -26,7 +26,7 @@ import (
 
 // The prototype's clients name no task queue: they signal the workflow that is called as their alarm. Where two vCenters
 // share a namespace, and both have an alarm of that name, the second client's request reaches the first one's intake.
-// That asks the workers of the other task queues whose event it is, and hands it on.
+// That intake asks the workers of the other task queues whether the event is of their vCenter, and forwards the request.
 
 // HandOnInput is a signal whose event is not of this vCenter, as far as is known.
 type HandOnInput struct {
@@ -47,10 +47,11 @@ const (
 	polled    = 70 * time.Second // a worker asks for work at least once a minute
 )
 
-// handOn hands a signal on to the task queue whose vCenter its event is of; false where it is to be decided about here.
-func (it *intake) handOn(d Decoded, i item) (preemptapi.Decision, bool) {
+// forward hands a signal on to the task queue that serves the vCenter of its event. It returns false if this intake is to
+// decide.
+func (it *intake) forward(d Decoded, i item) (preemptapi.Decision, bool) {
 	unverified := d.Demand != nil && d.Demand.Unverified
-	if !d.Elsewhere && !unverified && !d.Perhaps || i.done != nil || i.Alarm {
+	if !d.AnotherVCenter && !unverified && !d.Uncertain || i.done != nil || i.Alarm {
 		return preemptapi.Decision{}, false
 	}
 	var a *Activities
@@ -69,7 +70,7 @@ func (it *intake) handOn(d Decoded, i item) (preemptapi.Decision, bool) {
 	return preemptapi.Decision{Verdict: preemptapi.HandedOn, Reason: fmt.Sprintf("its event is of the vCenter that task queue %q serves: see %s", to.Queue, to.IntakeID)}, true
 }
 
-// HandOn looks for the task queue whose vCenter the event of a request is of, and signals the intake there. Repeated, it
+// HandOn finds the task queue that serves the vCenter of a request's event, and signals the intake there. Repeated, it
 // signals again, which the event's key tells.
 func (a *Activities) HandOn(ctx context.Context, in HandOnInput) (out Recipient, err error) {
 	var request map[string]json.RawMessage
@@ -80,7 +81,7 @@ func (a *Activities) HandOn(ctx context.Context, in HandOnInput) (out Recipient,
 	if err != nil {
 		return out, err
 	}
-	queue := a.owner(ctx, queues, request["event"])
+	queue := a.queueOf(ctx, queues, request["event"])
 	if queue == "" {
 		return out, nil
 	}
@@ -125,8 +126,8 @@ func (a *Activities) hasWorkers(ctx context.Context, queue string) bool {
 	})
 }
 
-// owner asks the workers of the queues, side by side, whose event it is; "" where nobody says that it is theirs.
-func (a *Activities) owner(ctx context.Context, queues []string, event json.RawMessage) string {
+// queueOf asks the workers of the queues, side by side, whether an event is of their vCenter; "" if none says so.
+func (a *Activities) queueOf(ctx context.Context, queues []string, event json.RawMessage) string {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	ours := make([]bool, len(queues))
@@ -157,8 +158,8 @@ func (a *Activities) owner(ctx context.Context, queues []string, event json.RawM
 	return ""
 }
 
-// ours reports whether an alarm's event is certainly of this worker's vCenter.
-func (a *Activities) ours(ctx context.Context, event json.RawMessage) (bool, error) {
+// isOurs reports whether an alarm's event is certainly of this worker's vCenter.
+func (a *Activities) isOurs(ctx context.Context, event json.RawMessage) (bool, error) {
 	al, err := alarm.FromCloudEvent(event)
 	if err != nil {
 		return false, nil

@@ -10,13 +10,13 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// originTime bounds how long the origins of one batch of messages are looked up in vCenter. What is not known by then,
+// originLookUp bounds how long the origins of one batch of messages are looked up in vCenter. What is not known by then,
 // as while vCenter is away, the round asks before it plans.
-const originTime = 4 * time.Second
+const originLookUp = 4 * time.Second
 
-// verify rejects a decoded message whose event is of another vCenter. ctx bounds how long vCenter may take: a rise that
+// checkOrigin rejects a decoded message whose event is of another vCenter. ctx bounds how long vCenter may take: a rise that
 // could not be verified in that time is marked, and a fall is believed, as it only spares VMs.
-func (a *Activities) verify(ctx context.Context, d Decoded) Decoded {
+func (a *Activities) checkOrigin(ctx context.Context, d Decoded) Decoded {
 	of, ok := originOf(d)
 	if !ok || a.VCenter.Named(of.Source) {
 		return d
@@ -27,14 +27,14 @@ func (a *Activities) verify(ctx context.Context, d Decoded) Decoded {
 	}
 	var reason string
 	if err == nil {
-		d.Perhaps = true
+		d.Uncertain = true
 		reason, err = a.VCenter.Unlike(ctx, of)
 	}
 	switch {
 	case err != nil && d.Demand != nil:
 		d.Demand.Unverified = true
 	case err == nil && reason != "":
-		return Decoded{Rejected: reason, Elsewhere: true, Person: d.Demand != nil && d.Demand.Person}
+		return Decoded{Rejected: reason, AnotherVCenter: true, Person: d.Demand != nil && d.Demand.Person}
 	}
 	return d
 }

@@ -29,9 +29,9 @@ func (a *Activities) StartRestore(ctx context.Context, in preemptapi.RestoreInpu
 	return id, nil
 }
 
-// rise remembers what to restore when the pressure of the demand's scope has ended, and stops a restore that
+// noteRestore remembers what to restore when the pressure of the demand's scope has ended, and stops a restore that
 // is under way: it waits until Temporal has taken the word, so that the restore knows before the round begins.
-func (it *intake) rise(d preemptapi.Demand) {
+func (it *intake) noteRestore(d preemptapi.Demand) {
 	if !d.Policy.Restore.Enabled || d.DryRun || d.NoticeOnly {
 		return
 	}
@@ -65,13 +65,13 @@ func (it *intake) rise(d preemptapi.Demand) {
 	}
 }
 
-// ended starts the restore of a scope in which no level stands any more, where the policy has one.
-func (it *intake) ended(scope string) {
+// startRestore starts the restore of a scope in which no alarm is active any more, if the policy has one.
+func (it *intake) startRestore(scope string) {
 	in, ok := it.state.Restores[scope]
 	if !ok || it.state.Levels.Highest(scope) > 0 {
 		return
 	}
-	it.tellStanding()
+	it.tellActiveScopes()
 	var a *Activities
 	var id string
 	ctx := it.local(5 * time.Minute)

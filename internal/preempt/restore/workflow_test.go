@@ -173,7 +173,7 @@ func TestACancellationStopsIt(t *testing.T) {
 func TestBesideARoundItWaitsAndAPersonIsRefused(t *testing.T) {
 	busy := func(look int, in PlanInput) PlanResult {
 		if look < 4 {
-			return PlanResult{Active: []string{"round-1"}}
+			return PlanResult{ActiveRounds: []string{"round-1"}}
 		}
 		return PlanResult{Returns: policy.Returns{Returns: []policy.Return{{Ref: vsphere.Ref{Type: vsphere.TypeVM, Value: "a"}, Wave: 1}}}}
 	}
@@ -244,7 +244,7 @@ func TestAStopThatArrivesWhileItContinuesAsNewHolds(t *testing.T) {
 func TestAHoldSettlesAnewWhenTheOtherAlarmIsOver(t *testing.T) {
 	r := newRestoreRun(t, func(look int, _ PlanInput) (res PlanResult) {
 		if look < 3 {
-			return PlanResult{Standing: []string{"alarm memory has been active since noon"}}
+			return PlanResult{ActiveAlarms: []string{"alarm memory has been active since noon"}}
 		}
 		return waves(1)(1, PlanInput{})
 	})

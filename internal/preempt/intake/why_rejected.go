@@ -6,9 +6,9 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 )
 
-// Takes says why an intake of this worker would reject a change of an alarm, whoever sent it: its limits, an unknown
+// WhyRejected says why an intake of this worker would reject a change of an alarm, whoever sent it: its limits, an unknown
 // policy, another task queue. The watch asks before it sends, so that its status tells of what is rejected.
-func (a *Activities) Takes(payload any) error {
+func (a *Activities) WhyRejected(payload any) error {
 	change, ok := payload.(preemption.AlarmChange)
 	if !ok || len(change.Request) == 0 {
 		return nil
