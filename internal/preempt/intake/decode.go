@@ -66,15 +66,15 @@ type wireRequest struct {
 	Silenced    string          `json:"whenSilenced"`
 }
 
-const maxTag = 512
+// Bounds of a request's texts, and of the notice that it rehearses.
+const (
+	maxTag = 512
+	maxID  = 512
+	maxVM  = 1024
 
-const maxID = 512
-
-const maxVM = 1024
-
-const defaultRehearsal = 30 * time.Second
-
-const maxRehearsal = time.Hour
+	defaultRehearsal = 30 * time.Second
+	maxRehearsal     = time.Hour
+)
 
 // DecodeMessages validates what reached the intake. It reads its argument and the worker's configuration, and asks
 // vCenter where an event's source does not name it; being an activity, its verdict is recorded, so that a later version

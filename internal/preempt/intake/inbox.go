@@ -15,7 +15,11 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
 )
 
-const maxBatch = 100
+// Bounds of one batch that is decoded.
+const (
+	maxBatch      = 100
+	maxBatchBytes = 512 << 10
+)
 
 // item is one message in the inbox, with who waits for its decision.
 type item struct {
@@ -103,7 +107,12 @@ func (it *intake) take(m Message) {
 	it.inbox = append(it.inbox, item{Message: m})
 }
 
-const unreadable = "unreadable" // no JSON, too large
+// The kinds of rejections, as the metric tells them.
+const (
+	unreadable     = "unreadable"      // no JSON, too large
+	refused        = "refused"         // not what this worker takes
+	anotherVCenter = "another_vcenter" // its event is of another vCenter
+)
 
 func (it *intake) reject(kind, reason string) {
 	it.rejectOf("alarm", kind, reason)

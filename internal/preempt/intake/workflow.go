@@ -16,8 +16,6 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
 )
 
-const maxBatchBytes = 512 << 10
-
 // Intake takes requests and alarm changes, decides when a round runs, and answers how things stand. It
 // never holds work itself: rounds are workflows of their own. A cancellation withdraws what is under way
 // and completes the intake with its response, unless requests came after it.
@@ -132,10 +130,6 @@ func (it *intake) request(ctx workflow.Context, raw json.RawMessage) (preemptapi
 	err := workflow.Await(ctx, func() bool { return done })
 	return decided, err
 }
-
-const refused = "refused" // not what this worker takes
-
-const anotherVCenter = "another_vcenter" // its event is of another vCenter
 
 // local are the options of local activities: short look-ups, tried until each is over.
 func (it *intake) local(all time.Duration) workflow.Context {
