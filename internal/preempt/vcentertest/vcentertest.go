@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -38,6 +39,13 @@ type VM struct {
 	Off        vcenter.Evidence // how it went off
 	Touched    *vcenter.Touch   // who touched it last, since it is off
 	Task       map[string]bool  // its tasks, by MoRef; true: it succeeded
+}
+
+// copied returns a copy that shares nothing with the VM.
+func (vm *VM) copied() VM {
+	c := *vm
+	c.Attributes, c.GuestInfo, c.Task = maps.Clone(vm.Attributes), maps.Clone(vm.GuestInfo), maps.Clone(vm.Task)
+	return c
 }
 
 // VCenter holds the VMs of one cluster with one host.
@@ -92,7 +100,7 @@ func (v *VCenter) Set(i int, f func(*VM)) {
 func (v *VCenter) Get(i int) VM {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return *v.vms[Ref(i)]
+	return v.vms[Ref(i)].copied()
 }
 
 // Remove takes the VM with the number out of the inventory.
@@ -172,7 +180,7 @@ func (v *VCenter) some(refs []vsphere.Ref) map[vsphere.Ref]VM {
 	out := map[vsphere.Ref]VM{}
 	for _, ref := range refs {
 		if vm, ok := v.vms[ref]; ok {
-			out[ref] = *vm
+			out[ref] = vm.copied()
 		}
 	}
 	return out
@@ -184,7 +192,7 @@ func (v *VCenter) all() (list []VM) {
 	defer v.mu.Unlock()
 	for i := 1; len(list) < len(v.vms) && i < 10000; i++ {
 		if vm, ok := v.vms[Ref(i)]; ok {
-			list = append(list, *vm)
+			list = append(list, vm.copied())
 		}
 	}
 	return list
