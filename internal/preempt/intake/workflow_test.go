@@ -461,7 +461,7 @@ func TestARequestOfAnotherVCenterIsForwardedToItsTaskQueue(t *testing.T) {
 		t.Fatalf("%+v", res)
 	}
 	one := r.server.signals[0]
-	if one.id != intakeID+"@site-b" || one.kind != preemption.WorkflowName || !strings.Contains(fmt.Sprintf("%s", one.arg.(map[string]json.RawMessage)["taskQueue"]), "site-b") {
+	if one.id != intakeID+"@site-b" || one.kind != preemption.WorkflowName || string(one.arg.(map[string]json.RawMessage)["taskQueue"]) != `"site-b"` {
 		t.Errorf("%+v", one)
 	}
 }

@@ -2,19 +2,25 @@ package restore
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
+
+	"github.com/stretchr/testify/mock"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/vcentertest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -30,20 +36,26 @@ type restoreRun struct {
 	released int
 
 	onRelease func()
+	onPower   func(PowerOnInput) error // an error is the activity's
+	replies   []preempt.ReplyInput
+	replyErr  error
+	setup     Setup
 }
 
 // newRestoreRun has a plan of the next VM for each name, and powers every VM on.
 func newRestoreRun(t *testing.T, plan func(n int, in PlanInput) PlanResult) *restoreRun {
 	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(vcentertest.Quiet)
 	r := &restoreRun{TestWorkflowEnvironment: suite.NewTestWorkflowEnvironment(), t: t}
 	p := policy.Default()
 	p.Restore = policy.Restore{Enabled: true, Settle: clock.Duration(10 * time.Minute), Wave: 1, GiveUp: clock.Duration(24 * time.Hour)}
 	r.power = func(target policy.Return) preemptapi.RestoredVM {
 		return preemptapi.RestoredVM{Return: target, Outcome: preemptapi.OutcomeRestored, OnAt: r.Now(), Annotated: true}
 	}
+	r.setup = Setup{Policy: p, PolicyName: "default", Timing: preempt.DefaultTiming(), Attrs: true}
 	register := func(name string, f any) { r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name}) }
 	register("PrepareRestore", func(context.Context, preemptapi.RestoreInput) (Setup, error) {
-		return Setup{Policy: p, PolicyName: "default", Timing: preempt.DefaultTiming()}, nil
+		return r.setup, nil
 	})
 	register("ReleaseRestore", func(context.Context, string) error {
 		if r.released++; r.onRelease != nil {
@@ -57,10 +69,19 @@ func newRestoreRun(t *testing.T, plan func(n int, in PlanInput) PlanResult) *res
 	})
 	register("PowerOnVMs", func(_ context.Context, in PowerOnInput) (res PowerOnResult, err error) {
 		r.powered = append(r.powered, in)
+		if r.onPower != nil {
+			if err := r.onPower(in); err != nil {
+				return res, err
+			}
+		}
 		for _, target := range in.Targets {
 			res.VMs = append(res.VMs, r.power(target))
 		}
 		return res, nil
+	})
+	register("SendPreemptedEvent", func(_ context.Context, in preempt.ReplyInput) error {
+		r.replies = append(r.replies, in)
+		return r.replyErr
 	})
 	return r
 }
@@ -254,5 +275,121 @@ func TestAHoldSettlesAnewWhenTheOtherAlarmIsOver(t *testing.T) {
 	}
 	if last := r.planned[3].Sub(r.planned[2]); last < 10*time.Minute {
 		t.Errorf("it went on %s after the other alarm was over", last)
+	}
+}
+
+func TestADryRunAndAnObservingPolicyPowerNothingOn(t *testing.T) {
+	for state, set := range map[string]func(*restoreRun, *preemptapi.RestoreInput){
+		preemptapi.RestorePlanned:  func(_ *restoreRun, in *preemptapi.RestoreInput) { in.DryRun = true },
+		preemptapi.RestoreObserved: func(r *restoreRun, _ *preemptapi.RestoreInput) { r.setup.Policy.Mode = policy.ModeObserve },
+	} {
+		r := newRestoreRun(t, func(_ int, in PlanInput) (res PlanResult) {
+			res = waves(2)(1, in)
+			res.ActiveAlarms = []string{"alarm memory has been active since noon"}
+			return res
+		})
+		in := preemptapi.RestoreInput{Tag: "spot", By: "cpu"}
+		set(r, &in)
+		res := r.run(in)
+		if res.State != state || len(r.powered) != 0 || r.plans[0].Reserve || len(res.VMs) != 2 || !strings.Contains(res.Reason, "memory") {
+			t.Errorf("%s: %+v", state, res)
+		}
+	}
+}
+
+func TestWhatAPowerOnWithoutAnAnswerHasDoneIsLookedUp(t *testing.T) {
+	r := newRestoreRun(t, waves(1))
+	r.onPower = func(in PowerOnInput) error {
+		if !in.OnlyLook {
+			return temporal.NewNonRetryableApplicationError("the worker died", "Died", nil)
+		}
+		return nil
+	}
+	if res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"}); len(r.powered) != 2 || !r.powered[1].OnlyLook || len(res.Restored()) != 1 {
+		t.Errorf("%+v", res)
+	}
+	r = newRestoreRun(t, waves(1))
+	r.onPower = func(PowerOnInput) error { return temporal.NewNonRetryableApplicationError("no vCenter", "Gone", nil) }
+	if res := r.run(preemptapi.RestoreInput{Tag: "spot", Person: true}); res.State != preemptapi.RestorePartial || !strings.Contains(res.VMs[0].Reason, "look at the VM") {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestARestoreThatCannotBePlannedFailsWithItsResult(t *testing.T) {
+	r := newRestoreRun(t, waves(1))
+	r.OnActivity("PlanRestore", mock.Anything, mock.Anything).Return(PlanResult{}, temporal.NewNonRetryableApplicationError("there is no such tag", preemptapi.TagNotFound, nil))
+	if res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"}); res.State != preemptapi.RestoreFailed || res.Reason != "there is no such tag" || r.released == 0 {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestWhoAskedToBeToldIsToldWhoCameBack(t *testing.T) {
+	for want, err := range map[string]error{"": nil, "404": temporal.NewNonRetryableApplicationError("404", "ReplyRefused", nil)} {
+		r := newRestoreRun(t, waves(2))
+		r.replyErr = err
+		res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu", ReplyTo: "https://reply.example/"})
+		if len(r.replies) != 1 || len(r.replies[0].VMs) != 2 || res.ReplySent != (err == nil) || res.ReplyError != want {
+			t.Errorf("%+v, sent %+v", res, r.replies)
+		}
+	}
+}
+
+func TestAHoldInTheMiddleOfAWaveLetsTheNextWait(t *testing.T) {
+	var r *restoreRun
+	r = newRestoreRun(t, func(_ int, in PlanInput) PlanResult {
+		sent := 0
+		for _, p := range r.powered {
+			if !p.OnlyLook {
+				sent++
+			}
+		}
+		return waves(2)(sent+1, in)
+	})
+	r.onPower = func(PowerOnInput) error {
+		if len(r.powered) == 1 {
+			r.SignalWorkflow(preemptapi.RestoreHoldSignal, preemptapi.RestoreChange{Reason: "alarm memory rose"})
+		}
+		return nil
+	}
+	res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"})
+	if res.State != preemptapi.RestoreCompleted || len(res.Restored()) != 2 {
+		t.Fatalf("%+v", res)
+	}
+	if again := r.planned[len(r.planned)-1].Sub(r.planned[0]); again < 10*time.Minute {
+		t.Errorf("the next wave came %s after the first", again)
+	}
+}
+
+func TestVMsThatMayComeBackLaterAreWaitedFor(t *testing.T) {
+	r := newRestoreRun(t, func(look int, in PlanInput) (res PlanResult) {
+		if look < 3 {
+			res.Later, res.Left = true, []policy.Spared{{Ref: vcentertest.Ref(1), Reason: policy.NoRoom}}
+			return res
+		}
+		if look == 3 {
+			res.Adopt = []policy.Return{{Ref: vcentertest.Ref(1)}}
+		}
+		res.Left = []policy.Spared{{Ref: vcentertest.Ref(2), Reason: policy.NoEvidence}}
+		return res
+	})
+	if res := r.run(preemptapi.RestoreInput{Tag: "spot", By: "cpu"}); len(r.plans) < 3 || len(res.Restored()) != 1 || !strings.Contains(res.Reason, "power them on by hand") {
+		t.Errorf("after %d plans: %+v", len(r.plans), res)
+	}
+}
+
+func TestAVeryLargeRestoreFitsIntoOnePayloadAndNamesEveryVM(t *testing.T) {
+	var res preemptapi.RestoreResult
+	plan := PlanResult{}
+	for i := range 5000 {
+		ref := vcentertest.Ref(i)
+		res.VMs = append(res.VMs, preemptapi.RestoredVM{Return: policy.Return{Ref: ref, Name: strings.Repeat("n", 80)}, Reason: strings.Repeat("why", 200)})
+		plan.Returns.Returns = append(plan.Returns.Returns, policy.Return{Ref: ref, Wave: 1 + i/2})
+	}
+	b, err := json.Marshal(fittedRestore(res))
+	if err != nil || len(b) > 2<<20*95/100 || len(fittedRestore(res).VMs) != 5000 || res.VMs[0].Reason[:3] != "why" {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	if first := firstWaves(plan); len(first.Returns.Returns) != 2 || first.Beyond != 4998 {
+		t.Errorf("%d, and %d beyond", len(first.Returns.Returns), first.Beyond)
 	}
 }

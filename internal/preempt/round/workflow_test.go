@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type roundRun struct {
 	t     *testing.T
 	began time.Time
 	in    Input
+	mu    sync.Mutex // activities run side by side
 
 	chosen    int // VMs that the next plan chooses
 	plans     []PlanInput
@@ -41,12 +43,12 @@ type roundRun struct {
 	completed []ledger.CompleteRequest
 	recorded  []ledger.EvictedRequest
 
-	onPlan   func(PlanInput, *PlanResult) error
-	onEvict  func(ActInput, *ActResult) error
-	onAwait  func(AwaitInput) AwaitResult
-	onReply  func(preempt.ReplyInput) error
-	answers  []GuestReply
-	restless func() // is called at each plan
+	onPlan  func(PlanInput, *PlanResult) error
+	onEvict func(ActInput, *ActResult) error
+	onAwait func(AwaitInput) AwaitResult
+	onReply func(preempt.ReplyInput) error
+	answers []GuestReply
+	atPlan  func()
 }
 
 func newRoundRun(t *testing.T, vms int, c preemption.Criticality) *roundRun {
@@ -61,12 +63,16 @@ func newRoundRun(t *testing.T, vms int, c preemption.Criticality) *roundRun {
 	register("PlanRound", r.planRound)
 	register("EvictVMs", r.evictVMs)
 	register("GiveNotice", func(_ context.Context, in NoticeInput) (NoticeResult, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.notices = append(r.notices, in)
 		return NoticeResult{}, nil
 	})
 	register("AwaitReplies", func(context.Context, RepliesInput) ([]GuestReply, error) { return nil, nil })
 	register("AwaitVMs", func(context.Context, AwaitInput) (AwaitResult, error) { return AwaitResult{}, nil })
 	register("SendPreemptedEvent", func(_ context.Context, in preempt.ReplyInput) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.replies = append(r.replies, in)
 		if r.onReply != nil {
 			return r.onReply(in)
@@ -74,15 +80,21 @@ func newRoundRun(t *testing.T, vms int, c preemption.Criticality) *roundRun {
 		return nil
 	})
 	register("CompleteRound", func(_ context.Context, in ledger.CompleteRequest) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.completed = append(r.completed, in)
 		return nil
 	})
 	register("RecordEvictions", func(_ context.Context, in ledger.EvictedRequest) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.recorded = append(r.recorded, in)
 		return nil
 	})
 	// Guests are watched for a minute at a time.
 	r.OnActivity("AwaitVMs", mock.Anything, mock.Anything).Return(func(_ context.Context, in AwaitInput) (AwaitResult, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.waits = append(r.waits, in)
 		if r.onAwait != nil {
 			return r.onAwait(in), nil
@@ -96,6 +108,8 @@ func newRoundRun(t *testing.T, vms int, c preemption.Criticality) *roundRun {
 	r.OnActivity("AwaitReplies", mock.Anything, mock.Anything).Return([]GuestReply{}, nil).After(time.Hour)
 	r.OnSignalExternalWorkflow(mock.Anything, "intake-1", "", DoneSignal, mock.Anything).Return(
 		func(_, _, _, _ string, arg any) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			r.told = append(r.told, arg.(preemptapi.RoundResult))
 			return nil
 		})
@@ -104,8 +118,8 @@ func newRoundRun(t *testing.T, vms int, c preemption.Criticality) *roundRun {
 
 func (r *roundRun) planRound(_ context.Context, in PlanInput) (out PlanResult, err error) {
 	r.plans = append(r.plans, in)
-	if r.restless != nil {
-		r.restless()
+	if r.atPlan != nil {
+		r.atPlan()
 	}
 	for i := 1; i <= r.chosen; i++ {
 		out.Targets = append(out.Targets, policy.Target{
@@ -121,6 +135,8 @@ func (r *roundRun) planRound(_ context.Context, in PlanInput) (out PlanResult, e
 
 // evictVMs powers off at once, and asks guests to shut down.
 func (r *roundRun) evictVMs(_ context.Context, in ActInput) (out ActResult, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.evictions = append(r.evictions, in)
 	if r.onEvict != nil {
 		err = r.onEvict(in, &out)
@@ -271,7 +287,7 @@ func TestACancelledRoundIsAWithdrawnOne(t *testing.T) {
 
 func TestAWithdrawalBeforeTheFirstCallSparesAll(t *testing.T) {
 	r := newRoundRun(t, 2, preemption.CriticalityHigh)
-	r.restless = r.change(Change{Withdraw: true, Reason: "the alarm fell"})
+	r.atPlan = r.change(Change{Withdraw: true, Reason: "the alarm fell"})
 	res := r.run()
 	if res.State != preemptapi.RoundWithdrawn || len(r.evictions) != 0 || len(res.Preempted()) != 0 {
 		t.Errorf("%+v", res)
