@@ -11,17 +11,17 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 )
 
-// errHandOver is the type of the error of a step that another worker is to take over.
+// errHandOver is the type of the error of an activity that another worker is to go on with.
 const errHandOver = "HandOver"
 
-// HandOver is the error of a step that has nothing at stake when its worker stops: another takes over.
+// HandOver is the error of an activity that has sent nothing yet when its worker stops. Another worker goes on with it.
 func HandOver(ctx context.Context) error {
 	return temporal.NewApplicationErrorWithOptions("the worker stops: "+context.Cause(ctx).Error(), errHandOver,
 		temporal.ApplicationErrorOptions{NextRetryDelay: 100 * time.Millisecond})
 }
 
-// EndedByCancel reports whether a step that the workflow has cancelled ended for that. Where its worker died or stopped,
-// Temporal gives it to no other: its error is then that of the worker's end.
+// EndedByCancel reports whether an activity that the workflow has cancelled ended because of that. If its worker died
+// or stopped meanwhile, Temporal gives it to no other worker, and its error is that of the worker's end.
 func EndedByCancel(ctx workflow.Context, err error) bool {
 	if err == nil || temporal.IsCanceledError(err) {
 		return err != nil
@@ -33,8 +33,8 @@ func EndedByCancel(ctx workflow.Context, err error) bool {
 	return workflow.GetVersion(ctx, "cancelled-with-its-worker", workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
-// WhenEnded returns what a step that has nothing at stake answers when it failed because its context ended:
-// that it was cancelled, or that another worker should take over. Otherwise it returns err.
+// WhenEnded returns the error of an activity that has sent nothing, when its context has ended: cancelled, or handed
+// over to another worker. Otherwise it returns err.
 func WhenEnded(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() == nil:

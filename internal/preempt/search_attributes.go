@@ -20,9 +20,8 @@ type attributeCheck struct {
 	registered bool
 }
 
-// CheckAttributes looks whether the namespace knows our search attributes. Where it does not, the
-// workflows go without them, so that an unprepared namespace never blocks one. The worker calls it at
-// its start and from time to time.
+// CheckAttributes finds out whether the namespace knows our search attributes. If it does not, the workflows do without
+// them, so that an unprepared namespace never blocks one. The worker calls it at its start and from time to time.
 func (e *Env) CheckAttributes(ctx context.Context, namespace string) error {
 	list, err := searchAttributes(ctx, e.Temporal, namespace)
 	if err != nil {

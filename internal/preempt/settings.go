@@ -7,7 +7,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
-// Settings are the worker's own: what its operator allows, whoever asks.
+// Settings are the limits that a worker's operator sets. They hold for every request.
 type Settings struct {
 	Policies       map[string]policy.Policy
 	AllowedTags    []string               // empty: any
@@ -43,7 +43,7 @@ type Timing struct {
 	Remeasure  time.Duration `json:"remeasure"`  // from one wave of a restore to the next: vCenter's statistics lag
 }
 
-// ReplyPoll is how often guests are looked at for an answer to their notice.
+// ReplyPoll is how often guests are asked whether they have answered their notice.
 func (t Timing) ReplyPoll() time.Duration { return max(t.Retry, 100*time.Millisecond) }
 
 // DefaultTiming returns the timing of production.

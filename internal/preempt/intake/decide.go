@@ -121,8 +121,7 @@ func (it *intake) queueBehind(d preemptapi.Demand, sequence int, round string) p
 	return decision
 }
 
-// join tells the round under way of a higher criticality. What asks for no more than it does is served by
-// it already.
+// join raises the round under way to a higher criticality. A request that asks for no more is served by it already.
 func (it *intake) join(d preemptapi.Demand, round string, rank int) preemptapi.Decision {
 	switch {
 	case d.Criticality.Rank() > rank:

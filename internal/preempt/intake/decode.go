@@ -20,7 +20,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Message is one thing that reached the intake, not yet looked at.
+// Message is a signal or update that reached the intake, not yet decoded.
 type Message struct {
 	Alarm bool            `json:"alarm,omitempty"` // an AlarmChange; otherwise a WorkflowRequest
 	JSON  json.RawMessage `json:"json"`

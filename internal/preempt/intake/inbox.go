@@ -90,7 +90,7 @@ func (it *intake) accept(raw converter.RawValue, isAlarm bool) {
 	it.take(m)
 }
 
-// bundled returns the elements of a payload that is an array; what is none has none.
+// bundled returns the elements of a payload that is an array, and none for any other payload.
 func bundled(p *commonpb.Payload) (many []json.RawMessage) {
 	if err := converter.GetDefaultDataConverter().FromPayload(p, &many); err != nil {
 		return nil
@@ -107,7 +107,7 @@ func (it *intake) take(m Message) {
 	it.inbox = append(it.inbox, item{Message: m})
 }
 
-// The kinds of rejections, as the metric tells them.
+// The kinds of rejections, as the metric shows them.
 const (
 	unreadable     = "unreadable"      // no JSON, too large
 	refused        = "refused"         // not what this worker takes

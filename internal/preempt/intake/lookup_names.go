@@ -27,8 +27,8 @@ func Names(ctx workflow.Context, in preemptapi.NamesInput) (out preemptapi.Names
 	return out, err
 }
 
-// LookUpNames looks up tag, scope and VMs in vCenter. What vCenter does not know, or knows several times, is in the
-// result; an error says that it could not be looked.
+// LookUpNames looks up tag, scope and VMs in vCenter. The result names what vCenter does not know, or knows several
+// times. An error says that they could not be looked up.
 func (a *Activities) LookUpNames(ctx context.Context, in preemptapi.NamesInput) (out preemptapi.NamesResult, err error) {
 	look := func(err error) error {
 		switch vcenter.KindOf(err) {

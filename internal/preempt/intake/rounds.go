@@ -193,7 +193,7 @@ func (it *intake) repeat(scope string, r preemptapi.RoundResult, d preemptapi.De
 	it.state.postpone(preemptapi.Deferral{Scope: scope, Until: it.now().Add(pause), Reason: reason, Demand: d, Sequence: sequence})
 }
 
-// checkRounds looks at rounds that have run for a while, in case one ended without a word.
+// checkRounds finds rounds that have ended without telling the intake.
 func (it *intake) checkRounds() {
 	for _, scope := range scopes(it.state.Active) {
 		active := it.state.Active[scope]

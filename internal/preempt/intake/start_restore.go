@@ -14,7 +14,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// StartRestore starts the restore of a scope, or tells the one under way that the pressure has ended again.
+// StartRestore starts the restore of a scope, or signals the one under way that the pressure has ended again.
 func (a *Activities) StartRestore(ctx context.Context, in preemptapi.RestoreInput) (string, error) {
 	id := preemptapi.RestoreID(a.TaskQueue, in.Scope)
 	opts := client.StartWorkflowOptions{

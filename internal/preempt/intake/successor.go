@@ -31,7 +31,7 @@ type Handover struct {
 // another, and the last one counts.
 const handoverSignal = "Handover"
 
-// HandOverIntake starts the handover, or tells the one under way what is to be handed over now.
+// HandOverIntake starts the handover, or signals the one under way what to hand over instead.
 func (a *Activities) HandOverIntake(ctx context.Context, h Handover) error {
 	id := workflowid.Of(workflowid.Handover + h.IntakeID)
 	opts := client.StartWorkflowOptions{ID: id, TaskQueue: a.TaskQueue, StaticSummary: preempt.Clip("hands " + h.IntakeID + " over")}

@@ -49,7 +49,8 @@ func (it *intake) endsLargeTasks() bool {
 	return it.endsLarge
 }
 
-// trimEvents bounds what is carried to the next run: beside many scopes' events, each keeps what names its alarm alone.
+// trimEvents bounds what is carried to the next run. If the events of all scopes are too large together, each is cut
+// down to what names its alarm.
 func (s *State) trimEvents() {
 	total := 0
 	visit := func(f func(*preemptapi.Demand)) {

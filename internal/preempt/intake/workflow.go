@@ -122,7 +122,7 @@ func (it *intake) handlers(ctx workflow.Context) error {
 	})
 }
 
-// request is the update for callers who want to be told what was decided.
+// request is the update for callers who wait for the decision.
 func (it *intake) request(ctx workflow.Context, raw json.RawMessage) (preemptapi.Decision, error) {
 	var decided preemptapi.Decision
 	var done bool

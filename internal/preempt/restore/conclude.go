@@ -16,8 +16,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// next is the input of the run that this one continues as. It tells that run of a stop that arrived in the last moment:
-// what was received here, nobody else will hear.
+// next is the input of the run that this one continues as. It carries a stop that arrived in the last moment, for the
+// next run does not receive that signal.
 func (r *restore) next() preemptapi.RestoreInput {
 	r.yield()
 	next, earlier := r.in, fittedRestore(r.result)
@@ -26,7 +26,7 @@ func (r *restore) next() preemptapi.RestoreInput {
 	return next
 }
 
-// conclude ends one life of the restore, and tells who asked to be told.
+// conclude ends the restore for now, and sends the reply.
 func (r *restore) conclude() {
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.reply()

@@ -6,7 +6,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
-// listenHold takes word of demands of others: nothing more is powered on until a new look finds none active.
+// listenHold receives the demands of others: nothing more is powered on until a new plan finds none active.
 func (r *restore) listenHold(ctx workflow.Context) {
 	ch := workflow.GetSignalChannel(ctx, preemptapi.RestoreHoldSignal)
 	for {
@@ -41,7 +41,8 @@ func (r *restore) waitHeld(reason string) (goOn bool) {
 	return true
 }
 
-// waitForOthers ends a look at a scope in which others demand something: a person is told, and an alarm's restore waits.
+// waitForOthers handles a plan for a scope in which others demand something: a person is refused, and an alarm's
+// restore waits.
 func (r *restore) waitForOthers(plan PlanResult) (goOn bool) {
 	if len(plan.ActiveRounds) == 0 {
 		return r.waitHeld(plan.ActiveAlarms[0])

@@ -218,7 +218,7 @@ func traceMargin(p policy.Policy) time.Duration {
 // clockMargin is how much vCenter's clock may differ from ours.
 const clockMargin = 2 * time.Hour
 
-// choose computes the plan. Beside a round nobody comes back.
+// choose computes the plan.
 func (p *planning) choose() PlanResult {
 	d := policy.ReturnDemand{
 		Tag: p.in.Tag, Scope: p.in.Scope, Only: p.named, Done: p.in.Done, Self: p.Settings.Self,

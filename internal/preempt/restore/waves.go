@@ -73,8 +73,8 @@ func (r *restore) carryOut(plan PlanResult) (goOn bool) {
 	return true
 }
 
-// nobodyComesBack ends a restore for which nobody is left, or waits for what keeps those back that are. A person does
-// not wait.
+// nobodyComesBack ends a restore that has no VM left to power on. If VMs may come back later, it waits, unless a person
+// asked.
 func (r *restore) nobodyComesBack(plan PlanResult) (goOn bool) {
 	if plan.Later && !r.in.Person {
 		r.result.Reason = "nobody can come back now"
@@ -85,10 +85,10 @@ func (r *restore) nobodyComesBack(plan PlanResult) (goOn bool) {
 	return false
 }
 
-// maxIdle bounds how the waits grow in which nobody comes back: 30 s to about five minutes.
+// maxIdle bounds the waits between plans that power nothing on: they grow from 30 s to about five minutes.
 const maxIdle = 10
 
-// wait lets vCenter's statistics catch up, for longer where nobody came back.
+// wait lets vCenter's statistics catch up. It waits longer each time that no VM came back.
 func (r *restore) wait() {
 	r.idle = min(r.idle+1, maxIdle)
 	r.pause(preemptapi.RestoreWaiting, time.Duration(r.idle)*r.setup.Timing.Remeasure)

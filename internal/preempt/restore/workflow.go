@@ -161,7 +161,7 @@ func (r *restore) startAgain() {
 	r.lives++
 }
 
-// untilDone settles and restores once, until nobody is left, or it is stopped.
+// untilDone waits for the settle time and restores wave by wave, until no VM is left or it is stopped.
 func (r *restore) untilDone() error {
 	if r.stopReason == "" {
 		r.waitSettleTime()

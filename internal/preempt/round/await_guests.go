@@ -85,7 +85,7 @@ func (r *round) watchPending(d time.Duration) {
 	r.interrupt = nil
 }
 
-// awaitVMs runs AwaitVMs, for many guests in parts side by side, and takes over what each saw as soon as it ends.
+// awaitVMs runs AwaitVMs and records the outcomes. Many guests are watched in parts, side by side.
 func (r *round) awaitVMs(ctx workflow.Context, in AwaitInput, d time.Duration, summary string) {
 	var a *Activities
 	ctx = r.in.Timing.WithOptions(ctx, d+time.Minute, fmt.Sprintf("%s: %d VMs", summary, len(in.Pending)))
@@ -119,7 +119,7 @@ func (r *round) awaitVMs(ctx workflow.Context, in AwaitInput, d time.Duration, s
 	}
 }
 
-// afterGrace deals with the VMs that are still on: forced where the policy says so, otherwise spared.
+// afterGrace powers off the VMs that are still on if the policy forces, and spares them if not.
 func (r *round) afterGrace() {
 	t := r.treatment()
 	force := !r.withdrawn && t.Forces()
@@ -179,8 +179,8 @@ func (r *round) spareStillOn(still []ActTarget, reason string) {
 	r.add(list...)
 }
 
-// letsLookUpsEnd reports whether a look at what became of VMs is left to end by itself: nothing that changes meanwhile
-// makes the answer needless. Rounds that began before this was so have theirs cut short.
+// letsLookUpsEnd reports whether a look-up of what became of VMs may end by itself: its answer is needed whatever
+// changes meanwhile. In rounds of an earlier version it is cut short.
 func (r *round) letsLookUpsEnd() bool {
 	return workflow.GetVersion(r.ctx, "look-to-the-end", workflow.DefaultVersion, 1) > workflow.DefaultVersion
 }

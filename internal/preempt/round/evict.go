@@ -73,7 +73,7 @@ func (r *round) started() time.Time {
 	return r.result.StartedAt
 }
 
-// evict runs EvictVMs, of many targets in parts one after the other, and takes over their outcomes.
+// evict runs EvictVMs and records the outcomes. Many targets are evicted in parts, one after the other.
 func (r *round) evict(in ActInput, summary string) (all ActResult) {
 	for _, part := range r.parts(in.Targets) {
 		in.Targets = part
@@ -128,7 +128,7 @@ func (r *round) evictPart(in ActInput, summary string) ActResult {
 	return res
 }
 
-// lookUpEviction tells what an eviction had done that ended without an answer.
+// lookUpEviction finds out what an eviction had done that ended without an answer.
 func (r *round) lookUpEviction(in ActInput, failure error) (res ActResult, err error) {
 	workflow.GetLogger(r.ctx).Warn("an eviction ended without an answer; what it did is looked up", "error", failure)
 	in.OnlyLook, in.StillOn = true, preemptapi.ReasonWithdrawn

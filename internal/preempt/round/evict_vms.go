@@ -125,8 +125,8 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 	return ready, action.Unhandled(e.in.Action)
 }
 
-// spare spares what is on. A VM with an operation under way is looked at once more when that has ended:
-// most likely it is our own power-off, sent before a crash.
+// spare spares the VMs that are on. A VM with an operation under way is checked again when that has ended: most likely
+// it is our own power-off, sent before a crash.
 func (e *eviction) spare(ready []ActTarget, reason string) (left []ActTarget) {
 	var waits []vcenter.Wait
 	for _, t := range ready {

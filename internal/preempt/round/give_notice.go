@@ -54,8 +54,8 @@ type NoticeResult struct {
 	Doubtful map[string]bool `json:"doubtful,omitempty"`
 }
 
-// GiveNotice writes the notice into the guests, or clears it: best effort, for nobody's notice may hold up
-// what is due. It may be repeated.
+// GiveNotice writes the notice into the guests, or clears it. It does what it can: a guest that cannot be told delays
+// nobody. It may be repeated.
 func (a *Activities) GiveNotice(ctx context.Context, in NoticeInput) (NoticeResult, error) {
 	stop := a.Beat(ctx)
 	defer stop()
@@ -105,7 +105,7 @@ const (
 	shortestNoticeTime = 5 * time.Second
 )
 
-// bound is how long an attempt may take: no longer than the notice runs, for those who were told wait no longer either.
+// bound is how long an attempt may take: no longer than the notice runs.
 func (in NoticeInput) bound(now time.Time) time.Duration {
 	if in.Notice == nil || in.Notice.State == noticeWithdrawn {
 		return noticeTime

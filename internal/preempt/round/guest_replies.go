@@ -28,8 +28,8 @@ type GuestReply struct {
 	Extend clock.Duration `json:"extend,omitempty"` // it asks for so much more time
 }
 
-// AwaitReplies looks until a guest has answered its notice, and returns all answers that are there. The
-// workflow's timer ends it by cancelling it. While vCenter is away it goes on looking.
+// AwaitReplies waits until a guest has answered its notice, and returns all answers. The workflow's timer ends it by
+// cancelling it. It keeps trying while vCenter is away.
 func (a *Activities) AwaitReplies(ctx context.Context, in RepliesInput) ([]GuestReply, error) {
 	stop := a.Beat(ctx)
 	defer stop()

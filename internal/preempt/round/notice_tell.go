@@ -108,7 +108,7 @@ const maxOneByOne = 50
 // versionTogether marks the rounds that tell many guests together that they have more time.
 const versionTogether = "many-extensions-together"
 
-// tellExtended tells guests that they have more time: many of them those together that have as much.
+// tellExtended tells guests that they have more time. Many guests are told together if their deadlines are the same.
 func (r *round) tellExtended(all []*notified) {
 	notice := func(deadline time.Time) *Notice {
 		return &Notice{State: noticeExtended, Action: r.treatment().Action, Deadline: deadline.UTC(), Reason: r.why(), Decision: r.result.RoundID}
@@ -134,8 +134,8 @@ func (r *round) tellExtended(all []*notified) {
 
 func (r *round) spareNotified(all []*notified, reason string) { r.spareAll(targetsOf(all), reason) }
 
-// tellSpared tells the guests of those that are spared that nothing happens after all. The others' notices
-// are cleared when all is over.
+// tellSpared tells the guests of spared VMs that nothing happens after all. The notices of the others are cleared at
+// the end.
 func (r *round) tellSpared(all []*notified) {
 	var spared, settled []*notified
 	for _, w := range all {

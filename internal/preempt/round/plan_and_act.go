@@ -13,8 +13,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// maxPlans bounds how often a round plans. Each new plan stands for an outage; but workers whose clocks
-// disagree would find every plan of one another stale.
+// maxPlans bounds how often a round plans. A new plan is made after each outage, but workers whose clocks disagree
+// would find each other's plans stale for ever.
 const maxPlans = 100
 
 // carryOut plans and acts, and plans again where vCenter was away for so long that the plan went stale.
@@ -112,8 +112,7 @@ func (r *round) committed() int {
 	return n
 }
 
-// plan has the plan computed and reserved, and takes over whom it spares. A withdrawal ends it at once,
-// with nobody chosen.
+// plan runs PlanRound and records whom it spares. A withdrawal ends it at once, and no VM is chosen.
 func (r *round) plan() (PlanResult, error) {
 	r.setState(preemptapi.RoundPlanning)
 	d := r.in.Demand

@@ -34,7 +34,7 @@ type PlanInput struct {
 	Going []policy.Target `json:"going,omitempty"`
 }
 
-// PlanResult is who goes and why the others stay.
+// PlanResult names the VMs to evict, and says why the others are spared.
 type PlanResult struct {
 	Targets     []policy.Target       `json:"targets"`
 	Spared      []policy.Spared       `json:"spared"`
@@ -226,8 +226,9 @@ func withFacts(d policy.Demand, f ledger.Facts) policy.Demand {
 	return d
 }
 
-// policy is the demand's, but that one VM which was named goes whatever the shortfall, and that a repetition without a
-// target utilisation has the alarm's threshold for one, where that can be read: no VM goes while usage is below it.
+// policy is the demand's policy, with two exceptions. A VM that was named is evicted whatever the shortfall. A
+// repetition without a target utilisation takes the alarm's threshold as its target, if that can be read: no VM is
+// evicted while usage is below it.
 func (p *planning) policy() policy.Policy {
 	pol := p.in.Demand.Policy
 	if p.in.Repeat && !pol.Target.Set() {

@@ -12,7 +12,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 )
 
-// Completion is what a round that has ended would have told the ledger, for one that could not be told.
+// Completion is what the ledger must know of a round that has ended. It is for a ledger that could not be told at the
+// time.
 func Completion(in Input, res preemptapi.RoundResult) ledger.CompleteRequest {
 	return ledger.CompleteRequest{
 		Owner: res.RoundID, Scope: in.Demand.Key(), Preempted: len(res.Preempted()),
@@ -85,7 +86,7 @@ func (a *Activities) RecordEvictions(ctx context.Context, req ledger.EvictedRequ
 	return a.Ledger.Evicted(ctx, req)
 }
 
-// release frees scope and VMs in the ledger. A round that looked on only holds nothing.
+// release frees the scope and the VMs in the ledger. A dry run holds nothing.
 func (r *round) release() {
 	if r.in.Demand.DryRun {
 		return
