@@ -62,7 +62,7 @@ func (a *app) policyReplayCommand() *cobra.Command {
 			exitCodes(", also when the file is not valid", "no such file or policy", "with --fail-different: a round would have chosen differently"),
 		Example: "  preemptctl policy replay preemption.yaml\n" +
 			"  # another policy of the file, on the last week\n  preemptctl policy replay preemption.yaml --policy careful --since 168h --limit 200\n" +
-			"  # in a check of a changed file\n  preemptctl policy replay preemption.yaml --fail-different -o json",
+			"  # in a check of a changed file: exit code 4 if it would choose other VMs\n  preemptctl policy replay preemption.yaml --fail-different -o json",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.policyReplay(cmd, args[0], f) },
 	}
 	flags := cmd.Flags()

@@ -1,0 +1,257 @@
+package standalone
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+	"mvdan.cc/sh/v3/expand"
+	"mvdan.cc/sh/v3/interp"
+	"mvdan.cc/sh/v3/syntax"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
+)
+
+// docsForeign are the programs that cannot run here, and why.
+var docsForeign = map[string]string{
+	"kubectl": "needs a cluster", "helm": "needs a cluster", "temporal": "needs Temporal's own program", "govc": "needs a real vCenter",
+	"vmware-rpctool": "runs in a guest", "systemctl": "changes the machine", "journalctl": "reads the machine's log",
+	"apt-get": "changes the machine", "sudo": "changes the machine", "install": "changes the machine",
+	"cosign": "needs a release", "sha256sum": "needs a release", "docker": "needs a daemon", "bash": "runs scripts that have checks of their own",
+	"sleep": "only waits", "umask": "is no part of the interpreter",
+}
+
+// docsReal are the programs of the system that do run.
+var docsReal = []string{"awk", "cat", "cp", "date", "openssl", "curl"}
+
+// docsOurs are our programs.
+var docsOurs = []string{"preemptctl", "standalone", "worker", "kn-go-preemption"}
+
+// readPage runs the commands of a page in their order, and checks those within its text.
+func (d *docsSite) readPage(t *testing.T, page string) {
+	raw, err := os.ReadFile(filepath.Join(docsRoot, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(raw)
+	scripts, err := docsScripts(page, text)
+	if err != nil {
+		t.Error(err)
+	}
+	run := d.interpreter(t)
+	for _, s := range scripts {
+		run(fmt.Sprintf("%s:%d", page, s.line), s.text)
+	}
+	for _, span := range docsSpans(text) {
+		if err := d.parse(span); err != nil {
+			t.Errorf("%s: `%s`: %v", page, span, err)
+		}
+	}
+}
+
+var docsExitCode = regexp.MustCompile(`exit code (\d+)`)
+
+// interpreter returns a shell that runs scripts. It keeps variables from one script to the next, as a reader's shell does.
+func (d *docsSite) interpreter(t *testing.T) func(at, script string) {
+	t.Helper()
+	var out bytes.Buffer
+	runner, err := interp.New(interp.Dir(d.dir), interp.StdIO(nil, &out, &out), interp.OpenHandler(docsOpen), interp.CallHandler(docsBuiltin),
+		interp.Env(expand.ListEnviron("PATH="+os.Getenv("PATH"), "HOME="+d.dir)),
+		interp.ExecHandlers(func(next interp.ExecHandlerFunc) interp.ExecHandlerFunc {
+			return func(ctx context.Context, args []string) error { return d.exec(ctx, args, next) }
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(at, script string) {
+		file, err := syntax.NewParser(syntax.KeepComments(true)).Parse(strings.NewReader(d.words.Replace(script)), at)
+		if err != nil {
+			t.Errorf("%s: this is no shell script: %v", at, err)
+			return
+		}
+		for _, stmt := range file.Stmts {
+			out.Reset()
+			want, start := "0", time.Now()
+			for _, c := range stmt.Comments {
+				if m := docsExitCode.FindStringSubmatch(c.Text); m != nil {
+					want = m[1]
+				}
+			}
+			var status interp.ExitStatus
+			if err := runner.Run(t.Context(), stmt); err != nil && !errors.As(err, &status) {
+				t.Fatalf("%s: %v", at, err)
+			}
+			if got := fmt.Sprint(uint8(status)); got != want {
+				t.Errorf("%s: %s\nexit code %s, want %s\n%s", at, docsSource(stmt), got, want, out.String())
+			}
+			if took := time.Since(start); took > time.Second {
+				t.Logf("%s: %s took %s", at, docsSource(stmt), took.Round(100*time.Millisecond))
+			}
+		}
+	}
+}
+
+func docsSource(node syntax.Node) string {
+	var b bytes.Buffer
+	_ = syntax.NewPrinter().Print(&b, node)
+	return b.String()
+}
+
+// docsOpen opens files, and discards what is written outside of the folder or into folders that only a real run makes.
+func docsOpen(ctx context.Context, path string, flag int, perm os.FileMode) (io.ReadWriteCloser, error) {
+	f, err := interp.DefaultOpenHandler()(ctx, path, flag, perm)
+	if flag&(os.O_WRONLY|os.O_RDWR) == 0 {
+		return f, err
+	}
+	inside := !filepath.IsAbs(path) || strings.HasPrefix(path, os.TempDir())
+	if err == nil && inside {
+		return f, nil
+	}
+	return os.OpenFile(os.DevNull, os.O_RDWR, 0)
+}
+
+// docsBuiltin replaces builtins: completion scripts are for other shells, and are only read.
+func docsBuiltin(_ context.Context, args []string) ([]string, error) {
+	if args[0] == "source" {
+		args = append([]string{"cat"}, args[1:]...)
+	}
+	return args, nil
+}
+
+// exec runs one command of a script: ours in this process, some of the system, and of the others none.
+func (d *docsSite) exec(ctx context.Context, args []string, next interp.ExecHandlerFunc) error {
+	hc := interp.HandlerCtx(ctx)
+	refuse := func(err error) error {
+		fmt.Fprintln(hc.Stderr, err)
+		return interp.ExitStatus(program.Usage)
+	}
+	if len(args) > 2 && args[0] == "go" && args[1] == "run" {
+		if err := docsFolder(args[2]); err != nil {
+			return refuse(err)
+		}
+		args = args[2:]
+	}
+	name := filepath.Base(args[0])
+	switch {
+	case name == "preemptctl":
+		if code := d.preemptctl(ctx, d.located(args[1:])); code != 0 {
+			return interp.ExitStatus(code)
+		}
+		return nil
+	case slices.Contains(docsOurs, name) || name == "go":
+		if err := d.check(append([]string{name}, d.located(args[1:])...), docsEnv(hc.Env)); err != nil {
+			return refuse(err)
+		}
+		return nil
+	case name == "curl":
+		return d.curl(ctx, args, next)
+	case slices.Contains(docsReal, name):
+		return next(ctx, args)
+	case docsForeign[name] != "":
+		return nil
+	case strings.Contains(args[0], "/"): // a script of the repository has checks of its own
+		if _, err := os.Stat(filepath.Join(docsRoot, args[0])); err != nil {
+			return refuse(err)
+		}
+		return nil
+	}
+	return refuse(fmt.Errorf("%s is neither ours nor in the list of programs that cannot run here", name))
+}
+
+// curl sends what goes to the demo's receiver, and nothing else.
+func (d *docsSite) curl(ctx context.Context, args []string, next interp.ExecHandlerFunc) error {
+	for i, arg := range args {
+		if rest, ok := strings.CutPrefix(arg, "http://127.0.0.1:"+demoPort); ok {
+			return next(ctx, slices.Concat(args[:i], []string{"--fail", d.site.events + rest}, args[i+1:]))
+		}
+	}
+	return nil
+}
+
+func docsEnv(env expand.Environ) config.Env {
+	out := config.Env{}
+	env.Each(func(name string, v expand.Variable) bool {
+		if v.Exported {
+			out[name] = v.String()
+		}
+		return true
+	})
+	return out
+}
+
+// located puts names of the site in the place of those in the documents, and paths in the place of files.
+func (d *docsSite) located(args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		if exact, ok := d.exact[arg]; ok {
+			arg = exact
+		}
+		at, path := "", arg
+		if strings.HasPrefix(arg, "@") {
+			at, path = "@", arg[1:]
+		}
+		if file := filepath.Join(d.dir, path); path != "" && !filepath.IsAbs(path) {
+			if info, err := os.Stat(file); err == nil && !info.IsDir() {
+				arg = at + file
+			}
+		}
+		out[i] = arg
+	}
+	return out
+}
+
+// preemptctl runs preemptctl against the site. What is refused because an earlier command is not over is asked again.
+func (d *docsSite) preemptctl(ctx context.Context, args []string) (code int) {
+	hc := interp.HandlerCtx(ctx)
+	env := docsEnv(hc.Env)
+	env["TEMPORAL_URL"] = d.site.temporal.HostPort()
+	for i, arg := range args {
+		if (arg == "--server" || arg == "-s") && i+1 < len(args) {
+			args[i+1] = d.site.temporal.HostPort()
+		}
+	}
+	if err := d.ready(ctx, env, args); err != nil {
+		fmt.Fprintln(hc.Stderr, err)
+		return program.Failed
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		var out, errs bytes.Buffer
+		code = cli.Run(ctx, cli.Options{Args: args, Env: env, Stdin: hc.Stdin, Stdout: &out, Stderr: &errs})
+		busy := code == program.Refused && docsBusy.MatchString(errs.String())
+		if busy && time.Now().Before(deadline) {
+			continue
+		}
+		_, _ = out.WriteTo(hc.Stdout)
+		_, _ = errs.WriteTo(hc.Stderr)
+		return code
+	}
+}
+
+var docsBusy = regexp.MustCompile(`under way|cooldown`)
+
+// ready makes the site fit for a command: its VMs are on, and it has no schedule of the name that is created.
+func (d *docsSite) ready(ctx context.Context, env config.Env, args []string) error {
+	switch {
+	case len(args) > 2 && args[0] == "schedule" && args[1] == "create":
+		cli.Run(ctx, cli.Options{Args: []string{"schedule", "delete", args[2]}, Env: env, Stdout: io.Discard, Stderr: io.Discard})
+	case len(args) > 0 && (args[0] == "evict" || args[0] == "remediation"):
+		for _, vm := range d.vms {
+			if err := d.site.vcenter.SetPowerState(vm.Ref, types.VirtualMachinePowerStatePoweredOn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
