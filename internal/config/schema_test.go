@@ -314,8 +314,10 @@ const about = `Behaviour is set in one YAML file, which ` + "`PREEMPTION_CONFIG`
 an unknown key or an impossible value names line, key and what is allowed, and nothing starts. Durations are written with their
 unit: ` + "`90s`, `5m`, `1h30m`" + `. Globs know ` + "`*`, `?` and `[a-z]`" + `.
 
-    preemptctl policy check FILE          # is it valid?
-    preemptctl policy show FILE [NAME]    # the effective policy, and its hash, which stands in every plan and result
+` + "```sh" + `
+preemptctl policy check FILE          # is it valid?
+preemptctl policy show FILE [NAME]    # the effective policy, and its hash, which stands in every plan and result
+` + "```" + `
 
 An editor that knows JSON schemas checks and completes the file with this line at its top:
 
