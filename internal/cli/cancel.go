@@ -36,9 +36,9 @@ func (a *app) cancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cancel", Args: noArgs,
 		Short: "Cancel a preemption or a remediation",
-		Long: "Cancel a running preemption: targets that were not acted on yet are spared, guests already asked to shut down\n" +
-			"are no longer forced, and what was done stays readable with status. Of a remediation, what waits is given up and\n" +
-			"what was begun is finished.\n\n" +
+		Long: "Cancel a running preemption. VMs that were not acted on yet are spared, and guests that were already asked to\n" +
+			"shut down are no longer forced. The result so far stays readable with status. If the workflow is a remediation,\n" +
+			"steps that have begun are finished, and the others are given up.\n\n" +
 			exitStatus("nothing to cancel", "the workflow is neither a preemption nor a remediation"),
 		Example: "  preemptctl workflow cancel\n  preemptctl workflow cancel --workflow-id cluster-cpu-above-80@domain-c7 --wait",
 		RunE: func(cmd *cobra.Command, _ []string) error {

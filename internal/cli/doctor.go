@@ -35,17 +35,18 @@ func (a *app) doctorCommand() *cobra.Command {
 	var in doctorapi.Input
 	cmd := &cobra.Command{
 		Use: "doctor", Args: noArgs,
-		Short: "Look whether everything that preemption needs is there",
-		Long: "Look whether Temporal answers, has the namespace and the search attributes, whether a worker polls the task queue,\n" +
-			"and whether every open workflow makes progress; then have that worker look at vCenter: connection, certificate, login,\n" +
-			"clocks, the rules' alarms and tags, the custom attribute, the privileges that each feature needs, and what only a live\n" +
-			"vCenter can answer: its API version, DRS, DPM and HA of each cluster, how far power-off events are behind, and whether\n" +
-			"several objects may be asked for at once; last at the watch. Each check is one line, with what to do where it is not\n" +
-			"well. Privileges are asked for on VMs that carry a rule's tag, 100 at most.\n\n" +
-			"Nothing is changed, unless --attribute-on names a VM: then values of growing length are written into its custom\n" +
-			"attribute, and taken away again. The VM must not carry the attribute.\n\n" +
-			"With -o json or yaml no name of a VM is printed, so that the result can be sent to others; names of alarms, tags,\n" +
-			"users and hosts of Temporal and vCenter are.\n\n" +
+		Short: "Check that everything that preemption needs is there",
+		Long: "Check whether Temporal answers, whether it has the namespace and the search attributes, whether a worker polls\n" +
+			"the task queue, and whether every open workflow makes progress. Then that worker checks vCenter: connection,\n" +
+			"certificate, login, clocks, the rules' alarms and tags, the custom attribute, and the privileges that each\n" +
+			"feature needs. It also checks what only a live vCenter can answer: its API version, DRS, DPM and HA of each\n" +
+			"cluster, how late power-off events are, and whether one query may ask for several objects. Last, the watch is\n" +
+			"checked. Each check is one line, with a remedy if something is wrong. Privileges are checked on VMs that carry a\n" +
+			"rule's tag, 100 at most.\n\n" +
+			"Nothing is changed, unless --attribute-on names a VM. Then values of growing length are written into its custom\n" +
+			"attribute, and removed again. The VM must not carry the attribute.\n\n" +
+			"With -o json or yaml no name of a VM is printed, so that you can send the result to others. It does contain\n" +
+			"names of alarms, tags, users, and hosts of Temporal and vCenter.\n\n" +
 			exitCodes(", also when something is wrong; warnings are none", "", ""),
 		Example: "  preemptctl doctor\n  preemptctl doctor -o json\n  preemptctl doctor --attribute-on test-vm",
 		RunE: func(cmd *cobra.Command, _ []string) error {

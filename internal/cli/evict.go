@@ -40,23 +40,23 @@ func (a *app) evictCommand() *cobra.Command {
 	f := evictFlags{askFlags: askFlags{criticality: string(preemption.CriticalityMedium)}}
 	cmd := &cobra.Command{
 		Use: "evict VM", Args: arguments(1, 1, "one VM: its name, inventory path or MoRef"),
-		Short: "Evict one VM, or rehearse that",
-		Long: "Evict one VM as a preemption would: give it notice, wait, check again that it may go, act, verify, force where\n" +
-			"the policy says so, and annotate it. VM is its MoRef, its inventory path or its name, if only one has that. It\n" +
-			"must carry the tag; what protects it in a preemption protects it here.\n\n" +
-			"With --notice-only the VM gets its notice, which is taken back at its end, and nothing else happens to it: its\n" +
-			"owner can see what the guest makes of it.\n\n" +
+		Short: "Evict one VM, or rehearse the notice on it",
+		Long: "Evict one VM as a preemption would: give notice, wait, check again that the VM may be turned off, act, verify,\n" +
+			"force if the policy says so, and annotate it. VM is a MoRef, an inventory path, or a name that only one VM has.\n" +
+			"The VM must carry the tag, and everything that protects it from a preemption protects it here.\n\n" +
+			"With --notice-only the VM gets its notice, which is withdrawn when the notice time is over. Nothing else happens\n" +
+			"to the VM. Use this to see how the guest reacts.\n\n" +
 			exitCodes(", also when no worker polls the task queue", "no such VM, or no such tag", "refused: not tagged, protected or spared, cooldown, a round under way"),
 		Example: "  # what would happen?\n  preemptctl evict web-1 --dry-run\n" +
-			"  # let the guest answer a notice, and take it back\n  preemptctl evict web-1 --notice-only --notice 2m\n" +
+			"  # let the guest answer a notice, and withdraw it\n  preemptctl evict web-1 --notice-only --notice 2m\n" +
 			"  # the real thing\n  preemptctl evict /dc-1/vm/prod/web-1 --criticality HIGH",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.evict(cmd, args[0], f) },
 	}
 	f.register(cmd)
 	flags := cmd.Flags()
-	flags.BoolVar(&f.noticeOnly, "notice-only", false, "only give the notice, and take it back at its end")
-	flags.DurationVar(&f.notice, "notice", rehearsalNotice, "with --notice-only: length of the notice where the policy gives none")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only show whether it would go, and touch nothing")
+	flags.BoolVar(&f.noticeOnly, "notice-only", false, "only give the notice, and withdraw it at its end")
+	flags.DurationVar(&f.notice, "notice", rehearsalNotice, "with --notice-only: length of the notice if the policy has none")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show whether the VM would be evicted, and touch nothing")
 	flags.BoolVar(&f.wait, "wait", true, "follow the eviction to its result")
 	flags.DurationVar(&f.timeout, "timeout", 0, "how long to wait (default: until the result; with --dry-run 2m)")
 	return cmd

@@ -42,8 +42,10 @@ func (a *app) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
 		Short: "List preemptions and their rounds",
-		Long: "List the preemption workflows that Temporal keeps, newest first: intakes and rounds; with --all also plans\n" +
-			"and the ledger. Workflows that make no progress are marked, and named on stderr, listed or not.\n\n" + exitStatus("", ""),
+		Long: "List the preemption workflows that Temporal keeps, newest first: intakes and rounds; with --all also plans and\n" +
+			"the ledger. Workflows that make no progress are marked. They are also named on stderr, even if the list is too\n" +
+			"short to show them.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl workflow list\n  preemptctl workflow list --all --limit 100 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 1 || limit > maxList {

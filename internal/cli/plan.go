@@ -29,9 +29,10 @@ func (a *app) planCommand() *cobra.Command {
 	var f planFlags
 	cmd := &cobra.Command{
 		Use: "plan", Args: noArgs,
-		Short: "Show who would go, and why the others stay",
-		Long: "Show which VMs a preemption would turn off, in which order, and why each other candidate stays.\n" +
-			"Nothing is reserved or acted on.\n\n" + exitStatus("", "nothing is eligible, with --fail-empty"),
+		Short: "Show which VMs would be turned off, and why the others stay on",
+		Long: "Show which VMs a preemption would turn off, in which order, and why each other candidate stays on. Nothing is\n" +
+			"reserved, and no VM is touched.\n\n" +
+			exitStatus("", "no VM is eligible, with --fail-empty"),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow plan --tag spot --criticality HIGH -o json\n" +
 			"  preemptctl workflow plan --event @alarm.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -19,8 +19,9 @@ func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Check, show and try policies",
-		Long: "Check a configuration file, show the effective policies in it, and try them on what past rounds decided. Only\n" +
-			"the last asks Temporal; none asks vCenter.\n\n" + exitStatus("", ""),
+		Long: "Check a configuration file, show the effective policies in it, and try them on past rounds. Only replay connects\n" +
+			"to Temporal; none of the commands connects to vCenter.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl policy check preemption.yaml\n  preemptctl policy show preemption.yaml\n  preemptctl policy replay preemption.yaml",
 	}
 	return group(cmd, a.policyCheckCommand(), a.policyShowCommand(), a.policyReplayCommand())

@@ -26,10 +26,11 @@ const typeDatastore = "Datastore"
 func (a *app) remediationCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remediation", Aliases: []string{"remediations"},
-		Short: "Show, plan and ask for remediations: VMs that grow, are reconfigured or move",
-		Long: "Show, plan and ask for remediations. A VM in alarm grows, a VM that is turned off gets the settings that its tags\n" +
-			"ask for, and VMs leave a full datastore. Rules in the worker's file start that; these commands show what came of\n" +
-			"it, and do it by hand.\n\n" + exitStatus("", ""),
+		Short: "Show, plan and start remediations: resize, reconfigure and move VMs",
+		Long: "Show, plan and start remediations. A VM in alarm gets more CPU or memory, a VM that is turned off gets the\n" +
+			"settings that its tags ask for, and VMs are moved off a full datastore. Rules in the worker's file start\n" +
+			"remediations. These commands show their results, and start them by hand.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl remediation list\n  preemptctl remediation show vm-12\n  preemptctl remediation plan web-1 --resource cpu",
 	}
 	return group(cmd, a.remediationListCommand(), a.remediationShowCommand(), a.remediationPlanCommand(), a.remediationRunCommand())

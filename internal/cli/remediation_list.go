@@ -43,8 +43,9 @@ func (a *app) remediationListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
 		Short: "List remediations",
-		Long: "List the remediations that Temporal keeps, newest first, with what was decided last; with --all also plans.\n" +
-			"What was decided before that: remediation show.\n\n" + exitStatus("", ""),
+		Long: "List the remediations that Temporal keeps, newest first, each with its last decision; with --all also plans. For\n" +
+			"earlier decisions use remediation show.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl remediation list\n  preemptctl remediation list --kind move --limit 100 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if kind != "" && remedy.WorkflowType(kind) == "" {

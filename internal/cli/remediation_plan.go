@@ -45,10 +45,10 @@ func (f *remedyFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.mode, "mode", "", "for a VM without a tag of category "+remedy.CategoryMode+": "+strings.Join(resizeModes, ", ")+
 		" (default "+remedy.ModeHotOrOff+"); a move takes "+remedy.ModeRecommend+" or none")
 	flags.StringVar(&f.sizing, "sizing", remedy.SizingSteps, "how the next size is computed: "+strings.Join(sizings, ", "))
-	flags.IntVar(&f.max, "max", 0, "with --resource: most virtual CPUs, or MB of memory (default: that of the sizing)")
+	flags.IntVar(&f.max, "max", 0, "with --resource: largest number of virtual CPUs, or MB of memory (default: that of the sizing)")
 	flags.BoolVar(&f.move, "move", false, "move the VM to another datastore")
 	flags.StringVar(&f.datastore, "datastore", "", "move VMs off the datastore of this name or inventory path")
-	flags.IntVar(&f.targetUsage, "target-usage", remedy.DefaultTargetUsage, "of a move: percent used that the datastore is to come below")
+	flags.IntVar(&f.targetUsage, "target-usage", remedy.DefaultTargetUsage, "of a move: bring the usage of the datastore below this percentage")
 	for name, words := range map[string][]string{"resource": resizable, "mode": resizeModes, "sizing": sizings} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -150,9 +150,9 @@ func (a *app) remediationPlanCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "plan {VM|DATASTORE}", Args: arguments(0, 1, "one VM or datastore"),
 		Short: "Show what a remediation would do",
-		Long: "Show to what size a VM would grow and how, or with --move where it would go; for a datastore, which VMs would leave\n" +
-			"it for which other, and why the others stay. Nothing is done. VM is its MoRef, its inventory path or its name, if\n" +
-			"only one has that; DATASTORE is a MoRef such as datastore-5, or named by --datastore.\n\n" +
+		Long: "Show the size that a VM would get and how, or with --move its destination. For a datastore, show which VMs would\n" +
+			"be moved to which other datastore, and why the others stay. Nothing is done. VM is a MoRef, an inventory path,\n" +
+			"or a name that only one VM has. DATASTORE is a MoRef such as datastore-5; or use --datastore.\n\n" +
 			exitStatus("no such VM or datastore, or several of that name", ""),
 		Example: "  preemptctl remediation plan web-1\n  preemptctl remediation plan vm-12 --resource memory --max 32768\n" +
 			"  preemptctl remediation plan web-1 --move\n  preemptctl remediation plan --datastore vmfs-1 --target-usage 70 -o json",

@@ -31,9 +31,10 @@ func (a *app) remediationShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show ID|VM", Args: arguments(1, 1, "one id of a remediation, or the MoRef of a VM or datastore"),
 		Short: "Show what a remediation decided, and why",
-		Long: "Show what a remediation decided, oldest first: what caused it, the settings before and after, tags that cannot be\n" +
-			"applied, which VMs move where, and which stay and why. Named is the id of a remediation or reconciliation, or a VM\n" +
-			"or datastore by its MoRef, of which all is shown that Temporal keeps. One that has ended is shown without a worker.\n\n" +
+		Long: "Show the decisions of a remediation, oldest first: the cause, the settings before and after, tags that cannot be\n" +
+			"applied, which VMs were moved where, and which stayed and why. Give the id of a remediation or reconciliation,\n" +
+			"or the MoRef of a VM or datastore to see all its remediations that Temporal keeps. A remediation that has ended\n" +
+			"is shown without a worker.\n\n" +
 			exitStatus("no such remediation", ""),
 		Example: "  preemptctl remediation show vm-12\n  preemptctl remediation show move@datastore-5\n  preemptctl remediation show resize@vm-12 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {

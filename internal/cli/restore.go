@@ -38,12 +38,13 @@ func (a *app) restoreCommand() *cobra.Command {
 	var f restoreFlags
 	cmd := &cobra.Command{
 		Use: "restore [VM...]", Args: cobra.ArbitraryArgs,
-		Short: "Power on again what was preempted",
-		Long: "Power on again the VMs that were preempted and that nobody touched since: all that carry the tag, or those that are\n" +
-			"named, by MoRef, inventory path or unique name. The most important come first, in waves, while the policy's target\n" +
-			"leaves room. Unlike a restore that an alarm's end starts it waits neither for the settle time nor for room.\n\n" +
+		Short: "Power on VMs that were preempted",
+		Long: "Power on VMs that were preempted and that nobody has touched since: all that carry the tag, or those that you\n" +
+			"name by MoRef, inventory path or unique name. The most important VMs come first, in waves, while the policy's\n" +
+			"target leaves room. A restore that the end of an alarm starts waits for the settle time and for room; this one\n" +
+			"does not.\n\n" +
 			exitStatus("no such VM, cluster or tag", "another restore of the scope or a preemption is under way in it"),
-		Example: "  # who would come back, in which order, and why not the others?\n  preemptctl restore --dry-run\n" +
+		Example: "  # which VMs would be restored, in which order, and why not the others?\n  preemptctl restore --dry-run\n" +
 			"  preemptctl restore --wait\n  preemptctl restore web-1 web-2 --wait\n  preemptctl restore --cluster domain-c7 -o json --wait",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.restore(cmd, f, args) },
 	}
@@ -53,7 +54,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	flags.StringVar(&f.cluster, "cluster", "", "MoRef of the cluster, such as domain-c7 (default: everything)")
 	flags.StringVar(&f.policy, "policy", "", "name of the policy in the worker's file (default: the policy \"default\")")
 	flags.StringVar(&f.replyTo, "reply-to", "", "URL that gets a CloudEvent about the restored VMs")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only show who would come back, in which wave, and why the others stay off")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show which VMs would be restored, in which wave, and why the others stay off")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the result")
 	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait or --dry-run: how long to wait (default: until there is a result; 2m for a dry run)")
 	return cmd

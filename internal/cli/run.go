@@ -46,14 +46,14 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run", Args: noArgs,
 		Short: "Ask for a preemption",
-		Long: "Ask for a preemption of the VMs that carry a tag. The request goes to the intake workflow, which is started\n" +
-			"when it does not run. Without --wait the command ends as soon as the intake has taken the request, and fails where it\n" +
-			"has not within two seconds; with --wait it says what was decided and follows the round to its result.\n\n" +
-			"The same event acts once: asking again with it is answered by the round that it caused.\n\n" +
+		Long: "Ask for a preemption of the VMs that carry a tag. The request goes to the intake workflow, which is started if\n" +
+			"it does not run. Without --wait the command ends when the intake has accepted the request, and fails if that\n" +
+			"takes more than two seconds. With --wait it shows the decision and follows the round to its result.\n\n" +
+			"The same event acts only once. If you send it again, the answer is the round that it has started.\n\n" +
 			exitStatus("vCenter has no such tag", "refused (cooldown, or a round under way), or nothing was eligible with --fail-empty"),
-		Example: "  # ask, and look later\n  preemptctl workflow run\n" +
+		Example: "  # ask, and look at the result later\n  preemptctl workflow run\n" +
 			"  # ask to power off at once, and follow it\n  preemptctl workflow run --criticality HIGH --wait\n" +
-			"  # who would go?\n  preemptctl workflow run --dry-run\n" +
+			"  # which VMs would be turned off?\n  preemptctl workflow run --dry-run\n" +
 			"  # the same as a round that is recorded and touches nothing\n  preemptctl workflow run --observe --wait\n" +
 			"  # with the event that caused it\n  preemptctl workflow run --event @event.json --reply-to https://broker.corp.local",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd, f) },
@@ -63,7 +63,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.StringVarP(&f.workflowID, "workflow-id", "w", preemption.DefaultWorkflowID, "id of the intake workflow")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the decision and the round's result")
 	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait: how long to wait (default: until the round has its result)")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only show who would go, as plan does")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show which VMs would be turned off, as plan does")
 	flags.BoolVar(&f.observe, "observe", false, "decide and record everything, and touch no VM")
 	flags.BoolVar(&f.failEmpty, "fail-empty", false, "with --wait or --dry-run: exit 4 when no VM is eligible")
 	return cmd

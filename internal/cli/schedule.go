@@ -33,11 +33,12 @@ func (a *app) scheduleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "schedule", Aliases: []string{"schedules"},
 		Short: "Preempt or reconcile at set times: create, list, pause, resume, run and delete schedules",
-		Long: "Preempt, or reconcile VMs with their tags, at set times. A schedule lives in Temporal and needs nothing that runs\n" +
-			"on its behalf: when it is due, Temporal starts an intake with the schedule's request, which completes as soon as\n" +
-			"that is dealt with; or a reconciliation.\n\n" +
-			"A run of an intake asks as a person does. Where a cooldown is under way, or a round that asks for as much, it is\n" +
-			"refused and does not wait: list shows that, and the next run asks anew.\n\n" + exitStatus("", ""),
+		Long: "Preempt VMs, or reconcile them with their tags, at set times. A schedule is kept in Temporal, and no program of\n" +
+			"ours has to run for it. When it is due, Temporal starts a reconciliation, or an intake with the schedule's\n" +
+			"request. The intake completes when the request is handled.\n\n" +
+			"A scheduled request is treated like a person's. In the cooldown, or beside a round that does as much, it is\n" +
+			"refused and does not wait. list shows the refusal, and the next run asks again.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl schedule create nightly --at 22:00 --time-zone Europe/Berlin\n  preemptctl schedule list",
 	}
 	return group(cmd, a.scheduleCreateCommand(), a.scheduleListCommand(), a.schedulePauseCommand(), a.scheduleResumeCommand(),
@@ -72,11 +73,11 @@ var overlapPolicies = []overlap{
 	},
 	{
 		"cancel-other", enumspb.SCHEDULE_OVERLAP_POLICY_CANCEL_OTHER,
-		"a run that is due cancels the one under way, which spares what it has not acted on, and starts when that has ended",
+		"a run that is due cancels the one under way, which spares VMs that it has not acted on, and starts when that has ended",
 	},
 	{
 		"allow-all", enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL,
-		"a run starts whenever it is due; beside another that is at work it is refused",
+		"a run starts whenever it is due; if another is working, it is refused",
 	},
 }
 

@@ -60,21 +60,21 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME", Args: oneName,
 		Short: "Create a schedule",
-		Long: "Create a schedule: preempt the VMs that carry a tag whenever it is due, of everything tagged that the worker's\n" +
-			"vCenter has; or with --reconcile apply to VMs that are off what their tags ask for. Say when by --cron, --at or\n" +
-			"--every. In --cron a day must match both its fields. A time in the hour that a time zone skips in spring does not\n" +
-			"come that day; one in the hour that it repeats in autumn comes once.\n\n" +
-			"--overlap says what becomes of a run that is due while one is under way:\n\n" + meanings.String() + "\n" +
-			"A run that starts right behind one that preempted something is refused by its policy's cooldown.\n\n" +
-			"A run that could not start in time, because Temporal was away, is made up for within --catch-up and left out\n" +
-			"after that. A run that no worker takes up within an hour, or within --catch-up where that is longer, ends and\n" +
-			"does nothing; a reconciliation within six hours.\n\n" +
+		Long: "Create a schedule. At each of its times it preempts VMs that carry a tag, in the whole vCenter of the worker; or\n" +
+			"with --reconcile it applies to VMs that are off the settings that their tags ask for. Give the times by --cron, --at\n" +
+			"or --every. In --cron a day must match both day fields. A time in the hour that a time zone skips in spring is left\n" +
+			"out on that day. A time in the hour that it repeats in autumn comes once.\n\n" +
+			"--overlap says what happens to a run that is due while another is under way:\n\n" + meanings.String() + "\n" +
+			"A run that starts right after a run that preempted VMs is refused because of its policy's cooldown.\n\n" +
+			"If a run could not start in time, because Temporal was away, it starts within --catch-up, and is left out after\n" +
+			"that. If no worker takes a run within an hour, or within --catch-up if that is longer, the run ends and does\n" +
+			"nothing. For a reconciliation this takes six hours.\n\n" +
 			exitCodes("", "", "there is a schedule of that name"),
 		Example: "  # every night, at ten by the clock of Berlin\n" +
 			"  preemptctl schedule create nightly --at 22:00 --time-zone Europe/Berlin --tag spot --criticality MEDIUM\n" +
 			"  # when would it run?\n" +
 			"  preemptctl schedule create weekdays --cron \"30 18 * * MON-FRI\" --time-zone America/New_York --dry-run\n" +
-			"  # every six hours from four on\n" +
+			"  # every six hours, starting at four\n" +
 			"  preemptctl schedule create six-hourly --every 6h --at 04:00 --overlap cancel-other --paused\n" +
 			"  # every night, make up for power-offs that were missed\n" +
 			"  preemptctl schedule create reconcile --reconcile --cron \"0 3 * * *\"",
@@ -91,13 +91,13 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	flags.SortFlags = false
 	f.whenFlags.register(cmd)
 	f.askFlags.register(cmd)
-	flags.BoolVar(&f.reconcile, "reconcile", false, "start the reconciliation of VMs that are off with their tags, instead of a preemption")
+	flags.BoolVar(&f.reconcile, "reconcile", false, "apply the settings of tags to VMs that are off, instead of a preemption")
 	flags.StringVar(&f.overlap, "overlap", overlapPolicies[0].word, "what to do with a run that is due while one is under way: "+strings.Join(overlapWords(), ", "))
 	flags.DurationVar(&f.catchUp, "catch-up", 10*time.Minute, "how late a run may start, 10s to 24h; later ones are left out")
 	flags.DurationVar(&f.jitter, "jitter", 0, "start each run at random up to this much later, at most 24h")
-	flags.StringVar(&f.note, "note", "", "what the schedule is for, kept with it")
-	flags.BoolVar(&f.paused, "paused", false, "create it paused: it runs once it is resumed")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be created, and when it would run; asks nobody")
+	flags.StringVar(&f.note, "note", "", "what the schedule is for; it is kept with the schedule")
+	flags.BoolVar(&f.paused, "paused", false, "create it paused: it starts nothing until it is resumed")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be created, and when it would run; connects to nothing")
 	_ = cmd.RegisterFlagCompletionFunc("overlap", cobra.FixedCompletions(overlapWords(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -31,9 +31,10 @@ type scheduledRun struct {
 func (a *app) scheduleListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
-		Short: "List schedules, when they run, and what came of their last runs",
-		Long: "List the schedules of the namespace, when they run next by the clock of their time zone, and what came of their\n" +
-			"last run. A schedule that was created a moment ago may be missing.\n\n" + exitStatus("", ""),
+		Short: "List schedules, when they run, and the results of their last runs",
+		Long: "List the schedules of the namespace, when they run next by the clock of their time zone, and the result of their\n" +
+			"last run. A schedule that was created a moment ago may be missing.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl schedule list\n  preemptctl schedule list -o yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.scheduleList(ctx, s) })

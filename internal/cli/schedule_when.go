@@ -27,8 +27,8 @@ type whenFlags struct {
 func (f *whenFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.cron, "cron", "", "when, as five fields: minute, hour, day of month, month, day of week; or @daily and the like")
-	flags.StringVar(&f.at, "at", "", "when, as time of the day: HH:MM; daily, or with --every from there on")
-	flags.DurationVar(&f.every, "every", 0, "how often, such as 12h; with --at a divisor of a day in hours, else counted from midnight of 1970 UTC")
+	flags.StringVar(&f.at, "at", "", "when, as time of the day: HH:MM; daily, or with --every the first time of the day")
+	flags.DurationVar(&f.every, "every", 0, "how often, such as 12h; with --at a number of hours that divides a day; without it counted from midnight of 1970 UTC")
 	flags.StringVar(&f.zone, "time-zone", "UTC", "time zone of --cron and --at, such as Europe/Berlin")
 }
 

@@ -52,10 +52,10 @@ func (a *app) setupCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "setup", Args: noArgs,
-		Short: "Make the namespace and the search attributes in Temporal",
-		Long: "Make the Temporal namespace, and in it the search attributes by which preemptions are found, where they are missing,\n" +
-			"and check the types of those that exist. What exists stays as it is, so that this can be done again. Where Temporal\n" +
-			"does not let us, as on Temporal Cloud, it says what to do by hand. Needs neither worker nor vCenter.\n\n" +
+		Short: "Create the namespace and the search attributes in Temporal",
+		Long: "Create the Temporal namespace and its search attributes, which are used to find preemptions, and check the types\n" +
+			"of those that exist. Whatever exists stays as it is, so you can run this again. If Temporal refuses, as Temporal\n" +
+			"Cloud does, the command says what to do by hand. It needs neither worker nor vCenter.\n\n" +
 			exitCodes(", also when something is still missing or has another type", "", ""),
 		Example: "  # what is missing?\n  preemptctl setup --dry-run\n  preemptctl setup -s temporal.example.com:7233 --retention 720h",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,8 +67,8 @@ func (a *app) setupCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.DurationVar(&retention, "retention", 72*time.Hour, "how long a new namespace keeps what has ended")
-	flags.BoolVar(&dryRun, "dry-run", false, "only show what would be made")
+	flags.DurationVar(&retention, "retention", 72*time.Hour, "how long a new namespace keeps ended workflows")
+	flags.BoolVar(&dryRun, "dry-run", false, "only show what would be created")
 	return cmd
 }
 

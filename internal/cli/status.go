@@ -56,9 +56,10 @@ func (a *app) statusCommand() *cobra.Command {
 	var f idFlags
 	cmd := &cobra.Command{
 		Use: "status", Args: noArgs,
-		Short: "Show how a preemption stands",
-		Long: "Show how a preemption stands: what was asked, what was decided, what became of each VM and why.\n" +
-			"An ended workflow answers too, as long as Temporal keeps it.\n\n" + exitStatus("no such workflow", ""),
+		Short: "Show the state of a preemption",
+		Long: "Show the state of a preemption: what was requested, what was decided, and what happened to each VM and why. A\n" +
+			"workflow that has ended can be shown as long as Temporal keeps it.\n\n" +
+			exitStatus("no such workflow", ""),
 		Example: "  preemptctl workflow status\n  preemptctl workflow status --workflow-id cluster-cpu-above-80@domain-c7\n" +
 			"  preemptctl workflow status -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -43,11 +43,11 @@ func (a *app) tagsCreateCommand() *cobra.Command {
 	var f tagsFlags
 	cmd := &cobra.Command{
 		Use: "create", Args: noArgs,
-		Short: "Create the categories and tags of wanted VM settings",
-		Long: "Create the tag categories and tags by which the owners of VMs ask for settings: the settings of the original\n" +
-			"functions, with CPUs and cores 1 to 4, memory in powers of two from 1024 to 16384 MB, booleans, and the modes by\n" +
-			"which owners opt in and out. With --category only what that names. What exists stays as it is, so that this can be\n" +
-			"done again. The worker's user needs the privileges to create categories and tags.\n\n" +
+		Short: "Create the categories and tags for VM settings",
+		Long: "Create the tag categories and tags with which the owners of VMs ask for settings: the settings of the original\n" +
+			"functions, with CPUs and cores 1 to 4, memory in powers of two from 1024 to 16384 MB, booleans, and the modes\n" +
+			"with which owners opt in and out. With --category create only the tags that it names. Existing tags stay as they\n" +
+			"are, so you can run this again. The worker's user needs the privileges to create categories and tags.\n\n" +
 			exitCodes(", also when no worker polls the task queue", "", ""),
 		Example: "  # what is missing?\n  preemptctl tags create --dry-run\n  preemptctl tags create\n" +
 			"  # let owners ask for more CPUs\n  preemptctl tags create --category config.hardware.numCPU=8,16\n" +

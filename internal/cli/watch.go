@@ -18,8 +18,9 @@ func (a *app) watchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Show, pause and start the watch of vCenter's events",
-		Long: "Show, pause and start the watch of vCenter's events, which hands alarms to the rules of the worker's file. There is\n" +
-			"one watch per task queue, and so per vCenter, however many workers run. A worker whose file has rules starts it.\n\n" +
+		Long: "Show, pause and start the watch of vCenter's events, which hands alarms to the rules of the worker's file. There\n" +
+			"is one watch per task queue, and so per vCenter, however many workers run. A worker whose file has rules starts\n" +
+			"it.\n\n" +
 			exitStatus("", ""),
 		Example: "  preemptctl watch status\n  preemptctl watch stop --reason maintenance\n  preemptctl watch start",
 	}

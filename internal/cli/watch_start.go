@@ -15,9 +15,10 @@ func (a *app) watchStartCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "start", Aliases: []string{"resume"}, Args: noArgs,
-		Short: "Start the watch of vCenter's events, or let it go on",
-		Long: "Start the watch of vCenter's events, or let it go on where it is paused: from where it had come, so that nothing that\n" +
-			"vCenter still holds is missed. Only a worker whose file has rules can follow. Without any worker this warns.\n\n" +
+		Short: "Start or continue the watch of vCenter's events",
+		Long: "Start the watch of vCenter's events, or continue it if it is paused. It continues where it stopped, so that it\n" +
+			"misses no event that vCenter still has. Only a worker whose file has rules can run it. If no worker runs, the\n" +
+			"command warns.\n\n" +
 			exitStatus("", ""),
 		Example: "  preemptctl watch start\n  preemptctl watch start --dry-run",
 		RunE: func(cmd *cobra.Command, _ []string) error {

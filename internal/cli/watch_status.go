@@ -60,10 +60,10 @@ type watchStatus struct {
 func (a *app) watchStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Args: noArgs,
-		Short: "Show how the watch of vCenter's events stands",
-		Long: "Show how the watch of vCenter's events stands: who follows, how far behind, the last event and what became of it,\n" +
-			"which alarms are active, what intakes rejected in the last day, and what is wrong. What is shown is up to ten seconds old: a worker tells every few seconds.\n" +
-			"A watch that is paused is no failure.\n\n" +
+		Short: "Show the state of the watch of vCenter's events",
+		Long: "Show the state of the watch of vCenter's events: which worker runs it, how far it is behind, the last event and\n" +
+			"its result, which alarms are active, what intakes rejected in the last day, and what is wrong. A worker reports\n" +
+			"every few seconds, so the answer is up to ten seconds old. A paused watch is not a failure.\n\n" +
 			exitCodes(", also when the watch is in trouble, nobody follows, or a workflow that it hands to makes no progress", "no such watch", ""),
 		Example: "  preemptctl watch status\n  preemptctl watch status -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -26,8 +26,9 @@ func (a *app) watchStopCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "stop", Aliases: []string{"pause"}, Args: noArgs,
 		Short: "Pause the watch of vCenter's events",
-		Long: "Pause the watch of vCenter's events, and wait until nobody follows any more. The pause outlives workers and their\n" +
-			"restarts: only watch start ends it. What is under way is not touched, and events that reach a receiver still act.\n\n" +
+		Long: "Pause the watch of vCenter's events, and wait until no worker runs it any more. The pause outlives workers and\n" +
+			"their restarts: only watch start ends it. Work under way is not touched, and events that reach a receiver still\n" +
+			"act.\n\n" +
 			exitStatus("there is no watch to pause", ""),
 		Example: "  preemptctl watch stop --reason \"maintenance of cluster A\"\n  preemptctl watch stop --dry-run",
 		RunE: func(cmd *cobra.Command, _ []string) error {
