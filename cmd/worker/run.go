@@ -29,23 +29,23 @@ const stopTime = 4 * time.Second
 // gcPercent trades a little processor time, of which a worker uses next to none, for a smaller heap.
 const gcPercent = 40
 
-const usage = `worker runs the preemption workflows: it polls a Temporal task queue and speaks to vCenter.
+const usage = `worker runs the preemption workflows: it polls a Temporal task queue and connects to vCenter.
 
 Usage: worker [--config FILE]
 
-  -f, --config FILE   the YAML file with limits, policies and rules (default $PREEMPTION_CONFIG; none: defaults hold)
+  -f, --config FILE   the YAML file with limits, policies and rules (default $PREEMPTION_CONFIG; without a file, the defaults apply)
       --version       print the version and exit
   -h, --help          print this and exit
 
 Environment (* required):
-  TEMPORAL_URL*         host:port of Temporal's frontend; TEMPORAL_ADDRESS does too
+  TEMPORAL_URL*         host:port of Temporal's frontend; or set TEMPORAL_ADDRESS
   TEMPORAL_NAMESPACE*   namespace
   TEMPORAL_TASKQUEUE*   task queue
-  TEMPORAL_TLS_*, TEMPORAL_API_KEY, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE   as Temporal's own tools read them
+  TEMPORAL_TLS_*, TEMPORAL_API_KEY, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE   as for Temporal's own tools
   VCENTER_URL*          https://<host>/sdk
   VCENTER_SECRET_PATH   folder with the files username and password (default /var/bindings/vsphere)
-  VCENTER_CA_FILE, VCENTER_THUMBPRINT, VCENTER_INSECURE=true   how vCenter's certificate is trusted: at most one
-  VSPHERE_ALARM_NAME, VSPHERE_PREEMPTION_TAG, K_SINK   one rule besides those of the file; with rules vCenter's alarms are watched
+  VCENTER_CA_FILE, VCENTER_THUMBPRINT, VCENTER_INSECURE=true   how to trust vCenter's certificate: at most one of these
+  VSPHERE_ALARM_NAME, VSPHERE_PREEMPTION_TAG, K_SINK   one rule in addition to the file's; with rules, the worker watches vCenter's alarms
   HTTP_ADDR             address of /healthz, /readyz and /metrics (default :8080)
   LOG_FORMAT            json or text (default json)
   DEBUG                 true logs more
@@ -103,7 +103,7 @@ func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*serv
 	metrics := telemetry.NewMetrics(build, telemetry.Worker)
 	metrics.KnowPolicies(slices.Collect(maps.Keys(cfg.File.Policies))...)
 	for _, warning := range cfg.File.Warnings {
-		log.Warn("the configuration can be used, and is hardly meant so", "warning", warning)
+		log.Warn("the configuration is valid, but probably not what you want", "warning", warning)
 	}
 	gateway, gatewayErr := worker.Gateway(cfg, metrics, log)
 	sender, senderErr := notify.New(cfg.File.Limits.ReplyAllow, 0)

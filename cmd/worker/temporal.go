@@ -44,7 +44,7 @@ func (s *service) work(ctx context.Context) {
 		s.session.use(c)
 		if err := s.poll(ctx, c); err != nil && ctx.Err() == nil {
 			s.session.lost(err)
-			s.log.Error("Temporal refuses the worker; it starts anew", "namespace", s.namespace(), "queue", s.queue(), "reason", err)
+			s.log.Error("Temporal refuses the worker; the worker starts again", "namespace", s.namespace(), "queue", s.queue(), "reason", err)
 			clock.Sleep(ctx, longestPause)
 		}
 	}
@@ -143,7 +143,7 @@ func (s *service) ensureWatch(ctx context.Context, c client.Client) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("the watch of vCenter's events could not be started; it is tried again", "reason", err)
+		s.log.Warn("the watch of vCenter's events could not be started; trying again", "reason", err)
 		if !clock.Sleep(ctx, longestPause) {
 			return
 		}
@@ -185,7 +185,7 @@ func (s *service) checkAttributes(ctx context.Context, a *preempt.Activities, kn
 	switch {
 	case found == known, ctx.Err() != nil:
 	case err != nil:
-		s.log.Info("workflows go without search attributes, as not all are there; register them to search by alarm, scope and state",
+		s.log.Info("workflows run without search attributes, because not all exist; register them to search by alarm, scope and state",
 			"namespace", s.namespace(), "reason", found)
 	case known != "":
 		s.log.Info("search attributes are registered now", "namespace", s.namespace())

@@ -25,14 +25,14 @@ func (s *service) seekVCenter(ctx context.Context) {
 	for pause := firstVCenterPause; ; pause = min(2*pause, longestVCenterPause) {
 		err := s.gateway.Connect(ctx)
 		if err == nil && told != "" {
-			s.log.Info("vCenter can be worked with now", "vcenter", s.cfg.VCenter.Host())
+			s.log.Info("vCenter is usable now", "vcenter", s.cfg.VCenter.Host())
 		}
 		if err == nil || ctx.Err() != nil {
 			return
 		}
 		if text := err.Error(); text != told || time.Since(at) >= vcenterTellEvery {
 			told, at = text, time.Now()
-			s.log.Warn("vCenter cannot be worked with; requests wait until it can", "vcenter", s.cfg.VCenter.Host(),
+			s.log.Warn("vCenter cannot be used; requests wait until it can", "vcenter", s.cfg.VCenter.Host(),
 				"reason", text, "again_in", pause.String())
 		}
 		if !clock.Sleep(ctx, pause) {

@@ -47,7 +47,7 @@ func (a *app) cancelCommand() *cobra.Command {
 			}
 			if !wait {
 				if cmd.Flags().Changed("timeout") {
-					return usagef("--timeout needs --wait: without it nothing is waited for")
+					return usagef("--timeout needs --wait: without it the command does not wait")
 				}
 				timeout = quick
 			}
@@ -73,7 +73,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	case remedy.ResizeType, remedy.ReconfigureType, remedy.MoveType, remediateapi.ReconcileType:
 		effect, look = remediationCancelled, a.command("remediation", "show", f.workflowID)
 	default:
-		return refusedf("workflow %s is a %s, which is not cancelled here", f.workflowID, kind)
+		return refusedf("workflow %s is a %s, which this command does not cancel", f.workflowID, kind)
 	}
 	if info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return notFoundf("nothing to cancel: workflow %s is %s", f.workflowID, statusWord(info.GetStatus()))
@@ -115,9 +115,9 @@ func (a *app) cancelledResult(ctx context.Context, s *session, info *workflowpb.
 	if ctx.Err() != nil || timedOut(err) {
 		look := a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
 		if errors.Is(context.Cause(ctx), context.Canceled) {
-			return interruptedf("interrupted: the cancellation stands; look: %s", look)
+			return interruptedf("interrupted: the cancellation remains; look: %s", look)
 		}
-		return failedf("not ended within --timeout: the cancellation stands; look: %s", look)
+		return failedf("not ended within --timeout: the cancellation remains; look: %s", look)
 	}
 	if err != nil {
 		a.log.Debug("the workflow ended without success", "error", err)

@@ -121,7 +121,7 @@ func (a *app) explain(parent, ctx context.Context, err error) error {
 		return failedf("Temporal at %s denies access to namespace %q: %s; check TEMPORAL_API_KEY and TEMPORAL_TLS_*",
 			a.target.address, a.target.namespace, denied.Message)
 	case status.Code(err) == codes.Unauthenticated:
-		return failedf("Temporal at %s does not let us in: %s; check TEMPORAL_API_KEY and TEMPORAL_TLS_*", a.target.address, lastWords(status.Convert(err).Message()))
+		return failedf("Temporal at %s refuses access: %s; check TEMPORAL_API_KEY and TEMPORAL_TLS_*", a.target.address, lastWords(status.Convert(err).Message()))
 	}
 	return err
 }

@@ -76,7 +76,7 @@ func (f evictFlags) check(cmd *cobra.Command, vm string) error {
 	case f.timeout < 0:
 		return usagef("--timeout %s is negative", f.timeout)
 	case f.timeout > 0 && !f.wait && !f.dryRun:
-		return usagef("--timeout needs --wait or --dry-run: without them nothing is waited for")
+		return usagef("--timeout needs --wait or --dry-run: without them the command does not wait")
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func TestEvictRehearsesTheNotice(t *testing.T) {
 	s := newSite(t, true)
 	got := s.run("evict", "web-8", "--notice-only", "--notice", "1s")
 	got.want(t, 0, "stderr", "notice: it runs until ", "web-7 (vm-7): spared, a rehearsal")
-	got.want(t, 0, "stdout", "rehearsed: the notice was given and taken back, nothing else", "notice        acknowledged, withdrawn")
+	got.want(t, 0, "stdout", "rehearsed: the notice was given and withdrawn, nothing else", "notice        acknowledged, withdrawn")
 	s.run("evict", "observed").want(t, 0, "stdout", "observed: nothing was touched", "observed (vm-7): would power off")
 }
 

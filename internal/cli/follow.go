@@ -52,7 +52,7 @@ func (a *app) follow(ctx context.Context, s *session, id string) (preemptapi.Rou
 		r, err := s.roundState(ctx, id)
 		if err != nil {
 			if !blind && ctx.Err() == nil {
-				a.notice("round %s cannot be looked at (%s); waiting for it", id, err)
+				a.notice("round %s cannot be read (%s); waiting for it", id, err)
 				blind = true
 			}
 			continue

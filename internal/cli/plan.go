@@ -112,7 +112,7 @@ func (a *app) notPlanned(ctx context.Context, s *session, id string, err error) 
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			return interruptedf("interrupted: nothing was touched")
 		}
-		return failedf("no plan within the time given: is the worker at work, and vCenter within its reach?")
+		return failedf("no plan within the time given: is the worker running, and can it reach vCenter?")
 	}
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) {

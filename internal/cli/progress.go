@@ -128,5 +128,5 @@ func (a *app) notTaken(id, why string) error {
 	if why == "" {
 		return nil
 	}
-	return failedf("%s has the request and has not dealt with it within %s: %s; it stays queued; look: %s", id, takeUp, why, a.command("doctor"))
+	return failedf("%s has the request and has not handled it within %s: %s; it stays queued; look: %s", id, takeUp, why, a.command("doctor"))
 }

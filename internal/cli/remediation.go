@@ -159,7 +159,7 @@ func (s *session) unanswered(ctx context.Context, id, what, left string, err err
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			return interruptedf("interrupted: %s", left)
 		}
-		return failedf("no %s within the time given: is the worker at work, and vCenter within its reach? %s", what, left)
+		return failedf("no %s within the time given: is the worker running, and can it reach vCenter? %s", what, left)
 	}
 	return failedf("no %s: %w", what, reasonOf(err))
 }

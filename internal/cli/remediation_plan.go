@@ -77,12 +77,12 @@ func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
 	changed := cmd.Flags().Changed
 	for _, name := range ofResizesOnly {
 		if move && changed(name) {
-			return usagef("--%s is of a resize, and this is a move", name)
+			return usagef("--%s is for a resize, and this is a move", name)
 		}
 	}
 	switch {
 	case !move && changed("target-usage"):
-		return usagef("--target-usage is of a move: add --move, or name a datastore")
+		return usagef("--target-usage is for a move: add --move, or name a datastore")
 	case move && f.mode != "" && f.mode != remedy.ModeRecommend:
 		return usagef("--mode %q: a move takes %s, or none", f.mode, remedy.ModeRecommend)
 	case f.targetUsage < leastTarget || f.targetUsage > mostTarget:
@@ -96,7 +96,7 @@ func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
 	case changed("max") && f.resource == "":
 		return usagef("--max needs --resource: it is a number of virtual CPUs, or of MB")
 	case !dryRun && f.mode == remedy.ModePowerCycle:
-		return usagef("--mode %s is of a rule, which has the window for it: use %s, and turn the VM off", f.mode, remedy.ModeTag)
+		return usagef("--mode %s is for rules, which have the time window for it: use %s, and turn the VM off", f.mode, remedy.ModeTag)
 	}
 	most := mostMaxCPUs
 	if f.resource == remedy.Memory {

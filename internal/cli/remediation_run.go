@@ -94,7 +94,7 @@ func waitLimit(timeout time.Duration, wait bool) (time.Duration, error) {
 	case wait:
 		return timeout, nil
 	case timeout > 0:
-		return 0, usagef("--timeout needs --wait or --dry-run: without them nothing is waited for")
+		return 0, usagef("--timeout needs --wait or --dry-run: without them the command does not wait")
 	}
 	return quick, nil
 }
@@ -156,7 +156,7 @@ func (a *app) remedied(ctx context.Context, s *session, out remediationStarted) 
 	}
 	r.Decisions = slices.DeleteFunc(r.Decisions, func(d remediateapi.Decision) bool { return !slices.Contains(out.RequestIDs, d.RequestID) })
 	if len(r.Decisions) == 0 {
-		return failedf("remediation %s ended and does not say what became of the request; look: %s", out.WorkflowID, a.command("remediation", "show", out.WorkflowID))
+		return failedf("remediation %s ended and does not report the result of the request; look: %s", out.WorkflowID, a.command("remediation", "show", out.WorkflowID))
 	}
 	if err := a.showReport(r); err != nil {
 		return err

@@ -125,7 +125,7 @@ func (s *session) remediation(ctx context.Context, id string) (out remediationSh
 	info := d.GetWorkflowExecutionInfo()
 	kind := info.GetType().GetName()
 	if kindOf(kind) == "" && kind != remediateapi.ReconcileType {
-		return out, failedf("workflow %s is a %s: here remediations are shown", id, kind)
+		return out, failedf("workflow %s is a %s: this command shows remediations", id, kind)
 	}
 	w := listing(info)
 	out.Execution, out.StartedAt, out.ClosedAt = w.Status, w.StartedAt, w.ClosedAt

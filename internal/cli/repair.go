@@ -63,7 +63,7 @@ func (a *app) repair(ctx context.Context, s *session, in health.RepairInput) err
 		return notFoundf("nothing to repair: workflow %s is %s", in.WorkflowID, statusWord(info.GetStatus()))
 	}
 	if queue := info.GetTaskQueue(); queue != a.target.queue {
-		return refusedf("workflow %s is of task queue %s: name that with --queue", in.WorkflowID, queue)
+		return refusedf("workflow %s is on task queue %s: name it with --queue", in.WorkflowID, queue)
 	}
 	in.RunID = info.GetExecution().GetRunId()
 	polled, err := s.polled(ctx)
@@ -87,9 +87,9 @@ func (a *app) repair(ctx context.Context, s *session, in health.RepairInput) err
 	var r health.RepairResult
 	if err := run.Get(ctx, &r); err != nil {
 		if ctx.Err() != nil || timedOut(err) {
-			return failedf("no worker ended the repair in time; it goes on as %s; look: %s", run.GetID(), a.command("doctor"))
+			return failedf("no worker ended the repair in time; it continues as %s; look: %s", run.GetID(), a.command("doctor"))
 		}
-		return failedf("the repair of %s failed: %w; ask again, it goes on where it stopped", in.WorkflowID, err)
+		return failedf("the repair of %s failed: %w; ask again, and it continues where it stopped", in.WorkflowID, err)
 	}
 	if err := a.showRepair(r); err != nil {
 		return err

@@ -75,7 +75,7 @@ func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
 	case f.timeout < 0:
 		return usagef("--timeout %s is negative", f.timeout)
 	case f.timeout > 0 && !f.wait && !f.dryRun:
-		return usagef("--timeout needs --wait or --dry-run: without them nothing is waited for")
+		return usagef("--timeout needs --wait or --dry-run: without them the command does not wait")
 	}
 	if f.cluster != "" {
 		ref, ok := vsphere.ParseRef(f.cluster)

@@ -78,7 +78,7 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	case f.timeout < 0:
 		return usagef("--timeout %s is negative", f.timeout)
 	case (f.timeout > 0 || f.failEmpty) && !f.wait && !f.dryRun:
-		return usagef("--timeout and --fail-empty need --wait or --dry-run: without them nothing is waited for")
+		return usagef("--timeout and --fail-empty need --wait or --dry-run: without them the command does not wait")
 	case f.dryRun:
 		return a.plan(cmd, planFlags{requestFlags: f.requestFlags, timeout: f.timeout, failEmpty: f.failEmpty})
 	}

@@ -141,7 +141,7 @@ func (s *session) schedule(ctx context.Context, name string) (client.ScheduleHan
 	}
 	out, ok := scheduleOf(h.GetID(), d)
 	if !ok {
-		return h, out, refusedf("schedule %s asks for no preemption or reconciliation: it is not one of preemptctl's, and is left alone", h.GetID())
+		return h, out, refusedf("schedule %s starts no preemption or reconciliation: preemptctl did not create it, and leaves it alone", h.GetID())
 	}
 	return h, out, nil
 }

@@ -81,7 +81,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, name := range []string{"tag", "criticality", "reply-to", "policy"} {
 				if f.reconcile && cmd.Flags().Changed(name) {
-					return usagef("--%s is of a preemption, and --reconcile preempts nothing: leave one of them out", name)
+					return usagef("--%s is for a preemption, and --reconcile preempts nothing: leave one of them out", name)
 				}
 			}
 			return a.scheduleCreate(cmd, args[0], f)
@@ -136,7 +136,7 @@ func (a *app) scheduleCreate(cmd *cobra.Command, name string, f scheduleFlags) e
 			return refusedf("schedule %s exists already and stays as it is; look: %s; to replace it, delete it first: %s",
 				name, a.command("schedule", "list"), a.command("schedule", "delete", name))
 		case notTaken(err):
-			return usagef("Temporal does not take schedule %s: %w", name, err)
+			return usagef("Temporal rejects schedule %s: %w", name, err)
 		case err != nil:
 			return fmt.Errorf("create schedule %s: %w", name, err)
 		}
@@ -145,7 +145,7 @@ func (a *app) scheduleCreate(cmd *cobra.Command, name string, f scheduleFlags) e
 			return err
 		}
 		if !yes {
-			a.notice("Warning: no worker polls task queue %s in namespace %s: runs start, and end undone where there is none within %s",
+			a.notice("Warning: no worker polls task queue %s in namespace %s: runs start, and end without doing anything if there is no worker within %s",
 				a.target.queue, a.target.namespace, span(f.giveUp()))
 		}
 		return nil

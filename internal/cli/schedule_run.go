@@ -43,7 +43,7 @@ func (a *app) scheduleRun(ctx context.Context, s *session, name string) error {
 		Name: name, ID: found.ID, Done: "triggered", Effect: effect, Running: found.Running, reconciles: found.Reconciles, next: a.command("schedule", "list"),
 	})
 	if !polled {
-		err = errors.Join(err, failedf("no worker polls task queue %s in namespace %s: the run waits for one, and ends undone if there is none within %s",
+		err = errors.Join(err, failedf("no worker polls task queue %s in namespace %s: the run waits for one, and ends without doing anything if there is none within %s",
 			found.Queue, a.target.namespace, cmp.Or(found.GiveUp, "any time")))
 	}
 	return err

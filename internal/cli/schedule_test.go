@@ -231,7 +231,7 @@ func TestWithoutAWorkerAScheduleIsCreatedWithAWarning(t *testing.T) {
 	s := newSite(t, false)
 	name := s.newSchedule()
 	s.run("schedule", "create", name, "--at", "22:00").want(t, 0, "stderr", "Warning: no worker polls task queue "+s.queue)
-	s.run("schedule", "run", name).want(t, 1, "stderr", "no worker polls task queue "+s.queue, "the run waits for one, and ends undone if there is none within 1h")
+	s.run("schedule", "run", name).want(t, 1, "stderr", "no worker polls task queue "+s.queue, "the run waits for one, and ends without doing anything if there is none within 1h")
 }
 
 func TestADryRunCreatesNothing(t *testing.T) {
@@ -329,7 +329,7 @@ func TestOtherPeoplesSchedulesAreLeftAlone(t *testing.T) {
 		t.Errorf("it is listed: %+v", row)
 	}
 	for _, verb := range []string{"pause", "resume", "run", "delete"} {
-		s.run("schedule", verb, name).want(t, 4, "stderr", "schedule preemption-"+name+" asks for no preemption")
+		s.run("schedule", verb, name).want(t, 4, "stderr", "schedule preemption-"+name+" starts no preemption")
 	}
 	s.run("schedule", "create", name, "--at", "22:00").want(t, 4, "stderr", "exists already")
 }

@@ -43,14 +43,14 @@ type timing struct {
 func (f whenFlags) timing(now time.Time) (t timing, err error) {
 	switch {
 	case f.cron == "" && f.at == "" && f.every == 0:
-		return t, usagef("it is not said when: give --cron, --at or --every")
+		return t, usagef("no time is given: use --cron, --at or --every")
 	case f.cron != "" && (f.at != "" || f.every != 0):
-		return t, usagef("--cron says when by itself: leave --at and --every out")
+		return t, usagef("--cron cannot be combined with --at and --every: leave them out")
 	case f.every != 0 && (f.every < leastEvery || f.every > mostEvery || f.every%time.Second != 0):
 		return t, usagef("--every %s is not within %s to %s in whole seconds", f.every, span(leastEvery), span(mostEvery))
 	}
 	if t.zone, err = time.LoadLocation(f.zone); err != nil || f.zone == "Local" || f.zone == "" {
-		return t, usagef("--time-zone %q is not known: name one as the time zone database has it, such as Europe/Berlin or UTC", f.zone)
+		return t, usagef("--time-zone %q is not known: use a name of the time zone database, such as Europe/Berlin or UTC", f.zone)
 	}
 	switch {
 	case f.cron != "":
@@ -60,7 +60,7 @@ func (f whenFlags) timing(now time.Time) (t timing, err error) {
 	default:
 		t.every = f.every
 		if f.zone != "UTC" {
-			err = usagef("--time-zone means nothing to --every alone, which is counted in UTC: add --at, or leave it out")
+			err = usagef("--time-zone has no effect on --every alone, which is counted in UTC: add --at, or leave it out")
 		}
 	}
 	if err == nil && len(t.next(now, 1)) == 0 {
@@ -85,7 +85,7 @@ func (f whenFlags) byTime() (*calendar, error) {
 	}
 	every := cmp.Or(f.every, aDay)
 	if every%time.Hour != 0 || every > aDay || aDay%every != 0 {
-		return nil, usagef("--every %s with --at: a day is no multiple of it in hours; use 1h, 2h, 3h, 4h, 6h, 8h, 12h or 24h, or --cron", f.every)
+		return nil, usagef("--every %s with --at: a day must be a multiple of it, in hours; use 1h, 2h, 3h, 4h, 6h, 8h, 12h or 24h, or --cron", f.every)
 	}
 	c := calendar{fieldMinute: 1 << at.Minute()}
 	for i, field := range cronFields {

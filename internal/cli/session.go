@@ -47,7 +47,7 @@ func (a *app) withSession(cmd *cobra.Command, limit time.Duration, f func(contex
 	opts.ConnectionOptions.DialOptions = append(opts.ConnectionOptions.DialOptions, grpc.WithChainUnaryInterceptor(g.intercept))
 	c, err := client.NewLazyClient(opts)
 	if err != nil {
-		return usagef("the way to Temporal at %s cannot be set up: %w", a.target.address, err)
+		return usagef("the connection to Temporal at %s cannot be set up: %w", a.target.address, err)
 	}
 	defer c.Close()
 	alarm := time.AfterFunc(firstAnswer, g.expire)

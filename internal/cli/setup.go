@@ -144,7 +144,7 @@ func (s *session) lookAtNamespace(ctx context.Context) (found bool, retention ti
 		return false, 0, err
 	}
 	if state := d.GetNamespaceInfo().GetState(); state == enumspb.NAMESPACE_STATE_DELETED {
-		return false, 0, failedf("namespace %s on %s is being deleted: wait until it is gone, or take another name", s.app.target.namespace, s.app.target.address)
+		return false, 0, failedf("namespace %s on %s is being deleted: wait until it is deleted, or use another name", s.app.target.namespace, s.app.target.address)
 	}
 	return true, d.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration(), nil
 }

@@ -164,7 +164,7 @@ func (s *session) whole(ctx context.Context, r *preemptapi.RoundResult) *preempt
 	full, err := s.roundResult(ctx, r.RoundID, "")
 	if err != nil { // it looks on for late guests, or has been deleted
 		if full, err = s.roundState(ctx, r.RoundID); err != nil {
-			s.app.log.Warn("the round cannot be read; its intake has counts alone", "round", r.RoundID, "error", err)
+			s.app.log.Warn("the round cannot be read; its intake has only counts", "round", r.RoundID, "error", err)
 			return r
 		}
 	}
@@ -202,7 +202,7 @@ func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecution
 			e.GetWorkflowId(), statusWord(info.GetStatus()), s.app.target.queue)
 	}
 	if err != nil {
-		return fmt.Errorf("ask workflow %s how it stands: %w", e.GetWorkflowId(), err)
+		return fmt.Errorf("query the state of workflow %s: %w", e.GetWorkflowId(), err)
 	}
 	return nil
 }

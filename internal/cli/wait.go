@@ -148,7 +148,7 @@ func (a *app) turnedDown(d preemptapi.Decision) error {
 		return failedf("the request could not be carried out: %s", d.Reason)
 	}
 	if d.RoundID == "" {
-		return failedf("the request was decided as %q and names no round: %s", d.Verdict, d.Reason)
+		return failedf("the request was decided as %q but names no round: %s", d.Verdict, d.Reason)
 	}
 	return nil
 }

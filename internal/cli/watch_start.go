@@ -60,7 +60,7 @@ func (a *app) watchStart(ctx context.Context, s *session, dryRun bool) error {
 		return err
 	}
 	if !w.polled {
-		a.notice("Warning: no worker polls task queue %s in namespace %s: nobody follows until one with rules starts", a.target.queue, a.target.namespace)
+		a.notice("Warning: no worker polls task queue %s in namespace %s: no worker runs the watch until one with rules starts", a.target.queue, a.target.namespace)
 	}
 	return nil
 }
@@ -68,7 +68,7 @@ func (a *app) watchStart(ctx context.Context, s *session, dryRun bool) error {
 // goOn ends a pause.
 func (s *session) goOn(ctx context.Context, id string) error {
 	if err := s.SignalWorkflow(ctx, id, "", watchapi.ControlSignal, watchapi.Control{}); err != nil {
-		return fmt.Errorf("let the watch %s go on: %w", id, err)
+		return fmt.Errorf("continue the watch %s: %w", id, err)
 	}
 	return nil
 }

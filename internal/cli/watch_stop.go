@@ -78,7 +78,7 @@ func (a *app) watchStop(ctx context.Context, s *session, reason string, dryRun b
 		return errors.Join(a.showWatch(out), a.noWorker("nobody follows, and the pause stays queued and takes effect when one starts"))
 	}
 	if w.activity != nil {
-		a.notice("told to pause; waiting until worker %s has heard of it and has stopped following, a matter of seconds",
+		a.notice("pausing; waiting until worker %s has received the pause and stopped the watch, which takes some seconds",
 			orDash(cmp.Or(w.checkpoint().Worker, w.activity.GetLastWorkerIdentity())))
 	}
 	if err := a.awaitPause(ctx, s); err != nil {
@@ -110,7 +110,7 @@ func (a *app) awaitPause(ctx context.Context, s *session) error {
 		case errors.Is(context.Cause(ctx), context.Canceled):
 			return interruptedf("interrupted: the pause stands; look: %s", status)
 		}
-		return failedf("the pause stands, and within %s it was not seen that the worker stopped following; look: %s", pauseLimit, status)
+		return failedf("the watch is paused, but within %s the worker did not report that it has stopped; look: %s", pauseLimit, status)
 	}
 }
 

@@ -23,7 +23,7 @@ func stateWords(r preemptapi.RoundResult) string {
 	case preemptapi.RoundObserved:
 		return r.State + ": nothing was touched"
 	case preemptapi.RoundRehearsed:
-		return r.State + ": the notice was given and taken back, nothing else"
+		return r.State + ": the notice was given and withdrawn, nothing else"
 	case preemptapi.RoundNotified:
 		if !r.Deadline.IsZero() {
 			return r.State + ": until " + timestamp(r.Deadline) + ", or until the guests are ready"
@@ -37,7 +37,7 @@ func stateWords(r preemptapi.RoundResult) string {
 func reasonWords(reason string) string {
 	switch reason {
 	case preemptapi.ReasonRehearsed:
-		return "a rehearsal: only its notice was given, and taken back"
+		return "a rehearsal: only its notice was given, and then withdrawn"
 	case preemptapi.ReasonWithdrawn:
 		return "the preemption was withdrawn before its turn"
 	case preemptapi.ReasonIgnored:

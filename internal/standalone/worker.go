@@ -136,7 +136,7 @@ func (s *stack) startReceiver() error {
 		}
 	}
 	if token == nil && !s.simulate {
-		s.log.Warn("no token is asked for: whoever reaches this address can ask for preemptions; set RECEIVER_TOKEN_FILE", "addr", addr)
+		s.log.Warn("no token is required: everybody who reaches this address can request preemptions; set RECEIVER_TOKEN_FILE", "addr", addr)
 	}
 	r, err := receiver.New(receiver.Config{
 		Engine:  &trigger.Engine{Temporal: s.client, TaskQueue: s.queue(), Rules: s.receiver.Rules},
