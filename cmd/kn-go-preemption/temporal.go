@@ -49,7 +49,7 @@ func (t *temporal) ready(ctx context.Context) error {
 	return nil
 }
 
-// seek connects ahead of the first event, so that it finds a connection and the log tells where there is none.
+// seek connects ahead of the first event, so that it finds a connection and the log tells if there is none.
 func (t *temporal) seek(ctx context.Context) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		limited, cancel := context.WithTimeout(ctx, callTimeout)

@@ -73,7 +73,7 @@ func (s *service) reach(ctx context.Context) (c client.Client, ok bool) {
 	}
 }
 
-// dial connects and looks whether the namespace exists: a worker in a missing one would poll nothing.
+// dial connects and checks whether the namespace exists: a worker in a missing one would poll nothing.
 func (s *service) dial(ctx context.Context) (client.Client, error) {
 	c, err := client.DialContext(ctx, s.cfg.Temporal.Options)
 	if err != nil {

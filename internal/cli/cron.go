@@ -109,7 +109,7 @@ func (f cronField) parse(text string) (m mask, err error) {
 	return m, nil
 }
 
-// span reads *, a number, or a range; a number with a step goes on to the end.
+// span reads *, a number, or a range; a number with a step continues to the end.
 func (f cronField) span(text string, stepped bool) (first, last int, err error) {
 	if text == "*" {
 		return f.min, f.max, nil
@@ -225,13 +225,13 @@ func (c calendar) spec() client.ScheduleCalendarSpec {
 	}
 }
 
-// calendarOf reads a calendar back; ok is false where five fields do not say it all.
+// calendarOf reads a calendar back; ok is false if five fields do not say it all.
 func calendarOf(s client.ScheduleCalendarSpec) (c calendar, ok bool) {
 	c = calendar{maskOf(s.Minute), maskOf(s.Hour), maskOf(s.DayOfMonth), maskOf(s.Month), maskOf(s.DayOfWeek)}
 	return c, maskOf(s.Second) == 1 && len(s.Year) == 0
 }
 
-// day tells whether the calendar matches at any time of t's day.
+// day reports whether the calendar matches at any time of t's day.
 func (c calendar) day(t time.Time) bool {
 	return c[fieldMonth].has(int(t.Month())) && c[fieldDay].has(t.Day()) && c[fieldWeekday].has(int(t.Weekday()))
 }

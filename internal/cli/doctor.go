@@ -139,7 +139,7 @@ func (s *session) examineWorker(ctx context.Context, d *diagnosis, in doctorapi.
 	if !polled {
 		d.add(doctorapi.Failed, "worker", fmt.Sprintf("no worker polls task queue %s in namespace %s", d.TaskQueue, d.Namespace),
 			"start one, or compare its TEMPORAL_NAMESPACE and TEMPORAL_TASKQUEUE with --namespace and --queue")
-		d.add(doctorapi.Skipped, "vCenter", "only a worker can look at it", "")
+		d.add(doctorapi.Skipped, "vCenter", "only a worker can check it", "")
 		return nil
 	}
 	s.examineProgress(ctx, d)
@@ -156,8 +156,8 @@ func (s *session) examineWorker(ctx context.Context, d *diagnosis, in doctorapi.
 			return s.unanswered(ctx, run.GetID(), "diagnosis", "nothing was touched", err)
 		}
 		d.add(doctorapi.Failed, "worker", s.unanswered(ctx, run.GetID(), "diagnosis", "nothing was touched", err).Error(),
-			"look at its log; a worker of an older release does not know how")
-		d.add(doctorapi.Skipped, "vCenter", "only a worker can look at it", "")
+			"see its log; a worker of an older release cannot do it")
+		d.add(doctorapi.Skipped, "vCenter", "only a worker can check it", "")
 		return nil
 	}
 	d.Worker, d.Version = r.Worker, r.Version
@@ -180,7 +180,7 @@ func (s *session) examineWatch(ctx context.Context, d *diagnosis, rules int) err
 	case !found && rules == 0:
 		d.add(doctorapi.OK, "watch", "none, as the worker has no rules", "")
 	case !found:
-		d.add(doctorapi.Failed, "watch", "nobody follows vCenter's events, though the worker has rules", a.command("watch", "start"))
+		d.add(doctorapi.Failed, "watch", "no worker follows vCenter's events, although the worker has rules", a.command("watch", "start"))
 	case st.State == watchFollowing:
 		d.add(doctorapi.OK, "watch", "follows vCenter's events", "")
 	case st.State == watchPaused:

@@ -132,7 +132,7 @@ func namespaceMissing(err error) bool {
 	return errors.As(err, &missing) || errors.As(err, &invalid)
 }
 
-// missing tells whether a workflow is not there (any more).
+// missing reports whether a workflow is not there (any more).
 func missing(err error) bool {
 	var notFound *serviceerror.NotFound
 	return errors.As(err, &notFound) && !namespaceMissing(err)

@@ -151,7 +151,7 @@ func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req pree
 	return evictVerdict(*out.Round, req.VM)
 }
 
-// notThatVM is the error of a round that failed for what was named, the VM or its tag; nil where it failed for another
+// notThatVM is the error of a round that failed for what was named, the VM or its tag; nil if it failed for another
 // reason. kind is the type of its error.
 func notThatVM(r preemptapi.RoundResult, kind string) error {
 	switch kind {

@@ -155,7 +155,7 @@ func TestEvictCanOnlyLook(t *testing.T) {
 		stream string
 		says   []string
 	}{
-		"one that would go":    {"web-2", 0, "stdout", []string{"1 would go", "power off", "priority 10"}},
+		"one that would go":    {"web-2", 0, "stdout", []string{"1 would be turned off", "power off", "priority 10"}},
 		"one that would not":   {"protected", 4, "stderr", []string{"refused: protected (vm-7) stays: a tag on it protects it"}},
 		"one that is untagged": {"untagged", 4, "stderr", []string{"refused: VM \"untagged\" does not carry the tag"}},
 		"none":                 {"nosuch", 3, "stderr", []string{"no such VM"}},

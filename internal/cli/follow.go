@@ -65,7 +65,7 @@ func (a *app) follow(ctx context.Context, s *session, id string) (preemptapi.Rou
 	}
 }
 
-// settled tells whether a round in this state has acted on everything.
+// settled reports whether a round in this state has acted on everything.
 func settled(state string) bool {
 	switch state {
 	case preemptapi.RoundPlanning, preemptapi.RoundActing, preemptapi.RoundNotified, preemptapi.RoundWaiting:

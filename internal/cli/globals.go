@@ -89,7 +89,7 @@ func (g *globals) logger(stdout, stderr io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(stderr, o))
 }
 
-// habit tells whether --json stands alone.
+// habit reports whether --json stands alone.
 func (g *globals) habit() bool { return g.json && !g.outputSet }
 
 // documentedKeys writes level and time as the prototype's log lines had them: "level":"info", "ts".

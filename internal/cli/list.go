@@ -98,7 +98,7 @@ func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed,
 	return found, err
 }
 
-// find lists up to limit workflows, newest first, and tells whether there are more.
+// find lists up to limit workflows, newest first, and reports whether there are more.
 func (s *session) find(ctx context.Context, query string, limit int) (found []listed, more bool, err error) {
 	infos, more, err := s.executions(ctx, query, limit)
 	if err != nil {
@@ -111,7 +111,7 @@ func (s *session) find(ctx context.Context, query string, limit int) (found []li
 	return found, more, nil
 }
 
-// executions looks up to limit workflows up, newest first, and tells whether there are more. Temporal's own order
+// executions looks up to limit workflows up, newest first, and reports whether there are more. Temporal's own order
 // has the open ones first, so that with more than the limit none of those is left out.
 func (s *session) executions(ctx context.Context, query string, limit int) (found []*workflowpb.WorkflowExecutionInfo, more bool, err error) {
 	req := &workflowservice.ListWorkflowExecutionsRequest{

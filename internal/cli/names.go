@@ -13,11 +13,11 @@ import (
 )
 
 // namesLimit is how long the answer about names is waited for. Where none comes, as while vCenter is away, the request
-// goes on: what it names is then found wrong later.
+// continues: what it names is then found wrong later.
 const namesLimit = 6 * time.Second
 
 // known is an error where vCenter does not know what was named, so that a slip of the pen starts nothing. It asks the
-// worker; where none polls, what follows says so.
+// worker; if none polls, what follows says so.
 func (a *app) known(ctx context.Context, s *session, in preemptapi.NamesInput) error {
 	if polled, err := s.polled(ctx); err != nil || !polled {
 		return err
@@ -36,7 +36,7 @@ func (a *app) known(ctx context.Context, s *session, in preemptapi.NamesInput) e
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		a.log.Debug("it could not be looked whether vCenter knows what was named; the request goes on", "error", err)
+		a.log.Debug("could not check the names in vCenter; the request continues", "error", err)
 		return nil
 	case len(out.Unknown) > 0:
 		return notFoundf("nothing was started: %s", strings.Join(out.Unknown, "; "))

@@ -73,7 +73,7 @@ func (s *session) examineProgress(ctx context.Context, d *diagnosis) {
 		if i == stalledShown {
 			break
 		}
-		d.add(doctorapi.Warning, "workflow "+one.WorkflowID, "waits, and goes on by itself: "+one.Cause, "")
+		d.add(doctorapi.Warning, "workflow "+one.WorkflowID, "waits, and continues by itself: "+one.Cause, "")
 	}
 	if r.Healthy() {
 		text := fmt.Sprintf("none of %d open workflows is stalled", r.Open)
@@ -93,8 +93,8 @@ func stalledWords(s health.Stall) string {
 	return text
 }
 
-// taken waits until a workflow has dealt with what it was sent: until it has no task any more. It returns why that is
-// not so, "" where it is. Where that cannot be told, a doubt is no reason to alarm anybody.
+// taken waits until a workflow has handled what it was sent: until it has no task any more. It returns why that is
+// not so, "" if it is. Where that cannot be told, a doubt is no reason to alarm anybody.
 func (s *session) taken(ctx context.Context, id string) (why string) {
 	ctx, cancel := context.WithTimeout(ctx, takeUp)
 	defer cancel()
@@ -123,7 +123,7 @@ func (s *session) taken(ctx context.Context, id string) (why string) {
 	}
 }
 
-// notTaken is the error for what was handed over and is not taken; nil where why is empty.
+// notTaken is the error for what was handed over and is not taken; nil if why is empty.
 func (a *app) notTaken(id, why string) error {
 	if why == "" {
 		return nil

@@ -173,12 +173,12 @@ func reasonOf(err error) error {
 	return err
 }
 
-// goesOn explains that nobody waits any more for a workflow that goes on. It returns nil where err is something else.
+// goesOn explains that nobody waits any more for a workflow that continues. It returns nil if err is something else.
 func (a *app) goesOn(ctx context.Context, what, id string, err error) error {
 	if ctx.Err() == nil && !timedOut(err) {
 		return nil
 	}
-	text := fmt.Sprintf("%s %s goes on; look: %s", what, id, a.command("remediation", "show", id))
+	text := fmt.Sprintf("%s %s continues; look: %s", what, id, a.command("remediation", "show", id))
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return interruptedf("interrupted: %s", text)
 	}
@@ -186,7 +186,7 @@ func (a *app) goesOn(ctx context.Context, what, id string, err error) error {
 }
 
 // reconciled is the result of a reconciliation from what waiting for it gave: a failed one carries it in its
-// error's details. It returns err where there is none.
+// error's details. It returns err if there is none.
 func reconciled(err error, r remediateapi.ReconcileResult) (remediateapi.ReconcileResult, error) {
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) && app.HasDetails() {

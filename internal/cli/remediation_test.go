@@ -261,7 +261,7 @@ func TestRemediationSaysInItsExitCodeWhatBecameOfIt(t *testing.T) {
 		"at its limit":            {[]string{"run", "limit", "--wait"}, 4, "nothing is done about VM web-1 (vm-1) (AtLimit): the tag bounds it"},
 		"without report":          {[]string{"run", "silent", "--wait"}, 1, "ended without a result: nobody knows"},
 		"without a word of it":    {[]string{"run", "lost", "--wait"}, 1, "does not report the result of the request; look: preemptctl remediation show remediation-run-"},
-		"too slow":                {[]string{"run", "slow", "--wait", "--timeout", "1s"}, 1, "goes on; look: preemptctl remediation show remediation-run-"},
+		"too slow":                {[]string{"run", "slow", "--wait", "--timeout", "1s"}, 1, "continues; look: preemptctl remediation show remediation-run-"},
 		"dry run":                 {[]string{"run", "nosuch", "--dry-run"}, 3, "there is no VM nosuch"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -494,7 +494,7 @@ func TestAScheduleCanReconcile(t *testing.T) {
 	s := newSite(t, true)
 	name := s.newSchedule()
 	s.run("schedule", "create", name, "--reconcile", "--cron", "0 3 * * *", "--paused").want(t, 0, "stdout", "every day at 03:00",
-		"asks for    reconciliation of VMs that are off with their tags", "within 6h ends undone")
+		"asks for    reconciliation of VMs that are off with their tags", "within 6h ends without doing anything")
 	action := s.describe(name).Schedule.Action.(*client.ScheduleWorkflowAction)
 	if action.Workflow != remediateapi.ReconcileType || action.TaskQueue != s.queue || action.ID != "schedule-"+name {
 		t.Errorf("unexpected action %+v", action)

@@ -133,7 +133,7 @@ func repairTable(t *table, r health.RepairResult) {
 	}
 }
 
-// repairedRound is the result that a repair wrote for a round that it ended; err where there is none.
+// repairedRound is the result that a repair wrote for a round that it ended; err if there is none.
 func (s *session) repairedRound(ctx context.Context, id, runID string, err error) (r health.RepairResult, _ error) {
 	if failed := s.GetWorkflow(ctx, health.RepairID(id), "").Get(ctx, &r); failed != nil || r.Round == nil || runID != "" && r.RunID != runID {
 		return r, err

@@ -81,7 +81,7 @@ type replayedRound struct {
 	Then       []policy.Target  `json:"then"`
 	Now        []policy.Target  `json:"now"`
 	Different  bool             `json:"different"`
-	New        []policy.Target  `json:"new"`     // go now, and did not
+	New        []policy.Target  `json:"new"`     // chosen now, but not before
 	Staying    []policy.Spared  `json:"staying"` // stay now, and went
 	Spared     []policy.Spared  `json:"spared"`  // all who stay now
 	Usage      []policy.Usage   `json:"usage,omitempty"`

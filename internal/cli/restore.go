@@ -155,7 +155,7 @@ func (a *app) notRestored(ctx context.Context, s *session, in preemptapi.Restore
 	if in.DryRun {
 		return a.notPlanned(ctx, s, id, err)
 	}
-	text := fmt.Sprintf("restore %s goes on; stop it: %s", id, a.command("workflow", "cancel", "--workflow-id", id))
+	text := fmt.Sprintf("restore %s continues; stop it: %s", id, a.command("workflow", "cancel", "--workflow-id", id))
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return interruptedf("interrupted: %s", text)
 	}

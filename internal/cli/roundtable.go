@@ -14,7 +14,7 @@ import (
 // planTable shows who would go, in order, and who would stay.
 func planTable(t *table, r preemptapi.RoundResult) {
 	t.section()
-	t.row("plan", fmt.Sprintf("%d would go, %d would stay", len(r.Targets), sparedTotal(r)))
+	t.row("plan", fmt.Sprintf("%d would be turned off, %d would stay on", len(r.Targets), sparedTotal(r)))
 	about(t, r)
 	t.field("to free", toFree(r))
 	usageTable(t, r.Usage)

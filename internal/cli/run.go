@@ -36,7 +36,7 @@ type runResult struct {
 	RunID         string                  `json:"workflowRunID,omitempty"`
 	RequestID     string                  `json:"requestID"`
 	WorkerPolling bool                    `json:"workerPolling"`
-	NotTaken      string                  `json:"notTaken,omitempty"` // why the intake has not dealt with it yet; without --wait
+	NotTaken      string                  `json:"notTaken,omitempty"` // why the intake has not handled it yet; without --wait
 	Decision      *preemptapi.Decision    `json:"decision,omitempty"` // with --wait
 	Round         *preemptapi.RoundResult `json:"round,omitempty"`    // with --wait
 }
@@ -102,7 +102,7 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	})
 }
 
-// reserved names the workflows of our own that an id belongs to, "" where it may be an intake's.
+// reserved names the workflows of our own that an id belongs to, "" if it may be an intake's.
 func reserved(id string) string {
 	what, _ := workflowid.Reserved(workflowid.Of(id))
 	return what

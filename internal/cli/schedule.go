@@ -146,7 +146,7 @@ func (s *session) schedule(ctx context.Context, name string) (client.ScheduleHan
 	return h, out, nil
 }
 
-// scheduleOf reads what Temporal has; ok is false where it is none of ours.
+// scheduleOf reads what Temporal has; ok is false if it is none of ours.
 func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok bool) {
 	name, ours := strings.CutPrefix(id, schedulePrefix)
 	action, starts := d.Schedule.Action.(*client.ScheduleWorkflowAction)
@@ -213,7 +213,7 @@ func zoneName(name string) string {
 	return name
 }
 
-// notTaken tells whether Temporal found something wrong with what was asked.
+// notTaken reports whether Temporal found something wrong with what was asked.
 func notTaken(err error) bool {
 	var invalid *serviceerror.InvalidArgument
 	return errors.As(err, &invalid)

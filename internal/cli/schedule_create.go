@@ -24,7 +24,7 @@ const (
 	mostCatchUp  = 24 * time.Hour
 	mostJitter   = 24 * time.Hour
 	// leastRun is the least time after which a run ends that no worker has taken up: what was meant for the night
-	// must not happen when a worker comes back in the morning. A round that takes longer goes on without its run.
+	// must not happen when a worker comes back in the morning. A round that takes longer continues without its run.
 	leastRun = time.Hour
 	// reconcileRun is leastRun of a reconciliation, which ends with its run: one of many VMs takes its time.
 	reconcileRun = 6 * time.Hour
@@ -248,7 +248,7 @@ func (a *app) createdTable(t *table, c created, title string) {
 	}
 	t.field("jitter", c.Jitter)
 	t.row("overlap", c.Overlap+": "+meaning(c.Overlap))
-	t.row("catch-up", c.CatchUp+": a run that cannot start within it is left out; one that no worker takes up within "+c.GiveUp+" ends undone")
+	t.row("catch-up", c.CatchUp+": a run that cannot start within it is left out; one that no worker takes up within "+c.GiveUp+" ends without doing anything")
 	t.row("asks for", asksWords(c.scheduled))
 	t.field("policy", c.Policy)
 	t.field("reply to", c.ReplyTo)

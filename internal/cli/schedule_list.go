@@ -136,7 +136,7 @@ func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResul
 	}
 	switch info.GetStatus() {
 	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
-		out.Result = "timed out: no worker took it up, or its round goes on without it"
+		out.Result = "timed out: no worker took it, or its round continues without it"
 	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
 		var res preemptapi.Response
 		if err := s.GetWorkflow(ctx, out.WorkflowID, info.GetExecution().GetRunId()).Get(ctx, &res); err != nil {

@@ -31,7 +31,7 @@ func (a *app) scheduleResume(ctx context.Context, s *session, name string) error
 	if err := h.Unpause(ctx, client.ScheduleUnpauseOptions{Note: cmp.Or(found.Note, "resumed by preemptctl")}); err != nil {
 		return fmt.Errorf("resume schedule %s: %w", name, err)
 	}
-	effect := "it runs again when it is next due; what was due meanwhile is not made up for"
+	effect := "it runs again when it is next due; runs that were due during the pause are not made up for"
 	if !found.Paused {
 		effect = "it was not paused"
 	}

@@ -96,12 +96,12 @@ func lastWords(message string) string {
 	return strings.Trim(parts[len(parts)-1], `" `)
 }
 
-// polled tells whether a worker polls the task queue.
+// polled reports whether a worker polls the task queue.
 func (s *session) polled(ctx context.Context) (bool, error) {
 	return s.polledAt(ctx, s.app.target.queue)
 }
 
-// polledAt tells whether a worker polls a task queue. A poller that was not seen for longer than a poll
+// polledAt reports whether a worker polls a task queue. A poller that was not seen for longer than a poll
 // lasts has gone; one older than the server remembers tells of a clock that is wrong, and counts.
 func (s *session) polledAt(ctx context.Context, queue string) (bool, error) {
 	resp, err := s.WorkflowService().DescribeTaskQueue(ctx, &workflowservice.DescribeTaskQueueRequest{
@@ -135,7 +135,7 @@ func (s *session) polledLater(ctx context.Context) <-chan bool {
 	return answer
 }
 
-// noWorker is the error where nobody polls the task queue; what says what becomes of what was asked.
+// noWorker is the error if nobody polls the task queue; what says what becomes of what was asked.
 func (a *app) noWorker(what string) error {
 	return failedf("no worker polls task queue %s in namespace %s: %s", a.target.queue, a.target.namespace, what)
 }

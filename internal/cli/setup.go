@@ -120,14 +120,14 @@ func withRemedy(text, remedy string) string {
 	return text + "; " + remedy
 }
 
-// forbidden tells whether the server does not let us, or does not offer it, as Temporal Cloud does with both.
+// forbidden reports whether the server does not let us, or does not offer it, as Temporal Cloud does with both.
 func forbidden(err error) bool {
 	var denied *serviceerror.PermissionDenied
 	var without *serviceerror.Unimplemented
 	return errors.As(err, &denied) || errors.As(err, &without)
 }
 
-// lookAtNamespace tells whether the namespace is there and how long it keeps what has ended; 0: not to be seen.
+// lookAtNamespace reports whether the namespace is there and how long it keeps what has ended; 0: not to be seen.
 func (s *session) lookAtNamespace(ctx context.Context) (found bool, retention time.Duration, err error) {
 	d, err := s.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: s.app.target.namespace})
 	var none *serviceerror.NamespaceNotFound

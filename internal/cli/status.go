@@ -171,7 +171,7 @@ func (s *session) whole(ctx context.Context, r *preemptapi.RoundResult) *preempt
 	return &full
 }
 
-// answer queries a workflow. Where nobody polls the task queue it says so without waiting.
+// answer queries a workflow. If nobody polls the task queue it says so without waiting.
 func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, query string, to any) error {
 	qctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
@@ -185,7 +185,7 @@ func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecution
 		}
 		answered <- err
 	}()
-	dead := s.app.noWorker(fmt.Sprintf("nobody can answer for %s (%s)", e.GetWorkflowId(), statusWord(info.GetStatus())))
+	dead := s.app.noWorker(fmt.Sprintf("no worker can answer for %s (%s)", e.GetWorkflowId(), statusWord(info.GetStatus())))
 	var err error
 	select {
 	case err = <-answered:

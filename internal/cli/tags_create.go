@@ -78,7 +78,7 @@ func (a *app) tagsCreate(cmd *cobra.Command, f tagsFlags) error {
 		return usagef("--timeout %s is not above zero", f.timeout)
 	}
 	in := remediateapi.TagsInput{Values: values, DryRun: f.dryRun}
-	left := "what was created stays; to go on, run it again"
+	left := "what was created stays; run it again to continue"
 	if f.dryRun {
 		left = "nothing was touched"
 	}

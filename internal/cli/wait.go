@@ -116,7 +116,7 @@ func (s *session) askOnce(ctx context.Context, id string, req preemption.Workflo
 	return d, err
 }
 
-// passing tells whether an error goes away by asking again.
+// passing reports whether an error goes away by asking again.
 func passing(err error) bool {
 	var away *serviceerror.Unavailable
 	var aborted *serviceerror.Aborted
@@ -168,20 +168,20 @@ func (a *app) undecided(ctx context.Context, f runFlags, req preemption.Workflow
 	return fmt.Errorf("ask intake %s: %w", f.workflowID, err)
 }
 
-// timedOut tells whether a call ended with its time; gRPC may notice a moment before the context does.
+// timedOut reports whether a call ended with its time; gRPC may notice a moment before the context does.
 func timedOut(err error) bool {
 	var late *serviceerror.DeadlineExceeded
 	var update *client.WorkflowUpdateServiceTimeoutOrCanceledError
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) || errors.As(err, &update)
 }
 
-// leftAlone says that the round goes on without us.
+// leftAlone says that the round continues without us.
 func (a *app) leftAlone(ctx context.Context, intake, round string, err error) error {
 	var away *unreachableError
 	if ctx.Err() == nil && !timedOut(err) || errors.As(context.Cause(ctx), &away) {
 		return err
 	}
-	text := fmt.Sprintf("round %s goes on; look: %s; cancel: %s", round,
+	text := fmt.Sprintf("round %s continues; look: %s; cancel: %s", round,
 		a.command("workflow", "status", "--workflow-id", round), a.command(ofWorkflow(intake, "workflow", "cancel")...))
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return interruptedf("interrupted: %s", text)

@@ -37,7 +37,7 @@ type watchLook struct {
 	silence  error                           // why, where a worker should have
 }
 
-// lookAtWatch looks at the watch of the task queue; found is false where there is none.
+// lookAtWatch looks at the watch of the task queue; found is false if there is none.
 func (s *session) lookAtWatch(ctx context.Context) (w watchLook, found bool, err error) {
 	w.id = watchapi.WorkflowID(s.app.target.queue)
 	d, err := s.DescribeWorkflowExecution(ctx, w.id, "")

@@ -43,7 +43,7 @@ func (a *app) watchStart(ctx context.Context, s *session, dryRun bool) error {
 		out.Done, out.Effect = "unchanged", "it runs, and is not paused"
 		act = func() error { return nil }
 	case w.running():
-		out.Done, out.Effect = "resumed", "it goes on from where it had come"
+		out.Done, out.Effect = "resumed", "it continues where it stopped"
 	default:
 		out.Done, out.Effect = "started", "it follows vCenter's events from now on"
 		act = func() (err error) {

@@ -64,7 +64,7 @@ func (a *app) watchStatusCommand() *cobra.Command {
 		Long: "Show the state of the watch of vCenter's events: which worker runs it, how far it is behind, the last event and\n" +
 			"its result, which alarms are active, what intakes rejected in the last day, and what is wrong. A worker reports\n" +
 			"every few seconds, so the answer is up to ten seconds old. A paused watch is not a failure.\n\n" +
-			exitCodes(", also when the watch is in trouble, nobody follows, or a workflow that it hands to makes no progress", "no such watch", ""),
+			exitCodes(", also when the watch is in trouble, no worker runs it, or a workflow that it signals makes no progress", "no such watch", ""),
 		Example: "  preemptctl watch status\n  preemptctl watch status -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSession(cmd, quick+rejectedWait+watchLooks*watchPause, func(ctx context.Context, s *session) error { return a.watchStatus(ctx, s) })
@@ -101,7 +101,7 @@ func (a *app) watchStatus(ctx context.Context, s *session) error {
 	return failedf("vCenter's events are not followed for task queue %s: %s", a.target.queue, st.Why)
 }
 
-// settledWatch looks at the watch until it stands well, or has not for some looks; found is false where there is none.
+// settledWatch looks at the watch until it stands well, or has not for some looks; found is false if there is none.
 func (a *app) settledWatch(ctx context.Context, s *session) (st watchStatus, found bool, err error) {
 	for look := 1; ; look++ {
 		w, found, err := s.lookAtWatch(ctx)
@@ -115,7 +115,7 @@ func (a *app) settledWatch(ctx context.Context, s *session) (st watchStatus, fou
 	}
 }
 
-// unsettled tells whether another look may find the watch well: one worker hands over to another within
+// unsettled reports whether another look may find the watch well: one worker hands over to another within
 // a second or two.
 func (st watchStatus) unsettled() bool { return st.State == watchStarting || st.State == watchFailing }
 
@@ -159,9 +159,9 @@ func (a *app) judgeWatch(w watchLook, st watchStatus) (state, why string) {
 	case c.Trouble != "":
 		return watchTrouble, fmt.Sprintf("%s (since %s; it is tried again and again)", c.Trouble, timestamp(c.Since))
 	case c.LookedAt.IsZero():
-		return watchStarting, "the first look at vCenter is under way"
+		return watchStarting, "it reads vCenter for the first time"
 	case ago(c.LookedAt) > watchSilence:
-		return watchBehind, fmt.Sprintf("the last look at vCenter that was answered ended at %s", timestamp(c.LookedAt))
+		return watchBehind, fmt.Sprintf("vCenter last answered at %s", timestamp(c.LookedAt))
 	}
 	return watchFollowing, ""
 }
@@ -174,7 +174,7 @@ func (a *app) watchTable(t *table, st watchStatus) {
 	t.field("why", st.Why)
 	if st.State == watchPaused {
 		t.row("paused", timestamp(st.PausedAt)+": "+orDash(st.PausedReason))
-		t.row("to go on", a.command("watch", "start"))
+		t.row("to continue", a.command("watch", "start"))
 	}
 	t.row("vCenter", orDash(c.VCenter))
 	t.row("worker", orDash(c.Worker))

@@ -58,7 +58,7 @@ func (a *app) watchStop(ctx context.Context, s *session, reason string, dryRun b
 	}
 	out := watchChanged{
 		WorkflowID: w.id, RunID: w.info.GetExecution().GetRunId(), Done: "paused", DryRun: dryRun, WorkerPolling: w.polled,
-		Effect: "nobody follows vCenter's events until it is started again, whichever workers come and go",
+		Effect: "no worker follows vCenter's events until the watch is started again, even after restarts of workers",
 		next:   a.command("watch", "start"),
 	}
 	switch {
@@ -75,7 +75,7 @@ func (a *app) watchStop(ctx context.Context, s *session, reason string, dryRun b
 		return fmt.Errorf("pause the watch %s: %w", w.id, err)
 	}
 	if !w.polled {
-		return errors.Join(a.showWatch(out), a.noWorker("nobody follows, and the pause stays queued and takes effect when one starts"))
+		return errors.Join(a.showWatch(out), a.noWorker("the watch does not run, and the pause stays queued until one starts"))
 	}
 	if w.activity != nil {
 		a.notice("pausing; waiting until worker %s has received the pause and stopped the watch, which takes some seconds",
@@ -108,7 +108,7 @@ func (a *app) awaitPause(ctx context.Context, s *session) error {
 		case errors.As(context.Cause(ctx), &away):
 			return away
 		case errors.Is(context.Cause(ctx), context.Canceled):
-			return interruptedf("interrupted: the pause stands; look: %s", status)
+			return interruptedf("interrupted: the watch stays paused; look: %s", status)
 		}
 		return failedf("the watch is paused, but within %s the worker did not report that it has stopped; look: %s", pauseLimit, status)
 	}

@@ -82,7 +82,7 @@ func (k Kind) Repairable() bool {
 type Limits struct {
 	Attempts     int32         // of a workflow task, ...
 	TaskAge      time.Duration // ... that was first due so long ago
-	Hanging      time.Duration // a workflow task that goes on for so long, kept alive by local activities
+	Hanging      time.Duration // a workflow task that lasts for so long, kept alive by local activities
 	Taken        time.Duration // a task that no worker took for so long
 	StepAttempts int32         // of an activity, ...
 	StepAge      time.Duration // ... that was first due so long ago
@@ -127,7 +127,7 @@ func (r Report) Of(workflowID string) (s Stall, ok bool) {
 	return s, false
 }
 
-// Words says in one line what is stalled, "" where nothing is. It names the first few.
+// Words says in one line what is stalled, "" if nothing is. It names the first few.
 func (r Report) Words() string {
 	const named = 3
 	if len(r.Stalled) == 0 {

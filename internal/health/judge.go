@@ -109,7 +109,7 @@ func (l *Looker) judgeStep(s *Stall, p *workflowpb.PendingActivityInfo, polled f
 }
 
 // firstDue is when an activity was first due. The server tells that of its last attempt, and when all must be
-// over; known is false where the first cannot be told from that.
+// over; known is false if the first cannot be told from that.
 func firstDue(p *workflowpb.PendingActivityInfo) (at time.Time, known bool) {
 	if all := p.GetActivityOptions().GetScheduleToCloseTimeout().AsDuration(); all > 0 && p.GetExpirationTime() != nil {
 		return p.GetExpirationTime().AsTime().Add(-all), true

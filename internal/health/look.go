@@ -183,7 +183,7 @@ func (l *Looker) examine(ctx context.Context, ids []string) (found []*workflowse
 	return found, nil
 }
 
-// polled reports whether somebody polls the task queue. Where nobody does, everything waits, which others tell.
+// polled reports whether somebody polls the task queue. If nobody does, everything waits, which others tell.
 func (l *Looker) polled(ctx context.Context) bool {
 	const fresh = 75 * time.Second // a poll lasts up to a minute
 	d, err := l.Client.DescribeTaskQueue(ctx, l.TaskQueue, enumspb.TASK_QUEUE_TYPE_WORKFLOW)

@@ -172,7 +172,7 @@ func (m *Monitor) Report() Report {
 	return m.last
 }
 
-// Ready says why work does not get done, nil where it does. Before the first report, and while nothing is polled,
+// Ready says why work does not get done, nil if it does. Before the first report, and while nothing is polled,
 // others say so.
 func (m *Monitor) Ready(context.Context) error {
 	m.mu.Lock()

@@ -120,7 +120,7 @@ func (s statusOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// classify turns the protocol's result into an *Error, or nil where the receiver took the event.
+// classify turns the protocol's result into an *Error, or nil if the receiver took the event.
 func classify(target string, result protocol.Result) error {
 	if protocol.IsACK(result) {
 		return nil

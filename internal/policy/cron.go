@@ -8,8 +8,8 @@ import (
 )
 
 // cron is a standard cron expression of five fields: the minutes, hours, days of the month, months and
-// weekdays at which something starts, as bit sets. As everywhere, where both kinds of day are limited, one
-// of them suffices.
+// weekdays at which something starts, as bit sets. As in other cron implementations, if both
+// kinds of day are limited, one of them suffices.
 type cron struct {
 	minutes, hours, days, months, weekdays uint64
 	eitherDay                              bool
@@ -31,7 +31,7 @@ var cronFields = [5]cronField{
 }
 
 // parseCron reads an expression such as "0 8 * * MON-FRI". Each field is *, a number, a name, a range or a
-// list of them, each with a step behind / where wanted.
+// list of them, each with an optional step after a slash.
 func parseCron(expr string) (c cron, err error) {
 	parts := strings.Fields(expr)
 	if len(parts) != len(cronFields) {
@@ -99,7 +99,7 @@ func (f cronField) number(text string) (int, error) {
 	return n, nil
 }
 
-// matches tells whether it starts in the minute of t, by the clock of t's time zone.
+// matches reports whether a start is in the minute of t, by the clock of t's time zone.
 func (c cron) matches(t time.Time) bool {
 	has := func(set uint64, n int) bool { return set>>n&1 == 1 }
 	if !has(c.minutes, t.Minute()) || !has(c.hours, t.Hour()) || !has(c.months, int(t.Month())) {
@@ -112,8 +112,8 @@ func (c cron) matches(t time.Time) bool {
 	return day && weekday
 }
 
-// started returns the latest start at which a window of this duration still lasts at now; ok is false where
-// there is none. A start that a clock change skips takes place when the clock jumps; one that the clock
+// started returns the latest start at which a window of this duration still lasts at now; ok is false if
+// there is none. A start that a clock change skips takes place when the clock jumps. A start that the clock
 // shows twice takes place twice.
 func (c cron) started(now time.Time, duration time.Duration, zone *time.Location) (start time.Time, ok bool) {
 	for t := now.Truncate(time.Minute); now.Sub(t) < duration; t = t.Add(-time.Minute) {

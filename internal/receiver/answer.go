@@ -98,7 +98,7 @@ type answer struct {
 	Reason     string `json:"reason,omitempty"`
 }
 
-// wantsBody tells whether a sender can read the body of a success. Knative's brokers take any body that is
+// wantsBody reports whether a sender can read the body of a success. Knative's brokers take any body that is
 // no CloudEvent for a failed delivery (502) and bring the event again; they name nothing that they accept,
 // and prefer a reply.
 func wantsBody(h http.Header) bool {
@@ -190,7 +190,7 @@ type throttle struct {
 	untold int
 }
 
-// pass tells whether to speak, and of how many before nothing was said.
+// pass reports whether to speak, and of how many before nothing was said.
 func (t *throttle) pass(now time.Time) (ok bool, untold int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

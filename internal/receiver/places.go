@@ -148,7 +148,7 @@ func (l *place) lose() bool {
 }
 
 // arrived says that the body is there: its place can no longer be lost, and its connection has time for the
-// answer. It returns false where the place was lost before.
+// answer. It returns false if the place was lost before.
 func (l *place) arrived() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -116,7 +116,7 @@ func trim(body []byte) []byte {
 	return bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\uFEFF")))
 }
 
-// claimsToBe tells whether a body is a JSON object with a specversion.
+// claimsToBe reports whether a body is a JSON object with a specversion.
 func claimsToBe(body []byte) bool {
 	var probe struct {
 		SpecVersion json.RawMessage `json:"specversion"`
@@ -163,7 +163,7 @@ func structured(mode mode, e *event.Event, body []byte) (json.RawMessage, error)
 	return raw, nil
 }
 
-// plain tells whether JSON can hold an event's data as a value or, where its media type is not JSON, as a string.
+// plain reports whether JSON can hold an event's data as a value or, where its media type is not JSON, as a string.
 func plain(e event.Event) bool {
 	name, _, err := mime.ParseMediaType(e.DataContentType())
 	if e.DataContentType() == "" || err == nil && (strings.HasSuffix(name, "/json") || strings.HasSuffix(name, "+json")) {

@@ -57,7 +57,7 @@ func readSum(path string) (sum [sha256.Size]byte, err error) {
 	return sha256.Sum256([]byte(text)), nil
 }
 
-// Shown tells whether a request's header shows the token.
+// Shown reports whether a request's header shows the token.
 func (t *Token) Shown(h http.Header) bool {
 	want := t.current()
 	scheme, shown, _ := strings.Cut(h.Get("Authorization"), " ")

@@ -8,8 +8,8 @@ import (
 // Build says which build of the project a program is.
 type Build struct {
 	Version string // v1.2.3, or a pseudo-version; "devel" where unknown
-	Commit  string // "" where unknown
-	Date    string // of the commit, RFC 3339; "" where unknown
+	Commit  string // "" if unknown
+	Date    string // of the commit, RFC 3339; "" if unknown
 	Go      string // the Go version
 }
 

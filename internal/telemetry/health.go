@@ -41,7 +41,7 @@ type Health struct {
 
 // Serve answers /healthz (200 as long as the process answers), /readyz (200 when every check passes, else 503
 // with a line per failing one) and /metrics, where there are any, on addr until Stop. An address that cannot be had is an error
-// where it was asked for (explicit); otherwise a warning, and the program goes on without.
+// where it was asked for (explicit); otherwise a warning, and the program continues without.
 func Serve(l *slog.Logger, addr string, explicit bool, metrics http.Handler, checks ...Check) (*Health, error) {
 	h := &Health{metrics: metrics, checks: checks, done: make(chan struct{})}
 	listener, err := net.Listen("tcp", addr)

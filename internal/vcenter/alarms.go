@@ -91,7 +91,7 @@ func (g *Gateway) triggered(ctx context.Context, c call) ([]types.AlarmState, er
 var errRootHidden = errors.New("vCenter does not show its root folder")
 
 // AlarmStatus tells how one alarm stands on one entity now. The name must match too, unless it is empty:
-// another vCenter may have another alarm of that reference. found is false where vCenter declares no such
+// another vCenter may have another alarm of that reference. found is false if vCenter declares no such
 // alarm on the entity, or has no such alarm or entity. One call.
 func (g *Gateway) AlarmStatus(ctx context.Context, alarm vsphere.Ref, name string, entity vsphere.Ref) (state AlarmState, found bool, err error) {
 	if alarm.Zero() || entity.Zero() {

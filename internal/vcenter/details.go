@@ -59,7 +59,7 @@ type ownerTag struct {
 	vms            []vsphere.Ref
 }
 
-// details are all such tags; nil where nobody asked.
+// details are all such tags; nil if nobody asked.
 type details []ownerTag
 
 // tagDetails reads, side by side, who carries the tag and who carries which tag of the owners.
@@ -258,7 +258,7 @@ func hosts() []types.BaseSelectionSpec {
 	}
 }
 
-// ClusterOf returns the cluster that the host is in; zero where it stands alone. One call.
+// ClusterOf returns the cluster that the host is in; zero if it stands alone. One call.
 func (g *Gateway) ClusterOf(ctx context.Context, host vsphere.Ref) (vsphere.Ref, error) {
 	c := call{op: "look for the cluster of", object: host.String()}
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
@@ -293,7 +293,7 @@ func (inv inventory) hostsOf(scope vsphere.Ref) (list []vsphere.Host) {
 	return list
 }
 
-// below tells whether one of the object's ancestors is this one.
+// below reports whether one of the object's ancestors is this one.
 func (inv inventory) below(o object, ancestor vsphere.Ref) bool {
 	for depth := 0; depth < maxDepth; depth++ {
 		parent := o.refTo("parent")

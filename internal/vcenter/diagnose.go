@@ -38,7 +38,7 @@ func (g *Gateway) Presented() (c Presented, ok bool) {
 	return c, true
 }
 
-// Encrypted tells whether vCenter is spoken to over TLS.
+// Encrypted reports whether vCenter is spoken to over TLS.
 func (g *Gateway) Encrypted() bool { return g.url.Scheme == "https" }
 
 // Named is an object and its name.
@@ -128,7 +128,7 @@ func (g *Gateway) Tag(ctx context.Context, name string) (category string, carrie
 	return category, carriers, err
 }
 
-// HasAttribute tells whether vCenter has the custom attribute for virtual machines. One call.
+// HasAttribute reports whether vCenter has the custom attribute for virtual machines. One call.
 func (g *Gateway) HasAttribute(ctx context.Context, name string) (bool, error) {
 	_, ok, err := g.readField(ctx, name)
 	return ok, err

@@ -109,7 +109,7 @@ func sharedBuses(devices []types.BaseVirtualDevice) map[int32]bool {
 	return shared
 }
 
-// disks lists the virtual disks of a VM; linked tells whether one of them has a parent.
+// disks lists the virtual disks of a VM; linked reports whether one of them has a parent.
 func (inv inventory) disks(vm object) (list []remedy.Disk, linked bool) {
 	devices := vm.devices()
 	shared, used := sharedBuses(devices), vm.usedByDisks()

@@ -44,7 +44,7 @@ const (
 	Unknown          Kind = "Unknown"
 )
 
-// Outage tells whether vCenter as a whole cannot be used now: wait it out, it says nothing about the object.
+// Outage reports whether vCenter as a whole cannot be used now: wait it out, it says nothing about the object.
 func (k Kind) Outage() bool {
 	switch k {
 	case Unavailable, Credentials, InvalidLogin, Certificate:
@@ -53,7 +53,7 @@ func (k Kind) Outage() bool {
 	return false
 }
 
-// Retryable tells whether the same call may succeed later.
+// Retryable reports whether the same call may succeed later.
 func (k Kind) Retryable() bool {
 	switch k {
 	case Busy, TaskFailed, Conflict, NoRoom, Unknown:
@@ -169,7 +169,7 @@ func statusKind(code int) Kind {
 	return Unknown
 }
 
-// vapiKind maps the errors that the REST API names, of which most come with status 400; "" where the status
+// vapiKind maps the errors that the REST API names, of which most come with status 400; "" if the status
 // says enough.
 func vapiKind(name string) Kind {
 	switch strings.TrimPrefix(name, "com.vmware.vapi.std.errors.") {
@@ -216,7 +216,7 @@ func faultKind(err error) Kind {
 	return Unknown
 }
 
-// noRoom tells whether the resources, which have many faults made from one, do not suffice, or the datastore
+// noRoom reports whether the resources, which have many faults made from one, do not suffice, or the datastore
 // has no space or cannot be used.
 func noRoom(err error) bool {
 	return holds[types.BaseInsufficientResourcesFault](err) ||
@@ -225,20 +225,20 @@ func noRoom(err error) bool {
 		holds[*types.DatastoreNotWritableOnHost](err) || holds[*types.InaccessibleDatastore](err)
 }
 
-// invalid tells whether the hardware asked for is such as the VM or its host cannot have, whatever its state.
+// invalid reports whether the hardware asked for is such as the VM or its host cannot have, whatever its state.
 func invalid(err error) bool {
 	return holds[*types.InvalidArgument](err) || holds[*types.InvalidVmConfig](err) ||
 		holds[*types.NumVirtualCpusIncompatible](err) || holds[types.BaseVirtualHardwareCompatibilityIssue](err)
 }
 
-// holds tells whether err is, or was caused by, a fault of this type; of an interface, of one made from it.
+// holds reports whether err is, or was caused by, a fault of this type; of an interface, of one made from it.
 func holds[F any](err error) bool {
 	var f F
 	_, ok := fault.As(err, &f)
 	return ok
 }
 
-// broken tells whether no complete answer came.
+// broken reports whether no complete answer came.
 func broken(err error) bool {
 	var (
 		network net.Error
@@ -251,7 +251,7 @@ func broken(err error) bool {
 		errors.Is(err, context.DeadlineExceeded)
 }
 
-// sessionLost tells whether vCenter no longer knows our session. A failed login is something else.
+// sessionLost reports whether vCenter no longer knows our session. A failed login is something else.
 func sessionLost(err error) bool {
 	if err == nil {
 		return false
@@ -263,7 +263,7 @@ func sessionLost(err error) bool {
 	return holds[*types.NotAuthenticated](err)
 }
 
-// loginRejected tells whether vCenter answered a login with a no.
+// loginRejected reports whether vCenter answered a login with a no.
 func loginRejected(err error) bool {
 	if err == nil {
 		return false

@@ -18,7 +18,7 @@ type StreamEvent struct {
 	Key   int64     // of the event in vCenter; a vCenter set up anew begins again
 	Class string    // such as AlarmStatusChangedEvent; of an EventEx its type id, such as com.vmware.vc.ha.VmRestartedByHAEvent
 	Time  time.Time // createdTime by vCenter's clock, UTC
-	JSON  []byte    // the event with vCenter's keys (createdTime); nil where it cannot be written in JSON
+	JSON  []byte    // the event with vCenter's keys (createdTime); nil if it cannot be written in JSON
 }
 
 const (
@@ -139,7 +139,7 @@ func (r *EventReader) discard(ctx context.Context) {
 }
 
 // renew gives up a collector that has had no news for long: one that is far behind may answer nothing
-// for ever.
+// forever.
 func (r *EventReader) renew(ctx context.Context) {
 	if time.Since(r.history.opened) > eventRenewal {
 		r.discard(ctx)
@@ -173,7 +173,7 @@ func (r *EventReader) fresh(page []types.BaseEvent) (events []StreamEvent) {
 	return events
 }
 
-// early tells whether an event was before since; one kept in whole seconds may have been after it.
+// early reports whether an event was before since; one kept in whole seconds may have been after it.
 func (r *EventReader) early(at time.Time) bool {
 	return at.Before(r.since) && !at.Equal(r.since.Truncate(time.Second))
 }

@@ -73,7 +73,7 @@ func (g *Gateway) SetGuestInfos(ctx context.Context, key string, values map[vsph
 // lostLooks is how often a VM is looked at whose answer was lost.
 const lostLooks = 6
 
-// unanswered tells whether a change may have been made although it failed.
+// unanswered reports whether a change may have been made although it failed.
 func unanswered(err error) bool {
 	return KindOf(err).Outage() || TaskLost(err) || errors.Is(err, context.Canceled)
 }
@@ -84,7 +84,7 @@ type lostAnswer struct{ error }
 // Unwrap returns the last attempt's error.
 func (e *lostAnswer) Unwrap() error { return e.error }
 
-// AnswerLost tells whether the change that failed with err may have been made all the same.
+// AnswerLost reports whether the change that failed with err may have been made all the same.
 func AnswerLost(err error) bool {
 	var lost *lostAnswer
 	return errors.As(err, &lost)

@@ -154,7 +154,7 @@ func (inv inventory) machine(ref vsphere.Ref) remedy.VM {
 	return vm
 }
 
-// busy tells whether another operation is under way on the VM: a task that has not ended, or one of somebody
+// busy reports whether another operation is under way on the VM: a task that has not ended, or one of somebody
 // else that keeps it from being changed or moved, such as a backup.
 func (inv inventory) busy(vm object) bool {
 	disabled := vm.texts("disabledMethod")
@@ -203,7 +203,7 @@ func (o object) size() size {
 	}
 }
 
-// usable tells whether VMs can be on the host, now and after a while.
+// usable reports whether VMs can be on the host, now and after a while.
 func (inv inventory) usable(host object) bool {
 	h := inv.host(host)
 	return h.Connected && !h.InMaintenance && !h.EnteringMaintenance

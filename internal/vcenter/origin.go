@@ -70,7 +70,7 @@ type AlarmEvent struct {
 	To     string // colour
 }
 
-// Foreign says why a change is taken for one of another vCenter, "" where it is this one's: its source names it, its own
+// Foreign says why a change is taken for one of another vCenter, "" if it is this one's: its source names it, its own
 // history has the change, or the alarm has that colour on that entity now. So the events of routers that call this
 // vCenter otherwise are taken, and those of a vCenter whose objects only have the same references and names are not.
 func (g *Gateway) Foreign(ctx context.Context, e AlarmEvent) (string, error) {
@@ -89,7 +89,7 @@ func (g *Gateway) Knows(ctx context.Context, e AlarmEvent) (bool, error) {
 	return g.Happened(ctx, e)
 }
 
-// Unlike says why a change that this vCenter does not know is taken for one of another; "" where its alarm stands as the
+// Unlike says why a change that this vCenter does not know is taken for one of another; "" if its alarm stands as the
 // change says.
 func (g *Gateway) Unlike(ctx context.Context, e AlarmEvent) (string, error) {
 	got, err := g.AlarmStanding(ctx, e.Alarm, e.Name, e.Entity)

@@ -67,7 +67,7 @@ func (g *Gateway) rest(ctx context.Context, c call, f func(context.Context, *res
 	}
 }
 
-// tooFast tells whether vCenter refused a call for the rate of calls, and after which time it may be made again, where
+// tooFast reports whether vCenter refused a call for the rate of calls, and after which time it may be made again, where
 // it says so.
 func tooFast(err error) (after time.Duration, is bool) {
 	var status *statusError
@@ -78,7 +78,7 @@ func tooFast(err error) (after time.Duration, is bool) {
 	return status.after, limited
 }
 
-// retryAfter reads the header of that name; 0 where it gives no seconds.
+// retryAfter reads the header of that name; 0 if it gives no seconds.
 func retryAfter(h http.Header) time.Duration {
 	seconds, err := strconv.Atoi(h.Get("Retry-After"))
 	if err != nil || seconds < 0 {

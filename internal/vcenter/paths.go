@@ -28,7 +28,7 @@ func (inv inventory) placed(ref vsphere.Ref) (folder, owner vsphere.Ref) {
 	return inv.folderOf(vapp, folder), vapp
 }
 
-// folderOf is the folder of a vApp where none is known yet.
+// folderOf is the folder of a vApp if none is known yet.
 func (inv inventory) folderOf(vapp, folder vsphere.Ref) vsphere.Ref {
 	for depth := 0; folder.Zero() && inv[vapp].ref == vapp && depth < maxDepth; depth++ {
 		folder, vapp = inv[vapp].refTo("parentFolder"), inv[vapp].refTo("parent")

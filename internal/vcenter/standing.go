@@ -19,7 +19,7 @@ type Standing struct {
 	// Known: the alarm is declared on the entity; otherwise State is empty.
 	Known bool
 	State AlarmState
-	// Yellow and Red are the usage, in percent, above which the alarm turns that colour; zero where the alarm is no
+	// Yellow and Red are the usage, in percent, above which the alarm turns that colour; zero if the alarm is no
 	// plain one on the usage of hosts or clusters.
 	Yellow, Red policy.Goal
 }
@@ -86,7 +86,7 @@ func (g *Gateway) declared(ctx context.Context, c call, alarms []vsphere.Ref, en
 	return inv, states, err
 }
 
-// acknowledged says who acknowledged an alarm; "" where nobody did.
+// acknowledged says who acknowledged an alarm; "" if nobody did.
 func acknowledged(s types.AlarmState) string {
 	if s.Acknowledged == nil || !*s.Acknowledged {
 		return ""
@@ -101,7 +101,7 @@ func acknowledged(s types.AlarmState) string {
 	return fmt.Sprintf("the alarm was acknowledged by %s%s", by, at)
 }
 
-// silenced says why nothing is to be done about an alarm on an entity; "" where nothing speaks against it.
+// silenced says why nothing is to be done about an alarm on an entity; "" if nothing speaks against it.
 func (inv inventory) silenced(s types.AlarmState) string {
 	if by := acknowledged(s); by != "" {
 		return by
@@ -141,7 +141,7 @@ func (g *Gateway) thresholds(ctx context.Context, alarm object) (yellow, red pol
 	return yellow, red, nil
 }
 
-// percent of vCenter's hundredths; 0 where the alarm has no such threshold.
+// percent of vCenter's hundredths; 0 if the alarm has no such threshold.
 func percent(hundredths int32) int {
 	p := int(hundredths) / 100
 	if p < 1 || p > 100 {

@@ -162,13 +162,13 @@ func (inv inventory) datastore(o object) remedy.Datastore {
 	return d
 }
 
-// writable tells whether a host can write to the datastore. What an old host does not say is so.
+// writable reports whether a host can write to the datastore. What an old host does not say is so.
 func writable(mount types.HostMountInfo) bool {
 	return mount.AccessMode == string(types.HostMountModeReadWrite) &&
 		(mount.Mounted == nil || *mount.Mounted) && (mount.Accessible == nil || *mount.Accessible)
 }
 
-// podMode is how Storage DRS works in a storage pod, "" where it is off.
+// podMode is how Storage DRS works in a storage pod, "" if it is off.
 func (o object) podMode() string {
 	config, _ := o.props[podPath].(types.StorageDrsPodConfigInfo)
 	switch {

@@ -162,7 +162,7 @@ func (t *tagCache) namedCategories() []string {
 	return slices.Collect(maps.Keys(t.categories))
 }
 
-// unnamed tells whether the category's name is not known.
+// unnamed reports whether the category's name is not known.
 func (t *tagCache) unnamed(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -182,7 +182,7 @@ func (t *tagCache) categoriesNamed(names []string) map[string]string {
 	return found
 }
 
-// knowsCategories tells whether there is a category of each of these names.
+// knowsCategories reports whether there is a category of each of these names.
 func (t *tagCache) knowsCategories(names []string) bool {
 	known := make(map[string]bool)
 	for _, name := range t.categoriesNamed(names) {
@@ -209,7 +209,7 @@ func (t *tagCache) inCategoryIDs(categories map[string]string) (ids []string) {
 	return ids
 }
 
-// isWhole tells whether all tags of this vCenter are known, as far as they were listed.
+// isWhole reports whether all tags of this vCenter are known, as far as they were listed.
 func (t *tagCache) isWhole() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -235,7 +235,7 @@ func (t *tagCache) knows(id string) bool {
 	return ok
 }
 
-// listedSince tells whether the ids were asked for since then.
+// listedSince reports whether the ids were asked for since then.
 func (t *tagCache) listedSince(then time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

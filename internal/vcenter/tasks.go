@@ -99,7 +99,7 @@ func progressOf(o object) int {
 	return -1
 }
 
-// taskResult tells whether the task has ended, and why it failed.
+// taskResult reports whether the task has ended, and why it failed.
 func (g *Gateway) taskResult(o object) (over bool, err error) {
 	switch types.TaskInfoState(o.text("info.state")) {
 	case types.TaskInfoStateSuccess:
@@ -168,7 +168,7 @@ func recentTasks(kind string) *types.TraversalSpec {
 	return &types.TraversalSpec{Type: kind, Path: "recentTask"}
 }
 
-// pending tells whether a task is queued or running.
+// pending reports whether a task is queued or running.
 func (o object) pending() bool {
 	state := types.TaskInfoState(o.text("info.state"))
 	return state == types.TaskInfoStateQueued || state == types.TaskInfoStateRunning

@@ -112,7 +112,7 @@ func (e *pinError) Error() string {
 	return fmt.Sprintf("the certificate has thumbprint %s, expected %s", e.got, e.want)
 }
 
-// untrusted tells whether err is about vCenter's certificate, and the thumbprint it presented if known.
+// untrusted reports whether err is about vCenter's certificate, and the thumbprint it presented if known.
 func untrusted(err error) (presented string, ok bool) {
 	var pin *pinError
 	if errors.As(err, &pin) {

@@ -148,7 +148,7 @@ func rewindable(req *http.Request) (*http.Request, error) {
 	return req, nil
 }
 
-// refused tells whether the answer is not the API's own. SOAP faults come as 500 with XML.
+// refused reports whether the answer is not the API's own. SOAP faults come as 500 with XML.
 func refused(req *http.Request, res *http.Response) bool {
 	if res.StatusCode == http.StatusInternalServerError && !isREST(req) {
 		return !strings.Contains(res.Header.Get("Content-Type"), "xml")

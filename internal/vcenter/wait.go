@@ -64,7 +64,7 @@ func (g *Gateway) awaitTasks(ctx context.Context, op string, waits []Wait) (map[
 	return failed, err
 }
 
-// TaskLost tells whether vCenter no longer knows a task, as after a restart: what it did shows in the object alone.
+// TaskLost reports whether vCenter no longer knows a task, as after a restart: what it did shows in the object alone.
 func TaskLost(err error) bool { return errors.Is(err, errTaskLost) }
 
 var errTaskLost = errors.New("vCenter no longer knows the task")

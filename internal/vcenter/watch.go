@@ -37,7 +37,7 @@ const (
 
 func (g goal) String() string { return [...]string{"off", "on", "reconfigured"}[g] }
 
-// reached tells whether a power state is the goal.
+// reached reports whether a power state is the goal.
 func (g goal) reached(state string) bool {
 	switch g {
 	case goalOff:
@@ -242,7 +242,7 @@ func (w *watch) result(a *awaited) (WaitResult, bool) {
 	return WaitResult{}, false
 }
 
-// taskForgotten tells whether vCenter no longer knows the task of a VM that is not as wanted, and has had a moment
+// taskForgotten reports whether vCenter no longer knows the task of a VM that is not as wanted, and has had a moment
 // to show what the task did before.
 func (a *awaited) taskForgotten() bool {
 	if a.task.Zero() || !a.taskLost || a.power == "" || a.taskState == types.TaskInfoStateSuccess {
@@ -278,7 +278,7 @@ func (w *watch) opOf(a *awaited) string {
 // taskPatience is how long the task of a VM that is off or on may take to end. It tells whose doing it was.
 const taskPatience = time.Second
 
-// taskOver tells whether nothing more is to be learned from the task of a VM that is as wanted.
+// taskOver reports whether nothing more is to be learned from the task of a VM that is as wanted.
 func (a *awaited) taskOver() bool {
 	if a.since.IsZero() {
 		a.since = time.Now()
@@ -286,7 +286,7 @@ func (a *awaited) taskOver() bool {
 	return time.Since(a.since) > taskPatience || a.task.Zero() || a.taskLost || a.taskState == types.TaskInfoStateSuccess || a.taskState == types.TaskInfoStateError
 }
 
-// found tells whether the task failed because the VM was as wanted already: then its power state, which
+// found reports whether the task failed because the VM was as wanted already: then its power state, which
 // may arrive a moment later, decides.
 func (a *awaited) found(want goal) bool {
 	if a.taskFault == nil {
