@@ -107,7 +107,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	return err
 }
 
-// cancelledResult waits for the end of what was cancelled and shows how it stands then.
+// cancelledResult waits until the cancelled workflow has ended, and shows its result.
 func (a *app) cancelledResult(ctx context.Context, s *session, info *workflowpb.WorkflowExecutionInfo) error {
 	e := info.GetExecution()
 	f := idFlags{workflowID: e.GetWorkflowId(), runID: e.GetRunId()}

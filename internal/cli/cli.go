@@ -27,7 +27,7 @@ type Options struct {
 	Build  Build
 }
 
-// Build says what was built; an empty field is taken from the binary's own record.
+// Build identifies the build. An empty field is taken from the build information in the binary.
 type Build struct{ Version, Commit, Date string }
 
 // app is one run of the program.

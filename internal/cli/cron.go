@@ -9,7 +9,7 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// mask is a set of small numbers: bit n stands for n.
+// mask is a set of small numbers: bit n means n.
 type mask uint64
 
 func (m mask) has(n int) bool { return m>>n&1 == 1 }
@@ -24,8 +24,8 @@ func (m mask) numbers() (all []int) {
 	return all
 }
 
-// calendar is when a cron expression matches: one set for each of its five fields. A minute matches where
-// all five do, the two fields of the day as well.
+// calendar is when a cron expression matches: one set for each of its five fields. A minute matches if
+// all five fields match, including both day fields.
 type calendar [5]mask
 
 // The fields of a calendar.
@@ -37,7 +37,7 @@ const (
 	fieldWeekday
 )
 
-// cronField is what one field may hold.
+// cronField is the range of one field.
 type cronField struct {
 	name     string
 	min, max int
@@ -59,8 +59,8 @@ var cronMacros = map[string]string{
 	"@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
 }
 
-// parseCron reads a cron expression of five fields, or a name such as @daily. It reads what Temporal reads,
-// so that a mistake is told before anything is created.
+// parseCron reads a cron expression of five fields, or a name such as @daily. It accepts what Temporal
+// accepts, so that a mistake is reported before anything is created.
 func parseCron(text string) (c calendar, err error) {
 	text = strings.TrimSpace(text)
 	if strings.HasPrefix(text, "TZ=") || strings.HasPrefix(text, "CRON_TZ=") {
@@ -225,7 +225,7 @@ func (c calendar) spec() client.ScheduleCalendarSpec {
 	}
 }
 
-// calendarOf reads a calendar back; ok is false if five fields do not say it all.
+// calendarOf reads a calendar back; ok is false if five fields cannot express it.
 func calendarOf(s client.ScheduleCalendarSpec) (c calendar, ok bool) {
 	c = calendar{maskOf(s.Minute), maskOf(s.Hour), maskOf(s.DayOfMonth), maskOf(s.Month), maskOf(s.DayOfWeek)}
 	return c, maskOf(s.Second) == 1 && len(s.Year) == 0
@@ -239,8 +239,8 @@ func (c calendar) day(t time.Time) bool {
 // lastYear bounds the search for the next time: Temporal looks no further.
 const lastYear = 2100
 
-// next returns the first time behind t, in t's zone, that the calendar matches; the zero time for never. As
-// in Temporal, a time in an hour that the zone skips does not come, and one in an hour that it repeats comes
+// next returns the first time after t, in t's zone, that the calendar matches; the zero time for never. As
+// in Temporal, a time in an hour that the zone skips is left out, and one in an hour that it repeats comes
 // once.
 func (c calendar) next(t time.Time) time.Time {
 	year, month, first := t.Date()

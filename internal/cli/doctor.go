@@ -14,7 +14,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 )
 
-// shortRetention is below what a namespace should keep what has ended: a day's preemptions cannot be looked at then.
+// shortRetention is the least recommended retention. With less, the preemptions of a day cannot be shown.
 const shortRetention = 24 * time.Hour
 
 // diagnosis is what doctor prints.
@@ -22,7 +22,7 @@ type diagnosis struct {
 	Address   string            `json:"address"`
 	Namespace string            `json:"namespace"`
 	TaskQueue string            `json:"taskQueue"`
-	Worker    string            `json:"worker,omitempty"` // that looked
+	Worker    string            `json:"worker,omitempty"` // that checked
 	Version   string            `json:"version,omitempty"`
 	Checks    []doctorapi.Check `json:"checks"`
 }
@@ -93,7 +93,7 @@ func (a *app) doctor(ctx, parent context.Context, s *session, in doctorapi.Input
 	return nil
 }
 
-// examine adds what it finds, first here, then at the worker. An error is one that nothing can be found out after.
+// examine runs the checks, first its own, then the worker's. After an error no further check is possible.
 func (s *session) examine(ctx context.Context, d *diagnosis, in doctorapi.Input) error {
 	a := s.app
 	found, retention, err := s.lookAtNamespace(ctx)
@@ -166,7 +166,7 @@ func (s *session) examineWorker(ctx context.Context, d *diagnosis, in doctorapi.
 	return s.examineWatch(ctx, d, r.Rules)
 }
 
-// workerLooks is how long the worker has.
+// workerLooks is the time limit for the worker's checks.
 const workerLooks = 80 * time.Second
 
 func (s *session) examineWatch(ctx context.Context, d *diagnosis, rules int) error {

@@ -32,7 +32,7 @@ type evictFlags struct {
 
 // evictResult is what evict prints.
 type evictResult struct {
-	VM string `json:"vm"` // as it was named
+	VM string `json:"vm"` // as given by the user
 	runResult
 }
 
@@ -62,7 +62,7 @@ func (a *app) evictCommand() *cobra.Command {
 	return cmd
 }
 
-// check looks at the flags.
+// check validates the flags.
 func (f evictFlags) check(cmd *cobra.Command, vm string) error {
 	switch {
 	case vm == "":
@@ -109,8 +109,8 @@ func (a *app) evict(cmd *cobra.Command, vm string, f evictFlags) error {
 	})
 }
 
-// evictID is the id of the intake for one VM. What is no plain letter of its name is left out; a part of a
-// hash then tells apart what would be called the same. Task queues other than the default are part of it.
+// evictID is the id of the intake for one VM. Characters of its name that are not plain are left out. A part of a
+// hash keeps such ids distinct. Task queues other than the default are part of it.
 func evictID(vm, queue string) string {
 	id := strings.Map(func(r rune) rune {
 		switch {
@@ -132,7 +132,7 @@ func evictID(vm, queue string) string {
 	return workflowid.Of(workflowid.Evict + id)
 }
 
-// evictAndWait asks for the eviction, follows its life, and says how it ended.
+// evictAndWait asks for the eviction, follows it, and returns how it ended.
 func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest) error {
 	show := func(out runResult) error { return a.showEvicted(evictResult{req.VM, out}) }
 	out, err := a.askAndFollow(ctx, s, f, req, show)
@@ -151,8 +151,8 @@ func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req pree
 	return evictVerdict(*out.Round, req.VM)
 }
 
-// notThatVM is the error of a round that failed for what was named, the VM or its tag; nil if it failed for another
-// reason. kind is the type of its error.
+// notThatVM returns the error of a round that failed because of the VM or tag that was named; nil if it failed for
+// another reason. kind is the type of its error.
 func notThatVM(r preemptapi.RoundResult, kind string) error {
 	switch kind {
 	case preemptapi.NotTagged:
@@ -165,7 +165,7 @@ func notThatVM(r preemptapi.RoundResult, kind string) error {
 	return nil
 }
 
-// evictVerdict is the error of a round, or a plan, by which the VM that was named did not go.
+// evictVerdict returns the error of a round, or a plan, that did not turn the named VM off.
 func evictVerdict(r preemptapi.RoundResult, vm string) error {
 	if err := verdict(r, false); err != nil {
 		return err
@@ -193,10 +193,10 @@ func evictVerdict(r preemptapi.RoundResult, vm string) error {
 	return refusedf("%s stays: %s", name, reasonWords(t.Reason))
 }
 
-// showEvicted prints the eviction's life.
+// showEvicted prints the steps of the eviction.
 func (a *app) showEvicted(out evictResult) error {
 	if out.Round == nil && !a.flags.outputSet && !a.flags.json {
-		return nil // the error line that follows says it all
+		return nil // the error line that follows is enough
 	}
 	return a.show(view{
 		value: out, msg: "eviction decided",

@@ -111,8 +111,8 @@ func (s *session) find(ctx context.Context, query string, limit int) (found []li
 	return found, more, nil
 }
 
-// executions looks up to limit workflows up, newest first, and reports whether there are more. Temporal's own order
-// has the open ones first, so that with more than the limit none of those is left out.
+// executions lists up to limit workflows, newest first, and reports whether there are more. Temporal's own order
+// has the open ones first, so that none of them is left out if there are more than the limit.
 func (s *session) executions(ctx context.Context, query string, limit int) (found []*workflowpb.WorkflowExecutionInfo, more bool, err error) {
 	req := &workflowservice.ListWorkflowExecutionsRequest{
 		Namespace: s.app.target.namespace, PageSize: int32(min(limit+1, 200)), Query: query,

@@ -15,7 +15,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
-// planLimit is how long a plan is waited for where no --timeout says otherwise.
+// planLimit is how long to wait for a plan without --timeout.
 const planLimit = 2 * time.Minute
 
 // planFlags are the flags of plan.
@@ -56,7 +56,7 @@ func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 	return a.planOf(cmd, f, req)
 }
 
-// planOf has a request planned and shows who would go.
+// planOf plans a request and shows which VMs would be turned off.
 func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowRequest) error {
 	if f.timeout == 0 {
 		f.timeout = planLimit
@@ -95,7 +95,7 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 	})
 }
 
-// unplanned is the error of a plan that failed; kind is the type of its error.
+// unplanned returns the error of a plan that failed; kind is the type of its error.
 func unplanned(r preemptapi.RoundResult, kind string) error {
 	if err := notThatVM(r, kind); err != nil {
 		return err
@@ -103,7 +103,7 @@ func unplanned(r preemptapi.RoundResult, kind string) error {
 	return failedf("no plan: %s", r.Reason)
 }
 
-// notPlanned explains a plan without result, and ends one that nobody waits for any more.
+// notPlanned explains why there is no plan, and ends a plan for which nobody waits any more.
 func (a *app) notPlanned(ctx context.Context, s *session, id string, err error) error {
 	if ctx.Err() != nil || timedOut(err) {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

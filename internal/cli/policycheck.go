@@ -12,7 +12,7 @@ type checked struct {
 	File     string        `json:"file"`
 	Valid    bool          `json:"valid"`
 	Problems []string      `json:"problems"`           // each with line and key
-	Warnings []string      `json:"warnings,omitempty"` // what is possible and hardly meant
+	Warnings []string      `json:"warnings,omitempty"` // valid, but probably not intended
 	Policies []namedPolicy `json:"policies"`           // of a valid file
 }
 

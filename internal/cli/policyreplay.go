@@ -176,7 +176,7 @@ func replayTable(t *table, r replay) {
 	}
 }
 
-// differenceTable shows who is chosen in one of the two plans only.
+// differenceTable shows the VMs that only one of the two plans chooses.
 func differenceTable(t *table, r replay) {
 	if r.Different == 0 {
 		return

@@ -18,7 +18,7 @@ type shownPolicy struct {
 	File   string        `json:"file,omitempty"` // empty: the built-in defaults
 	Name   string        `json:"name"`
 	Hash   string        `json:"hash"`
-	Policy policy.Policy `json:"policy"`           // with all defaults spelled out
+	Policy policy.Policy `json:"policy"`           // with all defaults filled in
 	Others []string      `json:"others,omitempty"` // the other policies of the file
 }
 

@@ -100,7 +100,7 @@ func reconcileMemo(state string) map[string]any {
 	return map[string]any{"kind": "reconcile", "vm": "", "name": "", "state": state, "reason": ""}
 }
 
-// reconcileVerdict is the error of a reconciliation that failed, for all VMs or for some.
+// reconcileVerdict returns the error of a reconciliation that failed, for all VMs or for some.
 func reconcileVerdict(r remediateapi.ReconcileResult) error {
 	failed := 0
 	for _, d := range r.Decisions {

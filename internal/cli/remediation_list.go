@@ -13,13 +13,13 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
-// The ids of plans, and of what a person asks for by a name that only the worker can resolve.
+// The ids of plans, and of remediations of objects that only the worker can find.
 const (
 	remediationPlanPrefix = "remediation-plan-"
 	remediationRunPrefix  = "remediation-run-"
 )
 
-// remediationKinds are what --kind takes.
+// remediationKinds are the values of --kind.
 var remediationKinds = []string{remedy.KindResize, remedy.KindReconfigure, remedy.KindMove}
 
 // remediationListed is one remediation in the list.
@@ -97,7 +97,7 @@ func (a *app) remediationList(ctx context.Context, s *session, kind string, all 
 	})
 }
 
-// remediationListing reads the memo alone, which the workflow keeps up to date.
+// remediationListing reads only the memo, which the workflow keeps up to date.
 func remediationListing(info *workflowpb.WorkflowExecutionInfo) remediationListed {
 	w := listing(info)
 	return remediationListed{

@@ -15,7 +15,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
-// Bounds of what is asked for by hand.
+// Limits of remediations by hand.
 const (
 	mostMaxCPUs     = 1024
 	mostMaxMemoryMB = 64 << 20
@@ -30,7 +30,7 @@ var (
 	ofResizesOnly = []string{"resource", "sizing", "max"}
 )
 
-// remedyFlags say what is to be remedied, and how.
+// remedyFlags say what to remedy, and how.
 type remedyFlags struct {
 	datastore, resource, mode, sizing string
 	move                              bool
@@ -54,7 +54,7 @@ func (f *remedyFlags) register(cmd *cobra.Command) {
 	}
 }
 
-// aimed is what the argument, or --datastore, names.
+// aimed returns the object that the argument, or --datastore, names.
 func (f remedyFlags) aimed(cmd *cobra.Command, args []string) (t aim, err error) {
 	switch named := cmd.Flags().Changed("datastore"); {
 	case named && len(args) > 0:
@@ -72,7 +72,7 @@ func (f remedyFlags) aimed(cmd *cobra.Command, args []string) (t aim, err error)
 	return aimAt(name), nameCheck("VM", name)
 }
 
-// check looks at the flags; dryRun: nothing is done with them.
+// check validates the flags. With dryRun nothing is done.
 func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
 	changed := cmd.Flags().Changed
 	for _, name := range ofResizesOnly {
@@ -199,7 +199,7 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 		if err := verdictOf(r.Decisions); exitCodeOf(err) == program.Failed {
 			return err
 		}
-		return nil // that nothing is to be done is what was asked
+		return nil // "nothing to do" is a valid answer here
 	})
 }
 

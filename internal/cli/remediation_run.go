@@ -99,8 +99,8 @@ func waitLimit(timeout time.Duration, wait bool) (time.Duration, error) {
 	return quick, nil
 }
 
-// remedy asks for the remediation of one object: its own workflow where its reference is known, so that there is
-// one at a time, else one that finds the object first.
+// remedy asks for the remediation of one object: its own workflow if its reference is known, so that there is
+// one at a time, else a workflow that finds the object first.
 func (s *session) remedy(ctx context.Context, t aim, requests []remedy.Request) (out remediationStarted, err error) {
 	kind := requests[0].Kind
 	for _, r := range requests {
@@ -140,7 +140,7 @@ func (s *session) remedy(ctx context.Context, t aim, requests []remedy.Request) 
 	return out, nil
 }
 
-// remedied waits for a remediation and says what became of what was asked of it.
+// remedied waits for a remediation and returns the result of the request.
 func (a *app) remedied(ctx context.Context, s *session, out remediationStarted) error {
 	var r remediateapi.Report
 	ended := s.GetWorkflow(ctx, out.WorkflowID, out.RunID).Get(ctx, &r)

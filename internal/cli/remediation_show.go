@@ -20,7 +20,7 @@ import (
 // remediationShown is one workflow as remediation show prints it.
 type remediationShown struct {
 	remediateapi.Report
-	Execution      string                        `json:"execution"` // how the workflow stands in Temporal
+	Execution      string                        `json:"execution"` // the workflow's state in Temporal
 	Failure        string                        `json:"failure,omitempty"`
 	StartedAt      time.Time                     `json:"startedAt"`
 	ClosedAt       time.Time                     `json:"closedAt,omitzero"`
@@ -63,7 +63,7 @@ func (a *app) remediationShow(ctx context.Context, s *session, id string) error 
 		case err != nil && len(ids) == 1:
 			return err
 		case err != nil:
-			failed = errors.Join(failed, err) // the others are shown all the same
+			failed = errors.Join(failed, err) // the others are still shown
 			continue
 		}
 		shown = append(shown, one)
@@ -88,7 +88,7 @@ func (a *app) remediationShow(ctx context.Context, s *session, id string) error 
 	return firstOf(failed)
 }
 
-// firstOf is the first of joined errors: one line is told.
+// firstOf returns the first of joined errors, because only one line is printed.
 func firstOf(err error) error {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		return many.Unwrap()[0]
@@ -116,7 +116,7 @@ func (a *app) noRemediation(t aim, id string) error {
 	return notFoundf("no remediation %s %s: it never ran or is no longer kept; a VM is named by its MoRef here; see: %s", id, where, look)
 }
 
-// remediation looks one workflow up, and asks it what it decided.
+// remediation looks up one workflow, and queries its decisions.
 func (s *session) remediation(ctx context.Context, id string) (out remediationShown, err error) {
 	d, err := s.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *session) remediation(ctx context.Context, id string) (out remediationSh
 	return out, err
 }
 
-// report is a remediation's report as it stands, or as it ended with.
+// report returns the current or final report of a remediation.
 func (s *session) report(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, out *remediationShown) error {
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return s.answer(ctx, info, remediateapi.StateQuery, &out.Report)
@@ -150,7 +150,7 @@ func (s *session) report(ctx context.Context, info *workflowpb.WorkflowExecution
 	return out.ended(ctx, err, func() { out.Report = r })
 }
 
-// reconciliation is the result of a reconciliation; it answers nothing while it runs.
+// reconciliation returns the result of a reconciliation. There is none while it runs.
 func (s *session) reconciliation(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, out *remediationShown) error {
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return nil
@@ -161,7 +161,7 @@ func (s *session) reconciliation(ctx context.Context, info *workflowpb.WorkflowE
 	return out.ended(ctx, err, func() { out.Reconciliation = &r })
 }
 
-// ended takes a result over, or says why there is none. What was terminated has none, and is shown.
+// ended stores a result, or returns why there is none. A terminated workflow has none, and is shown.
 func (out *remediationShown) ended(ctx context.Context, err error, take func()) error {
 	switch {
 	case err == nil:
@@ -194,7 +194,7 @@ func remediationTable(t *table, one remediationShown) {
 	}
 }
 
-// verdictOf is the error of decisions that did not do what was asked: exit code 1 where one failed, 4 where all
+// verdictOf returns the error of decisions that did not do what was requested: exit code 1 if one failed, 4 if all
 // of them do nothing.
 func verdictOf(decisions []remediateapi.Decision) error {
 	var failed, nothing *remediateapi.Decision

@@ -95,7 +95,7 @@ func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
 	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error { return a.restoreNow(ctx, s, f, in) })
 }
 
-// restoreNow starts the restore, and follows it where that is asked for.
+// restoreNow starts the restore, and follows it if requested.
 func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in preemptapi.RestoreInput) error {
 	polled, err := s.polled(ctx)
 	if err != nil {
@@ -147,7 +147,7 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in pre
 	return restoreVerdict(r)
 }
 
-// notRestored explains a restore without result. A dry run that nobody waits for any more is ended.
+// notRestored explains why there is no result of a restore. It ends a dry run for which nobody waits any more.
 func (a *app) notRestored(ctx context.Context, s *session, in preemptapi.RestoreInput, id string, err error) error {
 	if ctx.Err() == nil && !timedOut(err) {
 		return failedf("restore %s ended without a result: %w", id, err)
@@ -162,7 +162,7 @@ func (a *app) notRestored(ctx context.Context, s *session, in preemptapi.Restore
 	return failedf("not done within --timeout: %s", text)
 }
 
-// restoreStatus shows a restore as it stands.
+// restoreStatus shows the state of a restore.
 func (a *app) restoreStatus(ctx context.Context, s *session, info *workflowpb.WorkflowExecutionInfo) error {
 	var r preemptapi.RestoreResult
 	err := s.answer(ctx, info, preemptapi.RestoreStateQuery, &r)
@@ -176,7 +176,7 @@ func (a *app) restoreStatus(ctx context.Context, s *session, info *workflowpb.Wo
 	return a.showRestore(r)
 }
 
-// restoreVerdict is the error of a restore that did not do what was asked.
+// restoreVerdict returns the error of a restore that did not do what was requested.
 func restoreVerdict(r preemptapi.RestoreResult) error {
 	switch r.State {
 	case preemptapi.RestoreRefused:
@@ -191,7 +191,7 @@ func (a *app) showRestore(r preemptapi.RestoreResult) error {
 	return a.show(view{value: r, msg: "restore", attrs: []any{"restore", r}, table: func(t *table) { restoreTable(t, r) }})
 }
 
-// restoreTable shows who came back, or would, and why the others stay off.
+// restoreTable shows which VMs were restored, or would be, and why the others stay off.
 func restoreTable(t *table, r preemptapi.RestoreResult) {
 	t.section()
 	t.row("restore", r.State)

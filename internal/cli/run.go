@@ -102,13 +102,13 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	})
 }
 
-// reserved names the workflows of our own that an id belongs to, "" if it may be an intake's.
+// reserved names our own workflows to which an id belongs, "" if it may be an intake's.
 func reserved(id string) string {
 	what, _ := workflowid.Reserved(workflowid.Of(id))
 	return what
 }
 
-// send puts the request into the intake's queue and says whether somebody takes it from there.
+// send signals the request to the intake and reports whether it was accepted.
 func (a *app) send(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest, polled <-chan bool) error {
 	a.log.Debug("sending request", "workflowID", f.workflowID, "tag", req.Tag, "criticality", req.Criticality, "replyto", shown.Redact(req.ReplyTo))
 	runID, err := s.signalWithStart(ctx, f.workflowID, req)
@@ -142,7 +142,7 @@ func (a *app) send(ctx context.Context, s *session, f runFlags, req preemption.W
 	return a.notTaken(f.workflowID, out.NotTaken)
 }
 
-// summary is the line by which Temporal's list shows a request.
+// summary is the text of a request in Temporal's list.
 func summary(req preemption.WorkflowRequest) string {
 	text := fmt.Sprintf("%s preemption of VMs tagged %s", req.Criticality, req.Tag)
 	switch {
@@ -154,27 +154,27 @@ func summary(req preemption.WorkflowRequest) string {
 	return clean(shown.Clip(text, maxLine))
 }
 
-// memo is what the list of workflows shows of a request until its workflow says more.
+// memo is what the list of workflows shows about a request until its workflow adds more.
 func memo(req preemption.WorkflowRequest, state string) map[string]any {
 	return map[string]any{"alarm": "", "scope": "", "tag": req.Tag, "state": state}
 }
 
-// signalled is a signal to a workflow that it starts where that does not run.
+// signalled is a signal that starts its workflow if that does not run.
 type signalled struct {
 	id, kind, signal, summary string
 	payload                   any
 	memo                      map[string]any
 }
 
-// signalWithStart sends the request to an intake. A repeated call with the same request id is one to the server,
-// and the intake takes the same request once.
+// signalWithStart sends the request to an intake. For the server, a repeated call with the same request id is
+// the same call, and the intake accepts the same request only once.
 func (s *session) signalWithStart(ctx context.Context, id string, req preemption.WorkflowRequest) (runID string, err error) {
 	return s.signalStart(ctx, signalled{
 		id: id, kind: preemption.WorkflowName, signal: preemption.SignalChannel, summary: summary(req), payload: req, memo: memo(req, "requested"),
 	})
 }
 
-// signalStart sends a signal by one raw call: the SDK's own would first ask the server for its abilities.
+// signalStart sends a signal by one raw call: the SDK's own would first ask the server for its capabilities.
 func (s *session) signalStart(ctx context.Context, m signalled) (runID string, err error) {
 	conv := converter.GetDefaultDataConverter()
 	input, err := conv.ToPayloads(m.payload)

@@ -21,8 +21,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
-// A schedule has its name behind a prefix as id in Temporal, so that it is told from other people's. Its
-// runs have it behind another, and Temporal adds the time.
+// The id of a schedule in Temporal is a prefix and its name, which distinguishes it from other people's schedules. The
+// ids of its runs have another prefix, and Temporal adds the time.
 const (
 	schedulePrefix     = "preemption-"
 	scheduledRunPrefix = "schedule-"
@@ -47,7 +47,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 
 var goodName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// oneName takes the name of a schedule and nothing else.
+// oneName accepts one argument, the name of a schedule.
 func oneName(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return usagef("%s takes one argument, the name of a schedule, got %d", c.CommandPath(), len(args))
@@ -88,7 +88,7 @@ func overlapWords() (words []string) {
 	return words
 }
 
-// overlapOf finds a policy by its number; one that is not offered here keeps Temporal's own name.
+// overlapOf finds a policy by its number; a policy that is not offered here keeps Temporal's own name.
 func overlapOf(policy enumspb.ScheduleOverlapPolicy) overlap {
 	for _, o := range overlapPolicies {
 		if o.policy == policy {
@@ -110,7 +110,7 @@ type scheduled struct {
 	Next        []time.Time            `json:"next"`
 	Overlap     string                 `json:"overlap"`
 	CatchUp     string                 `json:"catchUp"`
-	GiveUp      string                 `json:"giveUp,omitempty"` // when a run ends that no worker takes up
+	GiveUp      string                 `json:"giveUp,omitempty"` // when a run ends that no worker takes
 	Jitter      string                 `json:"jitter,omitempty"`
 	Paused      bool                   `json:"paused"`
 	PausedWhy   string                 `json:"pausedReason,omitempty"`
@@ -127,7 +127,7 @@ type scheduled struct {
 	Last        *scheduledRun          `json:"last,omitempty"`
 }
 
-// schedule looks one of ours up.
+// schedule looks up one of our schedules.
 func (s *session) schedule(ctx context.Context, name string) (client.ScheduleHandle, scheduled, error) {
 	a := s.app
 	h := s.ScheduleClient().GetHandle(ctx, schedulePrefix+name)
@@ -146,7 +146,7 @@ func (s *session) schedule(ctx context.Context, name string) (client.ScheduleHan
 	return h, out, nil
 }
 
-// scheduleOf reads what Temporal has; ok is false if it is none of ours.
+// scheduleOf reads what Temporal has; ok is false if it is not one of ours.
 func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok bool) {
 	name, ours := strings.CutPrefix(id, schedulePrefix)
 	action, starts := d.Schedule.Action.(*client.ScheduleWorkflowAction)
@@ -178,7 +178,7 @@ func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok boo
 	return out, true
 }
 
-// asks takes over what a schedule's request asks for.
+// asks copies the values of a schedule's request.
 func (o *scheduled) asks(req preemption.WorkflowRequest) {
 	o.Tag, o.Criticality, o.Policy, o.ReplyTo = req.Tag, req.Criticality, req.Policy, shown.Redact(req.ReplyTo)
 }
@@ -213,7 +213,7 @@ func zoneName(name string) string {
 	return name
 }
 
-// notTaken reports whether Temporal found something wrong with what was asked.
+// notTaken reports whether Temporal refuses the request as wrong.
 func notTaken(err error) bool {
 	var invalid *serviceerror.InvalidArgument
 	return errors.As(err, &invalid)
@@ -231,7 +231,7 @@ type changed struct {
 	reconciles bool
 }
 
-// showChanged prints what was done to a schedule, and which of its runs go on.
+// showChanged prints what was done to a schedule, and which of its runs continue.
 func (a *app) showChanged(c changed) error {
 	return a.show(view{
 		value: c, msg: c.Done + " schedule",

@@ -18,15 +18,15 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
-// Bounds of how late a run may start, and of how far runs are spread.
+// Limits on how late a run may start, and on the jitter.
 const (
-	leastCatchUp = 10 * time.Second // Temporal takes no less
+	leastCatchUp = 10 * time.Second // Temporal's minimum
 	mostCatchUp  = 24 * time.Hour
 	mostJitter   = 24 * time.Hour
-	// leastRun is the least time after which a run ends that no worker has taken up: what was meant for the night
-	// must not happen when a worker comes back in the morning. A round that takes longer continues without its run.
+	// leastRun is the least time after which a run ends that no worker has taken. A run that was due in the night
+	// must not happen when a worker starts again in the morning. A round that takes longer continues without its run.
 	leastRun = time.Hour
-	// reconcileRun is leastRun of a reconciliation, which ends with its run: one of many VMs takes its time.
+	// reconcileRun is leastRun for a reconciliation, which ends with its run and takes long if there are many VMs.
 	reconcileRun = 6 * time.Hour
 
 	maxNote   = 500
@@ -102,7 +102,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	return cmd
 }
 
-// check checks what is neither when nor what is asked for, and returns the overlap policy.
+// check validates the flags other than the times and the request, and returns the overlap policy.
 func (f scheduleFlags) check() (overlap, error) {
 	switch {
 	case f.catchUp < leastCatchUp || f.catchUp > mostCatchUp:
@@ -152,7 +152,7 @@ func (a *app) scheduleCreate(cmd *cobra.Command, name string, f scheduleFlags) e
 	})
 }
 
-// scheduleOptions makes the schedule of the flags, and says when it runs next.
+// scheduleOptions makes the schedule of the flags, and returns when it runs next.
 func (a *app) scheduleOptions(name string, f scheduleFlags) (o client.ScheduleOptions, next []time.Time, err error) {
 	t, err := f.timing(a.Now())
 	if err != nil {
@@ -177,7 +177,7 @@ func (a *app) scheduleOptions(name string, f scheduleFlags) (o client.ScheduleOp
 	return o, t.next(a.Now(), nextShown), nil
 }
 
-// giveUp is when a run ends that no worker takes up.
+// giveUp is when a run ends that no worker takes.
 func (f scheduleFlags) giveUp() time.Duration {
 	if f.reconcile {
 		return max(f.catchUp, reconcileRun)
@@ -185,7 +185,7 @@ func (f scheduleFlags) giveUp() time.Duration {
 	return max(f.catchUp, leastRun)
 }
 
-// scheduledAction is what a run starts, and what is kept with the schedule about that.
+// scheduledAction is what a run starts, and its description in the schedule.
 func (a *app) scheduledAction(name string, f scheduleFlags) (action *client.ScheduleWorkflowAction, asks map[string]any, err error) {
 	action = &client.ScheduleWorkflowAction{ID: scheduledRunPrefix + name, TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.giveUp()}
 	var input any
@@ -213,7 +213,7 @@ func (a *app) scheduledAction(name string, f scheduleFlags) (action *client.Sche
 	return action, asks, nil
 }
 
-// planned is the schedule that the options make.
+// planned returns the schedule of the options.
 func planned(o client.ScheduleOptions, next []time.Time) scheduled {
 	d := &client.ScheduleDescription{
 		Schedule: client.Schedule{
@@ -262,7 +262,7 @@ func (a *app) createdTable(t *table, c created, title string) {
 	}
 }
 
-// asksWords says what the runs of a schedule do.
+// asksWords describes what the runs of a schedule do.
 func asksWords(s scheduled) string {
 	if s.Reconciles {
 		return "reconciliation of VMs that are off with their tags"

@@ -19,7 +19,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 )
 
-// scheduledRun is a run of a schedule and what came of it.
+// scheduledRun is a run of a schedule and its result.
 type scheduledRun struct {
 	WorkflowID string    `json:"workflowID"`
 	Due        time.Time `json:"due"`
@@ -69,7 +69,7 @@ func (a *app) scheduleList(ctx context.Context, s *session) error {
 	})
 }
 
-// schedules lists ours by name. The list of Temporal lags behind: each is looked up, and one that has just
+// schedules lists ours by name. Temporal's list lags behind, so each schedule is looked up, and one that has just
 // been deleted is left out.
 func (s *session) schedules(ctx context.Context) ([]scheduled, error) {
 	var names []string
@@ -107,7 +107,7 @@ func (s *session) schedules(ctx context.Context) ([]scheduled, error) {
 	return found, nil
 }
 
-// scheduledRun says what came of a run.
+// scheduledRun returns the result of a run.
 func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResult) *scheduledRun {
 	out := &scheduledRun{Due: r.ScheduleTime, StartedAt: r.ActualTime}
 	if r.StartWorkflowResult == nil {
@@ -148,7 +148,7 @@ func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResul
 	return out
 }
 
-// reconciledWords says what came of a reconciliation that has ended.
+// reconciledWords describes the result of a reconciliation that has ended.
 func (s *session) reconciledWords(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, status string) string {
 	var r remediateapi.ReconcileResult
 	e := info.GetExecution()
@@ -175,7 +175,7 @@ func (s *session) reconciledWords(ctx context.Context, info *workflowpb.Workflow
 	return text
 }
 
-// resultWords says what came of an intake that has completed.
+// resultWords describes the result of an intake that has completed.
 func resultWords(res preemptapi.Response) string {
 	r, d := res.Round, res.LastDecision
 	switch {
@@ -216,7 +216,7 @@ func pausedWords(s scheduled) string {
 	return "yes: " + s.PausedWhy
 }
 
-// runsWords counts what was started, and what was not.
+// runsWords counts the runs that were started, and those that were not.
 func runsWords(s scheduled) string {
 	text := strconv.Itoa(s.Runs)
 	if s.Skipped > 0 {

@@ -5,20 +5,20 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	_ "time/tzdata" // time zones are the same on a machine without a database of them
+	_ "time/tzdata" // for machines without a time zone database
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 )
 
-// Bounds of an interval.
+// Limits of an interval.
 const (
 	leastEvery = time.Minute
 	mostEvery  = 366 * 24 * time.Hour
 	aDay       = 24 * time.Hour
 )
 
-// whenFlags say when a schedule runs.
+// whenFlags are the flags for the times of a schedule.
 type whenFlags struct {
 	cron, at, zone string
 	every          time.Duration
@@ -77,7 +77,7 @@ func (f whenFlags) byCron() (*calendar, error) {
 	return &c, nil
 }
 
-// byTime is every day at a time, and from there on at every interval that a day is a multiple of.
+// byTime is every day at a time, and with an interval also at its multiples after that time.
 func (f whenFlags) byTime() (*calendar, error) {
 	at, err := time.Parse("15:04", f.at)
 	if err != nil {
@@ -99,7 +99,7 @@ func (f whenFlags) byTime() (*calendar, error) {
 	return &c, nil
 }
 
-// next returns the next n times behind now, in the zone.
+// next returns the next n times after now, in the zone.
 func (t timing) next(now time.Time, n int) (all []time.Time) {
 	now = now.In(t.zone)
 	for range n {
@@ -117,7 +117,7 @@ func (t timing) next(now time.Time, n int) (all []time.Time) {
 	return all
 }
 
-// spec is the timing as Temporal has it. cron is what the person wrote, kept as a comment.
+// spec is the timing as Temporal has it. cron is what the user wrote, kept as a comment.
 func (t timing) spec(cron string, jitter time.Duration) client.ScheduleSpec {
 	s := client.ScheduleSpec{TimeZoneName: t.zone.String(), Jitter: jitter}
 	if t.calendar == nil {
@@ -125,15 +125,15 @@ func (t timing) spec(cron string, jitter time.Duration) client.ScheduleSpec {
 		return s
 	}
 	c := t.calendar.spec()
-	if len(cron) <= 100 { // Temporal bounds the comment
+	if len(cron) <= 100 { // Temporal limits the comment
 		c.Comment = cron
 	}
 	s.Calendars = []client.ScheduleCalendarSpec{c}
 	return s
 }
 
-// whenOf says in words, and as cron or interval where it is one, when a schedule runs. It reads what
-// Temporal has, not what was once asked for: a schedule may have been changed elsewhere.
+// whenOf returns in words, and as cron or interval if possible, when a schedule runs. It reads what
+// Temporal has, not what was requested: a schedule may have been changed elsewhere.
 func whenOf(s *client.ScheduleSpec) (words, cron, every string) {
 	var all []string
 	for _, spec := range s.Calendars {
@@ -162,7 +162,7 @@ func whenOf(s *client.ScheduleSpec) (words, cron, every string) {
 	return strings.Join(all, "; "), cron, every
 }
 
-// words says a calendar in words where few suffice, else as cron.
+// words writes a calendar in words if few suffice, else as cron.
 func (c calendar) words() string {
 	hours, minutes := c[fieldHour].numbers(), c[fieldMinute].numbers()
 	days, monthly := c[fieldWeekday] != cronFields[fieldWeekday].full(), c[fieldDay] != cronFields[fieldDay].full()
@@ -199,7 +199,7 @@ func weekdays(m mask) string {
 	return strings.Join(parts, ", ")
 }
 
-// span writes a duration without its empty ends: 10m, not 10m0s.
+// span writes a duration without zero units: 10m, not 10m0s.
 func span(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {

@@ -18,7 +18,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
-// Bounds of what is created at once.
+// Limits on what is created at once.
 const (
 	maxCategories = 64
 	maxTags       = 256 // of one category
@@ -35,7 +35,7 @@ type tagsFlags struct {
 // tagsCreated is what tags create prints.
 type tagsCreated struct {
 	DryRun  bool               `json:"dryRun,omitempty"`
-	Created []remediateapi.Tag `json:"created"` // or, of a dry run, to be created
+	Created []remediateapi.Tag `json:"created"` // or, in a dry run, to be created
 	Existed []remediateapi.Tag `json:"existed"`
 }
 
@@ -95,7 +95,7 @@ func (a *app) tagsCreate(cmd *cobra.Command, f tagsFlags) error {
 	})
 }
 
-// tags has the worker create or read tags.
+// tags asks the worker to create or read tags.
 func (s *session) tags(ctx context.Context, in remediateapi.TagsInput, limit time.Duration, left string) (r remediateapi.TagsResult, err error) {
 	what := line("Creates categories and tags")
 	if in.VM != "" {
@@ -191,7 +191,7 @@ func tagValues(flags []string) (map[string][]string, error) {
 	return values, nil
 }
 
-// tagName refuses what vCenter takes as no name.
+// tagName refuses names that vCenter does not accept.
 func tagName(name string) error {
 	switch {
 	case name == "":
@@ -204,7 +204,7 @@ func tagName(name string) error {
 	return nil
 }
 
-// tagValue refuses a tag that could never be applied: what it says would be told as bad on every VM.
+// tagValue refuses a tag that could never be applied, because every VM with it would be reported as wrong.
 func tagValue(category, value string) error {
 	switch category {
 	case remedy.CategoryCPUs, remedy.CategoryMemory, remedy.CategoryCoresPerSocket, remedy.CategoryMaxCPUs, remedy.CategoryMaxMemory:

@@ -18,19 +18,19 @@ import (
 const (
 	watchFollowing  = "following"
 	watchPaused     = "paused"
-	watchStarting   = "starting"   // a worker has not taken it up yet
-	watchTrouble    = "in trouble" // a worker follows, and cannot read or hand over at the moment
-	watchBehind     = "behind"     // a worker follows, and its last look is long ago
+	watchStarting   = "starting"   // no worker has taken it yet
+	watchTrouble    = "in trouble" // a worker runs it, but cannot read or hand over at the moment
+	watchBehind     = "behind"     // a worker runs it, but its last read was long ago
 	watchFailing    = "failing"    // the last attempt failed
 	watchSilent     = "silent"     // a worker should answer and does not
 	watchUnattended = "unattended" // no worker polls the task queue
 	watchEnded      = "ended"
 )
 
-// watchSilence is how long the watch may go unheard of, or without a look.
+// watchSilence is how long the watch may be without a heartbeat, or without a read of vCenter.
 const watchSilence = 30 * time.Second
 
-// How often status looks again, and so how long it waits, while the watch is handed over.
+// How often status checks again, and so how long it waits, while one worker hands the watch to another.
 const (
 	watchLooks = 12
 	watchPause = 250 * time.Millisecond
@@ -40,18 +40,18 @@ const (
 type watchStatus struct {
 	WorkflowID    string              `json:"workflowID"`
 	RunID         string              `json:"workflowRunID"`
-	Execution     string              `json:"execution"` // how the workflow stands in Temporal
+	Execution     string              `json:"execution"` // the workflow's state in Temporal
 	State         string              `json:"state"`
-	Why           string              `json:"why,omitempty"` // why nobody follows
+	Why           string              `json:"why,omitempty"` // why no worker runs it
 	WorkerPolling bool                `json:"workerPolling"`
 	PausedAt      time.Time           `json:"pausedAt,omitzero"`
 	PausedReason  string              `json:"pausedReason,omitempty"`
-	Lag           string              `json:"lag,omitempty"`      // since the last look that vCenter answered
-	Heartbeat     time.Time           `json:"heartbeat,omitzero"` // of the worker that follows
+	Lag           string              `json:"lag,omitempty"`      // since vCenter's last answer
+	Heartbeat     time.Time           `json:"heartbeat,omitzero"` // of the worker that runs it
 	Attempt       int32               `json:"attempt,omitempty"`  // of the activity
 	Failure       string              `json:"failure,omitempty"`  // of the attempt before
 	Checkpoint    watchapi.Checkpoint `json:"checkpoint"`
-	// Stalled are the workflows of the task queue that make no progress: what is handed to them is not acted upon.
+	// Stalled are the workflows of the task queue that make no progress: events that are handed to them are not acted on.
 	Stalled []health.Stall `json:"stalled,omitempty"`
 	// Rejected is what the intakes of the task queue rejected in the last day, the newest first.
 	Rejected []rejected `json:"rejected,omitempty"`
@@ -101,7 +101,7 @@ func (a *app) watchStatus(ctx context.Context, s *session) error {
 	return failedf("vCenter's events are not followed for task queue %s: %s", a.target.queue, st.Why)
 }
 
-// settledWatch looks at the watch until it stands well, or has not for some looks; found is false if there is none.
+// settledWatch reads the watch until it is well, at most a few times; found is false if there is none.
 func (a *app) settledWatch(ctx context.Context, s *session) (st watchStatus, found bool, err error) {
 	for look := 1; ; look++ {
 		w, found, err := s.lookAtWatch(ctx)
@@ -115,7 +115,7 @@ func (a *app) settledWatch(ctx context.Context, s *session) (st watchStatus, fou
 	}
 }
 
-// unsettled reports whether another look may find the watch well: one worker hands over to another within
+// unsettled reports whether the watch may be well a moment later: one worker hands over to another within
 // a second or two.
 func (st watchStatus) unsettled() bool { return st.State == watchStarting || st.State == watchFailing }
 
@@ -136,7 +136,7 @@ func (a *app) watchStatusOf(w watchLook) watchStatus {
 	return st
 }
 
-// judgeWatch says in one word how the watch stands, and why nobody follows where that is so.
+// judgeWatch returns the state of the watch in one word, and why no worker runs it if that is so.
 func (a *app) judgeWatch(w watchLook, st watchStatus) (state, why string) {
 	ago := func(t time.Time) time.Duration { return a.Now().Sub(t) }
 	c := st.Checkpoint
@@ -166,7 +166,7 @@ func (a *app) judgeWatch(w watchLook, st watchStatus) (state, why string) {
 	return watchFollowing, ""
 }
 
-// watchTable shows the watch, its last events and the alarms that stand.
+// watchTable shows the watch, its last events and the active alarms.
 func (a *app) watchTable(t *table, st watchStatus) {
 	c := st.Checkpoint
 	t.section()
@@ -218,7 +218,7 @@ func (a *app) watchTable(t *table, st watchStatus) {
 	}
 }
 
-// noteWords says of an event what it was and what became of it.
+// noteWords describes an event and its result.
 func noteWords(n *watchapi.Note) string {
 	if n == nil {
 		return "none"
@@ -236,7 +236,7 @@ func noteWords(n *watchapi.Note) string {
 	return text + ": " + orDash(n.What)
 }
 
-// actionWords says what was last made of an event.
+// actionWords returns the last result of an event.
 func actionWords(n *watchapi.Note) string {
 	if n == nil {
 		return "none"

@@ -13,7 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
-// How long to wait until nobody follows any more. A worker hears of a pause with its next heartbeat, within
+// How long to wait until no worker runs the watch any more. A worker learns of a pause with its next heartbeat, within
 // ten seconds.
 const (
 	pauseLimit = 45 * time.Second
@@ -87,7 +87,7 @@ func (a *app) watchStop(ctx context.Context, s *session, reason string, dryRun b
 	return a.showWatch(out)
 }
 
-// awaitPause waits until the watch is paused and nobody follows.
+// awaitPause waits until the watch is paused and no worker runs it.
 func (a *app) awaitPause(ctx context.Context, s *session) error {
 	limited, cancel := context.WithTimeout(ctx, pauseLimit)
 	defer cancel()
@@ -114,7 +114,7 @@ func (a *app) awaitPause(ctx context.Context, s *session) error {
 	}
 }
 
-// noWatch is the error where there is no watch.
+// noWatch returns the error that there is no watch.
 func (a *app) noWatch(what string) error {
 	return notFoundf("%sno watch of vCenter's events for task queue %s in namespace %s on %s: it was never started, or is no longer kept; "+
 		"a worker whose file has rules starts it, and so does: %s",
