@@ -18,14 +18,14 @@ import (
 type call struct {
 	op     string // verb phrase, "power off"
 	object string // what it is done to
-	wait   bool   // a long poll, held back to half of the permits
+	wait   bool   // a long poll, limited to half of the permits
 	write  bool   // must not be repeated by the transport on a broken connection
 	remedy string // what the operator can do
 	needs  string // privileges, for a refusal that names none
 }
 
-// soap performs one SOAP call; f must make exactly one, as it is what the permit, the time limit and
-// the repetition after a lost session stand for.
+// soap performs one SOAP call; f must make exactly one, because permit, time limit and repetition
+// after a lost session apply to one call.
 func (g *Gateway) soap(ctx context.Context, c call, f func(context.Context, *soapSession) error) error {
 	return run(ctx, g, c, g.soapSlot, f)
 }
@@ -63,7 +63,7 @@ func run[T any](ctx context.Context, g *Gateway, c call, s *slot[T], f func(cont
 	return err
 }
 
-// inSession runs f in the current session, and once more in a new one when the session was lost.
+// inSession runs f in the current session, and once more in a new one if the session was lost.
 func inSession[T any](ctx context.Context, s *slot[T], f func(context.Context, T) error) error {
 	for again := false; ; again = true {
 		session, generation, err := s.get(ctx)
@@ -92,7 +92,7 @@ func interrupted(c call, err error) error {
 	return fmt.Errorf("%s %s: %w", c.op, c.object, err)
 }
 
-// observe tells of one attempt of a call to vCenter.
+// observe reports one attempt of a call to vCenter.
 func (g *Gateway) observe(ctx context.Context, method string, began time.Time, err error) {
 	code := "OK"
 	switch {
@@ -112,7 +112,7 @@ func (g *Gateway) observe(ctx context.Context, method string, began time.Time, e
 	g.cfg.Observe(method, code, time.Since(began))
 }
 
-// observed tells of each call of SOAP.
+// observed reports each SOAP call.
 type observed struct {
 	soap.RoundTripper
 	g *Gateway
@@ -149,7 +149,7 @@ func (g *Gateway) permit(ctx context.Context, wait bool) (release func(), err er
 	return func() { <-g.permits; leave() }, nil
 }
 
-// enter takes a place in a semaphore; those who wait are served in order.
+// enter takes a place in a semaphore; waiting callers are served in order.
 func enter(ctx context.Context, semaphore chan struct{}) error {
 	select {
 	case semaphore <- struct{}{}:
@@ -159,7 +159,7 @@ func enter(ctx context.Context, semaphore chan struct{}) error {
 	}
 }
 
-// contact remembers how the last calls went.
+// contact remembers the results of the last calls.
 type contact struct {
 	mu  sync.Mutex
 	at  time.Time

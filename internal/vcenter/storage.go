@@ -20,7 +20,7 @@ const (
 	podPath = "podStorageDrsEntry.storageDrsConfig.podConfig"
 )
 
-// Storage reads what a choice of moves looks at: all datastores and hosts that we may see, and the VMs on the
+// Storage reads the input of a choice of moves: all datastores and hosts that we may see, and the VMs on the
 // source, or, with a zero source, that one VM. VMs that have only an image on the source are among them. Kind
 // ScopeNotFound: this vCenter has no such datastore; kind NotFound: no such VM. One SOAP call, however many
 // there are, those of storagePolicies, and one REST call per 1000 VMs; one more for each tag and category on them that
@@ -105,7 +105,7 @@ func datastoresAndHosts() []types.BaseSelectionSpec {
 	}}
 }
 
-// storage makes a remedy.Storage of what was retrieved, without tags.
+// storage makes a remedy.Storage of the retrieved properties, without tags.
 func (inv inventory) storage() remedy.Storage {
 	s := remedy.Storage{
 		Time:  time.Now().UTC(),
@@ -162,7 +162,7 @@ func (inv inventory) datastore(o object) remedy.Datastore {
 	return d
 }
 
-// writable reports whether a host can write to the datastore. What an old host does not say is so.
+// writable reports whether a host can write to the datastore. If an old host does not say, it can.
 func writable(mount types.HostMountInfo) bool {
 	return mount.AccessMode == string(types.HostMountModeReadWrite) &&
 		(mount.Mounted == nil || *mount.Mounted) && (mount.Accessible == nil || *mount.Accessible)
