@@ -212,7 +212,7 @@ func (g *Gateway) Datastore(ctx context.Context, nameOrMoRef string) (vsphere.Re
 	return g.theDatastore(c, what, whole, objects)
 }
 
-// theDatastore is the one of these that is called so, or, when its whole MoRef was given, the one that exists.
+// theDatastore is the one with this name, or, if its whole MoRef was given, the one that exists.
 func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object) (vsphere.Ref, error) {
 	var found []vsphere.Ref
 	for _, o := range objects {
@@ -245,8 +245,8 @@ func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object
 
 var errNoDatastore = errors.New("this vCenter has no such datastore")
 
-// RefreshDatastore lets vCenter look at how much is free on the datastore now, which it else does every few
-// minutes. Without permission to ask for that it returns nil: the figure comes later. One call.
+// RefreshDatastore makes vCenter measure the free space of the datastore now, which it otherwise does every few
+// minutes. Without permission for that it returns nil, and the value is updated later. One call.
 func (g *Gateway) RefreshDatastore(ctx context.Context, ref vsphere.Ref) error {
 	c := call{op: "refresh", object: g.names.describe(ref)}
 	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {

@@ -23,7 +23,7 @@ type TagName struct {
 	Category, Name string
 }
 
-// What tagging needs, which vCenter does not say when it refuses.
+// The privileges for tagging, which vCenter does not name in a refusal.
 const (
 	needsAttach = "InventoryService.Tagging.AttachTag and InventoryService.Tagging.ObjectAttachable"
 	needsCreate = "InventoryService.Tagging.CreateCategory and InventoryService.Tagging.CreateTag"
@@ -31,7 +31,7 @@ const (
 
 // WithTags lists the VMs that carry any tag of these categories, sorted. Categories that do not exist have
 // none. A call for each category, one per 1000 tags in them, and one for each tag and category that was not seen
-// before; one more while a category is not known.
+// before; one more while a category is unknown.
 func (g *Gateway) WithTags(ctx context.Context, categories []string) ([]vsphere.Ref, error) {
 	found, err := g.ownerTags(ctx, "list the VMs with", categories)
 	if err != nil {
@@ -98,7 +98,7 @@ func (g *Gateway) readCarried(ctx context.Context, op string, refs []vsphere.Ref
 	})
 }
 
-// learnTags reads those of the tags, and of their categories, that were not seen before.
+// learnTags reads the tags and categories that were not seen before.
 func (g *Gateway) learnTags(ctx context.Context, ids []string) error {
 	unknown := func() (unread, unnamed []string) {
 		for _, id := range ids {
@@ -129,11 +129,11 @@ func (g *Gateway) learnTags(ctx context.Context, ids []string) error {
 	return g.readCategories(ctx, unnamed)
 }
 
-// SetTag lets the VM carry this tag of the category and no other of it; the tag, and the category, are made
-// if there are none. vCenter has no call for that, and refuses a second tag of a category of single
-// cardinality: the others are detached first, and attached again when the new one cannot be. Repeated after
-// a crash at any instant it ends in the same state. Once the names are known, one call when the VM is as
-// wanted, else two, and one for each other tag.
+// SetTag gives the VM this tag of the category and no other. The tag and the category are created if they do not
+// exist. vCenter has no call for that, and refuses a second tag of a category with single
+// cardinality. So the others are detached first, and attached again if the new one cannot be attached. A repetition
+// after a crash at any instant ends in the same state. Once the names are known, one call if the VM has the tag
+// already, else two, and one for each other tag.
 func (g *Gateway) SetTag(ctx context.Context, ref vsphere.Ref, category, value string) error {
 	const op = "tag"
 	c := call{op: op, object: g.names.describe(ref), needs: needsAttach}
@@ -154,17 +154,17 @@ func (g *Gateway) SetTag(ctx context.Context, ref vsphere.Ref, category, value s
 			return err
 		}
 		if kind == Invalid {
-			continue // somebody else attached a tag of the category meanwhile
+			continue // somebody else attached a tag of the category in the meantime
 		}
 		if gone := g.gone(ctx, c, ref); gone != nil {
 			return gone
 		}
-		g.tags.drop(id) // deleted meanwhile, perhaps with its category
+		g.tags.drop(id) // deleted in the meantime, perhaps with its category
 		g.tags.forgetCategory(in)
 	}
 }
 
-// ClearTag detaches all tags of the category from the VM. It is no error that it has none, or that there is no
+// ClearTag detaches all tags of the category from the VM. It is not an error if it has none, or if there is no
 // such category. Once the names are known, one call, and one for each tag.
 func (g *Gateway) ClearTag(ctx context.Context, ref vsphere.Ref, category string) error {
 	const op = "take a tag off"
@@ -216,8 +216,8 @@ func (g *Gateway) replaceTags(ctx context.Context, c call, ref vsphere.Ref, cate
 	return nil
 }
 
-// attachAgain undoes detaching, also when the caller's context has ended. What fails is for the caller's
-// next try: the error that led here says what is wrong.
+// attachAgain undoes detaching, even if the caller's context has ended. A failure is left to the caller's
+// next attempt: the original error says what is wrong.
 func (g *Gateway) attachAgain(ctx context.Context, c call, ref vsphere.Ref, former []string) {
 	if len(former) == 0 {
 		return
@@ -259,7 +259,7 @@ func (g *Gateway) attach(ctx context.Context, c call, ref vsphere.Ref, id string
 	})
 }
 
-// detach is content with a tag that was deleted meanwhile.
+// detach accepts that the tag was deleted in the meantime.
 func (g *Gateway) detach(ctx context.Context, c call, ref vsphere.Ref, id string) error {
 	err := g.rest(ctx, c, func(ctx context.Context, c *rest.Client) error {
 		return tags.NewManager(c).DetachTag(ctx, id, toMoRef(ref))
@@ -270,7 +270,7 @@ func (g *Gateway) detach(ctx context.Context, c call, ref vsphere.Ref, id string
 	return err
 }
 
-// orGone returns the error, or that the VM is gone: of such vCenter says that we have no permission to it.
+// orGone returns the error, or that the VM no longer exists: for such a VM vCenter says that we have no permission.
 func (g *Gateway) orGone(ctx context.Context, c call, ref vsphere.Ref, err error) error {
 	if KindOf(err) == NoPermission {
 		if gone := g.gone(ctx, c, ref); gone != nil {
@@ -280,7 +280,7 @@ func (g *Gateway) orGone(ctx context.Context, c call, ref vsphere.Ref, err error
 	return err
 }
 
-// gone is an error when the VM does not exist, nil when it does or that cannot be known now.
+// gone returns an error if the VM does not exist, nil if it exists or that is unknown now.
 func (g *Gateway) gone(ctx context.Context, c call, ref vsphere.Ref) error {
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
 		PropSet:   []types.PropertySpec{{Type: ref.Type, PathSet: []string{"name"}}},
@@ -297,8 +297,8 @@ var (
 	errNoTagName = errors.New("a tag needs a category and a name")
 )
 
-// EnsureTags makes what is missing of these tags, named by category, and returns sorted what it made, or with
-// dryRun would make, and what there was. A category it makes has single cardinality and is for virtual
+// EnsureTags creates the missing ones of these tags, named by category. It returns, sorted, what it created, or with
+// dryRun would create, and what existed. A category it makes has single cardinality and is for virtual
 // machines; one that exists is used as it is. Somebody else may do the same at the same time. A call for the
 // categories, one for each, one for the tags of each one asked for and one for each of these tags, and one
 // for each thing made.
@@ -339,7 +339,7 @@ func (g *Gateway) EnsureTags(ctx context.Context, values map[string][]string, dr
 	return created, existed, nil
 }
 
-// ensureTag returns the tag and its category, and makes what is missing of them. Without a call when the
+// ensureTag returns the tag and its category, and creates them if they are missing. It needs no call if the
 // names are known.
 func (g *Gateway) ensureTag(ctx context.Context, category, name string) (id, in string, err error) {
 	if in = g.tags.categoryNamed(category); in != "" {
@@ -367,7 +367,7 @@ func (g *Gateway) ensureTag(ctx context.Context, category, name string) (id, in 
 	return id, in, err
 }
 
-// knownCategory is the id of the category, "" when there is none of that name.
+// knownCategory is the id of the category; "" if there is none of that name.
 func (g *Gateway) knownCategory(ctx context.Context, name string) (string, error) {
 	if id := g.tags.categoryNamed(name); id != "" {
 		return id, nil
@@ -379,7 +379,7 @@ func (g *Gateway) knownCategory(ctx context.Context, name string) (string, error
 	return g.findCategory(ctx, name)
 }
 
-// findCategory is knownCategory for one who holds the turn.
+// findCategory is knownCategory for a caller that holds the turn.
 func (g *Gateway) findCategory(ctx context.Context, name string) (string, error) {
 	if id := g.tags.categoryNamed(name); id != "" {
 		return id, nil
@@ -392,7 +392,7 @@ func anyID(string) bool { return true }
 
 func (g *Gateway) unknownTag(id string) bool { return !g.tags.knows(id) }
 
-// listCategories reads those categories that want says, and forgets those that are gone.
+// listCategories reads the categories for which want is true, and forgets those that no longer exist.
 func (g *Gateway) listCategories(ctx context.Context, want func(id string) bool) error {
 	var ids, missing []string
 	err := g.rest(ctx, call{op: "list", object: "tag categories"}, func(ctx context.Context, c *rest.Client) (err error) {
@@ -415,7 +415,7 @@ func (g *Gateway) listCategories(ctx context.Context, want func(id string) bool)
 	return g.readCategories(ctx, missing)
 }
 
-// listTags reads those tags of the category that want says, and forgets those that are gone.
+// listTags reads the tags of the category for which want is true, and forgets those that no longer exist.
 func (g *Gateway) listTags(ctx context.Context, category string, want func(id string) bool) error {
 	var ids, missing []string
 	c := call{op: "list", object: "the tags of a category"}
@@ -443,8 +443,8 @@ func (g *Gateway) listTags(ctx context.Context, category string, want func(id st
 	return err
 }
 
-// makeCategory returns the category, which it makes unless it is known. When another makes it at the same
-// moment, vCenter refuses ours and it is read. With dryRun nothing is made and there may be no id.
+// makeCategory returns the category, and creates it unless it is known. If another caller creates it at the same
+// moment, vCenter refuses ours and it is read. With dryRun nothing is created and there may be no id.
 func (g *Gateway) makeCategory(ctx context.Context, name string, dryRun bool) (id string, made bool, err error) {
 	if id := g.tags.categoryNamed(name); id != "" {
 		return id, false, nil
@@ -529,7 +529,7 @@ func (g *Gateway) tagIn(category, name string, same func(a, b string) bool) stri
 
 func equal(a, b string) bool { return a == b }
 
-// madeBy is the description of what we make, by which an administrator knows where it comes from.
+// madeBy is the description of tags that we create, so that administrators know their origin.
 const madeBy = "Made by vsphere-preemption."
 
 func describeCategory(name string) string {
@@ -539,7 +539,7 @@ func describeCategory(name string) string {
 	return madeBy
 }
 
-// categoryMeaning is what the tags of a category say, for administrators who come across them.
+// categoryMeaning describes the tags of a category for administrators.
 var categoryMeaning = map[string]string{
 	remedy.CategoryCPUs:           "Number of virtual CPUs that the VM is to have after its next power-off.",
 	remedy.CategoryMemory:         "Memory in MB that the VM is to have after its next power-off.",

@@ -13,14 +13,14 @@ import (
 type Wait struct {
 	VM      vsphere.Ref
 	Task    vsphere.Ref // zero: none, as after ShutdownGuest
-	Suspend bool        // the task is Suspend's: what an error speaks of
+	Suspend bool        // the task is Suspend's, for the text of errors
 }
 
-// WaitResult is what became of a VM: exactly one of Off, On, Gone and Err is set.
+// WaitResult is the result for a VM: exactly one of Off, On, Gone and Err is set.
 type WaitResult struct {
 	Off       bool  // vCenter says it is powered off or suspended
 	Suspended bool  // with Off: which of the two
-	On        bool  // vCenter says it is powered on; for AwaitOff: although its task succeeded, so somebody powered it on again
+	On        bool  // vCenter says it is powered on; with AwaitOff: although its task succeeded, so somebody powered it on again
 	ByTask    bool  // with Off and On: its task succeeded, so that nobody else turned it off or on
 	Gone      bool  // the VM no longer exists
 	Err       error // its task failed, or vCenter lost it, see TaskLost, and the VM is as it was
@@ -48,7 +48,7 @@ func (g goal) reached(state string) bool {
 	return false
 }
 
-// watch holds what is known of the VMs that are waited for.
+// watch is the state of the VMs that are waited for.
 type watch struct {
 	goal     goal
 	op       string // of an error
@@ -56,12 +56,12 @@ type watch struct {
 	tasks    map[vsphere.Ref]*awaited
 	order    []*awaited
 	open     int // not yet reported
-	rounds   int // answers taken
+	rounds   int // answers processed
 	describe func(vsphere.Ref) string
 	report   func(vsphere.Ref, WaitResult)
 }
 
-// awaited is one VM, its task, and vCenter's last word on them.
+// awaited is one VM, its task, and their last known states.
 type awaited struct {
 	vm, task vsphere.Ref
 	suspend  bool
@@ -70,11 +70,11 @@ type awaited struct {
 	seen, gone bool
 	denied     error // vCenter does not let us see the VM
 	power      string
-	since      time.Time // when it was first seen as wanted
+	since      time.Time // when it was first seen in the wanted state
 	forgotten  time.Time // when its task was first seen to be lost
-	undone     time.Time // when it was first seen as it was although its task had succeeded
+	undone     time.Time // when it was first seen unchanged although its task had succeeded
 	taskSeen   bool
-	taskLost   bool // vCenter no longer has it, as after a restart
+	taskLost   bool // vCenter no longer knows it, as after a restart
 	taskState  types.TaskInfoState
 	taskEntity vsphere.Ref
 	taskFault  *types.LocalizedMethodFault
@@ -101,7 +101,7 @@ func newWatch(waits []Wait, describe func(vsphere.Ref) string, report func(vsphe
 	return w
 }
 
-// restart forgets what a lost collector said of the open VMs.
+// restart forgets what a lost collector reported about the open VMs.
 func (w *watch) restart() {
 	for _, a := range w.order {
 		*a = awaited{vm: a.vm, task: a.task, suspend: a.suspend, done: a.done, since: a.since}
@@ -131,7 +131,7 @@ func (w *watch) spec() types.PropertyFilterSpec {
 	return spec
 }
 
-// apply takes in an answer.
+// apply processes an answer.
 func (w *watch) apply(set *types.UpdateSet) {
 	for _, filter := range set.FilterSet {
 		for _, update := range filter.ObjectSet {
@@ -202,7 +202,7 @@ func (w *watch) absent() {
 	}
 }
 
-// settle reports the VMs whose fate is known, and how many they were.
+// settle reports the VMs whose result is known, and returns how many they were.
 func (w *watch) settle() (reported int) {
 	for _, a := range w.order {
 		if a.done {
@@ -242,8 +242,8 @@ func (w *watch) result(a *awaited) (WaitResult, bool) {
 	return WaitResult{}, false
 }
 
-// taskForgotten reports whether vCenter no longer knows the task of a VM that is not as wanted, and has had a moment
-// to show what the task did before.
+// taskForgotten reports whether vCenter no longer knows the task of a VM that is not in the wanted state, and has had a
+// moment to show what the task did before.
 func (a *awaited) taskForgotten() bool {
 	if a.task.Zero() || !a.taskLost || a.power == "" || a.taskState == types.TaskInfoStateSuccess {
 		return false
@@ -265,7 +265,7 @@ func (a *awaited) cameBack() bool {
 	return time.Since(a.undone) > undonePatience
 }
 
-// undonePatience is how long vCenter may take to show what a task did that succeeded.
+// undonePatience is how long vCenter may take to show the effect of a successful task.
 const undonePatience = 3 * time.Second
 
 func (w *watch) opOf(a *awaited) string {
@@ -275,10 +275,10 @@ func (w *watch) opOf(a *awaited) string {
 	return w.op
 }
 
-// taskPatience is how long the task of a VM that is off or on may take to end. It tells whose doing it was.
+// taskPatience is how long the task of a VM that is off or on may take to end. The task shows who caused the change.
 const taskPatience = time.Second
 
-// taskOver reports whether nothing more is to be learned from the task of a VM that is as wanted.
+// taskOver reports whether the task of a VM in the wanted state can show nothing more.
 func (a *awaited) taskOver() bool {
 	if a.since.IsZero() {
 		a.since = time.Now()
@@ -286,7 +286,7 @@ func (a *awaited) taskOver() bool {
 	return time.Since(a.since) > taskPatience || a.task.Zero() || a.taskLost || a.taskState == types.TaskInfoStateSuccess || a.taskState == types.TaskInfoStateError
 }
 
-// found reports whether the task failed because the VM was as wanted already: then its power state, which
+// found reports whether the task failed because the VM was in the wanted state already. Then its power state, which
 // may arrive a moment later, decides.
 func (a *awaited) found(want goal) bool {
 	if a.taskFault == nil {
