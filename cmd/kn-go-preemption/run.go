@@ -21,11 +21,11 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
-// drainTime bounds how long requests in flight may take after a signal; with the rest of stopping it stays
-// under the 30 seconds that Kubernetes grants.
+// drainTime is how long requests in flight may take after a signal. All of stopping must take less than the 30 seconds
+// that Kubernetes grants.
 const drainTime = 20 * time.Second
 
-// memoryLimit is of Go's own memory, on top of which comes the program's text. GOMEMLIMIT says otherwise.
+// memoryLimit limits Go's own memory, without the program's code. GOMEMLIMIT overrides it.
 const memoryLimit = 28 << 20
 
 const name = "kn-go-preemption"
@@ -55,7 +55,7 @@ Environment (* required; ** required unless the file has rules):
 Exit codes: 0 stopped by a signal; 1 failed; 2 wrong usage or configuration.
 `
 
-// invocation is one run of the receiver with all it takes from outside.
+// invocation is one run of the receiver with all its inputs and outputs.
 type invocation struct {
 	args           []string
 	env            config.Env
@@ -109,7 +109,7 @@ type service struct {
 	server   *http.Server
 }
 
-// assemble builds the parts; it opens no connection. Its errors are the operator's to correct.
+// assemble builds the parts; it opens no connection. Its errors are errors in the configuration.
 func assemble(cfg config.Receiver, token *receiver.Token, build telemetry.Build, log *slog.Logger) (*service, error) {
 	options := cfg.Temporal.Options
 	metrics := telemetry.NewMetrics(build, telemetry.Receiver)
@@ -149,7 +149,7 @@ func identity() string {
 	return fmt.Sprintf("%s-%d@%s", name, os.Getpid(), host)
 }
 
-// ready tells why no event can be acted upon for reasons of our own.
+// ready returns why the receiver itself cannot act on events, nil if it can.
 func (s *service) ready(context.Context) error {
 	select {
 	case <-s.stopping:
@@ -162,7 +162,7 @@ func (s *service) ready(context.Context) error {
 	return nil
 }
 
-// serve answers until ctx ends, and lets what is in flight finish.
+// serve answers until ctx ends, and lets requests in flight finish.
 func (s *service) serve(ctx context.Context) error {
 	defer s.temporal.client.Close()
 	var lc net.ListenConfig
@@ -178,7 +178,7 @@ func (s *service) serve(ctx context.Context) error {
 	s.log.Info("receiver started", "addr", listener.Addr().String(), "temporal", s.cfg.Temporal.Options.HostPort,
 		"namespace", s.cfg.Temporal.Options.Namespace, "queue", s.cfg.Temporal.TaskQueue, "rules", len(s.cfg.Rules),
 		"token", s.cfg.TokenFile != "", "version", s.build.Version, "config", s.cfg.Path)
-	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // what only the start needed
+	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // memory that only the start needed
 	defer settle.Stop()
 	go s.temporal.seek(ctx)
 	select {

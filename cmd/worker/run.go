@@ -22,8 +22,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
-// stopTime bounds each step of stopping but the worker's own, which has 20 seconds: together they stay
-// under the 30 seconds that Kubernetes grants.
+// stopTime limits each step of stopping except the worker's own, which has 20 seconds. Together they must take less
+// than the 30 seconds that Kubernetes grants.
 const stopTime = 4 * time.Second
 
 // gcPercent trades a little processor time, of which a worker uses next to none, for a smaller heap.
@@ -53,7 +53,7 @@ Environment (* required):
 Exit codes: 0 stopped by a signal; 1 failed; 2 wrong usage or configuration.
 `
 
-// invocation is one run of the worker with all it takes from outside.
+// invocation is one run of the worker with all its inputs and outputs.
 type invocation struct {
 	args           []string
 	env            config.Env
@@ -98,7 +98,7 @@ type service struct {
 	monitor *health.Monitor
 }
 
-// assemble builds the parts; it opens no connection. Its errors are the operator's to correct.
+// assemble builds the parts; it opens no connection. Its errors are errors in the configuration.
 func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*service, error) {
 	metrics := telemetry.NewMetrics(build, telemetry.Worker)
 	metrics.KnowPolicies(slices.Collect(maps.Keys(cfg.File.Policies))...)
@@ -135,7 +135,7 @@ func identity() string {
 }
 
 // serve works until ctx ends, then stops in order. Health is served first, so that the process shows
-// that it lives while Temporal and vCenter are still sought, both at the same time.
+// that it is alive while it connects to Temporal and vCenter in parallel.
 func (s *service) serve(ctx context.Context) error {
 	health, err := telemetry.Serve(s.log, s.cfg.HTTP.Addr, s.cfg.HTTP.Explicit, s.metrics,
 		telemetry.Check{Name: "polling", Ready: s.session.ready},
@@ -147,7 +147,7 @@ func (s *service) serve(ctx context.Context) error {
 	if s.cfg.VCenter.Insecure {
 		worker.WarnInsecure(s.log)
 	}
-	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // what only the start needed
+	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // memory that only the start needed
 	defer settle.Stop()
 	sought := make(chan struct{})
 	go func() {

@@ -22,7 +22,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
-// How often things are tried and told while Temporal cannot be worked with.
+// How often to try again, and to log, while Temporal cannot be used.
 const (
 	firstPause      = 100 * time.Millisecond
 	longestPause    = 2 * time.Second
@@ -33,8 +33,8 @@ const (
 	startWait       = 2 * time.Second // for a start that a signal overtook
 )
 
-// work polls for work until ctx ends. A worker that Temporal refuses, as when its namespace was deleted,
-// is replaced by a new one as soon as one can work again.
+// work polls for work until ctx ends. If Temporal refuses a worker, as when its namespace was deleted, a new one
+// replaces it as soon as that is possible.
 func (s *service) work(ctx context.Context) {
 	for ctx.Err() == nil {
 		c, ok := s.reach(ctx)
@@ -53,7 +53,7 @@ func (s *service) work(ctx context.Context) {
 func (s *service) namespace() string { return s.cfg.Temporal.Options.Namespace }
 func (s *service) queue() string     { return s.cfg.Temporal.TaskQueue }
 
-// reach dials Temporal until it answers for our namespace; ok is false when ctx ended first.
+// reach dials Temporal until it answers for our namespace; ok is false if ctx ended first.
 func (s *service) reach(ctx context.Context) (c client.Client, ok bool) {
 	n := nag{log: s.log.With("temporal", s.cfg.Temporal.Options.HostPort, "namespace", s.namespace())}
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
@@ -125,7 +125,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	return err
 }
 
-// ensureWatch starts the watch of vCenter's events where there are rules, and tries until that is done.
+// ensureWatch starts the watch of vCenter's events if there are rules, and tries until it succeeds.
 func (s *service) ensureWatch(ctx context.Context, c client.Client) {
 	if len(s.cfg.File.Rules) == 0 {
 		s.log.Info("no rules: vCenter's events are not watched", "config", s.cfg.Path)
@@ -150,7 +150,7 @@ func (s *service) ensureWatch(ctx context.Context, c client.Client) {
 	}
 }
 
-// startResult waits for a start; ok is false when it did not come to an end in time after a signal.
+// startResult waits for a start; ok is false if the start did not end in time after a signal.
 func startResult(ctx context.Context, started <-chan error) (err error, ok bool) {
 	select {
 	case err := <-started:
@@ -165,15 +165,15 @@ func startResult(ctx context.Context, started <-chan error) (err error, ok bool)
 	}
 }
 
-// recheckAttributes looks for the search attributes from time to time, as they may be registered later.
+// recheckAttributes checks the search attributes from time to time, because they may be registered later.
 func (s *service) recheckAttributes(ctx context.Context, a *preempt.Activities, known string) {
 	for clock.Sleep(ctx, attributesEvery) {
 		known = s.checkAttributes(ctx, a, known)
 	}
 }
 
-// checkAttributes looks for the search attributes and tells, once, which are missing. It returns what it
-// found, for the next look.
+// checkAttributes checks the search attributes and logs once which are missing. It returns the result
+// for the next check.
 func (s *service) checkAttributes(ctx context.Context, a *preempt.Activities, known string) string {
 	limited, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -193,7 +193,7 @@ func (s *service) checkAttributes(ctx context.Context, a *preempt.Activities, kn
 	return found
 }
 
-// session is what is known of the connection to Temporal.
+// session is the state of the connection to Temporal.
 type session struct {
 	queue string
 
@@ -238,7 +238,7 @@ func (s *session) state() (c client.Client, polling bool, why error) {
 	return s.client, s.polling, s.why
 }
 
-// ready tells why no work is taken from the queue, nil when it is.
+// ready returns why no work is taken from the queue, nil if it is.
 func (s *session) ready(ctx context.Context) error {
 	c, polling, why := s.state()
 	switch {
@@ -260,7 +260,7 @@ func (s *session) ready(ctx context.Context) error {
 	return nil
 }
 
-// nag tells of a lasting trouble, at once and then now and then.
+// nag logs a lasting problem, at once and then from time to time.
 type nag struct {
 	log         *slog.Logger
 	kind        string
@@ -290,7 +290,7 @@ func (n *nag) over() {
 	}
 }
 
-// explain says what an operator can do about an error of Temporal.
+// explain returns what an operator can do about an error of Temporal.
 func explain(err error) (level slog.Level, kind, text, remedy string) {
 	var (
 		missing *serviceerror.NamespaceNotFound

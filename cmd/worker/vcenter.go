@@ -7,7 +7,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
-// How vCenter is sought, and how fresh its last answer must be to count as ready.
+// How often to try to connect to vCenter, and how recent its last answer must be to count as ready.
 const (
 	firstVCenterPause   = 2 * time.Second
 	longestVCenterPause = 10 * time.Second
@@ -15,8 +15,8 @@ const (
 	vcenterFresh        = 2 * time.Minute
 )
 
-// seekVCenter logs in ahead of need, so that the first request finds a session, and tells what an operator
-// must know while that fails. Work does not wait for it: each call logs in by itself.
+// seekVCenter logs in in advance, so that the first request finds a session, and logs why while that fails.
+// Work does not wait for it: each call logs in by itself.
 func (s *service) seekVCenter(ctx context.Context) {
 	var (
 		told string
@@ -41,7 +41,7 @@ func (s *service) seekVCenter(ctx context.Context) {
 	}
 }
 
-// vcenterReady tells why vCenter cannot be worked with: it asks vCenter where nothing else did lately.
+// vcenterReady returns why vCenter cannot be used, nil if it can. It asks vCenter if no call was made recently.
 func (s *service) vcenterReady(ctx context.Context) error {
 	if at, err := s.gateway.LastContact(); err == nil && time.Since(at) < vcenterFresh {
 		return nil
