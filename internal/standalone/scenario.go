@@ -338,7 +338,7 @@ func (a *act) fall(ctx context.Context) error {
 		return err == nil && len(r.Levels) == 0 && len(r.Deferred) == 0 && r.State != "running", err
 	})
 	if err == nil {
-		a.out.say("done", "workflow %s knows of no alarm any more and will not act again", a.id())
+		a.out.say("done", "workflow %s has no active alarm any more and will not act again", a.id())
 	}
 	return err
 }

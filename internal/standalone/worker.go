@@ -94,7 +94,7 @@ func (s *stack) startWatch(ctx context.Context) error {
 		s.out.say("config", "%s", warning)
 	}
 	if len(rules) == 0 {
-		s.out.say("watch", "no rules, so that alarms start nothing: name rules in a file with --config")
+		s.out.say("watch", "no rules, so alarms start nothing: write rules into a file and name it with --config")
 		return nil
 	}
 	timing := watch.DefaultTiming()
@@ -225,7 +225,7 @@ func (s *stack) seekVCenter(ctx context.Context, gateway *vcenter.Gateway) {
 			return
 		}
 		if text := err.Error(); text != said && ctx.Err() == nil {
-			s.out.say("vCenter", "cannot be worked with yet, requests wait until it can: %s", text)
+			s.out.say("vCenter", "cannot be used yet, requests wait until it can: %s", text)
 			said = text
 		}
 		if !clock.Sleep(ctx, connectAgain) {
