@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
@@ -20,6 +21,8 @@ type docsSite struct {
 	vms   []simulation.VM   // that the documents' VMs stand for
 	exact map[string]string // what is put in the place of a word
 	words *strings.Replacer // and in the place of a part of one
+
+	hidden atomic.Int32 // the exit code of the last command that failed, 0 for none
 }
 
 // docsConfig has the policies and tags of the cookbook's files besides the demo's.
