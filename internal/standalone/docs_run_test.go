@@ -55,11 +55,23 @@ func (d *docsSite) readPage(t *testing.T, page string) {
 	for _, s := range scripts {
 		run(fmt.Sprintf("%s:%d", page, s.line), s.text)
 	}
+	d.endAlarm(t)
 	for _, span := range docsSpans(text) {
 		if err := d.parse(span); err != nil {
 			t.Errorf("%s: `%s`: %v", page, span, err)
 		}
 	}
+}
+
+// endAlarm ends the alarm that a page may have raised: its repetitions would stop the restores of the pages that follow.
+func (d *docsSite) endAlarm(t *testing.T) {
+	t.Helper()
+	id := alarmName + "@" + d.site.vcenter.Cluster(other).Ref.Value
+	cli.Run(t.Context(), cli.Options{
+		Args:   []string{"workflow", "cancel", "-w", id, "--wait"},
+		Env:    config.Env{"TEMPORAL_URL": d.site.temporal.HostPort()},
+		Stdout: io.Discard, Stderr: io.Discard, // most pages raise none, so that there is nothing to cancel
+	})
 }
 
 var docsExitCode = regexp.MustCompile(`exit code (\d+)`)
