@@ -236,7 +236,7 @@ func docsEnv(env expand.Environ) config.Env {
 	return out
 }
 
-// located puts names of the site in the place of those in the documents, and paths in the place of files.
+// located replaces names of the documents by those of the site, and file names by paths.
 func (d *docsSite) located(args []string) []string {
 	out := slices.Clone(args)
 	for i, arg := range out {
@@ -286,7 +286,7 @@ func (d *docsSite) preemptctl(ctx context.Context, args []string) (code int) {
 
 var docsBusy = regexp.MustCompile(`under way|cooldown`)
 
-// ready makes the site fit for a command: its VMs are on, and it has no schedule of the name that is created.
+// ready prepares the site for a command: it powers its VMs on, and deletes a schedule of the name that is created.
 func (d *docsSite) ready(ctx context.Context, env config.Env, args []string) error {
 	switch {
 	case len(args) > 2 && args[0] == "schedule" && args[1] == "create":

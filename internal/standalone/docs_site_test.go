@@ -19,8 +19,8 @@ type docsSite struct {
 	site  *stack
 	dir   string            // where they run: with the repository's folders, and the files that the documents speak of
 	vms   []simulation.VM   // that the documents' VMs stand for
-	exact map[string]string // what is put in the place of a word
-	words *strings.Replacer // and in the place of a part of one
+	exact map[string]string // replacements of whole words
+	words *strings.Replacer // replacements of parts of words
 
 	hidden atomic.Int32 // the exit code of the last command that failed, 0 for none
 }

@@ -15,7 +15,7 @@ func TestTheCommandsInTheDocumentsRun(t *testing.T) {
 	}
 }
 
-// A test that finds no mistake proves nothing: it must name each kind.
+// Each of these mistakes must be found, or the test above proves nothing.
 func TestAMistakeInADocumentIsFound(t *testing.T) {
 	for _, wrong := range []string{
 		"preemptctl workflow lst",
