@@ -19,17 +19,10 @@ func becameWords(t preemptapi.VMOutcome) string {
 
 // stateWords returns the state of a round, with an explanation if it needs one.
 func stateWords(r preemptapi.RoundResult) string {
-	switch r.State {
-	case preemptapi.RoundObserved:
-		return r.State + ": nothing was touched"
-	case preemptapi.RoundRehearsed:
-		return r.State + ": the notice was given and withdrawn, nothing else"
-	case preemptapi.RoundNotified:
-		if !r.Deadline.IsZero() {
-			return r.State + ": until " + timestamp(r.Deadline) + ", or until the guests are ready"
-		}
+	if r.State == preemptapi.RoundNotified && !r.Deadline.IsZero() {
+		return r.State.Words() + ": until " + timestamp(r.Deadline) + ", or until the guests are ready"
 	}
-	return r.State
+	return r.State.Words()
 }
 
 // reasonWords returns a reason in words, with the details after its colon. Text that is not a known reason stays

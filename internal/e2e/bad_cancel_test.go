@@ -190,7 +190,7 @@ func TestARoundThatAPersonCancelsIsNotFollowedByAnother(t *testing.T) {
 	s.must(s.c.CancelWorkflow(t.Context(), round, ""))
 	wantState(t, s.done("alarm"), preemptapi.RoundWithdrawn, 0)
 	time.Sleep(time.Second) // while the alarm stands
-	if r := s.state("alarm"); len(r.Levels) != 1 || r.State != "idle" || r.RoundID != round || len(r.Deferred) != 0 {
+	if r := s.state("alarm"); len(r.Levels) != 1 || r.State != preemptapi.IntakeIdle || r.RoundID != round || len(r.Deferred) != 0 {
 		t.Errorf("%s", pretty(r))
 	}
 	if n := len(s.rounds()); n != 1 {

@@ -259,7 +259,7 @@ func TestAHigherCriticalityForTheSameScopeCutsTheWaitingVMsAtOnce(t *testing.T) 
 	if r.Criticality != preemption.CriticalityHigh || !strings.Contains(strings.Join(r.Changes, "\n"), "raised to HIGH") {
 		t.Errorf("criticality %s, changes %q", r.Criticality, r.Changes)
 	}
-	if got := s.until("alarm", "the round is reported", func(r preemptapi.Response) bool { return r.State != "running" }); got.RoundID != round {
+	if got := s.until("alarm", "the round is reported", func(r preemptapi.Response) bool { return r.State != preemptapi.IntakeRunning }); got.RoundID != round {
 		t.Errorf("a second round ran: %s", got.RoundID)
 	}
 	s.wantOursExactly(r)

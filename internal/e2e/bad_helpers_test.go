@@ -63,10 +63,10 @@ func (s *site) under(round string) (r preemptapi.RoundResult) {
 }
 
 // reaches waits until the round is in the state.
-func (s *site) reaches(round, state string) preemptapi.RoundResult {
+func (s *site) reaches(round string, state preemptapi.RoundState) preemptapi.RoundResult {
 	s.t.Helper()
 	var r preemptapi.RoundResult
-	s.eventually("the round is "+state, func() bool {
+	s.eventually("the round is "+string(state), func() bool {
 		r = s.under(round)
 		return r.State == state
 	})
@@ -154,7 +154,7 @@ func spared(r preemptapi.RoundResult, object types.ManagedObjectReference) polic
 }
 
 // wantState checks how a round ended and how many VMs it turned off.
-func wantState(t testing.TB, r preemptapi.RoundResult, state string, preempted int) {
+func wantState(t testing.TB, r preemptapi.RoundResult, state preemptapi.RoundState, preempted int) {
 	t.Helper()
 	if r.State != state || len(r.Preempted()) != preempted {
 		t.Fatalf("want %s with %d VMs preempted, got %s with %d: %s", state, preempted, r.State, len(r.Preempted()), pretty(r))

@@ -47,7 +47,7 @@ func (p *powering) restoredValue(ref vsphere.Ref, at time.Time) (string, error) 
 	return string(b), err
 }
 
-func (p *powering) decideAll(targets []policy.Return, what, reason string) {
+func (p *powering) decideAll(targets []policy.Return, what preemptapi.RestoreOutcome, reason string) {
 	for _, t := range targets {
 		p.decide(preemptapi.RestoredVM{Return: t, Outcome: what, Reason: reason})
 	}

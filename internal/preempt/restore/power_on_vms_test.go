@@ -121,8 +121,9 @@ func TestANoticeIsClearedBeforeItsGuestStarts(t *testing.T) {
 
 func TestAVMThatNoHostCanTakeIsLeftAndOneThatRefusesThreeTimesHasFailed(t *testing.T) {
 	for kind, c := range map[vcenter.Kind]struct {
-		outcome, reason string
-		tries           int
+		outcome preemptapi.RestoreOutcome
+		reason  string
+		tries   int
 	}{
 		vcenter.NoRoom:       {preemptapi.OutcomeLeft, string(policy.NoHost), 1},
 		vcenter.TaskFailed:   {preemptapi.OutcomeNotRestored, "call: TaskFailed", 3},
@@ -225,7 +226,10 @@ func TestALookSaysWhoPoweredTheVMsOnAndSendsNothing(t *testing.T) {
 		on(b, 6, &vcenter.Touch{Time: time.Now(), Event: "VmPoweredOnEvent", User: vcentertest.User, Ours: true})
 	})
 	res := b.powerOn(in)
-	for i, want := range map[int]struct{ outcome, reason string }{
+	for i, want := range map[int]struct {
+		outcome preemptapi.RestoreOutcome
+		reason  string
+	}{
 		1: {preemptapi.OutcomeRestored, ""},
 		2: {preemptapi.OutcomeLeft, string(policy.TouchedByOwner)},
 		3: {preemptapi.OutcomeLeft, string(policy.NoEvidence)},

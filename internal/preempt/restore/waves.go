@@ -95,7 +95,7 @@ func (r *restore) wait() {
 }
 
 // pause waits for d, or until it is stopped.
-func (r *restore) pause(state string, d time.Duration) {
+func (r *restore) pause(state preemptapi.RestoreState, d time.Duration) {
 	r.result.Until = workflow.Now(r.ctx).Add(d).UTC()
 	r.setState(state)
 	// Its error is that of a context which is never cancelled.
@@ -179,7 +179,7 @@ func (r *restore) powerOn(wave []policy.Return, plannedAt time.Time, settle bool
 	}
 	for i := range res.VMs {
 		res.VMs[i].Wave = r.result.Waves
-		tally.Add(r.ctx, "preemption_restored_vms", map[string]string{"outcome": res.VMs[i].Outcome})
+		tally.Add(r.ctx, "preemption_restored_vms", map[string]string{"outcome": string(res.VMs[i].Outcome)})
 		if res.VMs[i].Outcome == preemptapi.OutcomeRestored {
 			brought++
 		}

@@ -279,7 +279,7 @@ func TestAHoldSettlesAnewWhenTheOtherAlarmIsOver(t *testing.T) {
 }
 
 func TestADryRunAndAnObservingPolicyPowerNothingOn(t *testing.T) {
-	for state, set := range map[string]func(*restoreRun, *preemptapi.RestoreInput){
+	for state, set := range map[preemptapi.RestoreState]func(*restoreRun, *preemptapi.RestoreInput){
 		preemptapi.RestorePlanned:  func(_ *restoreRun, in *preemptapi.RestoreInput) { in.DryRun = true },
 		preemptapi.RestoreObserved: func(r *restoreRun, _ *preemptapi.RestoreInput) { r.setup.Policy.Mode = policy.ModeObserve },
 	} {

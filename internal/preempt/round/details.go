@@ -13,14 +13,14 @@ import (
 
 // setState records the state for queries, for the list of workflows and for the details page. The list says
 // "running" of a round that plans or acts: that is short, and telling the list costs time in which VMs are on.
-func (r *round) setState(state string) {
+func (r *round) setState(state preemptapi.RoundState) {
 	if r.result.State == state {
 		return
 	}
 	r.result.State = state
 	if state != preemptapi.RoundPlanning && state != preemptapi.RoundActing {
 		d := r.in.Demand
-		preempt.Upsert(r.ctx, r.in.Attrs, d.Alarm(), d.Scope.String(), state)
+		preempt.Upsert(r.ctx, r.in.Attrs, d.Alarm(), d.Scope.String(), string(state))
 	}
 	r.show()
 }

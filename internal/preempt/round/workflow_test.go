@@ -119,7 +119,7 @@ func TestASofterAlarmSparesWhatWouldHaveBeenForced(t *testing.T) {
 }
 
 func TestADryRunAndAnObservingPolicyTouchNothing(t *testing.T) {
-	for state, set := range map[string]func(*roundRun){
+	for state, set := range map[preemptapi.RoundState]func(*roundRun){
 		preemptapi.RoundPlanned:  func(r *roundRun) { r.in.Demand.DryRun = true },
 		preemptapi.RoundObserved: func(r *roundRun) { r.in.Demand.Policy.Mode = policy.ModeObserve },
 	} {
@@ -160,7 +160,7 @@ func TestARoundThatCannotPlanFailsWithItsResult(t *testing.T) {
 }
 
 func TestARoundWithoutTargetsSaysWhy(t *testing.T) {
-	for state, set := range map[string]func(*PlanResult){
+	for state, set := range map[preemptapi.RoundState]func(*PlanResult){
 		preemptapi.RoundEmpty:     func(*PlanResult) {},
 		preemptapi.RoundHeld:      func(p *PlanResult) { p.Silenced = "acknowledged" },
 		preemptapi.RoundWithdrawn: func(p *PlanResult) { p.Over = "green since" },
@@ -174,7 +174,7 @@ func TestARoundWithoutTargetsSaysWhy(t *testing.T) {
 }
 
 func TestFailedVMsMakeTheRoundPartialOrFailed(t *testing.T) {
-	for failed, state := range map[int]string{1: preemptapi.RoundPartial, 2: preemptapi.RoundFailed} {
+	for failed, state := range map[int]preemptapi.RoundState{1: preemptapi.RoundPartial, 2: preemptapi.RoundFailed} {
 		r := newRoundRun(t, 2, preemption.CriticalityHigh)
 		r.onEvict = func(in ActInput, out *ActResult) error {
 			for i, t := range in.Targets {
