@@ -13,6 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
 // closedSets are the types whose values are a closed set, each with its list of them.
@@ -24,6 +25,7 @@ var closedSets = map[string][]string{
 	"internal/api/preemptapi.RoundState":     texts(preemptapi.RoundStates()),
 	"internal/api/preemptapi.RestoreState":   texts(preemptapi.RestoreStates()),
 	"internal/api/preemptapi.RestoreOutcome": texts(preemptapi.RestoreOutcomes()),
+	"internal/policy.Reason":                 texts(policy.Reasons()),
 	"internal/api/remediateapi.State":        texts(remediateapi.States()),
 }
 

@@ -113,11 +113,11 @@ func (to *telling) step(name, format string, args ...any) {
 
 func (to *telling) outcome(t preemptapi.VMOutcome) {
 	if to.app.flags.json {
-		to.app.log.Info("vm", "vm", t.Name, "moref", t.Ref.Value, "outcome", t.Outcome, "reason", t.Reason)
+		to.app.log.Info("vm", "vm", t.Name, "moref", t.Ref.Value, "outcome", t.Outcome, "reason", t.Reason.String())
 		return
 	}
 	line := vmName(t.Name, t.Ref) + ": " + becameWords(t)
-	if why := reasonWords(t.Reason); why != "" {
+	if why := t.Reason.Words(); why != "" {
 		line += ", " + why
 	}
 	to.app.notice("%s", line)

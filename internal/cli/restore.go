@@ -206,7 +206,7 @@ func restoreTable(t *table, r preemptapi.RestoreResult) {
 		t.section("WAVE", "VM", "MOREF", "OUTCOME", "PRIORITY", "OFF SINCE", "ON AT", "WHY")
 	}
 	for _, vm := range r.VMs {
-		why := reasonWords(vm.Reason)
+		why := vm.Reason.Words()
 		if vm.AnnotationError != "" {
 			why = strings.TrimPrefix(why+"; not annotated: "+vm.AnnotationError, "; ")
 		}
@@ -217,6 +217,6 @@ func restoreTable(t *table, r preemptapi.RestoreResult) {
 		t.section("LEFT", "MOREF", "WHY")
 	}
 	for _, s := range r.Left {
-		t.row(orDash(s.Name), s.Ref.Value, sparedWords(s))
+		t.row(orDash(s.Name), s.Ref.Value, s.Explanation().Words())
 	}
 }

@@ -138,7 +138,7 @@ func of(t testing.TB, r preemptapi.RoundResult, vm simulation.VM) preemptapi.VMO
 // wantOutcome checks what became of a VM, and why.
 func wantOutcome(t testing.TB, r preemptapi.RoundResult, vm simulation.VM, outcome action.Outcome, reason ...string) {
 	t.Helper()
-	if o := of(t, r, vm); o.Outcome != outcome || !containsAll(o.Reason, reason...) {
+	if o := of(t, r, vm); o.Outcome != outcome || !containsAll(o.Reason.String(), reason...) {
 		t.Errorf("%s is %s (%q), want %s with %q", vm.Name, o.Outcome, o.Reason, outcome, reason)
 	}
 }

@@ -338,7 +338,7 @@ func TestAVMThatItsOwnerShutDownAfterALaterRequestOfOursStaysOff(t *testing.T) {
 	low := person(preemption.CriticalityLow)
 	low.VM = vm.Name
 	s.signal("low", low)
-	wantOutcome(t, s.done("low"), vm, action.Spared, preemptapi.ReasonIgnored)
+	wantOutcome(t, s.done("low"), vm, action.Spared, string(policy.GuestIgnored))
 	s.must(s.guestOff(vm.Ref)) // from inside
 	r, err := s.byHand(preemptapi.RestoreInput{})
 	s.must(err)

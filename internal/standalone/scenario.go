@@ -135,7 +135,7 @@ func (a *act) restored(ctx context.Context, r preemptapi.RoundResult) error {
 		return err
 	}
 	for _, vm := range back.VMs {
-		a.out.say("restored", "%-*s  %s%s", nameWidth, vm.Name, vm.Outcome, because(vm.Reason))
+		a.out.say("restored", "%-*s  %s%s", nameWidth, vm.Name, vm.Outcome, because(vm.Reason.String()))
 	}
 	a.out.say("done", "restore %s: %s", back.State, id)
 	for _, vm := range r.Preempted() {

@@ -4,6 +4,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
 // The processes that have a metric.
@@ -98,7 +99,7 @@ func ofPlans() []definition {
 			"preemption_spared", Counter,
 			[]string{"reason"},
 			"Candidates that a plan of a round spared, by reason; group_budget and scope_budget are those that a budget blocked.", worker,
-			[][]string{{"group_budget", "scope_budget", "limit", "not_needed", "protected", "not_powered_on"}},
+			[][]string{texts([]policy.Reason{policy.GroupBudget, policy.ScopeBudget, policy.OverLimit, policy.NotNeeded, policy.Protected, policy.NotPoweredOn})},
 			nil,
 		},
 	}

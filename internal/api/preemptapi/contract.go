@@ -184,32 +184,22 @@ type Response struct {
 	Requests int      `json:"requests"` // taken since the workflow began, over all its runs
 }
 
-// Reasons of an outcome, besides those of the policy.
-const (
-	ReasonWithdrawn     = "withdrawn"
-	ReasonIgnored       = "guest_ignored_shutdown"
-	ReasonNoTools       = "no_running_tools"
-	ReasonForcedNoTools = "no_running_tools_forced"
-	ReasonShutWithdrawn = "still_on_when_withdrawn"
-	ReasonRehearsed     = "rehearsal"
-)
-
 // VMOutcome is what became of one target.
 type VMOutcome struct {
-	Ref             vsphere.Ref    `json:"ref"`
-	Name            string         `json:"name"`
-	Outcome         action.Outcome `json:"outcome"`
-	Reason          string         `json:"reason,omitempty"`
-	Forced          bool           `json:"forced,omitempty"` // its power was cut
-	OffAt           time.Time      `json:"offAt,omitzero"`   // when vCenter was seen to say so
-	Annotated       bool           `json:"annotated,omitempty"`
-	AnnotationError string         `json:"annotationError,omitempty"`
-	CPUMHz          int64          `json:"cpuMHz,omitempty"`
-	MemoryMB        int64          `json:"memoryMB,omitempty"`
-	Host            vsphere.Ref    `json:"host,omitzero"`
-	InstanceUUID    string         `json:"instanceUUID,omitempty"`
-	Why             string         `json:"why,omitempty"`    // why it was chosen, in words
-	Notice          string         `json:"notice,omitempty"` // what became of its notice: given, acknowledged, extended, withdrawn, or why none
+	Ref             vsphere.Ref        `json:"ref"`
+	Name            string             `json:"name"`
+	Outcome         action.Outcome     `json:"outcome"`
+	Reason          policy.Explanation `json:"reason,omitzero"`
+	Forced          bool               `json:"forced,omitempty"` // its power was cut
+	OffAt           time.Time          `json:"offAt,omitzero"`   // when vCenter was seen to say so
+	Annotated       bool               `json:"annotated,omitempty"`
+	AnnotationError string             `json:"annotationError,omitempty"`
+	CPUMHz          int64              `json:"cpuMHz,omitempty"`
+	MemoryMB        int64              `json:"memoryMB,omitempty"`
+	Host            vsphere.Ref        `json:"host,omitzero"`
+	InstanceUUID    string             `json:"instanceUUID,omitempty"`
+	Why             string             `json:"why,omitempty"`    // why it was chosen, in words
+	Notice          string             `json:"notice,omitempty"` // what became of its notice: given, acknowledged, extended, withdrawn, or why none
 }
 
 // RoundResult is what a round did, and why.

@@ -68,11 +68,11 @@ type RestoreChange struct {
 // RestoredVM is what became of one VM that was to come back.
 type RestoredVM struct {
 	policy.Return
-	Outcome         RestoreOutcome `json:"outcome"`
-	Reason          string         `json:"reason,omitempty"`
-	OnAt            time.Time      `json:"onAt,omitzero"` // when vCenter was seen to say so
-	Annotated       bool           `json:"annotated,omitempty"`
-	AnnotationError string         `json:"annotationError,omitempty"`
+	Outcome         RestoreOutcome     `json:"outcome"`
+	Reason          policy.Explanation `json:"reason,omitzero"`
+	OnAt            time.Time          `json:"onAt,omitzero"` // when vCenter was seen to say so
+	Annotated       bool               `json:"annotated,omitempty"`
+	AnnotationError string             `json:"annotationError,omitempty"`
 }
 
 // RestoreResult is what a restore did, and why.

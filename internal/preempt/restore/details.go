@@ -43,7 +43,7 @@ func (r *restore) show() {
 	if len(res.VMs) > 0 {
 		b.WriteString("\n\n| VM | outcome | why |\n|---|---|---|\n")
 		for _, vm := range res.VMs[:min(len(res.VMs), 50)] {
-			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", preempt.PlainText(vm.Name), vm.Ref.Value, vm.Outcome, preempt.PlainText(vm.Reason)))
+			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", preempt.PlainText(vm.Name), vm.Ref.Value, vm.Outcome, preempt.PlainText(vm.Reason.String())))
 		}
 	}
 	if len(res.Left) > 0 {

@@ -75,7 +75,7 @@ func TestAVMThatChangedSinceThePlanStaysOff(t *testing.T) {
 			b := newBench(t, 1)
 			in := b.order()
 			c.change(b)
-			if vm := of(t, b.powerOn(in), 1); vm.Outcome != preemptapi.OutcomeLeft || vm.Reason != string(c.reason) {
+			if vm := of(t, b.powerOn(in), 1); vm.Outcome != preemptapi.OutcomeLeft || vm.Reason != policy.Because(c.reason) {
 				t.Errorf("%+v", vm)
 			}
 			b.vc.WantCalls(t)
@@ -111,7 +111,7 @@ func TestANoticeIsClearedBeforeItsGuestStarts(t *testing.T) {
 	}
 	res := b.powerOn(b.order())
 	b.vc.WantCalls(t, "SetGuestInfo vm-1", "PowerOn vm-1", "Annotate vm-1")
-	if vm := of(t, res, 2); vm.Outcome != preemptapi.OutcomeNotRestored || !strings.Contains(vm.Reason, "notice") {
+	if vm := of(t, res, 2); vm.Outcome != preemptapi.OutcomeNotRestored || !strings.Contains(vm.Reason.String(), "notice") {
 		t.Errorf("%+v", vm)
 	}
 	if calls := b.vc.Calls(); calls[0] != "SetGuestInfo vm-1" {
@@ -138,7 +138,7 @@ func TestAVMThatNoHostCanTakeIsLeftAndOneThatRefusesThreeTimesHasFailed(t *testi
 			tried++
 			return vcentertest.Fault(kind)
 		}
-		if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != c.outcome || vm.Reason != c.reason || tried != c.tries {
+		if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != c.outcome || vm.Reason.String() != c.reason || tried != c.tries {
 			t.Errorf("%s: tried %d times: %+v", kind, tried, vm)
 		}
 	}
@@ -161,7 +161,7 @@ func TestAPowerOnWhoseTaskFailsIsTriedAgain(t *testing.T) {
 func TestAPowerOnThatTakesTooLongHasFailed(t *testing.T) {
 	b := newBench(t, 1)
 	b.vc.Set(1, func(vm *vcentertest.VM) { vm.Hangs = true })
-	if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != preemptapi.OutcomeNotRestored || !strings.Contains(vm.Reason, "did not say within") {
+	if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != preemptapi.OutcomeNotRestored || !strings.Contains(vm.Reason.String(), "did not say within") {
 		t.Errorf("%+v", vm)
 	}
 }
@@ -236,7 +236,7 @@ func TestALookSaysWhoPoweredTheVMsOnAndSendsNothing(t *testing.T) {
 		4: {preemptapi.OutcomeLeft, string(policy.AlreadyOn)},
 		5: {preemptapi.OutcomeRestored, ""},
 	} {
-		if vm := of(t, res, i); vm.Outcome != want.outcome || vm.Reason != want.reason {
+		if vm := of(t, res, i); vm.Outcome != want.outcome || vm.Reason.String() != want.reason {
 			t.Errorf("VM %d: %+v, want %+v", i, vm, want)
 		}
 	}

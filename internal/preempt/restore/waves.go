@@ -173,7 +173,7 @@ func (r *restore) powerOn(wave []policy.Return, plannedAt time.Time, settle bool
 		if err != nil {
 			res = PowerOnResult{}
 			for _, t := range wave {
-				res.VMs = append(res.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeNotRestored, Reason: "powering it on failed, look at the VM: " + preempt.Cause(err)})
+				res.VMs = append(res.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeNotRestored, Reason: policy.InWords("powering it on failed, look at the VM: " + preempt.Cause(err))})
 			}
 		}
 	}
@@ -200,11 +200,11 @@ func (r *restore) add(vms []preemptapi.RestoredVM) (decided int) {
 	r.result.Left = slices.DeleteFunc(r.result.Left, func(s policy.Spared) bool { return told[s.Ref] })
 	r.result.VMs = slices.DeleteFunc(r.result.VMs, func(vm preemptapi.RestoredVM) bool { return changed[vm.Ref] })
 	for _, vm := range vms {
-		if r.in.Person || vm.Reason != string(policy.NoHost) {
+		if r.in.Person || vm.Reason.Reason != policy.NoHost {
 			decided++
 		}
 		if vm.Outcome == preemptapi.OutcomeLeft {
-			spared := policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason)}
+			spared := policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason.String())}
 			if r.result.Left = append(r.result.Left, spared); r.in.Person {
 				r.leftForGood = append(r.leftForGood, spared)
 			}

@@ -45,7 +45,7 @@ func (r *round) show() {
 	if len(res.Targets) > 0 {
 		b.WriteString("\n\n| VM | outcome | why |\n|---|---|---|\n")
 		for _, t := range res.Targets[:min(len(res.Targets), 50)] {
-			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", preempt.PlainText(t.Name), t.Ref.Value, t.Outcome, preempt.PlainText(t.Reason)))
+			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", preempt.PlainText(t.Name), t.Ref.Value, t.Outcome, preempt.PlainText(t.Reason.String())))
 		}
 	}
 	if len(res.Spared) > 0 {

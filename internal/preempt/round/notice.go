@@ -55,7 +55,7 @@ func (r *round) giveNoticeAndAct(plan PlanResult) (stale bool) {
 		}
 		open = slices.DeleteFunc(open, func(w *notified) bool { return taken[w] })
 		if r.in.Demand.NoticeOnly {
-			r.spareNotified(due, preemptapi.ReasonRehearsed)
+			r.spareNotified(due, policy.Because(policy.Rehearsed))
 			continue
 		}
 		r.forgetBeforeSuspend(due)
@@ -65,7 +65,7 @@ func (r *round) giveNoticeAndAct(plan PlanResult) (stale bool) {
 			r.setState(preemptapi.RoundNotified)
 		}
 	}
-	r.spareNotified(open, preemptapi.ReasonWithdrawn)
+	r.spareNotified(open, policy.Because(policy.Withdrawn))
 	r.tellSpared(all)
 	r.result.Deadline = time.Time{}
 	return stale && !r.withdrawn

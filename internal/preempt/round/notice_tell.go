@@ -11,6 +11,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
@@ -132,7 +133,9 @@ func (r *round) tellExtended(all []*notified) {
 	}
 }
 
-func (r *round) spareNotified(all []*notified, reason string) { r.spareAll(targetsOf(all), reason) }
+func (r *round) spareNotified(all []*notified, reason policy.Explanation) {
+	r.spareAll(targetsOf(all), reason)
+}
 
 // tellSpared tells the guests of spared VMs that nothing happens after all. The notices of the others are cleared at
 // the end.

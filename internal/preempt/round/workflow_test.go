@@ -66,7 +66,7 @@ func TestALowAlarmSparesWhatIgnoresItsShutdownAndClaimsItIfItGoesLate(t *testing
 	if res.State != preemptapi.RoundCompleted || r.poweredOff() != 0 || res.Count(action.ShutDown) != 1 {
 		t.Errorf("%+v", res)
 	}
-	if r.told[0].Targets[0].Reason != preemptapi.ReasonIgnored || len(r.completed) != 1 || r.completed[0].Preempted != 0 {
+	if r.told[0].Targets[0].Reason != policy.Because(policy.GuestIgnored) || len(r.completed) != 1 || r.completed[0].Preempted != 0 {
 		t.Errorf("first the intake was told %+v and the ledger %+v", r.told[0], r.completed)
 	}
 	if len(r.replies) != 1 || !strings.HasSuffix(r.replies[0].ID, "-late") {
@@ -87,7 +87,7 @@ func TestAWithdrawalWhileGuestsShutDownPowersNothingOff(t *testing.T) {
 	r := newRoundRun(t, 1, preemption.CriticalityMedium)
 	r.after(90*time.Second, r.change(Change{Withdraw: true, Reason: "the alarm fell"}))
 	res := r.run()
-	if res.State != preemptapi.RoundWithdrawn || r.poweredOff() != 0 || res.Targets[0].Reason != preemptapi.ReasonShutWithdrawn {
+	if res.State != preemptapi.RoundWithdrawn || r.poweredOff() != 0 || res.Targets[0].Reason != policy.Because(policy.OnAtWithdraw) {
 		t.Errorf("%+v", res)
 	}
 }
@@ -211,7 +211,7 @@ func TestAnEvictionThatEndsWithoutAnAnswerIsLookedUp(t *testing.T) {
 	r.onEvict = func(ActInput, *ActResult) error {
 		return temporal.NewNonRetryableApplicationError("no vCenter", "Gone", nil)
 	}
-	if res := r.run(); res.State != preemptapi.RoundFailed || !strings.Contains(res.Targets[0].Reason, "look at the VM") {
+	if res := r.run(); res.State != preemptapi.RoundFailed || !strings.Contains(res.Targets[0].Reason.String(), "look at the VM") {
 		t.Errorf("%+v", res)
 	}
 }
