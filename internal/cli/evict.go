@@ -185,8 +185,8 @@ func evictVerdict(r preemptapi.RoundResult, vm string) error {
 	}
 	switch t.Reason.Reason {
 	case policy.Rehearsed:
-		if untold, none := strings.CutPrefix(t.Notice, "none"); none {
-			return failedf("%s was not given its notice%s", name, untold)
+		if why, none := t.NotNotified(); none {
+			return failedf("%s was not given its notice: %s", name, why)
 		}
 		return nil
 	case policy.Withdrawn, policy.OnAtWithdraw:

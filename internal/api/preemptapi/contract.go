@@ -6,6 +6,7 @@ package preemptapi
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -200,6 +201,17 @@ type VMOutcome struct {
 	InstanceUUID    string             `json:"instanceUUID,omitempty"`
 	Why             string             `json:"why,omitempty"`    // why it was chosen, in words
 	Notice          string             `json:"notice,omitempty"` // what became of its notice: given, acknowledged, extended, withdrawn, or why none
+}
+
+// noNotice begins the Notice of a VM that was given none; why follows.
+const noNotice = "none: "
+
+// NoNotice is the Notice of a VM that was given none.
+func NoNotice(why string) string { return noNotice + why }
+
+// NotNotified reports whether the VM was to be given a notice and was given none, and why.
+func (o VMOutcome) NotNotified() (why string, none bool) {
+	return strings.CutPrefix(o.Notice, noNotice)
 }
 
 // RoundResult is what a round did, and why.

@@ -37,7 +37,7 @@ func (r *round) giveNoticeAndAct(plan PlanResult) (stale bool) {
 	now := workflow.Now(r.ctx)
 	var open []*notified
 	for _, t := range plan.Targets {
-		open = append(open, &notified{Target: t, since: now, deadline: now.Add(d), told: t.ToolsRunning, ready: !t.ToolsRunning, note: "none: no running tools"})
+		open = append(open, &notified{Target: t, since: now, deadline: now.Add(d), told: t.ToolsRunning, ready: !t.ToolsRunning, note: preemptapi.NoNotice("no running tools")})
 	}
 	all := slices.Clone(open)
 	r.notices++

@@ -11,6 +11,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
@@ -32,7 +33,7 @@ func (r *round) announce(open []*notified) {
 	for _, w := range open {
 		switch reason, failed := res.Untold[w.Ref.String()]; {
 		case failed:
-			w.told, w.ready, w.note = false, true, "none: "+reason
+			w.told, w.ready, w.note = false, true, preemptapi.NoNotice(reason)
 			if w.doubtful = res.Doubtful[w.Ref.String()]; w.doubtful {
 				w.note = "perhaps: vCenter's answer was lost, and it is taken back: " + reason
 			}
