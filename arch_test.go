@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"internal/simulation": {"internal/shown"},
 	"internal/tally":      {},
 	"internal/shown":      {},
-	"internal/telemetry":  {"internal/action", "internal/shown"},
+	"internal/telemetry":  {"internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/policy", "internal/shown"},
 	"internal/ledger":     {"internal/remedy", "internal/workflowid"},
 	"internal/notify":     {"internal/shown"},
 	"internal/vcenter":    {"internal/vsphere", "internal/clock", "internal/policy", "internal/remedy", "internal/shown"},

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+
 	"github.com/spf13/cobra"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
@@ -172,7 +174,7 @@ func evictVerdict(r preemptapi.RoundResult, vm string) error {
 	}
 	if len(r.Targets) == 0 {
 		for _, s := range r.Spared {
-			return refusedf("refused: %s stays: %s", vmName(s.Name, s.Ref), sparedWords(s))
+			return refusedf("refused: %s stays: %s", vmName(s.Name, s.Ref), s.Explanation().Words())
 		}
 		return failedf("nothing was done about VM %s: the round is %s", vm, r.State)
 	}
@@ -181,16 +183,16 @@ func evictVerdict(r preemptapi.RoundResult, vm string) error {
 	if t.Outcome != action.Spared {
 		return nil
 	}
-	switch t.Reason {
-	case preemptapi.ReasonRehearsed:
-		if untold, none := strings.CutPrefix(t.Notice, "none"); none {
-			return failedf("%s was not given its notice%s", name, untold)
+	switch t.Reason.Reason {
+	case policy.Rehearsed:
+		if why, none := t.NotNotified(); none {
+			return failedf("%s was not given its notice: %s", name, why)
 		}
 		return nil
-	case preemptapi.ReasonWithdrawn, preemptapi.ReasonShutWithdrawn:
-		return failedf("%s stays: %s", name, reasonWords(t.Reason))
+	case policy.Withdrawn, policy.OnAtWithdraw:
+		return failedf("%s stays: %s", name, t.Reason.Words())
 	}
-	return refusedf("%s stays: %s", name, reasonWords(t.Reason))
+	return refusedf("%s stays: %s", name, t.Reason.Words())
 }
 
 // showEvicted prints the steps of the eviction.
@@ -226,7 +228,7 @@ func evictTable(t *table, vm string, r preemptapi.RoundResult) {
 			t.row("notice", "none: the policy gives none")
 		}
 		t.row("outcome", vmName(v.Name, v.Ref)+": "+becameWords(v))
-		t.field("why", reasonWords(v.Reason))
+		t.field("why", v.Reason.Words())
 		t.field("off at", timestamp(v.OffAt))
 		if v.Outcome.Ours() {
 			t.row("power cut", yesNo(v.Forced))

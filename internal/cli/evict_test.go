@@ -26,8 +26,8 @@ var evictions = map[string]func(*preemptapi.RoundResult) error{
 	"protected-since": func(r *preemptapi.RoundResult) error {
 		return spared(r, "protected: do-not-preempt")
 	},
-	"deaf":      func(r *preemptapi.RoundResult) error { return spared(r, preemptapi.ReasonIgnored) },
-	"withdrawn": func(r *preemptapi.RoundResult) error { return spared(r, preemptapi.ReasonWithdrawn) },
+	"deaf":      func(r *preemptapi.RoundResult) error { return spared(r, string(policy.GuestIgnored)) },
+	"withdrawn": func(r *preemptapi.RoundResult) error { return spared(r, string(policy.Withdrawn)) },
 	"untagged": func(r *preemptapi.RoundResult) error {
 		return broken(r, preemptapi.NotTagged, `VM "untagged" does not carry the tag "preemptible"`)
 	},
@@ -47,7 +47,7 @@ var evictions = map[string]func(*preemptapi.RoundResult) error{
 
 func spared(r *preemptapi.RoundResult, reason string) error {
 	r.State = preemptapi.RoundCompleted
-	r.Targets = []preemptapi.VMOutcome{{Ref: ref("vm-7"), Name: "web-7", Outcome: action.Spared, Reason: reason}}
+	r.Targets = []preemptapi.VMOutcome{{Ref: ref("vm-7"), Name: "web-7", Outcome: action.Spared, Reason: policy.InWords(reason)}}
 	return nil
 }
 
@@ -80,7 +80,7 @@ func fakeEviction(ctx workflow.Context, vm string, noticeOnly bool) (preemptapi.
 		Why: "rank 1: priority 100, on for 3h", Notice: "extended by 1s",
 	}
 	if noticeOnly {
-		v.Outcome, v.Reason, v.Notice = action.Spared, preemptapi.ReasonRehearsed, "acknowledged, withdrawn"
+		v.Outcome, v.Reason, v.Notice = action.Spared, policy.Because(policy.Rehearsed), "acknowledged, withdrawn"
 		if vm == "toolless" {
 			v.Notice = "none: no running tools"
 		}

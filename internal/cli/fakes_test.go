@@ -167,7 +167,7 @@ func fakeRound(ctx workflow.Context, tag string) (preemptapi.RoundResult, error)
 	}
 	second := preemptapi.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: action.PoweredOff}
 	if tag == "partial" || tag == "failed" {
-		second.Outcome, second.Reason = action.Failed, "the host is on fire"
+		second.Outcome, second.Reason = action.Failed, policy.InWords("the host is on fire")
 	}
 	r.Targets, r.Waiting = append(r.Targets, second), nil
 	switch tag {

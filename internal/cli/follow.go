@@ -59,19 +59,10 @@ func (a *app) follow(ctx context.Context, s *session, id string) (preemptapi.Rou
 		}
 		blind = false
 		told.of(r)
-		if settled(r.State) {
+		if r.State.Settled() {
 			return r, nil
 		}
 	}
-}
-
-// settled reports whether a round in this state has acted on everything.
-func settled(state string) bool {
-	switch state {
-	case preemptapi.RoundPlanning, preemptapi.RoundActing, preemptapi.RoundNotified, preemptapi.RoundWaiting:
-		return false
-	}
-	return true
 }
 
 // telling is what was printed about a round so far.
@@ -122,11 +113,11 @@ func (to *telling) step(name, format string, args ...any) {
 
 func (to *telling) outcome(t preemptapi.VMOutcome) {
 	if to.app.flags.json {
-		to.app.log.Info("vm", "vm", t.Name, "moref", t.Ref.Value, "outcome", t.Outcome, "reason", t.Reason)
+		to.app.log.Info("vm", "vm", t.Name, "moref", t.Ref.Value, "outcome", t.Outcome, "reason", t.Reason.String())
 		return
 	}
 	line := vmName(t.Name, t.Ref) + ": " + becameWords(t)
-	if why := reasonWords(t.Reason); why != "" {
+	if why := t.Reason.Words(); why != "" {
 		line += ", " + why
 	}
 	to.app.notice("%s", line)
@@ -164,7 +155,7 @@ func verdict(r preemptapi.RoundResult, failEmpty bool) error {
 	switch r.State {
 	case preemptapi.RoundFailed, preemptapi.RoundPartial:
 		if reason == "" {
-			reason = "the round ended as " + r.State
+			reason = "the round ended as " + string(r.State)
 		}
 		return failedf("%s (round %s)", reason, r.RoundID)
 	}

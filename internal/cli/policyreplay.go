@@ -187,7 +187,7 @@ func differenceTable(t *table, r replay) {
 			t.row(round.RoundID, orDash(v.Name), v.Ref.Value, "goes", orDash(v.Why))
 		}
 		for _, s := range round.Staying {
-			t.row(round.RoundID, orDash(s.Name), s.Ref.Value, "stays", orDash(sparedWords(s)))
+			t.row(round.RoundID, orDash(s.Name), s.Ref.Value, "stays", orDash(s.Explanation().Words()))
 		}
 	}
 }

@@ -45,7 +45,7 @@ func changeWords(before, after *remedy.Hardware) string {
 // decisionTable shows one decision about a remediation.
 func decisionTable(t *table, d remediateapi.Decision) {
 	t.section()
-	t.row(cmp.Or(d.Kind, "remediation"), d.State)
+	t.row(cmp.Or(d.Kind, "remediation"), string(d.State))
 	if !d.VM.Zero() || d.Name != "" {
 		t.row("vm", vmName(d.Name, d.VM))
 	}
@@ -159,7 +159,7 @@ func stayTable(t *table, d remediateapi.Decision) {
 // reconcileTable shows what a reconciliation did, one VM per row.
 func reconcileTable(t *table, r remediateapi.ReconcileResult) {
 	t.section()
-	t.row("reconciliation", r.State)
+	t.row("reconciliation", string(r.State))
 	t.field("reason", r.Reason)
 	t.row("looked at", countVMs(r.Looked)+" with tags of settings")
 	t.row("on", countVMs(r.On)+", which get theirs at the next power-off")
@@ -170,7 +170,7 @@ func reconcileTable(t *table, r remediateapi.ReconcileResult) {
 	t.section("VM", "MOREF", "STATE", "CHANGE", "WHY")
 	var bad []remediateapi.Decision
 	for _, d := range r.Decisions {
-		t.row(orDash(d.Name), d.VM.Value, d.State, orDash(changeWords(d.Before, d.After)), orDash(d.Reason))
+		t.row(orDash(d.Name), d.VM.Value, string(d.State), orDash(changeWords(d.Before, d.After)), orDash(d.Reason))
 		if len(d.Bad) > 0 {
 			bad = append(bad, d)
 		}

@@ -194,7 +194,7 @@ func (a *app) showRestore(r preemptapi.RestoreResult) error {
 // restoreTable shows which VMs were restored, or would be, and why the others stay off.
 func restoreTable(t *table, r preemptapi.RestoreResult) {
 	t.section()
-	t.row("restore", r.State)
+	t.row("restore", string(r.State))
 	t.field("reason", r.Reason)
 	t.row("tag", r.Tag)
 	if scope := scopeWords(r.ScopeName, r.Scope); scope != "" {
@@ -206,21 +206,17 @@ func restoreTable(t *table, r preemptapi.RestoreResult) {
 		t.section("WAVE", "VM", "MOREF", "OUTCOME", "PRIORITY", "OFF SINCE", "ON AT", "WHY")
 	}
 	for _, vm := range r.VMs {
-		outcome := strings.ReplaceAll(vm.Outcome, "_", " ")
-		if vm.Outcome == preemptapi.OutcomeWouldPowerOn {
-			outcome = "would power on"
-		}
-		why := reasonWords(vm.Reason)
+		why := vm.Reason.Words()
 		if vm.AnnotationError != "" {
 			why = strings.TrimPrefix(why+"; not annotated: "+vm.AnnotationError, "; ")
 		}
-		t.row(strconv.Itoa(vm.Wave), orDash(vm.Name), vm.Ref.Value, outcome, strconv.Itoa(vm.Priority),
+		t.row(strconv.Itoa(vm.Wave), orDash(vm.Name), vm.Ref.Value, vm.Outcome.Words(), strconv.Itoa(vm.Priority),
 			orDash(timestamp(vm.OffSince)), orDash(timestamp(vm.OnAt)), orDash(why))
 	}
 	if len(r.Left) > 0 {
 		t.section("LEFT", "MOREF", "WHY")
 	}
 	for _, s := range r.Left {
-		t.row(orDash(s.Name), s.Ref.Value, sparedWords(s))
+		t.row(orDash(s.Name), s.Ref.Value, s.Explanation().Words())
 	}
 }

@@ -162,7 +162,7 @@ func freed(r preemptapi.RoundResult) string {
 
 // why returns the reason of an outcome, and whether the attribute on the VM is missing.
 func why(v preemptapi.VMOutcome) string {
-	text := reasonWords(v.Reason)
+	text := v.Reason.Words()
 	if v.AnnotationError != "" {
 		if text != "" {
 			text += "; "
@@ -177,7 +177,7 @@ func sparedTable(t *table, r preemptapi.RoundResult) {
 	if len(r.Spared) > 0 {
 		t.section("SPARED", "MOREF", "WHY")
 		for _, s := range r.Spared {
-			t.row(orDash(s.Name), s.Ref.Value, sparedWords(s))
+			t.row(orDash(s.Name), s.Ref.Value, s.Explanation().Words())
 		}
 	}
 	if sparedTotal(r) > len(r.Spared) {

@@ -159,14 +159,14 @@ func (s *session) reconciledWords(ctx context.Context, info *workflowpb.Workflow
 	case err != nil:
 		return status + ": " + reasonOf(err).Error()
 	}
-	count := map[string]int{}
+	count := map[remediateapi.State]int{}
 	for _, d := range r.Decisions {
 		count[d.State]++
 	}
-	text := r.State + ", " + countVMs(count[remediateapi.Applied]) + " reconciled"
-	for _, state := range []string{remediateapi.Deferred, remediateapi.Infeasible, remediateapi.Failed} {
+	text := string(r.State) + ", " + countVMs(count[remediateapi.Applied]) + " reconciled"
+	for _, state := range []remediateapi.State{remediateapi.Deferred, remediateapi.Infeasible, remediateapi.Failed} {
 		if n := count[state]; n > 0 {
-			text += fmt.Sprintf(", %d %s", n, strings.ToLower(state))
+			text += fmt.Sprintf(", %d %s", n, strings.ToLower(string(state)))
 		}
 	}
 	if r.Reason != "" {
@@ -180,7 +180,7 @@ func resultWords(res preemptapi.Response) string {
 	r, d := res.Round, res.LastDecision
 	switch {
 	case r != nil:
-		text := r.State
+		text := string(r.State)
 		if n := len(r.Preempted()); n > 0 {
 			text += ", " + countVMs(n) + " off"
 		}
@@ -192,11 +192,11 @@ func resultWords(res preemptapi.Response) string {
 		}
 		return text
 	case d != nil && d.Reason != "":
-		return d.Verdict + ": " + d.Reason
+		return string(d.Verdict) + ": " + d.Reason
 	case d != nil:
-		return d.Verdict
+		return string(d.Verdict)
 	}
-	return cmp.Or(res.State, "completed")
+	return string(cmp.Or(res.State, preemptapi.IntakeCompleted))
 }
 
 func countVMs(n int) string {

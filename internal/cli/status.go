@@ -144,7 +144,7 @@ func (s *session) intakeStatus(ctx context.Context, info *workflowpb.WorkflowExe
 		return st, err
 	}
 	st.Round = s.whole(ctx, st.Round)
-	if st.State == "running" && st.RoundID != "" && info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+	if st.State == preemptapi.IntakeRunning && st.RoundID != "" && info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		if r, err := s.roundState(ctx, st.RoundID); err == nil {
 			st.RunningRound = &r
 		} else {

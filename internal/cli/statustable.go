@@ -84,7 +84,7 @@ func waitingTables(t *table, st intakeStatus) {
 }
 
 func decisionWords(d preemptapi.Decision) string {
-	text := d.Verdict
+	text := string(d.Verdict)
 	if d.RoundID != "" {
 		text += " " + d.RoundID
 	}
@@ -99,10 +99,10 @@ func decisionWords(d preemptapi.Decision) string {
 
 // stateWord is the intake's own word, except that one which has ended is no longer idle.
 func stateWord(st intakeStatus) string {
-	if st.State == "idle" && st.Execution != "running" {
+	if st.State == preemptapi.IntakeIdle && st.Execution != "running" {
 		return st.Execution
 	}
-	return orDash(st.State)
+	return orDash(string(st.State))
 }
 
 func count(n int) string {

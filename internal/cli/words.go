@@ -2,10 +2,8 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -19,50 +17,10 @@ func becameWords(t preemptapi.VMOutcome) string {
 
 // stateWords returns the state of a round, with an explanation if it needs one.
 func stateWords(r preemptapi.RoundResult) string {
-	switch r.State {
-	case preemptapi.RoundObserved:
-		return r.State + ": nothing was touched"
-	case preemptapi.RoundRehearsed:
-		return r.State + ": the notice was given and withdrawn, nothing else"
-	case preemptapi.RoundNotified:
-		if !r.Deadline.IsZero() {
-			return r.State + ": until " + timestamp(r.Deadline) + ", or until the guests are ready"
-		}
+	if r.State == preemptapi.RoundNotified && !r.Deadline.IsZero() {
+		return r.State.Words() + ": until " + timestamp(r.Deadline) + ", or until the guests are ready"
 	}
-	return r.State
-}
-
-// reasonWords returns a reason in words, with the details after its colon. Text that is not a known reason stays
-// as it is.
-func reasonWords(reason string) string {
-	switch reason {
-	case preemptapi.ReasonRehearsed:
-		return "a rehearsal: only its notice was given, and then withdrawn"
-	case preemptapi.ReasonWithdrawn:
-		return "the preemption was withdrawn before its turn"
-	case preemptapi.ReasonIgnored:
-		return "its guest ignored the shutdown"
-	case preemptapi.ReasonNoTools:
-		return "no VMware Tools run in it, so its guest cannot be shut down"
-	case preemptapi.ReasonForcedNoTools:
-		return "no VMware Tools run in it, so its power was cut"
-	case preemptapi.ReasonShutWithdrawn:
-		return "still on when the preemption was withdrawn"
-	}
-	if known, detail, found := strings.Cut(reason, ": "); found {
-		if words := policy.Reason(known).Explain(); words != known {
-			return words + " (" + detail + ")"
-		}
-	}
-	return policy.Reason(reason).Explain()
-}
-
-// sparedWords returns why a candidate stays on.
-func sparedWords(s policy.Spared) string {
-	if s.Detail == "" {
-		return s.Reason.Explain()
-	}
-	return s.Reason.Explain() + " (" + s.Detail + ")"
+	return r.State.Words()
 }
 
 // vmName names a VM by name and MoRef.

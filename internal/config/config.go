@@ -139,11 +139,16 @@ func split(err error) []error {
 
 // reader reads variables and collects what is wrong with them.
 type reader struct {
-	env  Env
-	errs []error
+	env   Env
+	errs  []error
+	wrong map[string]bool // the variables that have a problem
 }
 
 func (r *reader) problem(name, format string, args ...any) {
+	if r.wrong == nil {
+		r.wrong = map[string]bool{}
+	}
+	r.wrong[name] = true
 	r.errs = append(r.errs, fmt.Errorf(name+": "+format, args...))
 }
 
@@ -155,7 +160,7 @@ func (r *reader) require(name, value, wants string) {
 
 // named reports whether a problem of the variable was noted already.
 func (r *reader) named(name string) bool {
-	return slices.ContainsFunc(r.errs, func(err error) bool { return strings.HasPrefix(err.Error(), name+": ") })
+	return r.wrong[name]
 }
 
 func (r *reader) bool(name string) bool {

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
 // fields are the keys of a mapping, each with what reads its value.
@@ -55,10 +56,19 @@ func quoteKey(key string) string {
 	return q
 }
 
-// impossible notes what policy.Validate says, "key: what is wrong", at the line of that key.
+// impossible notes what a check of values says, at the line of the key that it names.
 func (d *decoder) impossible(at string, err error) {
-	key, text, _ := strings.Cut(err.Error(), ": ")
-	d.add(cmp.Or(d.lines[at+"."+key], d.lines[at]), at+"."+key, "%s", text)
+	wrong := keyed(err)
+	d.add(cmp.Or(d.lines[at+"."+wrong.Key], d.lines[at]), at+"."+wrong.Key, "%s", wrong.Err)
+}
+
+// keyed returns the error with the key that it is about; an error that names none is about the whole.
+func keyed(err error) *policy.KeyError {
+	var wrong *policy.KeyError
+	if errors.As(err, &wrong) {
+		return wrong
+	}
+	return &policy.KeyError{Err: err}
 }
 
 // err joins the problems in the order of their lines.

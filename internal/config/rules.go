@@ -89,8 +89,8 @@ func (d *decoder) rule(at string, n *yaml.Node, policies map[string]policy.Polic
 // check notes what is impossible at the lines of its keys, but for keys that could not be read.
 func (d *decoder) check(at string, err error) {
 	for _, err := range split(err) {
-		key, _, _ := strings.Cut(err.Error(), ": ")
-		if !slices.ContainsFunc(d.problems, func(p problem) bool { return p.key == at+"."+key }) {
+		key := at + "." + keyed(err).Key
+		if !slices.ContainsFunc(d.problems, func(p problem) bool { return p.key == key }) {
 			d.impossible(at, err)
 		}
 	}

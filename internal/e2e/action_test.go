@@ -37,7 +37,7 @@ func TestAnActionThatTheWorkerDoesNotKnowTouchesNoVMAndSaysSo(t *testing.T) {
 	vm := s.vc.TaggedVMs("cluster-a")[0]
 	version := s.vc.ChangeVersion(vm.Ref)
 	r := s.evicted("throttle")
-	if len(r.Outcomes) != 1 || r.Outcomes[0].Outcome != action.Failed || !containsAll(r.Outcomes[0].Reason, `"throttle"`, "nothing was sent") {
+	if len(r.Outcomes) != 1 || r.Outcomes[0].Outcome != action.Failed || !containsAll(r.Outcomes[0].Reason.String(), `"throttle"`, "nothing was sent") {
 		t.Errorf("%+v", r)
 	}
 	if !s.on(vm) || s.vc.ChangeVersion(vm.Ref) != version {

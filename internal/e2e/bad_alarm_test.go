@@ -220,7 +220,7 @@ func TestAFallStampedBeforeItsRiseEndsTheAlarm(t *testing.T) {
 	s.vc.SetClock(0)
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "red", "green")
 	s.until(id, "the fall is known", func(r preemptapi.Response) bool {
-		return len(r.Levels) == 0 && len(r.Deferred) == 0 && r.State != "running"
+		return len(r.Levels) == 0 && len(r.Deferred) == 0 && r.State != preemptapi.IntakeRunning
 	})
 }
 

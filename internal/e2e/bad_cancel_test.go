@@ -63,7 +63,7 @@ func TestACancelWhileVMsAreGoingOffFinishesTheCommittedAndSparesTheRest(t *testi
 	}
 	wantState(t, r, preemptapi.RoundWithdrawn, sent)
 	for _, o := range r.Targets {
-		if !o.Outcome.Ours() && (o.Outcome != action.Spared || o.Reason != preemptapi.ReasonWithdrawn) {
+		if !o.Outcome.Ours() && (o.Outcome != action.Spared || o.Reason != policy.Because(policy.Withdrawn)) {
 			t.Errorf("%s is %s (%s)", o.Name, o.Outcome, o.Reason)
 		}
 	}
@@ -94,7 +94,7 @@ func TestACancelDuringTheGracePeriodForcesNobody(t *testing.T) {
 	wantState(t, r, preemptapi.RoundWithdrawn, 1)
 	wantOutcome(t, r, vms[0], action.ShutDown)
 	for _, vm := range vms[1:] {
-		wantOutcome(t, r, vm, action.Spared, preemptapi.ReasonShutWithdrawn)
+		wantOutcome(t, r, vm, action.Spared, string(policy.OnAtWithdraw))
 	}
 	if n := s.calls("PowerOffVM_Task"); n != 0 {
 		t.Errorf("%d VMs were forced after the withdrawal", n)
@@ -190,7 +190,7 @@ func TestARoundThatAPersonCancelsIsNotFollowedByAnother(t *testing.T) {
 	s.must(s.c.CancelWorkflow(t.Context(), round, ""))
 	wantState(t, s.done("alarm"), preemptapi.RoundWithdrawn, 0)
 	time.Sleep(time.Second) // while the alarm stands
-	if r := s.state("alarm"); len(r.Levels) != 1 || r.State != "idle" || r.RoundID != round || len(r.Deferred) != 0 {
+	if r := s.state("alarm"); len(r.Levels) != 1 || r.State != preemptapi.IntakeIdle || r.RoundID != round || len(r.Deferred) != 0 {
 		t.Errorf("%s", pretty(r))
 	}
 	if n := len(s.rounds()); n != 1 {

@@ -67,7 +67,7 @@ func TestMEDIUMPowersAVMWithoutToolsOffAtOnceAndSaysWhy(t *testing.T) {
 	s.worker()
 	r := s.preempt(preemption.CriticalityMedium)
 	wantState(t, r, preemptapi.RoundCompleted, 6)
-	wantOutcome(t, r, vms[1], action.Forced, preemptapi.ReasonForcedNoTools)
+	wantOutcome(t, r, vms[1], action.Forced, string(policy.ForcedNoTools))
 	s.wantForced(vms[1].Ref, true)
 	s.wantOursExactly(r)
 }
@@ -79,8 +79,8 @@ func TestToolsThatStopJustBeforeTheShutdownAreNoFailure(t *testing.T) {
 		outcome     action.Outcome
 		reason      string
 	}{
-		{preemption.CriticalityMedium, action.Forced, preemptapi.ReasonForcedNoTools},
-		{preemption.CriticalityLow, action.Spared, preemptapi.ReasonNoTools},
+		{preemption.CriticalityMedium, action.Forced, string(policy.ForcedNoTools)},
+		{preemption.CriticalityLow, action.Spared, string(policy.NoTools)},
 	} {
 		t.Run(string(c.criticality), func(t *testing.T) {
 			t.Parallel()
@@ -103,7 +103,7 @@ func TestLOWSparesAVMWithoutTools(t *testing.T) {
 	s.worker()
 	r := s.preempt(preemption.CriticalityLow)
 	wantState(t, r, preemptapi.RoundCompleted, 5)
-	wantOutcome(t, r, vms[1], action.Spared, preemptapi.ReasonNoTools)
+	wantOutcome(t, r, vms[1], action.Spared, string(policy.NoTools))
 	s.wantOursExactly(r)
 }
 
@@ -115,7 +115,7 @@ func TestLOWSparesAGuestThatIgnoresItsShutdown(t *testing.T) {
 	s.worker()
 	r := s.preempt(preemption.CriticalityLow)
 	wantState(t, r, preemptapi.RoundCompleted, 5)
-	wantOutcome(t, r, vms[1], action.Spared, preemptapi.ReasonIgnored)
+	wantOutcome(t, r, vms[1], action.Spared, string(policy.GuestIgnored))
 	if n := s.calls("PowerOffVM_Task"); n != 0 {
 		t.Errorf("LOW powered %d VMs off", n)
 	}
@@ -259,7 +259,7 @@ func TestAHigherCriticalityForTheSameScopeCutsTheWaitingVMsAtOnce(t *testing.T) 
 	if r.Criticality != preemption.CriticalityHigh || !strings.Contains(strings.Join(r.Changes, "\n"), "raised to HIGH") {
 		t.Errorf("criticality %s, changes %q", r.Criticality, r.Changes)
 	}
-	if got := s.until("alarm", "the round is reported", func(r preemptapi.Response) bool { return r.State != "running" }); got.RoundID != round {
+	if got := s.until("alarm", "the round is reported", func(r preemptapi.Response) bool { return r.State != preemptapi.IntakeRunning }); got.RoundID != round {
 		t.Errorf("a second round ran: %s", got.RoundID)
 	}
 	s.wantOursExactly(r)

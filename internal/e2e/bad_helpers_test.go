@@ -63,10 +63,10 @@ func (s *site) under(round string) (r preemptapi.RoundResult) {
 }
 
 // reaches waits until the round is in the state.
-func (s *site) reaches(round, state string) preemptapi.RoundResult {
+func (s *site) reaches(round string, state preemptapi.RoundState) preemptapi.RoundResult {
 	s.t.Helper()
 	var r preemptapi.RoundResult
-	s.eventually("the round is "+state, func() bool {
+	s.eventually("the round is "+string(state), func() bool {
 		r = s.under(round)
 		return r.State == state
 	})
@@ -138,7 +138,7 @@ func of(t testing.TB, r preemptapi.RoundResult, vm simulation.VM) preemptapi.VMO
 // wantOutcome checks what became of a VM, and why.
 func wantOutcome(t testing.TB, r preemptapi.RoundResult, vm simulation.VM, outcome action.Outcome, reason ...string) {
 	t.Helper()
-	if o := of(t, r, vm); o.Outcome != outcome || !containsAll(o.Reason, reason...) {
+	if o := of(t, r, vm); o.Outcome != outcome || !containsAll(o.Reason.String(), reason...) {
 		t.Errorf("%s is %s (%q), want %s with %q", vm.Name, o.Outcome, o.Reason, outcome, reason)
 	}
 }
@@ -154,7 +154,7 @@ func spared(r preemptapi.RoundResult, object types.ManagedObjectReference) polic
 }
 
 // wantState checks how a round ended and how many VMs it turned off.
-func wantState(t testing.TB, r preemptapi.RoundResult, state string, preempted int) {
+func wantState(t testing.TB, r preemptapi.RoundResult, state preemptapi.RoundState, preempted int) {
 	t.Helper()
 	if r.State != state || len(r.Preempted()) != preempted {
 		t.Fatalf("want %s with %d VMs preempted, got %s with %d: %s", state, preempted, r.State, len(r.Preempted()), pretty(r))

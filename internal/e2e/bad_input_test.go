@@ -20,7 +20,7 @@ func TestAnUnknownTagFailsTheRoundAndNamesTheTagAndTheRemedy(t *testing.T) {
 	req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
 	req.Tag = "no-such-tag"
 	s.signal("alarm", req)
-	res := s.until("alarm", "the failure shows", func(r preemptapi.Response) bool { return r.State == preemptapi.RoundFailed })
+	res := s.until("alarm", "the failure shows", func(r preemptapi.Response) bool { return r.State == preemptapi.IntakeFailed })
 	if !containsAll(res.Failure, "no-such-tag", "create it") {
 		t.Errorf("the failure does not name the tag and the remedy: %q", res.Failure)
 	}

@@ -198,8 +198,8 @@ func TestANoticeIsTakenBackWhenVCenterReturns(t *testing.T) {
 
 func TestGuestsThatWentOffWhileVCenterWasAwayAtTheEndOfTheWaitAreClaimed(t *testing.T) {
 	t.Parallel()
-	for state, grace := range map[string]time.Duration{preemptapi.RoundWaiting: 2 * time.Second, preemptapi.RoundWatching: time500} {
-		t.Run(state, func(t *testing.T) {
+	for state, grace := range map[preemptapi.RoundState]time.Duration{preemptapi.RoundWaiting: 2 * time.Second, preemptapi.RoundWatching: time500} {
+		t.Run(string(state), func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, oneCluster(2), lateGuests(2*time.Second), withPolicy(func(p *policy.Policy) {
 				p.Criticality.Low.GracePeriod = clock.Duration(grace)

@@ -46,6 +46,6 @@ func TestALOWGuestWhoseToolsNeverComeIsSparedAndNotClaimedLater(t *testing.T) {
 	s.must(s.vc.StartTools(vm.Ref, -1))
 	s.worker()
 	r := s.preempt(preemption.CriticalityLow)
-	wantOutcome(t, r, vm, action.Spared, preemptapi.ReasonNoTools)
+	wantOutcome(t, r, vm, action.Spared, string(policy.NoTools))
 	s.wantOursExactly(r)
 }

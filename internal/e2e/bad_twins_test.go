@@ -54,7 +54,7 @@ func TestTwoIntakesOnOneScopeAtOneInstantShareTheLimit(t *testing.T) {
 		sent.Go(func() { s.signal(id, req) })
 	}
 	sent.Wait()
-	verdicts := map[string]int{}
+	verdicts := map[preemptapi.Verdict]int{}
 	var r preemptapi.RoundResult
 	for id := range requests {
 		d := s.until(id, "it is decided", func(r preemptapi.Response) bool { return r.LastDecision != nil }).LastDecision

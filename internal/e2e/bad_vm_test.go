@@ -143,7 +143,7 @@ func TestWhenAllVMsFailTheRoundFailsInResultStatusAndWorkflow(t *testing.T) {
 	s.vc.FailCall("PowerOffVM_Task", nil, noRights, -1)
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	res := s.until("alarm", "the failure shows", func(r preemptapi.Response) bool { return r.State == preemptapi.RoundFailed })
+	res := s.until("alarm", "the failure shows", func(r preemptapi.Response) bool { return r.State == preemptapi.IntakeFailed })
 	if res.Failure == "" || res.Round == nil || res.Round.State != preemptapi.RoundFailed || len(res.VirtualMachines) != 0 {
 		t.Errorf("the status: %s", pretty(res))
 	}

@@ -43,7 +43,7 @@ func TestAllChangesOfASignalAfterACancelAreKeptAndNoneBeforeIt(t *testing.T) {
 	}
 	s.changes("alarm", after)
 	s.worker()
-	s.until("alarm", "the round of what came after is over", func(r preemptapi.Response) bool { return r.Round != nil && r.State != "running" })
+	s.until("alarm", "the round of what came after is over", func(r preemptapi.Response) bool { return r.Round != nil && r.State != preemptapi.IntakeRunning })
 	if r := s.state("alarm"); len(r.Levels) != 2 || r.Requests != 2 || len(r.Round.Preempted()) != 6 {
 		t.Errorf("%s", pretty(r))
 	}

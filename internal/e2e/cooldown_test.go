@@ -27,7 +27,7 @@ func TestInTheCooldownAPersonIsRefusedAndAnAlarmDeferred(t *testing.T) {
 		t.Fatalf("an alarm in the cooldown: %+v", deferred)
 	}
 	again := s.until("alarm", "the deferred alarm is planned anew", func(r preemptapi.Response) bool {
-		return r.Round != nil && r.Round.RoundID != first.RoundID && r.State != "running"
+		return r.Round != nil && r.Round.RoundID != first.RoundID && r.State != preemptapi.IntakeRunning
 	})
 	if gap := again.Round.StartedAt.Sub(first.EndedAt); gap < 3900*time.Millisecond {
 		t.Errorf("the second round began %s after the first ended; the cooldown is 4 s", gap)
@@ -74,7 +74,9 @@ func TestAHigherCriticalityOverridesTheCooldownOnce(t *testing.T) {
 	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preemptapi.Started {
 		t.Fatalf("LOW then HIGH within the cooldown must not be dropped: %+v", d)
 	}
-	s.until("cli", "HIGH is done", func(r preemptapi.Response) bool { return r.State != "running" && r.Round.Criticality == "HIGH" })
+	s.until("cli", "HIGH is done", func(r preemptapi.Response) bool {
+		return r.State != preemptapi.IntakeRunning && r.Round.Criticality == "HIGH"
+	})
 	if d := s.ask("cli", person(preemption.CriticalityHigh)); d.Verdict != preemptapi.Refused {
 		t.Errorf("a flap buys no second set: %+v", d)
 	}
@@ -103,7 +105,7 @@ func TestRedGreenRedPreemptsOnceInTheCooldown(t *testing.T) {
 	s.worker()
 	for range 3 { // as the original function does: signal, then cancel
 		s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-		s.until("alarm", "decided", func(r preemptapi.Response) bool { return r.LastDecision != nil && r.State != "running" })
+		s.until("alarm", "decided", func(r preemptapi.Response) bool { return r.LastDecision != nil && r.State != preemptapi.IntakeRunning })
 		if err := s.c.CancelWorkflow(t.Context(), s.id("alarm"), ""); err != nil {
 			t.Fatal(err)
 		}

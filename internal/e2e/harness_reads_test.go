@@ -122,7 +122,7 @@ func (s *site) untilWithin(d time.Duration, id, what string, ok func(preemptapi.
 func (s *site) done(id string) preemptapi.RoundResult {
 	s.t.Helper()
 	return *s.until(id, "the round ended", func(r preemptapi.Response) bool {
-		return r.Round != nil && r.State != "running"
+		return r.Round != nil && r.State != preemptapi.IntakeRunning
 	}).Round
 }
 

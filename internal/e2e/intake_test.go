@@ -264,7 +264,7 @@ func TestAnIdleIntakeCompletesBeforeItsClientsTimeout(t *testing.T) {
 	if err := s.c.GetWorkflow(t.Context(), s.id("cli"), "").Get(t.Context(), &res); err != nil {
 		t.Fatalf("it must not end as timed out: %v", err)
 	}
-	if res.State != preemptapi.RoundCompleted || len(res.VirtualMachines) != 10 {
+	if res.State != preemptapi.IntakeCompleted || len(res.VirtualMachines) != 10 {
 		t.Errorf("%s, %d VMs", res.State, len(res.VirtualMachines))
 	}
 }
@@ -321,7 +321,7 @@ func TestAClusterThatThisVCenterDoesNotHaveIsRefusedAndNeverWidened(t *testing.T
 	if r.State != preemptapi.RoundFailed || !strings.Contains(r.Reason, "domain-c999") || s.off("") != 0 {
 		t.Errorf("want it refused by reference, got %s %q, %d off", r.State, r.Reason, s.off(""))
 	}
-	if st := s.state("alarm"); st.State != preemptapi.RoundFailed || st.Failure == "" {
+	if st := s.state("alarm"); st.State != preemptapi.IntakeFailed || st.Failure == "" {
 		t.Errorf("the status must show the failure: %+v", st)
 	}
 }
@@ -343,7 +343,7 @@ func TestARoundWhoseWorkflowWasTerminatedFreesItsScope(t *testing.T) {
 	if err := s.c.TerminateWorkflow(t.Context(), d.RoundID, "", "an operator's hand"); err != nil {
 		t.Fatal(err)
 	}
-	res := s.until("cli", "the intake finds out", func(r preemptapi.Response) bool { return r.State == preemptapi.RoundFailed })
+	res := s.until("cli", "the intake finds out", func(r preemptapi.Response) bool { return r.State == preemptapi.IntakeFailed })
 	if !strings.Contains(res.Failure, "Terminated") {
 		t.Errorf("the status must say how the round ended: %q", res.Failure)
 	}

@@ -205,7 +205,7 @@ func TestTwoAlarmsAndAPersonAtOneInstantKeepLimitsAndBudgets(t *testing.T) {
 	wg.Wait()
 	s.eventually("all requests were decided and nothing waits", func() bool {
 		for _, id := range ids {
-			if r := s.state(id); r.LastDecision == nil || r.State == "running" || len(r.Deferred) > 0 {
+			if r := s.state(id); r.LastDecision == nil || r.State == preemptapi.IntakeRunning || len(r.Deferred) > 0 {
 				return false
 			}
 		}

@@ -119,7 +119,7 @@ func liveAgain(t *testing.T, name string) {
 		return r.LastDecision != nil && r.LastDecision.Verdict == preemptapi.Deferred && r.LastDecision.RoundID == first
 	})
 	r := s.until("alarm", "another round is over", func(r preemptapi.Response) bool {
-		return r.Round != nil && r.Round.RoundID != first && r.State != "running"
+		return r.Round != nil && r.Round.RoundID != first && r.State != preemptapi.IntakeRunning
 	})
 	wantState(t, *r.Round, preemptapi.RoundCompleted, 2)
 	if n := s.off("cluster-a"); n != 4 || len(r.Levels) != 1 {
@@ -147,7 +147,7 @@ func liveAdopted(t *testing.T, name string) {
 	})
 	s.must(err)
 	r := s.until("alarm", "it knows the round that it started", func(r preemptapi.Response) bool {
-		return r.RunID != run && r.Round != nil && r.State != "running"
+		return r.RunID != run && r.Round != nil && r.State != preemptapi.IntakeRunning
 	})
 	if r.Round.RoundID != first.RoundID || len(r.VirtualMachines) != 6 || len(r.Levels) != 1 || r.Requests != 1 {
 		t.Errorf("%s", pretty(r))

@@ -51,7 +51,7 @@ func (c *crowd) live(crit preemption.Criticality, within time.Duration) (l lived
 	c.t.Helper()
 	c.signal("alarm", c.alarmRequest("cluster-a", crit))
 	id := c.until("alarm", "the round began", func(r preemptapi.Response) bool { return r.RoundID != "" }).RoundID
-	l.intake = c.untilWithin(within, "alarm", "the round ended", func(r preemptapi.Response) bool { return r.Round != nil && r.State != "running" })
+	l.intake = c.untilWithin(within, "alarm", "the round ended", func(r preemptapi.Response) bool { return r.Round != nil && r.State != preemptapi.IntakeRunning })
 	l.round = c.round(id)
 	l.sizes = map[string]int{}
 	for _, id := range []string{id, c.id("alarm"), ledger.WorkflowID(c.queue)} {
@@ -273,7 +273,7 @@ func TestARoundOfHundredsOfSimulatedVMsEndsAsVCenterSays(t *testing.T) {
 		withPolicy(func(p *policy.Policy) { p.MaxVMs, p.PowerOffTimeout = n, clock.Duration(5*time.Minute) }))
 	s.worker()
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	r := *s.untilWithin(4*time.Minute, "alarm", "the round ended", func(r preemptapi.Response) bool { return r.Round != nil && r.State != "running" }).Round
+	r := *s.untilWithin(4*time.Minute, "alarm", "the round ended", func(r preemptapi.Response) bool { return r.Round != nil && r.State != preemptapi.IntakeRunning }).Round
 	wantState(t, r, preemptapi.RoundCompleted, n)
 	if off := s.off("cluster-a"); off != n {
 		t.Errorf("%d VMs are off, want %d", off, n)

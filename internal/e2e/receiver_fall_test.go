@@ -162,7 +162,7 @@ func TestAnUnknownStateHoldsAndCountsAsFallenWhenItLasts(t *testing.T) {
 	s.reaches(round, preemptapi.RoundWaiting)
 	s.bringAlarm(url, "cpu", "cluster-a", 0, "yellow", "gray")
 	gray := s.until(id, "gray is known", func(r preemptapi.Response) bool { return len(r.Levels) == 1 && !r.Levels[0].Gray.IsZero() })
-	if gray.State != "running" || gray.LastDecision.Verdict != preemptapi.Deferred {
+	if gray.State != preemptapi.IntakeRunning || gray.LastDecision.Verdict != preemptapi.Deferred {
 		t.Errorf("%s", pretty(gray))
 	}
 	r := s.done(id)

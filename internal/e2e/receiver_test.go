@@ -239,7 +239,7 @@ func TestTheReceiverAndTheWatchTogetherAreOnePreemption(t *testing.T) {
 	id := s.intake("cpu", "cluster-b")
 	wantState(t, s.done(id), preemptapi.RoundCompleted, 2)
 	s.until(id, "it was told twice", func(r preemptapi.Response) bool { return r.Requests == 2 })
-	s.until(s.intake("cpu", "cluster-a"), "the fall is known", func(r preemptapi.Response) bool { return len(r.Levels) == 0 && r.State != "running" })
+	s.until(s.intake("cpu", "cluster-a"), "the fall is known", func(r preemptapi.Response) bool { return len(r.Levels) == 0 && r.State != preemptapi.IntakeRunning })
 	if n := s.off("cluster-b"); n != 2 {
 		t.Errorf("%d VMs are off; 2 is the plan's limit", n)
 	}

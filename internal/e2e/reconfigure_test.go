@@ -93,7 +93,7 @@ func TestAVMThatIsPoweredOnMeanwhileKeepsItsTagsForTheNextTime(t *testing.T) {
 
 func TestAChangedConfigurationIsReadAgainThreeTimes(t *testing.T) {
 	t.Parallel()
-	for times, want := range map[int]string{1: remediateapi.Applied, 3: remediateapi.Applied, 4: remediateapi.Failed} {
+	for times, want := range map[int]remediateapi.State{1: remediateapi.Applied, 3: remediateapi.Applied, 4: remediateapi.Failed} {
 		s := remedied(t)
 		vm := s.vc.TaggedVMs("")[0].Ref
 		s.must(s.vc.SetTags(vm, remedy.CategoryMemory, "20480"))

@@ -180,7 +180,7 @@ func liveContinued(t *testing.T, name string) {
 	s.signal("cli", s.alarmRequest("cluster-b", preemption.CriticalityHigh))
 	s.worker()
 	s.until("cli", "the new run did it", func(p preemptapi.Response) bool {
-		return p.RunID != run && p.Round != nil && p.Round.RoundID != first.RoundID && p.State != "running"
+		return p.RunID != run && p.Round != nil && p.Round.RoundID != first.RoundID && p.State != preemptapi.IntakeRunning
 	})
 	s.keepRun(name+"-first", s.id("cli"), run)
 	s.keep(name, s.id("cli"))
@@ -193,7 +193,7 @@ func liveDeferred(t *testing.T, name string) {
 	first := s.done("alarm")
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	s.until("alarm", "the deferred round ran", func(p preemptapi.Response) bool {
-		return p.Round != nil && p.Round.RoundID != first.RoundID && p.State != "running"
+		return p.Round != nil && p.Round.RoundID != first.RoundID && p.State != preemptapi.IntakeRunning
 	})
 	s.keep(name, s.id("alarm"), ledger.WorkflowID(s.queue))
 }

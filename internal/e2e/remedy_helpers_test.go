@@ -76,7 +76,7 @@ func (s *site) reportOf(id string) (r remediateapi.Report) {
 }
 
 // decided waits until an object has been remedied, and returns the one decision, which must be of that state.
-func (s *site) decided(kind string, object types.ManagedObjectReference, state string) remediateapi.Decision {
+func (s *site) decided(kind string, object types.ManagedObjectReference, state remediateapi.State) remediateapi.Decision {
 	s.t.Helper()
 	r := s.report(kind, object)
 	if len(r.Decisions) != 1 || r.Decisions[0].State != state {
@@ -112,7 +112,7 @@ func (s *site) wantWish(vm types.ManagedObjectReference, category, value string)
 }
 
 // events waits for so many events and returns their types and data.
-func (m *mailbox) events(t *testing.T, n int) (kinds []string, data []remediateapi.Attribution) {
+func (m *mailbox) events(t *testing.T, n int) (kinds []remediateapi.State, data []remediateapi.Attribution) {
 	t.Helper()
 	var taken []reply
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && len(taken) < n; time.Sleep(20 * time.Millisecond) {
@@ -126,7 +126,7 @@ func (m *mailbox) events(t *testing.T, n int) (kinds []string, data []remediatea
 		if err := json.Unmarshal(r.body, &a); err != nil {
 			t.Fatal(err)
 		}
-		kinds = append(kinds, strings.TrimSuffix(strings.TrimPrefix(r.header.Get("Ce-Type"), remediateapi.EventPrefix), remediateapi.EventSuffix))
+		kinds = append(kinds, remediateapi.State(strings.TrimSuffix(strings.TrimPrefix(r.header.Get("Ce-Type"), remediateapi.EventPrefix), remediateapi.EventSuffix)))
 		data = append(data, a)
 	}
 	return kinds, data

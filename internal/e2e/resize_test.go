@@ -190,7 +190,7 @@ func TestAnEventCountsOnceAndTheCooldownHolds(t *testing.T) {
 			r.ID, r.Resize = id, &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd}
 		})
 	}
-	states := func(r remediateapi.Report) (all []string) {
+	states := func(r remediateapi.Report) (all []remediateapi.State) {
 		for _, d := range r.Decisions {
 			all = append(all, d.State)
 		}
@@ -220,7 +220,7 @@ func TestTheCircuitBreakerLeavesOnlyRecommendations(t *testing.T) {
 	s.remedy.PerHour = 2
 	s.worker()
 	vms := s.vc.TaggedVMs("")
-	for i, want := range []string{remediateapi.Applied, remediateapi.Applied, remediateapi.Planned} {
+	for i, want := range []remediateapi.State{remediateapi.Applied, remediateapi.Applied, remediateapi.Planned} {
 		s.must(s.vc.SetHardware(vms[i].Ref, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
 		r := s.byRequest(asks(remedy.KindResize, vms[i].Ref, func(r *remedy.Request) {
 			r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd}

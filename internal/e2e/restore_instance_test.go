@@ -49,7 +49,7 @@ func TestNobodyIsRestoredByItsMoRefAlone(t *testing.T) {
 	s.must(got.Get(&res))
 	for _, vm := range res.VMs {
 		switch {
-		case vm.Ref == changed.Ref && (vm.Outcome != preemptapi.OutcomeLeft || vm.Reason != string(policy.OtherInstance)):
+		case vm.Ref == changed.Ref && (vm.Outcome != preemptapi.OutcomeLeft || vm.Reason != policy.Because(policy.OtherInstance)):
 			t.Errorf("another VM that has the MoRef: %s", pretty(vm))
 		case vm.Ref != changed.Ref && vm.Outcome != preemptapi.OutcomeRestored:
 			t.Errorf("unexpected %s", pretty(vm))

@@ -41,7 +41,7 @@ func liveRestoreHeld(t *testing.T, name string) {
 	s.worker()
 	s.preempted(6)
 	s.change("other", "cluster-a", 1, "green", "red")
-	s.until("other", "the other alarm is active", func(p preemptapi.Response) bool { return len(p.Levels) == 1 && p.State == "idle" })
+	s.until("other", "the other alarm is active", func(p preemptapi.Response) bool { return len(p.Levels) == 1 && p.State == preemptapi.IntakeIdle })
 	s.change("alarm", "cluster-a", 0, "red", "green")
 	s.held()
 	if s.anyOn() {
@@ -63,7 +63,7 @@ func TestAnAlarmOfEverythingStopsTheRestoreOfAClusterThatRuns(t *testing.T) {
 	everything := s.changed("cluster-a", 1, "green", "red")
 	everything.Scope = ""
 	s.changes("other", everything)
-	s.until("other", "its round ended", func(p preemptapi.Response) bool { return p.State == "idle" && p.Round != nil })
+	s.until("other", "its round ended", func(p preemptapi.Response) bool { return p.State == preemptapi.IntakeIdle && p.Round != nil })
 	s.held()
 	if s.anyOn() {
 		t.Error("a VM is on although an alarm is active")
@@ -82,7 +82,7 @@ func TestAnAlarmWhoseWorkflowWasCancelledHoldsNobodyBack(t *testing.T) {
 	s.worker()
 	s.preempted(6)
 	s.change("other", "cluster-a", 1, "green", "red")
-	s.until("other", "the other alarm is active", func(p preemptapi.Response) bool { return len(p.Levels) == 1 && p.State == "idle" })
+	s.until("other", "the other alarm is active", func(p preemptapi.Response) bool { return len(p.Levels) == 1 && p.State == preemptapi.IntakeIdle })
 	s.eventually("the ledger knows of both", func() bool { return len(s.ledger().Demands) == 2 })
 	s.must(s.c.CancelWorkflow(t.Context(), s.id("other"), ""))
 	s.eventually("the ledger forgot it", func() bool { return len(s.ledger().Demands) == 1 })

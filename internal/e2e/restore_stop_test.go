@@ -27,7 +27,7 @@ func TestARiseStopsTheRestoreAtOnceAndTheNextFallResumesIt(t *testing.T) {
 		t.Fatalf("unexpected restore %s", pretty(r))
 	}
 	first := r.RunID
-	s.until("alarm", "the second round ended", func(p preemptapi.Response) bool { return p.State == "idle" && !s.anyOn() })
+	s.until("alarm", "the second round ended", func(p preemptapi.Response) bool { return p.State == preemptapi.IntakeIdle && !s.anyOn() })
 	s.change("alarm", "cluster-a", 0, "red", "green")
 	s.eventually("a second restore ran", func() bool {
 		r, _ = s.restoreState()

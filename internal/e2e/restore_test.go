@@ -92,7 +92,7 @@ func left(r preemptapi.RestoreResult, vm simulation.VM) policy.Reason {
 
 // wantRestored checks how a restore ended and how many VMs it powered on, that they are on, and that their
 // attributes say so.
-func (s *site) wantRestored(r preemptapi.RestoreResult, state string, n int) {
+func (s *site) wantRestored(r preemptapi.RestoreResult, state preemptapi.RestoreState, n int) {
 	s.t.Helper()
 	if r.State != state || len(r.Restored()) != n {
 		s.t.Fatalf("want %s with %d VMs restored, got %s", state, n, pretty(r))
@@ -201,7 +201,7 @@ func TestAVMPreemptedThreeTimesInADayStaysOffAndIsReported(t *testing.T) {
 	for i := range 3 {
 		s.change("alarm", "cluster-a", 0, "green", "red")
 		s.until("alarm", "the round ended", func(p preemptapi.Response) bool {
-			return p.State != "running" && p.Round != nil && !s.on(vms[0]) && !s.on(vms[1]) && len(p.Levels) == 1
+			return p.State != preemptapi.IntakeRunning && p.Round != nil && !s.on(vms[0]) && !s.on(vms[1]) && len(p.Levels) == 1
 		})
 		s.eventually("the ledger knows", func() bool { return len(s.ledger().Evictions) == i+1 })
 		s.change("alarm", "cluster-a", 0, "red", "green")
@@ -338,7 +338,7 @@ func TestAVMThatItsOwnerShutDownAfterALaterRequestOfOursStaysOff(t *testing.T) {
 	low := person(preemption.CriticalityLow)
 	low.VM = vm.Name
 	s.signal("low", low)
-	wantOutcome(t, s.done("low"), vm, action.Spared, preemptapi.ReasonIgnored)
+	wantOutcome(t, s.done("low"), vm, action.Spared, string(policy.GuestIgnored))
 	s.must(s.guestOff(vm.Ref)) // from inside
 	r, err := s.byHand(preemptapi.RestoreInput{})
 	s.must(err)

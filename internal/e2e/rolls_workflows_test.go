@@ -108,7 +108,7 @@ func TestAnIntakeKeepsLevelsRoundsAndDeferralsWhenItRolls(t *testing.T) {
 	slow.Request = requestOf(t, preemption.CriticalityLow)
 	s.changes("alarm", slow)
 	before := s.until("alarm", "a second round waits for its guests", func(r preemptapi.Response) bool {
-		return r.State == "running" && s.vc.Calls()["ShutdownGuest"] == 6
+		return r.State == preemptapi.IntakeRunning && s.vc.Calls()["ShutdownGuest"] == 6
 	})
 
 	sent := 0
@@ -118,13 +118,13 @@ func TestAnIntakeKeepsLevelsRoundsAndDeferralsWhenItRolls(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	})
 	after := s.until("alarm", "all is taken", func(r preemptapi.Response) bool { return r.Requests == before.Requests+sent })
-	if after.RoundID != before.RoundID || after.State != "running" || len(after.Levels) != 2 || len(after.Deferred) != 1 ||
+	if after.RoundID != before.RoundID || after.State != preemptapi.IntakeRunning || len(after.Levels) != 2 || len(after.Deferred) != 1 ||
 		!after.Deferred[0].Until.Equal(before.Deferred[0].Until) || !after.LastPreemption.Equal(before.LastPreemption) || len(after.VirtualMachines) != 6 {
 		t.Errorf("after the rolls: %s\nbefore: %s", pretty(after), pretty(before))
 	}
 	s.change("alarm", "cluster-b", 0, "yellow", "green")
 	r := s.until("alarm", "the round that was under way ends as withdrawn", func(r preemptapi.Response) bool {
-		return r.State != "running" && r.Round != nil && r.Round.RoundID == before.RoundID
+		return r.State != preemptapi.IntakeRunning && r.Round != nil && r.Round.RoundID == before.RoundID
 	})
 	if r.Round.State != preemptapi.RoundWithdrawn || len(r.Levels) != 1 || len(s.rounds()) != 2 {
 		t.Errorf("%d rounds: %s", len(s.rounds()), pretty(r))
@@ -141,7 +141,7 @@ func TestWhatIsPendingWhenAnIntakeRollsIsTakenOnce(t *testing.T) {
 	s.change("alarm", "cluster-a", 0, "green", "red")
 	s.worker()
 	r := s.until("alarm", "all is taken, in its order", func(r preemptapi.Response) bool {
-		return r.Requests == flood+1 && r.Round != nil && r.State != "running"
+		return r.Requests == flood+1 && r.Round != nil && r.State != preemptapi.IntakeRunning
 	})
 	if r.Round.State != preemptapi.RoundCompleted || len(r.Levels) != 1 {
 		t.Errorf("%s", pretty(r))

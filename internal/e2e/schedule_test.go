@@ -88,7 +88,7 @@ func TestAScheduledRunPreemptsOnceAndCompletesByItself(t *testing.T) {
 	if err := s.c.GetWorkflow(t.Context(), run.Last.WorkflowID, "").Get(t.Context(), &res); err != nil {
 		t.Fatal(err)
 	}
-	if res.State != preemptapi.RoundCompleted || res.Round == nil || len(res.VirtualMachines) != 4 || res.Requests != 1 {
+	if res.State != preemptapi.IntakeCompleted || res.Round == nil || len(res.VirtualMachines) != 4 || res.Requests != 1 {
 		t.Fatalf("unexpected response %s", pretty(res))
 	}
 	wantState(t, *res.Round, preemptapi.RoundCompleted, 4)

@@ -89,7 +89,7 @@ func outlives(t testing.TB, n int) (s *site, longest int64, quiet time.Duration)
 	var results []preemptapi.RoundResult
 	for _, id := range s.stormIntakes() {
 		r := s.untilWithin(5*time.Minute, id, "all its hosts are known to be in alarm and its round is over", func(r preemptapi.Response) bool {
-			return len(r.Levels) == 3 && r.Round != nil && r.State != "running"
+			return len(r.Levels) == 3 && r.Round != nil && r.State != preemptapi.IntakeRunning
 		}).Round
 		wantState(t, *r, preemptapi.RoundCompleted, 3)
 		results = append(results, *r)
@@ -275,7 +275,7 @@ func TestOfTwoThousandEventsFromEightClientsEachRiseIsActedUponOnce(t *testing.T
 	for _, c := range s.vc.Inventory().Clusters {
 		id := s.intake("cpu", c.Name)
 		r := s.untilWithin(2*time.Minute, id, "all was taken and its round is over", func(r preemptapi.Response) bool {
-			return r.Requests == hosts*times && r.Round != nil && r.State != "running"
+			return r.Requests == hosts*times && r.Round != nil && r.State != preemptapi.IntakeRunning
 		})
 		if len(r.Levels) != hosts || len(r.Rejections) != 0 {
 			t.Errorf("%s", pretty(r))

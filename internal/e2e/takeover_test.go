@@ -80,7 +80,7 @@ func TestWhatAPrototypeHadDealtWithIsNotDoneAgainAndTheRestIsDoneOnce(t *testing
 			s.worker()
 			s.takenOver("alarm", run)
 			s.until("alarm", "what was left is done", func(r preemptapi.Response) bool {
-				return r.Requests == life.rounds && r.State != "running" && (life.rounds == 0 || r.Round != nil)
+				return r.Requests == life.rounds && r.State != preemptapi.IntakeRunning && (life.rounds == 0 || r.Round != nil)
 			})
 			if got := old.times("PowerOffVMs"); got != life.acted {
 				t.Errorf("the prototype powered off %d times, not %d", got, life.acted)
@@ -88,7 +88,7 @@ func TestWhatAPrototypeHadDealtWithIsNotDoneAgainAndTheRestIsDoneOnce(t *testing
 
 			s.signal("alarm", s.alarmRequest("cluster-b", preemption.CriticalityHigh))
 			r := s.until("alarm", "a later request is acted upon", func(r preemptapi.Response) bool {
-				return r.Requests == life.rounds+1 && r.State != "running" && r.Round != nil && r.Round.Scope == s.cluster("cluster-b")
+				return r.Requests == life.rounds+1 && r.State != preemptapi.IntakeRunning && r.Round != nil && r.Round.Scope == s.cluster("cluster-b")
 			})
 			if r.Round.State != preemptapi.RoundCompleted || len(r.Rejections) > 0 {
 				t.Errorf("the later request: %s", pretty(r))
@@ -121,7 +121,7 @@ func TestRequestsThatAWorkerOfOursHasLongChokedOnAreDone(t *testing.T) {
 	s.worker()
 	s.takenOver("alarm", run)
 	s.until("alarm", "both requests are done", func(r preemptapi.Response) bool {
-		return r.Requests == 2 && r.State != "running" && s.off("cluster-a") == 6
+		return r.Requests == 2 && r.State != preemptapi.IntakeRunning && s.off("cluster-a") == 6
 	})
 	s.eventually("each had its round", func() bool { return len(s.rounds()) == 2 })
 }
@@ -157,7 +157,7 @@ func TestACancelledRequestOfThePrototypeIsNotDone(t *testing.T) {
 	s.signal("alarm", s.alarmRequest("cluster-b", preemption.CriticalityHigh))
 	s.worker()
 	s.takenOver("alarm", run)
-	r := s.until("alarm", "what came after is done", func(r preemptapi.Response) bool { return r.Round != nil && r.State != "running" })
+	r := s.until("alarm", "what came after is done", func(r preemptapi.Response) bool { return r.Round != nil && r.State != preemptapi.IntakeRunning })
 	if r.Requests != 1 || r.Round.Scope != s.cluster("cluster-b") || s.off("cluster-a") != 0 {
 		t.Errorf("%s", pretty(r))
 	}
@@ -341,7 +341,7 @@ func TestTheWorkerProgramTakesOverAndCountsIt(t *testing.T) {
 	_, run := s.typeOf(s.id("alarm"))
 	s.workerProcess(path, "HTTP_ADDR="+addr)
 	s.takenOver("alarm", run)
-	r := s.until("alarm", "the request is done", func(r preemptapi.Response) bool { return r.Round != nil && r.State != "running" })
+	r := s.until("alarm", "the request is done", func(r preemptapi.Response) bool { return r.Round != nil && r.State != preemptapi.IntakeRunning })
 	wantState(t, *r.Round, preemptapi.RoundCompleted, 6)
 	if got := scrape(t, addr)["preemption_takeovers_total"]; got != 1 {
 		t.Errorf("%v takeovers are counted", got)

@@ -76,7 +76,7 @@ func TestThePrototypesClientsOfTwoVCentersInOneNamespaceBothGetTheirVMs(t *testi
 	one.must(err)
 	var text string
 	one.must(v.Get(&text))
-	if !strings.Contains(text, preemptapi.HandedOn) || !strings.Contains(text, alarm+"@"+other.queue) || one.off("cluster-b") != 0 {
+	if !strings.Contains(text, string(preemptapi.HandedOn)) || !strings.Contains(text, alarm+"@"+other.queue) || one.off("cluster-b") != 0 {
 		t.Errorf("the first one's intake does not say to whom it handed the request on: %s", text)
 	}
 }

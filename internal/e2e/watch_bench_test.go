@@ -40,7 +40,9 @@ func BenchmarkAlarmInVCenterToTenVMsOff(b *testing.B) {
 		}
 		off = time.Since(start)
 		s.exists(id)
-		r := s.until(id, "the round is over", func(r preemptapi.Response) bool { return r.Round != nil && r.RoundID != last && r.State != "running" }).Round
+		r := s.until(id, "the round is over", func(r preemptapi.Response) bool {
+			return r.Round != nil && r.RoundID != last && r.State != preemptapi.IntakeRunning
+		}).Round
 		last = r.RoundID
 		annotated = time.Since(start)
 		if len(r.Preempted()) != 10 || r.State != preemptapi.RoundCompleted {
@@ -129,7 +131,7 @@ func BenchmarkReceiver(b *testing.B) {
 		for _, over := range []int{clusters, 1} {
 			acted := rate(b, fmt.Sprintf("alarm events acted upon, %d intakes", over), cmd.Process.Pid, url, flap(over), http.StatusAccepted)
 			b.ReportMetric(acted, fmt.Sprintf("acted/s-%d", over))
-			s.untilWithin(5*time.Minute, s.intake("cpu", all[0].Name), "its intake has caught up", func(r preemptapi.Response) bool { return r.State != "running" && r.LastDecision != nil })
+			s.untilWithin(5*time.Minute, s.intake("cpu", all[0].Name), "its intake has caught up", func(r preemptapi.Response) bool { return r.State != preemptapi.IntakeRunning && r.LastDecision != nil })
 			time.Sleep(5 * time.Second)
 		}
 		for _, mode := range []string{"binary", "structured"} {

@@ -49,7 +49,7 @@ func TestOfAHundredAlarmsNoneIsLostOrDoubledThoughTheWorkerIsKilledTwentyTimes(t
 	for _, c := range s.vc.Inventory().Clusters {
 		id := s.exists(s.intake("cpu", c.Name))
 		r := s.untilWithin(3*time.Minute, id, "all its hosts are known to be in alarm and its round is over", func(r preemptapi.Response) bool {
-			return len(r.Levels) == hosts && r.Round != nil && r.State != "running"
+			return len(r.Levels) == hosts && r.Round != nil && r.State != preemptapi.IntakeRunning
 		})
 		if r.Round.State != preemptapi.RoundCompleted {
 			t.Errorf("cluster %s: round %s: %s", c.Name, r.Round.State, r.Round.Reason)

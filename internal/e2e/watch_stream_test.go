@@ -136,7 +136,7 @@ func TestWhatHappensWhileManyEventsAreHandedOverDoublesNone(t *testing.T) {
 			}
 			for _, c := range s.vc.Inventory().Clusters {
 				id := s.exists(s.intake("cpu", c.Name))
-				s.until(id, "all its hosts are known to be in alarm", func(r preemptapi.Response) bool { return len(r.Levels) == hosts && r.State != "running" })
+				s.until(id, "all its hosts are known to be in alarm", func(r preemptapi.Response) bool { return len(r.Levels) == hosts && r.State != preemptapi.IntakeRunning })
 			}
 			all := int64(clusters * hosts)
 			c := s.point("all were counted", func(c watchapi.Checkpoint) bool { return c.Sent >= all && c.Events >= all })

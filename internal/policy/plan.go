@@ -66,6 +66,9 @@ type Spared struct {
 	Detail string      `json:"detail,omitempty"` // details about this candidate, in words; empty: the reason is enough
 }
 
+// Explanation says why it stays.
+func (s Spared) Explanation() Explanation { return Explanation{Reason: s.Reason, Detail: s.Detail} }
+
 // Plan is the targets in their order, and for every other candidate the reason why it stays on.
 type Plan struct {
 	Targets []Target `json:"targets"`

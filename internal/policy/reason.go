@@ -1,7 +1,22 @@
 package policy
 
-// Reason says why a candidate stays.
+import (
+	"maps"
+	"slices"
+)
+
+// Reason says why a candidate stays, or why a target has its outcome.
 type Reason string
+
+// The reasons of outcomes that are not the plan's.
+const (
+	Withdrawn     Reason = "withdrawn"               // the preemption was withdrawn before its turn
+	Rehearsed     Reason = "rehearsal"               // only its notice was given
+	GuestIgnored  Reason = "guest_ignored_shutdown"  // its guest was asked to shut down, and did not
+	NoTools       Reason = "no_running_tools"        // its guest cannot be asked to shut down
+	ForcedNoTools Reason = "no_running_tools_forced" // the same, and its power was cut
+	OnAtWithdraw  Reason = "still_on_when_withdrawn" // its guest was asked to shut down, and the preemption withdrawn
+)
 
 // The reasons for which a candidate stays.
 const (
@@ -55,7 +70,16 @@ var reasonWords = map[Reason]string{
 	TooOld: "it has been off for too long", NoRoom: "there is no room for it", NoHost: "no host can take it",
 	NotOurs: "it carries no open record of a preemption by us", StopRestore: "the restore was stopped before its turn",
 	ScopeBusy: "a preemption is under way in its scope",
+	Withdrawn: "the preemption was withdrawn before its turn", Rehearsed: "a rehearsal: only its notice was given, and then withdrawn",
+	GuestIgnored: "its guest ignored the shutdown", NoTools: "no VMware Tools run in it, so its guest cannot be shut down",
+	ForcedNoTools: "no VMware Tools run in it, so its power was cut", OnAtWithdraw: "still on when the preemption was withdrawn",
 }
+
+// Reasons lists the reasons, sorted.
+func Reasons() []Reason { return slices.Sorted(maps.Keys(reasonWords)) }
+
+// Known reports whether this version knows the reason.
+func (r Reason) Known() bool { return reasonWords[r] != "" }
 
 // Explain returns the reason in words.
 func (r Reason) Explain() string {

@@ -37,11 +37,23 @@ func (p Policy) Validate() error {
 	return errors.Join(c...)
 }
 
-// check collects what is wrong.
+// KeyError says what is wrong with the value of a key.
+type KeyError struct {
+	Key string
+	Err error
+}
+
+// Error returns "key: what is wrong".
+func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *KeyError) Unwrap() error { return e.Err }
+
+// check collects what is wrong, each as a KeyError.
 type check []error
 
 func (c *check) add(key, format string, args ...any) {
-	*c = append(*c, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
+	*c = append(*c, &KeyError{Key: key, Err: fmt.Errorf(format, args...)})
 }
 
 func (c *check) oneOf(key, got string, want ...string) {

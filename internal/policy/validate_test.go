@@ -2,6 +2,8 @@ package policy_test
 
 import (
 	"encoding/json"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -168,4 +170,25 @@ func FuzzRules(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestEachProblemNamesItsKey(t *testing.T) {
+	p := policy.Default()
+	p.Mode, p.MaxVMs, p.Target.CPU = "dream", 0, 101
+	joined, ok := p.Validate().(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatal("it may be so")
+	}
+	var keys []string
+	for _, err := range joined.Unwrap() {
+		var wrong *policy.KeyError
+		if !errors.As(err, &wrong) || wrong.Error() != wrong.Key+": "+wrong.Unwrap().Error() {
+			t.Errorf("%v names no key", err)
+			continue
+		}
+		keys = append(keys, wrong.Key)
+	}
+	if want := []string{"mode", "maxVMs", "target.cpu"}; !slices.Equal(keys, want) {
+		t.Errorf("the keys are %q, want %q", keys, want)
+	}
 }

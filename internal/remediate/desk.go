@@ -184,7 +184,7 @@ func (d *desk) open(req remedy.Request) *remediateapi.Decision {
 }
 
 // end makes the decision, for the report and the log alone.
-func (d *desk) end(dec *remediateapi.Decision, state, reason string) {
+func (d *desk) end(dec *remediateapi.Decision, state remediateapi.State, reason string) {
 	dec.State, dec.Reason, dec.EndedAt = state, reason, workflow.Now(d.ctx).UTC()
 	if !dec.Until.After(dec.EndedAt) {
 		dec.Until = time.Time{}
@@ -196,17 +196,17 @@ func (d *desk) end(dec *remediateapi.Decision, state, reason string) {
 
 // conclude makes the decision and tells it where people and programs look for it: in the VM's attribute, and as
 // a CloudEvent. Nothing waits for that but the workflow's end. A dry run is told to who asked alone.
-func (d *desk) conclude(dec *remediateapi.Decision, req remedy.Request, state, reason string) {
+func (d *desk) conclude(dec *remediateapi.Decision, req remedy.Request, state remediateapi.State, reason string) {
 	if d.end(dec, state, reason); req.DryRun {
 		return
 	}
-	tally.Add(d.ctx, "preemption_remediations", map[string]string{"kind": dec.Kind, "state": state})
+	tally.Add(d.ctx, "preemption_remediations", map[string]string{"kind": dec.Kind, "state": string(state)})
 	d.told++
 	in := TellInput{
 		Decision: *dec, WorkflowID: d.id(), EventID: fmt.Sprintf("%s-%d", d.info.WorkflowExecution.RunID, d.told), Event: req.Event,
 		Annotate: !d.setup.Observe && dec.Name != "", ReplyTo: replyOf(req),
 	}
-	ctx := workflow.WithScheduleToCloseTimeout(d.options(time.Minute, "tell: "+dec.State), d.setup.Timing.ReplyFor)
+	ctx := workflow.WithScheduleToCloseTimeout(d.options(time.Minute, "tell: "+string(dec.State)), d.setup.Timing.ReplyFor)
 	d.telling++
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		defer func() { d.telling-- }()

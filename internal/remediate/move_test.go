@@ -130,8 +130,9 @@ func TestVMsLeaveAFullDatastoreUntilItsUseIsBelowTheTarget(t *testing.T) {
 
 func TestWhatKeepsADatastoreAsItIsIsSaid(t *testing.T) {
 	for name, c := range map[string]struct {
-		change        func(*site, *remedy.Request)
-		state, reason string
+		change func(*site, *remedy.Request)
+		state  remediateapi.State
+		reason string
 	}{
 		"a dry run":                {func(_ *site, r *remedy.Request) { r.DryRun = true }, remediateapi.Planned, "2 VMs to move, web-"},
 		"the mode is recommend":    {func(_ *site, r *remedy.Request) { r.Move.Mode = remedy.ModeRecommend }, remediateapi.Planned, "the rule only recommends"},
@@ -298,7 +299,7 @@ func TestAMoveSurvivesAWorkerOrAVCenterThatStartsAnew(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*site)
 		done   []string
-		state  string
+		state  remediateapi.State
 	}{
 		"vCenter was away, and the move is done": {func(s *site) {
 			s.running = true

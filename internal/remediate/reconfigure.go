@@ -59,7 +59,7 @@ func (d *desk) planReconfigure(dec *remediateapi.Decision, req remedy.Request) b
 	return d.goesOn(dec, req, plan.Verdict)
 }
 
-func (d *desk) apply(dec *remediateapi.Decision) (state, reason string, acted bool) {
+func (d *desk) apply(dec *remediateapi.Decision) (state remediateapi.State, reason string, acted bool) {
 	res, err := d.reconfigureVM(dec, ReconfigureInput{VM: dec.VM, FromTags: true})
 	switch {
 	case err != nil:

@@ -31,9 +31,10 @@ func poweredOff(vm remedy.VM) remedy.Request {
 func TestTheTagsOfAVMAreAppliedWhileItIsOff(t *testing.T) {
 	const applied = "reconfigure web-1 to 4 CPUs and 4096 MB"
 	for name, c := range map[string]struct {
-		change        func(*site, *remedy.VM, *remedy.Request)
-		state, reason string
-		done          []string
+		change func(*site, *remedy.VM, *remedy.Request)
+		state  remediateapi.State
+		reason string
+		done   []string
 	}{
 		"it is off":                       {nil, remediateapi.Applied, "its tags were applied: CPUs 2 → 4", []string{applied}},
 		"one of its tags is no size":      {func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.Tags[remedy.CategoryMemory] = []string{"much"} }, remediateapi.Applied, "not applied: config.hardware.memoryMB=much: it is not a whole number", []string{applied}},
@@ -95,9 +96,10 @@ func inWindow(vm remedy.VM) remedy.Request {
 func TestWithinItsWindowAVMIsShutDownReconfiguredAndPoweredOn(t *testing.T) {
 	const tag, down, change, up = "tag web-1 config.hardware.numCPU=3", "shut down web-1", "reconfigure web-1 to 3 CPUs and 4096 MB", "power on web-1"
 	for name, c := range map[string]struct {
-		change        func(*site, *remedy.VM)
-		state, reason string
-		done          []string
+		change func(*site, *remedy.VM)
+		state  remediateapi.State
+		reason string
+		done   []string
 	}{
 		"as planned":                   {nil, remediateapi.Applied, "turned off and on within the window", []string{tag, down, change, up}},
 		"a person turned it off":       {func(s *site, _ *remedy.VM) { s.evidence = vcenter.Evidence{Event: "VmPoweredOffEvent", User: "anna"} }, remediateapi.Applied, "somebody else turned it off: it stays off", []string{tag, down, change}},
@@ -184,7 +186,7 @@ func TestAReconciliationAppliesWhatNoEventTold(t *testing.T) {
 	for name, c := range map[string]struct {
 		in     remediateapi.ReconcileInput
 		change func(*site)
-		state  string
+		state  remediateapi.State
 		done   []string
 	}{
 		"it applies":              {remediateapi.ReconcileInput{}, nil, remediateapi.Applied, []string{"reconfigure web-1 to 4 CPUs and 4096 MB"}},

@@ -54,7 +54,7 @@ func TestWhateverIsSignalledHarmsNoWorkflow(t *testing.T) {
 	}
 	var states []string
 	for _, d := range r.Decisions {
-		states = append(states, d.State)
+		states = append(states, string(d.State))
 	}
 	if got := strings.Join(states, " "); got != "Infeasible Infeasible Applied" {
 		t.Errorf("decided %s", got)

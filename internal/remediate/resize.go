@@ -79,7 +79,7 @@ func (d *desk) by(dec *remediateapi.Decision) string {
 }
 
 // enlarge carries a plan out.
-func (d *desk) enlarge(dec *remediateapi.Decision, req remedy.Request, plan ResizePlan) (state, reason string, acted bool) {
+func (d *desk) enlarge(dec *remediateapi.Decision, req remedy.Request, plan ResizePlan) (state remediateapi.State, reason string, acted bool) {
 	if plan.Do == doHot {
 		res, err := d.reconfigureVM(dec, ReconfigureInput{VM: plan.VM.Ref, Resource: dec.Resource, Size: plan.Sized.Next})
 		switch {
@@ -169,7 +169,7 @@ func (d *desk) cycle(dec *remediateapi.Decision, req remedy.Request) {
 }
 
 // cycled turns the VM off and on; whatever fails between, a VM that was turned off here is powered on.
-func (d *desk) cycled(dec *remediateapi.Decision, w WindowResult) (state, reason string) {
+func (d *desk) cycled(dec *remediateapi.Decision, w WindowResult) (state remediateapi.State, reason string) {
 	now := workflow.Now(d.ctx)
 	if !now.Before(w.Until) {
 		return remediateapi.Deferred, "the window was over before the VM was free; wanted as tag " + dec.Tag + ", for the next power-off"

@@ -23,9 +23,9 @@ type PlanInput struct {
 
 // Verdict is what a plan comes to where there is nothing to be done; an empty state means there is.
 type Verdict struct {
-	State  string `json:"state,omitempty"`
-	Reason string `json:"reason,omitempty"`
-	Quiet  bool   `json:"quiet,omitempty"` // nobody needs to be told
+	State  remediateapi.State `json:"state,omitempty"`
+	Reason string             `json:"reason,omitempty"`
+	Quiet  bool               `json:"quiet,omitempty"` // nobody needs to be told
 }
 
 // What a resize does.

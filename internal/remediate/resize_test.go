@@ -57,10 +57,11 @@ func TestAnAlarmOfMemoryAddsMemory(t *testing.T) {
 func TestWhatIsDoneWithAVMFollowsItsModeAndWhatItTakesHot(t *testing.T) {
 	const tagged = "tag web-1 config.hardware.numCPU=3"
 	for name, c := range map[string]struct {
-		mode          string
-		change        func(*site, *remedy.VM, *remedy.Request)
-		state, reason string
-		done          []string
+		mode   string
+		change func(*site, *remedy.VM, *remedy.Request)
+		state  remediateapi.State
+		reason string
+		done   []string
 	}{
 		"only recommended":                {remedy.ModeRecommend, nil, remediateapi.Planned, "the mode is recommend", nil},
 		"left as a tag":                   {remedy.ModeTag, nil, remediateapi.Deferred, "wanted as tag config.hardware.numCPU=3", []string{tagged}},
@@ -225,7 +226,7 @@ func TestAVMThatChangesMeanwhileIsReadAgainThreeTimes(t *testing.T) {
 	changed := fault(vcenter.Conflict)
 	for name, c := range map[string]struct {
 		fails []error
-		state string
+		state remediateapi.State
 	}{
 		"three times":              {[]error{changed, changed, changed}, remediateapi.Applied},
 		"four times":               {[]error{changed, changed, changed, changed}, remediateapi.Failed},

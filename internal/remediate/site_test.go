@@ -113,7 +113,7 @@ func (s *site) decide(kind string, requests ...remedy.Request) []remediateapi.De
 }
 
 // decided carries out one request, and checks the state and a part of the reason.
-func (s *site) decided(req remedy.Request, state, reason string) remediateapi.Decision {
+func (s *site) decided(req remedy.Request, state remediateapi.State, reason string) remediateapi.Decision {
 	s.t.Helper()
 	all := s.decide(req.Kind, req)
 	if len(all) == 0 {

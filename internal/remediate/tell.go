@@ -80,7 +80,7 @@ func (a *Activities) cloudEvent(in TellInput) (json.RawMessage, error) {
 	e := event.New()
 	e.SetID(in.EventID)
 	e.SetSource(a.Settings.EventSource)
-	e.SetType(remediateapi.EventPrefix + in.Decision.State + remediateapi.EventSuffix)
+	e.SetType(in.Decision.State.EventType())
 	e.SetTime(in.Decision.EndedAt.UTC())
 	if subject := strings.TrimSpace(in.Decision.VM.Value); subject != "" {
 		e.SetSubject(subject)

@@ -120,11 +120,11 @@ func (r Reconfigure) Check() error {
 	return errors.Join(p...)
 }
 
-// problems collects what is wrong.
+// problems collects what is wrong, each as a policy.KeyError.
 type problems []error
 
 func (p *problems) add(key, format string, args ...any) {
-	*p = append(*p, fmt.Errorf("%s: "+format, append([]any{key}, args...)...))
+	*p = append(*p, &policy.KeyError{Key: key, Err: fmt.Errorf(format, args...)})
 }
 
 func (p *problems) oneOf(key, got string, want ...string) {

@@ -202,21 +202,21 @@ func (s sight) settle(rec record, round string, ref vsphere.Ref) (o preemptapi.V
 	ev, off := s.evidence[ref]
 	switch {
 	case !s.seen:
-		o.Reason = "vCenter could not be asked"
+		o.Reason = policy.InWords("vCenter could not be asked")
 		return o, "", fmt.Sprintf("%s (%s): whether it was turned off", t.Name, ref.Value)
 	case !there:
-		o.Reason = "it is no longer in vCenter"
+		o.Reason = policy.InWords("it is no longer in vCenter")
 		return o, "", fmt.Sprintf("%s (%s): it is no longer in vCenter", t.Name, ref.Value)
 	case note.RoundID == round && note.Outcome != "":
 		o.Outcome, o.OffAt, o.Forced, o.Annotated = note.Outcome, note.PreemptedAt, note.ForcedShutdown, true
-		o.Reason = "by the attribute that the round wrote"
+		o.Reason = policy.InWords("by the attribute that the round wrote")
 	case vm.PowerState == "poweredOn":
-		o.Outcome, o.Reason = action.Spared, notActed
+		o.Outcome, o.Reason = action.Spared, policy.InWords(notActed)
 	case off && ev.Ours && (ev.User != "" || ev.Time.Sub(ev.Asked) <= rec.in.Demand.Policy.ShutdownLasts()) && !(note.Preempted && note.PreemptedAt.After(rec.started)):
-		o.Outcome, o.OffAt, o.Reason = action.ByEvent(ev.Event, ev.User == ""), ev.Time, "by vCenter's events: "+ev.Event
+		o.Outcome, o.OffAt, o.Reason = action.ByEvent(ev.Event, ev.User == ""), ev.Time, policy.InWords("by vCenter's events: "+ev.Event)
 		return o, attributeFor(rec, round, o, vm), ""
 	default:
-		o.Outcome, o.Reason = action.Unattributed, "it is off, and neither the round's record nor vCenter's events say by whom"
+		o.Outcome, o.Reason = action.Unattributed, policy.InWords("it is off, and neither the round's record nor vCenter's events say by whom")
 		return o, "", fmt.Sprintf("%s (%s): it is off, and nothing says by whom", t.Name, ref.Value)
 	}
 	return o, "", ""

@@ -79,7 +79,7 @@ func resultTable(r preemptapi.RoundResult) string {
 		if t.Outcome.Ours() {
 			mhz = t.CPUMHz
 		}
-		rows = append(rows, []string{t.Name, strings.TrimSpace(string(t.Outcome) + " " + t.Reason), yes(t.Forced), yes(t.Annotated), freed(mhz)})
+		rows = append(rows, []string{t.Name, strings.TrimSpace(string(t.Outcome) + " " + t.Reason.String()), yes(t.Forced), yes(t.Annotated), freed(mhz)})
 	}
 	return table(append(rows, []string{"total", fmt.Sprintf("%d of %d", len(r.Preempted()), len(r.Targets)), "", "", freed(r.FreedCPUMHz)}))
 }

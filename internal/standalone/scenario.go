@@ -135,7 +135,7 @@ func (a *act) restored(ctx context.Context, r preemptapi.RoundResult) error {
 		return err
 	}
 	for _, vm := range back.VMs {
-		a.out.say("restored", "%-*s  %s%s", nameWidth, vm.Name, vm.Outcome, because(vm.Reason))
+		a.out.say("restored", "%-*s  %s%s", nameWidth, vm.Name, vm.Outcome, because(vm.Reason.String()))
 	}
 	a.out.say("done", "restore %s: %s", back.State, id)
 	for _, vm := range r.Preempted() {
@@ -337,7 +337,7 @@ func (a *act) fall(ctx context.Context) error {
 	}
 	err := poll(ctx, "wait until workflow "+a.id()+" knows that the alarm fell", func() (bool, error) {
 		r, err := a.intake(ctx)
-		return err == nil && len(r.Levels) == 0 && len(r.Deferred) == 0 && r.State != "running", err
+		return err == nil && len(r.Levels) == 0 && len(r.Deferred) == 0 && r.State != preemptapi.IntakeRunning, err
 	})
 	if err == nil {
 		a.out.say("done", "workflow %s has no active alarm any more and will not act again", a.id())

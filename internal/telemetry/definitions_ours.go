@@ -1,6 +1,11 @@
 package telemetry
 
-import "github.com/vsphere-preemption/vsphere-preemption/internal/action"
+import (
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+)
 
 // The processes that have a metric.
 var worker, receiver = []Part{Worker}, []Part{Receiver}
@@ -50,7 +55,7 @@ func ofRounds() []definition {
 			"preemption_rounds", Counter,
 			[]string{"state"},
 			"Rounds that came to their end, by the state they ended in.", worker,
-			[][]string{{"completed", "partial", "failed", "empty", "withdrawn", "observed", "planned", "rehearsed", "held"}},
+			[][]string{texts(preemptapi.FinalRoundStates())},
 			nil,
 		},
 		{
@@ -94,7 +99,7 @@ func ofPlans() []definition {
 			"preemption_spared", Counter,
 			[]string{"reason"},
 			"Candidates that a plan of a round spared, by reason; group_budget and scope_budget are those that a budget blocked.", worker,
-			[][]string{{"group_budget", "scope_budget", "limit", "not_needed", "protected", "not_powered_on"}},
+			[][]string{texts([]policy.Reason{policy.GroupBudget, policy.ScopeBudget, policy.OverLimit, policy.NotNeeded, policy.Protected, policy.NotPoweredOn})},
 			nil,
 		},
 	}
@@ -118,21 +123,21 @@ func ofVMs() []definition {
 			"preemption_restores", Counter,
 			[]string{"state"},
 			"Restores that came to an end, by the state they ended in.", worker,
-			[][]string{{"completed", "partial", "failed", "stopped", "refused", "observed", "planned"}},
+			[][]string{texts(preemptapi.FinalRestoreStates())},
 			nil,
 		},
 		{
 			"preemption_restored_vms", Counter,
 			[]string{"outcome"},
 			"VMs that a restore tried to bring back, by what became of them; at each attempt.", worker,
-			[][]string{{"restored", "left", "failed"}},
+			[][]string{texts(preemptapi.RestoreTried())},
 			nil,
 		},
 		{
 			"preemption_remediations", Counter,
 			[]string{"kind", "state"},
 			"Remediations by the state they reached.", worker,
-			[][]string{{"resize", "reconfigure", "move"}, {"Planned", "Applied", "Deferred", "Skipped", "Infeasible", "AtLimit", "Failed"}},
+			[][]string{{"resize", "reconfigure", "move"}, texts(remediateapi.FinalStates())},
 			nil,
 		},
 	}

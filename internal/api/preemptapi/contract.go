@@ -6,6 +6,7 @@ package preemptapi
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -149,21 +150,9 @@ type Rejection struct {
 	Reason string    `json:"reason"`
 }
 
-// Verdicts of a Decision.
-const (
-	Started   = "started"
-	Joined    = "joined"    // a running round was told of the higher criticality
-	Deferred  = "deferred"  // planned anew at Until if the alarm still stands
-	Refused   = "refused"   // a person's request in the cooldown or beside a running round
-	Duplicate = "duplicate" // acted on before
-	Rejected  = "rejected"  // not a valid request
-	HandedOn  = "handed_on" // its event is of the vCenter that another task queue serves
-	Failed    = "failed"    // the round could not be started
-)
-
 // Decision is what became of a request.
 type Decision struct {
-	Verdict  string    `json:"verdict"`
+	Verdict  Verdict   `json:"verdict"`
 	RoundID  string    `json:"roundID,omitempty"`
 	Until    time.Time `json:"until,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
@@ -183,7 +172,7 @@ type Response struct {
 	Event           json.RawMessage        `json:"event"`
 	ReplyTo         string                 `json:"replyTo"`
 
-	State        string       `json:"state"` // idle, running, deferred, failed, completed
+	State        IntakeState  `json:"state"`
 	Failure      string       `json:"failure,omitempty"`
 	RoundID      string       `json:"roundID,omitempty"` // the running round, or the last
 	Round        *RoundResult `json:"round,omitempty"`   // the last round's result
@@ -196,51 +185,33 @@ type Response struct {
 	Requests int      `json:"requests"` // taken since the workflow began, over all its runs
 }
 
-// The states of a round.
-const (
-	RoundPlanning  = "planning"
-	RoundActing    = "acting"
-	RoundNotified  = "notified"  // guests have their notice and its time runs
-	RoundWaiting   = "waiting"   // for guests to shut down
-	RoundReporting = "reporting" // everything acted on, replies under way
-	RoundWatching  = "watching"  // looks on for guests that ignored their shutdown
-	RoundCompleted = "completed"
-	RoundPartial   = "partial" // some VMs failed
-	RoundFailed    = "failed"  // nothing could be planned, or every VM failed
-	RoundEmpty     = "empty"   // nothing was eligible
-	RoundWithdrawn = "withdrawn"
-	RoundObserved  = "observed"  // the policy only observes
-	RoundPlanned   = "planned"   // a dry run
-	RoundHeld      = "held"      // a person has acknowledged the alarm, or disabled alarm actions
-	RoundRehearsed = "rehearsed" // a notice was given and taken back, nothing else
-)
-
-// Reasons of an outcome, besides those of the policy.
-const (
-	ReasonWithdrawn     = "withdrawn"
-	ReasonIgnored       = "guest_ignored_shutdown"
-	ReasonNoTools       = "no_running_tools"
-	ReasonForcedNoTools = "no_running_tools_forced"
-	ReasonShutWithdrawn = "still_on_when_withdrawn"
-	ReasonRehearsed     = "rehearsal"
-)
-
 // VMOutcome is what became of one target.
 type VMOutcome struct {
-	Ref             vsphere.Ref    `json:"ref"`
-	Name            string         `json:"name"`
-	Outcome         action.Outcome `json:"outcome"`
-	Reason          string         `json:"reason,omitempty"`
-	Forced          bool           `json:"forced,omitempty"` // its power was cut
-	OffAt           time.Time      `json:"offAt,omitzero"`   // when vCenter was seen to say so
-	Annotated       bool           `json:"annotated,omitempty"`
-	AnnotationError string         `json:"annotationError,omitempty"`
-	CPUMHz          int64          `json:"cpuMHz,omitempty"`
-	MemoryMB        int64          `json:"memoryMB,omitempty"`
-	Host            vsphere.Ref    `json:"host,omitzero"`
-	InstanceUUID    string         `json:"instanceUUID,omitempty"`
-	Why             string         `json:"why,omitempty"`    // why it was chosen, in words
-	Notice          string         `json:"notice,omitempty"` // what became of its notice: given, acknowledged, extended, withdrawn, or why none
+	Ref             vsphere.Ref        `json:"ref"`
+	Name            string             `json:"name"`
+	Outcome         action.Outcome     `json:"outcome"`
+	Reason          policy.Explanation `json:"reason,omitzero"`
+	Forced          bool               `json:"forced,omitempty"` // its power was cut
+	OffAt           time.Time          `json:"offAt,omitzero"`   // when vCenter was seen to say so
+	Annotated       bool               `json:"annotated,omitempty"`
+	AnnotationError string             `json:"annotationError,omitempty"`
+	CPUMHz          int64              `json:"cpuMHz,omitempty"`
+	MemoryMB        int64              `json:"memoryMB,omitempty"`
+	Host            vsphere.Ref        `json:"host,omitzero"`
+	InstanceUUID    string             `json:"instanceUUID,omitempty"`
+	Why             string             `json:"why,omitempty"`    // why it was chosen, in words
+	Notice          string             `json:"notice,omitempty"` // what became of its notice: given, acknowledged, extended, withdrawn, or why none
+}
+
+// noNotice begins the Notice of a VM that was given none; why follows.
+const noNotice = "none: "
+
+// NoNotice is the Notice of a VM that was given none.
+func NoNotice(why string) string { return noNotice + why }
+
+// NotNotified reports whether the VM was to be given a notice and was given none, and why.
+func (o VMOutcome) NotNotified() (why string, none bool) {
+	return strings.CutPrefix(o.Notice, noNotice)
 }
 
 // RoundResult is what a round did, and why.
@@ -248,7 +219,7 @@ type RoundResult struct {
 	RoundID     string                 `json:"roundID"`
 	RunID       string                 `json:"runID"`
 	IntakeID    string                 `json:"intakeID,omitempty"`
-	State       string                 `json:"state"`
+	State       RoundState             `json:"state"`
 	Reason      string                 `json:"reason,omitempty"`
 	Tag         string                 `json:"tag"`
 	Criticality preemption.Criticality `json:"criticality"`

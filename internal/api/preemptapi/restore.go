@@ -65,43 +65,21 @@ type RestoreChange struct {
 	Reason string `json:"reason"`
 }
 
-// The states of a restore.
-const (
-	RestoreSettling  = "settling"  // the pressure has ended not long enough ago
-	RestoreRestoring = "restoring" // VMs are chosen and powered on
-	RestoreWaiting   = "waiting"   // for the next measure, for room, or for a round to end
-	RestoreStopped   = "stopped"   // the alarm rose, or it was cancelled
-	RestoreCompleted = "completed"
-	RestorePartial   = "partial"  // some VMs failed
-	RestoreRefused   = "refused"  // a round is under way in the scope
-	RestoreObserved  = "observed" // the policy only observes
-	RestorePlanned   = "planned"  // a dry run
-	RestoreFailed    = "failed"   // nothing could be planned
-)
-
-// The outcomes of a VM of a restore.
-const (
-	OutcomeRestored     = "restored"
-	OutcomeLeft         = "left"   // not powered on by us: its reason says why
-	OutcomeNotRestored  = "failed" // vCenter refused, or did not say in time that it is on
-	OutcomeWouldPowerOn = "would_powerOn"
-)
-
 // RestoredVM is what became of one VM that was to come back.
 type RestoredVM struct {
 	policy.Return
-	Outcome         string    `json:"outcome"`
-	Reason          string    `json:"reason,omitempty"`
-	OnAt            time.Time `json:"onAt,omitzero"` // when vCenter was seen to say so
-	Annotated       bool      `json:"annotated,omitempty"`
-	AnnotationError string    `json:"annotationError,omitempty"`
+	Outcome         RestoreOutcome     `json:"outcome"`
+	Reason          policy.Explanation `json:"reason,omitzero"`
+	OnAt            time.Time          `json:"onAt,omitzero"` // when vCenter was seen to say so
+	Annotated       bool               `json:"annotated,omitempty"`
+	AnnotationError string             `json:"annotationError,omitempty"`
 }
 
 // RestoreResult is what a restore did, and why.
 type RestoreResult struct {
 	RestoreID  string          `json:"restoreID"`
 	RunID      string          `json:"runID"`
-	State      string          `json:"state"`
+	State      RestoreState    `json:"state"`
 	Reason     string          `json:"reason,omitempty"`
 	By         string          `json:"by"`
 	Tag        string          `json:"tag"`
@@ -123,7 +101,7 @@ type RestoreResult struct {
 }
 
 // Count returns how many VMs have the outcome.
-func (r RestoreResult) Count(outcome string) (n int) {
+func (r RestoreResult) Count(outcome RestoreOutcome) (n int) {
 	for _, vm := range r.VMs {
 		if vm.Outcome == outcome {
 			n++

@@ -29,20 +29,6 @@ const (
 	EventSuffix = ".v0"
 )
 
-// The states in which a remediation ends; each is told as a CloudEvent of its own type.
-const (
-	Planned    = "Planned"    // decided, and only told: the mode is recommend, or it is a dry run
-	Applied    = "Applied"    // done, and vCenter says so
-	Deferred   = "Deferred"   // to be done later: at the next power-off, or when what was in the way is gone
-	Skipped    = "Skipped"    // not to be done: nothing to change, opted out, in the cooldown, a duplicate
-	Infeasible = "Infeasible" // cannot be done, and trying again will not help
-	AtLimit    = "AtLimit"    // the VM is as large as it may be
-	Failed     = "Failed"
-)
-
-// Working is the state of one that is under way.
-const Working = "Working"
-
 // Input starts a remediation workflow; existing senders start it with none and signal.
 type Input struct {
 	Requests []remedy.Request `json:"requests,omitempty"`
@@ -60,7 +46,7 @@ type Report struct {
 // Decision is what became of one request, or of one move of it.
 type Decision struct {
 	Kind      string       `json:"kind"`
-	State     string       `json:"state"`
+	State     State        `json:"state"`
 	Reason    string       `json:"reason,omitempty"`
 	RequestID string       `json:"requestID"`
 	VM        vsphere.Ref  `json:"vm,omitzero"`
@@ -89,8 +75,8 @@ type Decision struct {
 	Reply           string `json:"reply,omitempty"` // what became of the CloudEvent: sent, or why not
 }
 
-// Final tells whether nothing more is to come of it.
-func (d Decision) Final() bool { return d.State != Working }
+// Final reports whether nothing more is to come of it.
+func (d Decision) Final() bool { return d.State.Final() }
 
 // TagsInput asks for categories and tags.
 type TagsInput struct {
@@ -151,7 +137,7 @@ func ReconcileID(queue string) string {
 // ReconcileResult is the result: one Decision for each VM that is off and differs from its tags, or has tags that
 // cannot be applied.
 type ReconcileResult struct {
-	State     string     `json:"state"` // Applied (also where there was nothing to do), Planned or Failed
+	State     State      `json:"state"` // Applied (also where there was nothing to do), Planned or Failed
 	Reason    string     `json:"reason,omitempty"`
 	Looked    int        `json:"looked"` // VMs that carry such tags
 	On        int        `json:"on"`     // of them, those that are on and wait for their power-off

@@ -169,7 +169,7 @@ var emptyEvent = json.RawMessage(`{"specversion":"1.0","id":"","source":"","type
 func (s *State) response(workflowID, runID string) preemptapi.Response {
 	res := preemptapi.Response{
 		WorkflowID: workflowID, RunID: runID, WorkflowName: preemption.WorkflowName,
-		LastPreemption: s.LastAt, VirtualMachines: s.LastVMs, Event: emptyEvent, State: "idle",
+		LastPreemption: s.LastAt, VirtualMachines: s.LastVMs, Event: emptyEvent, State: preemptapi.IntakeIdle,
 		Round: s.Last, Levels: s.Levels.Active(), Deferred: s.Deferred, LastDecision: s.LastDecision,
 		Rejections: s.Rejections, Requests: s.Requests,
 	}
@@ -185,14 +185,14 @@ func (s *State) response(workflowID, runID string) preemptapi.Response {
 	if s.Last != nil {
 		res.RoundID = s.Last.RoundID
 		if s.Last.State == preemptapi.RoundFailed {
-			res.State, res.Failure = preemptapi.RoundFailed, s.Last.Reason
+			res.State, res.Failure = preemptapi.IntakeFailed, s.Last.Reason
 		}
 	}
 	if len(s.Deferred) > 0 {
-		res.State = "deferred"
+		res.State = preemptapi.IntakeDeferred
 	}
 	for _, scope := range scopes(s.Active) {
-		res.State, res.RoundID, res.Failure = "running", s.Active[scope].RoundID, ""
+		res.State, res.RoundID, res.Failure = preemptapi.IntakeRunning, s.Active[scope].RoundID, ""
 	}
 	return res
 }

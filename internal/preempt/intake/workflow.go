@@ -222,10 +222,10 @@ func (it *intake) complete() (preemptapi.Response, error) {
 		return preemptapi.Response{}, err
 	}
 	res := it.response()
-	if res.State == "idle" {
-		res.State = preemptapi.RoundCompleted
+	if res.State == preemptapi.IntakeIdle {
+		res.State = preemptapi.IntakeCompleted
 	}
-	preempt.Upsert(it.ctx, it.state.Attrs, "", "", res.State)
+	preempt.Upsert(it.ctx, it.state.Attrs, "", "", string(res.State))
 	return res, nil
 }
 
@@ -248,5 +248,5 @@ func (it *intake) show() {
 	}
 	it.lastShown = text
 	workflow.SetCurrentDetails(it.ctx, shown.Clip(text, 4000))
-	preempt.Upsert(it.ctx, it.state.Attrs, alarmName, scope, res.State)
+	preempt.Upsert(it.ctx, it.state.Attrs, alarmName, scope, string(res.State))
 }

@@ -45,7 +45,7 @@ func TestAnAlarmThatRisesStartsOneRoundAndItsFallStartsTheRestore(t *testing.T) 
 	if len(r.server.rounds) != 1 || r.server.rounds[0].Demand.Criticality != preemption.CriticalityHigh || r.server.rounds[0].IntakeID != intakeID {
 		t.Fatalf("rounds %+v", r.server.rounds)
 	}
-	if len(res.VirtualMachines) != 1 || res.Requests != 4 || res.State != preemptapi.RoundCompleted {
+	if len(res.VirtualMachines) != 1 || res.Requests != 4 || res.State != preemptapi.IntakeCompleted {
 		t.Errorf("%+v", res)
 	}
 	restore := r.server.signals[len(r.server.signals)-1]

@@ -59,7 +59,7 @@ func (r *restore) reply() {
 }
 
 // endWithPlan ends a restore that only plans.
-func (r *restore) endWithPlan(plan PlanResult, state string) error {
+func (r *restore) endWithPlan(plan PlanResult, state preemptapi.RestoreState) error {
 	for _, t := range plan.Returns.Returns {
 		r.result.VMs = append(r.result.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeWouldPowerOn})
 		r.result.Waves = t.Wave
@@ -76,7 +76,7 @@ func (r *restore) endWithPlan(plan PlanResult, state string) error {
 }
 
 // finish sets the state in which it ends. The empty state is that of what was done.
-func (r *restore) finish(state, reason string) {
+func (r *restore) finish(state preemptapi.RestoreState, reason string) {
 	failed := r.result.Count(preemptapi.OutcomeNotRestored)
 	if state == "" {
 		state = preemptapi.RestoreCompleted
@@ -88,7 +88,7 @@ func (r *restore) finish(state, reason string) {
 		reason = r.unproven()
 	}
 	r.result.Reason = reason
-	tally.Add(r.ctx, "preemption_restores", map[string]string{"state": state})
+	tally.Add(r.ctx, "preemption_restores", map[string]string{"state": string(state)})
 	r.setState(state)
 }
 

@@ -7,12 +7,13 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // setState records the state for queries, for the list of workflows and for the details page.
-func (r *restore) setState(state string) {
+func (r *restore) setState(state preemptapi.RestoreState) {
 	if r.result.State == state {
 		return
 	}
@@ -21,7 +22,7 @@ func (r *restore) setState(state string) {
 	if r.in.Person {
 		alarmName = ""
 	}
-	preempt.Upsert(r.ctx, r.setup.Attrs, alarmName, r.in.Scope.String(), state)
+	preempt.Upsert(r.ctx, r.setup.Attrs, alarmName, r.in.Scope.String(), string(state))
 	r.show()
 }
 
@@ -42,7 +43,7 @@ func (r *restore) show() {
 	if len(res.VMs) > 0 {
 		b.WriteString("\n\n| VM | outcome | why |\n|---|---|---|\n")
 		for _, vm := range res.VMs[:min(len(res.VMs), 50)] {
-			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", preempt.PlainText(vm.Name), vm.Ref.Value, vm.Outcome, preempt.PlainText(vm.Reason)))
+			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", preempt.PlainText(vm.Name), vm.Ref.Value, vm.Outcome, preempt.PlainText(vm.Reason.String())))
 		}
 	}
 	if len(res.Left) > 0 {

@@ -28,18 +28,18 @@ func (p *powering) check(todo []policy.Return) (ready []policy.Return, err error
 		attr, done := p.record(t.Ref)
 		switch {
 		case !ok:
-			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Gone))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, policy.Because(policy.Gone))
 		case t.InstanceUUID != "" && vm.InstanceUUID != t.InstanceUUID:
 			p.Logger(p.Asked).Warn("a MoRef is of another VM than when the restore was planned: was vCenter restored from a backup?", "vm", t.Name, "moref", t.Ref.Value)
-			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.OtherInstance))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, policy.Because(policy.OtherInstance))
 		case done:
 			p.decide(preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeRestored, OnAt: attr.RestoredAt, Annotated: true})
 		case vm.PowerState == vsphere.PoweredOn:
 			on = append(on, t)
 		case !attr.Preempted:
-			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.AttributeChanged))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, policy.Because(policy.AttributeChanged))
 		case !vm.Tagged && !p.Sent:
-			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Untagged))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, policy.Because(policy.Untagged))
 		default:
 			ready = append(ready, t)
 		}
@@ -84,7 +84,7 @@ func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, e
 		case vcenter.KindOf(err).Outage():
 			return ready, err
 		default:
-			p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, "its notice could not be cleared: "+err.Error())
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, policy.InWords("its notice could not be cleared: "+err.Error()))
 		}
 	}
 	return clear, nil

@@ -47,7 +47,7 @@ func (p *powering) restoredValue(ref vsphere.Ref, at time.Time) (string, error) 
 	return string(b), err
 }
 
-func (p *powering) decideAll(targets []policy.Return, what, reason string) {
+func (p *powering) decideAll(targets []policy.Return, what preemptapi.RestoreOutcome, reason policy.Explanation) {
 	for _, t := range targets {
 		p.decide(preemptapi.RestoredVM{Return: t, Outcome: what, Reason: reason})
 	}
@@ -57,7 +57,7 @@ func (p *powering) decide(vm preemptapi.RestoredVM) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.result.VMs = append(p.result.VMs, vm)
-	p.Logger(p.Asked).Info("decided", "alarm", p.in.By, "vm", vm.Name, "moref", vm.Ref.Value, "outcome", vm.Outcome, "reason", vm.Reason, "annotated", vm.Annotated)
+	p.Logger(p.Asked).Info("decided", "alarm", p.in.By, "vm", vm.Name, "moref", vm.Ref.Value, "outcome", vm.Outcome, "reason", vm.Reason.String(), "annotated", vm.Annotated)
 }
 
 func returnRefs(list []policy.Return) []vsphere.Ref {

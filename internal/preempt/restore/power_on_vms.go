@@ -76,7 +76,7 @@ func (p *powering) giveUp(left []policy.Return, err error) {
 	if err != nil && !vcenter.KindOf(err).Outage() {
 		reason = err.Error()
 	}
-	p.decideAll(left, preemptapi.OutcomeNotRestored, reason)
+	p.decideAll(left, preemptapi.OutcomeNotRestored, policy.InWords(reason))
 }
 
 // pass looks at all that is left, powers on those that are off and waits; it returns what is undecided.
@@ -165,7 +165,7 @@ func (p *powering) awaitAll(waiting []policy.Return, waits []vcenter.Wait, again
 		delete(open, ref)
 		switch {
 		case r.Gone:
-			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.Gone))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, policy.Because(policy.Gone))
 		case r.On && r.ByTask:
 			p.claimOn(t, time.Now())
 		case r.On:
@@ -178,7 +178,7 @@ func (p *powering) awaitAll(waiting []policy.Return, waits []vcenter.Wait, again
 	})
 	for _, t := range waiting {
 		if _, still := open[t.Ref]; still {
-			p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, p.timeoutReason(t.Ref))
+			p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, policy.InWords(p.timeoutReason(t.Ref)))
 		}
 	}
 	if ctx.Err() != nil {
@@ -197,12 +197,12 @@ func (p *powering) failed(t policy.Return, err error) (again bool) {
 	n := p.Failures[t.Ref]
 	switch {
 	case kind == vcenter.NoRoom:
-		p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(policy.NoHost))
+		p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, policy.Because(policy.NoHost))
 		return false
 	case kind == vcenter.InvalidState && n == 1, kind.Retryable() && n < step.Tries:
 		return true
 	}
-	p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, err.Error())
+	p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, policy.InWords(err.Error()))
 	return false
 }
 

@@ -75,7 +75,7 @@ func TestAVMThatChangedSinceThePlanStaysOff(t *testing.T) {
 			b := newBench(t, 1)
 			in := b.order()
 			c.change(b)
-			if vm := of(t, b.powerOn(in), 1); vm.Outcome != preemptapi.OutcomeLeft || vm.Reason != string(c.reason) {
+			if vm := of(t, b.powerOn(in), 1); vm.Outcome != preemptapi.OutcomeLeft || vm.Reason != policy.Because(c.reason) {
 				t.Errorf("%+v", vm)
 			}
 			b.vc.WantCalls(t)
@@ -111,7 +111,7 @@ func TestANoticeIsClearedBeforeItsGuestStarts(t *testing.T) {
 	}
 	res := b.powerOn(b.order())
 	b.vc.WantCalls(t, "SetGuestInfo vm-1", "PowerOn vm-1", "Annotate vm-1")
-	if vm := of(t, res, 2); vm.Outcome != preemptapi.OutcomeNotRestored || !strings.Contains(vm.Reason, "notice") {
+	if vm := of(t, res, 2); vm.Outcome != preemptapi.OutcomeNotRestored || !strings.Contains(vm.Reason.String(), "notice") {
 		t.Errorf("%+v", vm)
 	}
 	if calls := b.vc.Calls(); calls[0] != "SetGuestInfo vm-1" {
@@ -121,8 +121,9 @@ func TestANoticeIsClearedBeforeItsGuestStarts(t *testing.T) {
 
 func TestAVMThatNoHostCanTakeIsLeftAndOneThatRefusesThreeTimesHasFailed(t *testing.T) {
 	for kind, c := range map[vcenter.Kind]struct {
-		outcome, reason string
-		tries           int
+		outcome preemptapi.RestoreOutcome
+		reason  string
+		tries   int
 	}{
 		vcenter.NoRoom:       {preemptapi.OutcomeLeft, string(policy.NoHost), 1},
 		vcenter.TaskFailed:   {preemptapi.OutcomeNotRestored, "call: TaskFailed", 3},
@@ -137,7 +138,7 @@ func TestAVMThatNoHostCanTakeIsLeftAndOneThatRefusesThreeTimesHasFailed(t *testi
 			tried++
 			return vcentertest.Fault(kind)
 		}
-		if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != c.outcome || vm.Reason != c.reason || tried != c.tries {
+		if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != c.outcome || vm.Reason.String() != c.reason || tried != c.tries {
 			t.Errorf("%s: tried %d times: %+v", kind, tried, vm)
 		}
 	}
@@ -160,7 +161,7 @@ func TestAPowerOnWhoseTaskFailsIsTriedAgain(t *testing.T) {
 func TestAPowerOnThatTakesTooLongHasFailed(t *testing.T) {
 	b := newBench(t, 1)
 	b.vc.Set(1, func(vm *vcentertest.VM) { vm.Hangs = true })
-	if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != preemptapi.OutcomeNotRestored || !strings.Contains(vm.Reason, "did not say within") {
+	if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != preemptapi.OutcomeNotRestored || !strings.Contains(vm.Reason.String(), "did not say within") {
 		t.Errorf("%+v", vm)
 	}
 }
@@ -225,14 +226,17 @@ func TestALookSaysWhoPoweredTheVMsOnAndSendsNothing(t *testing.T) {
 		on(b, 6, &vcenter.Touch{Time: time.Now(), Event: "VmPoweredOnEvent", User: vcentertest.User, Ours: true})
 	})
 	res := b.powerOn(in)
-	for i, want := range map[int]struct{ outcome, reason string }{
+	for i, want := range map[int]struct {
+		outcome preemptapi.RestoreOutcome
+		reason  string
+	}{
 		1: {preemptapi.OutcomeRestored, ""},
 		2: {preemptapi.OutcomeLeft, string(policy.TouchedByOwner)},
 		3: {preemptapi.OutcomeLeft, string(policy.NoEvidence)},
 		4: {preemptapi.OutcomeLeft, string(policy.AlreadyOn)},
 		5: {preemptapi.OutcomeRestored, ""},
 	} {
-		if vm := of(t, res, i); vm.Outcome != want.outcome || vm.Reason != want.reason {
+		if vm := of(t, res, i); vm.Outcome != want.outcome || vm.Reason.String() != want.reason {
 			t.Errorf("VM %d: %+v, want %+v", i, vm, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/payload"
 )
 
@@ -11,7 +12,7 @@ import (
 func fittedRestore(r preemptapi.RestoreResult) preemptapi.RestoreResult {
 	size := 0
 	for _, vm := range r.VMs {
-		size += 260 + payload.JSONLen(vm.Name) + payload.JSONLen(vm.Reason) + payload.JSONLen(vm.AnnotationError)
+		size += 260 + payload.JSONLen(vm.Name) + payload.JSONLen(vm.Reason.String()) + payload.JSONLen(vm.AnnotationError)
 	}
 	if size <= payload.Max {
 		return r
@@ -21,7 +22,7 @@ func fittedRestore(r preemptapi.RestoreResult) preemptapi.RestoreResult {
 	most := payload.TextRoom(len(r.VMs))
 	for i := range r.VMs {
 		vm := &r.VMs[i]
-		vm.Name, vm.Reason, vm.AnnotationError = payload.Cut(vm.Name, most), payload.Cut(vm.Reason, most), payload.Cut(vm.AnnotationError, most)
+		vm.Name, vm.Reason, vm.AnnotationError = payload.Cut(vm.Name, most), policy.InWords(payload.Cut(vm.Reason.String(), most)), payload.Cut(vm.AnnotationError, most)
 	}
 	return r
 }

@@ -95,7 +95,7 @@ func (r *restore) wait() {
 }
 
 // pause waits for d, or until it is stopped.
-func (r *restore) pause(state string, d time.Duration) {
+func (r *restore) pause(state preemptapi.RestoreState, d time.Duration) {
 	r.result.Until = workflow.Now(r.ctx).Add(d).UTC()
 	r.setState(state)
 	// Its error is that of a context which is never cancelled.
@@ -173,13 +173,13 @@ func (r *restore) powerOn(wave []policy.Return, plannedAt time.Time, settle bool
 		if err != nil {
 			res = PowerOnResult{}
 			for _, t := range wave {
-				res.VMs = append(res.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeNotRestored, Reason: "powering it on failed, look at the VM: " + preempt.Cause(err)})
+				res.VMs = append(res.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeNotRestored, Reason: policy.InWords("powering it on failed, look at the VM: " + preempt.Cause(err))})
 			}
 		}
 	}
 	for i := range res.VMs {
 		res.VMs[i].Wave = r.result.Waves
-		tally.Add(r.ctx, "preemption_restored_vms", map[string]string{"outcome": res.VMs[i].Outcome})
+		tally.Add(r.ctx, "preemption_restored_vms", map[string]string{"outcome": string(res.VMs[i].Outcome)})
 		if res.VMs[i].Outcome == preemptapi.OutcomeRestored {
 			brought++
 		}
@@ -200,11 +200,11 @@ func (r *restore) add(vms []preemptapi.RestoredVM) (decided int) {
 	r.result.Left = slices.DeleteFunc(r.result.Left, func(s policy.Spared) bool { return told[s.Ref] })
 	r.result.VMs = slices.DeleteFunc(r.result.VMs, func(vm preemptapi.RestoredVM) bool { return changed[vm.Ref] })
 	for _, vm := range vms {
-		if r.in.Person || vm.Reason != string(policy.NoHost) {
+		if r.in.Person || vm.Reason.Reason != policy.NoHost {
 			decided++
 		}
 		if vm.Outcome == preemptapi.OutcomeLeft {
-			spared := policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason)}
+			spared := policy.Spared{Ref: vm.Ref, Name: vm.Name, Reason: policy.Reason(vm.Reason.String())}
 			if r.result.Left = append(r.result.Left, spared); r.in.Person {
 				r.leftForGood = append(r.leftForGood, spared)
 			}

@@ -29,7 +29,7 @@ func (p *powering) attributeOn(on []policy.Return) error {
 		return nil
 	}
 	if !p.Repeated && !p.Sent {
-		p.decideAll(on, preemptapi.OutcomeLeft, string(policy.AlreadyOn))
+		p.decideAll(on, preemptapi.OutcomeLeft, policy.Because(policy.AlreadyOn))
 		return nil
 	}
 	touched, err := p.awaitTouches(on)
@@ -60,7 +60,7 @@ func (p *powering) attribute(t policy.Return, touch vcenter.Touch, err error) {
 		p.claimOn(t, time.Now())
 		return
 	}
-	p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, string(reason))
+	p.decideAll([]policy.Return{t}, preemptapi.OutcomeLeft, policy.Because(reason))
 }
 
 // poweredOnEvents are what our power-on leaves behind.

@@ -214,8 +214,8 @@ func TestBesideARoundItWaitsAndAPersonIsRefused(t *testing.T) {
 func TestOneThatNoHostTakesIsTriedAgainAndOneThatFailedIsNot(t *testing.T) {
 	vm := policy.Return{Ref: vsphere.Ref{Type: vsphere.TypeVM, Value: "a"}, Wave: 1}
 	for outcome, want := range map[preemptapi.RestoredVM]int{
-		{Outcome: preemptapi.OutcomeLeft, Reason: string(policy.NoHost)}:        3,
-		{Outcome: preemptapi.OutcomeNotRestored, Reason: "the host is on fire"}: 1,
+		{Outcome: preemptapi.OutcomeLeft, Reason: policy.Because(policy.NoHost)}:                3,
+		{Outcome: preemptapi.OutcomeNotRestored, Reason: policy.InWords("the host is on fire")}: 1,
 	} {
 		r := newRestoreRun(t, func(look int, in PlanInput) (res PlanResult) {
 			if look <= 3 && len(in.Done) == 0 {
@@ -279,7 +279,7 @@ func TestAHoldSettlesAnewWhenTheOtherAlarmIsOver(t *testing.T) {
 }
 
 func TestADryRunAndAnObservingPolicyPowerNothingOn(t *testing.T) {
-	for state, set := range map[string]func(*restoreRun, *preemptapi.RestoreInput){
+	for state, set := range map[preemptapi.RestoreState]func(*restoreRun, *preemptapi.RestoreInput){
 		preemptapi.RestorePlanned:  func(_ *restoreRun, in *preemptapi.RestoreInput) { in.DryRun = true },
 		preemptapi.RestoreObserved: func(r *restoreRun, _ *preemptapi.RestoreInput) { r.setup.Policy.Mode = policy.ModeObserve },
 	} {
@@ -310,7 +310,7 @@ func TestWhatAPowerOnWithoutAnAnswerHasDoneIsLookedUp(t *testing.T) {
 	}
 	r = newRestoreRun(t, waves(1))
 	r.onPower = func(PowerOnInput) error { return temporal.NewNonRetryableApplicationError("no vCenter", "Gone", nil) }
-	if res := r.run(preemptapi.RestoreInput{Tag: "spot", Person: true}); res.State != preemptapi.RestorePartial || !strings.Contains(res.VMs[0].Reason, "look at the VM") {
+	if res := r.run(preemptapi.RestoreInput{Tag: "spot", Person: true}); res.State != preemptapi.RestorePartial || !strings.Contains(res.VMs[0].Reason.String(), "look at the VM") {
 		t.Errorf("%+v", res)
 	}
 }
@@ -382,11 +382,11 @@ func TestAVeryLargeRestoreFitsIntoOnePayloadAndNamesEveryVM(t *testing.T) {
 	plan := PlanResult{}
 	for i := range 5000 {
 		ref := vcentertest.Ref(i)
-		res.VMs = append(res.VMs, preemptapi.RestoredVM{Return: policy.Return{Ref: ref, Name: strings.Repeat("n", 80)}, Reason: strings.Repeat("why", 200)})
+		res.VMs = append(res.VMs, preemptapi.RestoredVM{Return: policy.Return{Ref: ref, Name: strings.Repeat("n", 80)}, Reason: policy.InWords(strings.Repeat("why", 200))})
 		plan.Returns.Returns = append(plan.Returns.Returns, policy.Return{Ref: ref, Wave: 1 + i/2})
 	}
 	b, err := json.Marshal(fittedRestore(res))
-	if err != nil || len(b) > 2<<20*95/100 || len(fittedRestore(res).VMs) != 5000 || res.VMs[0].Reason[:3] != "why" {
+	if err != nil || len(b) > 2<<20*95/100 || len(fittedRestore(res).VMs) != 5000 || res.VMs[0].Reason.String()[:3] != "why" {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
 	if first := firstWaves(plan); len(first.Returns.Returns) != 2 || first.Beyond != 4998 {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -131,9 +133,9 @@ func (r *round) afterGrace() {
 		r.evict(in, fmt.Sprintf("force off: %d VMs", len(in.Targets)))
 		return
 	}
-	reason := preemptapi.ReasonIgnored
+	reason := policy.Because(policy.GuestIgnored)
 	if r.withdrawn {
-		reason = preemptapi.ReasonShutWithdrawn
+		reason = policy.Because(policy.OnAtWithdraw)
 	}
 	still := in.Targets
 	if r.unsure {
@@ -154,7 +156,7 @@ func (r *round) afterGrace() {
 }
 
 // lookWhoIsOn has vCenter asked what became of VMs, and returns those that are still on. They are spared for the reason.
-func (r *round) lookWhoIsOn(in ActInput, reason string) (still []ActTarget) {
+func (r *round) lookWhoIsOn(in ActInput, reason policy.Explanation) (still []ActTarget) {
 	in.OnlyLook, in.StillOn = true, reason
 	r.evict(in, "look who is still on")
 	for _, t := range in.Targets {
@@ -166,13 +168,13 @@ func (r *round) lookWhoIsOn(in ActInput, reason string) (still []ActTarget) {
 }
 
 // spareStillOn records that VMs are still on.
-func (r *round) spareStillOn(still []ActTarget, reason string) {
+func (r *round) spareStillOn(still []ActTarget, reason policy.Explanation) {
 	list := make([]preemptapi.VMOutcome, 0, len(still))
 	for _, t := range still {
 		o := outcome(t, action.Spared)
 		o.Reason = reason
 		if t.Unasked && !r.withdrawn {
-			o.Reason = preemptapi.ReasonNoTools
+			o.Reason = policy.Because(policy.NoTools)
 		}
 		list = append(list, o)
 	}
@@ -209,7 +211,7 @@ func (r *round) lateWatch() (changed bool) {
 	stopTimer()
 	if r.unsure { // no worker was there to tell
 		settle := r.actInput(r.late)
-		settle.OnlyLook, settle.StillOn, settle.Late = true, preemptapi.ReasonIgnored, true
+		settle.OnlyLook, settle.StillOn, settle.Late = true, policy.Because(policy.GuestIgnored), true
 		r.evict(settle, "look who is still on")
 	}
 	return len(r.result.Preempted()) != before

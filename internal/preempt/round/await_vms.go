@@ -129,7 +129,7 @@ func (a *Activities) decideEnded(ctx context.Context, in AwaitInput, ends <-chan
 					o = a.annotate(ctx, o, in.Attribute, in.Asked)
 				}
 				a.Logger(ctx).Info("decided", "alarm", in.Alarm, "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome,
-					"reason", o.Reason, "annotated", o.Annotated, "attempt", activity.GetInfo(ctx).Attempt)
+					"reason", o.Reason.String(), "annotated", o.Annotated, "attempt", activity.GetInfo(ctx).Attempt)
 				mu.Lock()
 				defer mu.Unlock()
 				out = append(out, o)
@@ -149,7 +149,7 @@ func (a *Activities) attributeEnded(ctx context.Context, in AwaitInput, ends []w
 	for _, t := range ends {
 		if t.gone {
 			o := outcome(t.ActTarget, action.Spared)
-			o.Reason = string(policy.Gone)
+			o.Reason = policy.Because(policy.Gone)
 			out = append(out, o)
 			continue
 		}
@@ -173,9 +173,9 @@ func (a *Activities) attributeEnded(ctx context.Context, in AwaitInput, ends []w
 		o.OffAt = time.Now().UTC()
 		switch {
 		case err != nil:
-			o.Outcome, o.Reason = action.Unattributed, err.Error()
+			o.Outcome, o.Reason = action.Unattributed, policy.InWords(err.Error())
 		case v.outcome != "":
-			o.Outcome, o.Reason = v.outcome, v.reason
+			o.Outcome, o.Reason = v.outcome, policy.InWords(v.reason)
 		}
 		out = append(out, o)
 	}

@@ -83,10 +83,10 @@ func TestAVMWhosePowerItsOwnerCutIsNotOurs(t *testing.T) {
 	b.vc.TurnOff(1, vcentertest.Owner)
 	b.vc.Remove(2)
 	res := b.await(in)
-	if o := of(t, res.Outcomes, 1); o.Outcome != action.AlreadyOff || !strings.Contains(o.Reason, vcentertest.Owner) {
+	if o := of(t, res.Outcomes, 1); o.Outcome != action.AlreadyOff || !strings.Contains(o.Reason.String(), vcentertest.Owner) {
 		t.Errorf("%+v", o)
 	}
-	if o := of(t, res.Outcomes, 2); o.Outcome != action.Spared || o.Reason != string(policy.Gone) {
+	if o := of(t, res.Outcomes, 2); o.Outcome != action.Spared || o.Reason != policy.Because(policy.Gone) {
 		t.Errorf("%+v", o)
 	}
 	b.vc.WantCalls(t)
@@ -113,7 +113,7 @@ func TestALateGuestThatAnotherRoundTookIsNotClaimed(t *testing.T) {
 			in.Evidence = true
 			took(b)
 			b.vc.TurnOff(1, vcentertest.User)
-			if o := of(t, b.await(in).Outcomes, 1); o.Outcome != action.AlreadyOff || !strings.Contains(o.Reason, "later round") {
+			if o := of(t, b.await(in).Outcomes, 1); o.Outcome != action.AlreadyOff || !strings.Contains(o.Reason.String(), "later round") {
 				t.Errorf("%+v", o)
 			}
 			b.vc.WantCalls(t)

@@ -1,8 +1,6 @@
 package round
 
 import (
-	"strings"
-
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -22,20 +20,20 @@ func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
 		vm, ok := now[t.Ref]
 		switch reason := policy.Recheck(vm, e.in.Scope); {
 		case !ok:
-			e.decideAll([]ActTarget{t}, action.Spared, string(policy.Gone))
+			e.decideAll([]ActTarget{t}, action.Spared, policy.Because(policy.Gone))
 		case vm.PowerState != vsphere.PoweredOn:
 			off = append(off, t)
 		case e.onAgain[t.Ref]:
 			back = append(back, t)
 		case e.overdue[t.Ref] != "":
-			e.decideAll([]ActTarget{t}, action.Failed, e.overdue[t.Ref])
+			e.decideAll([]ActTarget{t}, action.Failed, policy.InWords(e.overdue[t.Ref]))
 		case reason == policy.PendingOperation && (e.Repeated || e.Sent):
 			e.busy[t.Ref] = true
 			ready = append(ready, t)
 		case reason != "":
-			e.decideAll([]ActTarget{t}, action.Spared, string(reason))
+			e.decideAll([]ActTarget{t}, action.Spared, policy.Because(reason))
 		case held[t.Ref].Reason != "":
-			e.decideAll([]ActTarget{t}, action.Spared, strings.TrimSuffix(string(held[t.Ref].Reason)+": "+held[t.Ref].Detail, ": "))
+			e.decideAll([]ActTarget{t}, action.Spared, held[t.Ref].Explanation())
 		default:
 			t.ToolsRunning, t.starting = vm.ToolsRunning, vm.ToolsStarting
 			ready = append(ready, t)

@@ -16,7 +16,7 @@ import (
 // and watches late guests.
 func (r *round) conclude() (preemptapi.RoundResult, error) {
 	final := r.finalState()
-	tally.Add(r.ctx, "preemption_rounds", map[string]string{"state": final})
+	tally.Add(r.ctx, "preemption_rounds", map[string]string{"state": string(final)})
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.release()
 	told := r.result
@@ -43,11 +43,11 @@ func (r *round) conclude() (preemptapi.RoundResult, error) {
 func (r *round) fail(err error) (preemptapi.RoundResult, error) {
 	kind, text := preempt.ErrorType(err), preempt.Cause(err)
 	r.result.Reason = text
-	state, tell := preemptapi.RoundFailed, workflow.GetLogger(r.ctx).Error
+	label, tell := string(preemptapi.RoundFailed), workflow.GetLogger(r.ctx).Error
 	if misnamed(r.in.Demand, kind) {
-		state, tell = "refused", workflow.GetLogger(r.ctx).Warn // the person is told; nothing is broken
+		label, tell = "refused", workflow.GetLogger(r.ctx).Warn // the person is told; nothing is broken
 	}
-	tally.Add(r.ctx, "preemption_rounds", map[string]string{"state": state})
+	tally.Add(r.ctx, "preemption_rounds", map[string]string{"state": label})
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.setState(preemptapi.RoundFailed)
 	r.release()
@@ -57,7 +57,7 @@ func (r *round) fail(err error) (preemptapi.RoundResult, error) {
 }
 
 // finalState is the final state, with its reason in words.
-func (r *round) finalState() string {
+func (r *round) finalState() preemptapi.RoundState {
 	failed, ours := r.result.Count(action.Failed), len(r.result.Preempted())
 	switch {
 	case r.result.State == preemptapi.RoundPlanned || r.result.State == preemptapi.RoundObserved:

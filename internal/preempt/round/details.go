@@ -13,14 +13,14 @@ import (
 
 // setState records the state for queries, for the list of workflows and for the details page. The list says
 // "running" of a round that plans or acts: that is short, and telling the list costs time in which VMs are on.
-func (r *round) setState(state string) {
+func (r *round) setState(state preemptapi.RoundState) {
 	if r.result.State == state {
 		return
 	}
 	r.result.State = state
 	if state != preemptapi.RoundPlanning && state != preemptapi.RoundActing {
 		d := r.in.Demand
-		preempt.Upsert(r.ctx, r.in.Attrs, d.Alarm(), d.Scope.String(), state)
+		preempt.Upsert(r.ctx, r.in.Attrs, d.Alarm(), d.Scope.String(), string(state))
 	}
 	r.show()
 }
@@ -45,7 +45,7 @@ func (r *round) show() {
 	if len(res.Targets) > 0 {
 		b.WriteString("\n\n| VM | outcome | why |\n|---|---|---|\n")
 		for _, t := range res.Targets[:min(len(res.Targets), 50)] {
-			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", preempt.PlainText(t.Name), t.Ref.Value, t.Outcome, preempt.PlainText(t.Reason)))
+			b.WriteString(fmt.Sprintf("| %s (`%s`) | %s | %s |\n", preempt.PlainText(t.Name), t.Ref.Value, t.Outcome, preempt.PlainText(t.Reason.String())))
 		}
 	}
 	if len(res.Spared) > 0 {

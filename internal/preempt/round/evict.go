@@ -34,7 +34,7 @@ func (r *round) evictPlanned(plan PlanResult) (stale bool) {
 		for _, again := range res.Replan {
 			spared = append(spared, again.Target)
 		}
-		r.spareAll(spared, preemptapi.ReasonWithdrawn)
+		r.spareAll(spared, policy.Because(policy.Withdrawn))
 		return false
 	}
 	r.targets.forget(res.Replan)
@@ -121,7 +121,7 @@ func (r *round) evictPart(in ActInput, summary string) ActResult {
 		res = ActResult{}
 		for _, t := range in.Targets {
 			o := outcome(t, action.Failed)
-			o.Reason = "the eviction step failed, look at the VM: " + preempt.Cause(err)
+			o.Reason = policy.InWords("the eviction step failed, look at the VM: " + preempt.Cause(err))
 			res.Outcomes = append(res.Outcomes, o)
 		}
 	}
@@ -131,9 +131,9 @@ func (r *round) evictPart(in ActInput, summary string) ActResult {
 // lookUpEviction finds out what an eviction had done that ended without an answer.
 func (r *round) lookUpEviction(in ActInput, failure error) (res ActResult, err error) {
 	workflow.GetLogger(r.ctx).Warn("an eviction ended without an answer; what it did is looked up", "error", failure)
-	in.OnlyLook, in.StillOn = true, preemptapi.ReasonWithdrawn
+	in.OnlyLook, in.StillOn = true, policy.Because(policy.Withdrawn)
 	if !r.withdrawn {
-		in.StillOn = "the eviction step ended before it was done: " + preempt.Cause(failure)
+		in.StillOn = policy.InWords("the eviction step ended before it was done: " + preempt.Cause(failure))
 	}
 	var a *Activities
 	ctx := r.in.Timing.WithOptions(r.ctx, r.in.Timing.Outage, "look what was done before the step ended")

@@ -44,8 +44,8 @@ type ActInput struct {
 	UnderWay []string `json:"underWay,omitempty"`
 	// OnlyLook sends nothing: it only tells what became of the targets, when an earlier call was cancelled
 	// before it could say so. StillOn is the reason given for those that are on.
-	OnlyLook bool   `json:"settle,omitempty"`
-	StillOn  string `json:"stillOn,omitempty"`
+	OnlyLook bool               `json:"settle,omitempty"`
+	StillOn  policy.Explanation `json:"stillOn,omitzero"`
 	// Late says that the targets are no longer reserved, and that this round only ever asked their guests: what
 	// others have done since is theirs.
 	Late bool `json:"late,omitempty"`
@@ -111,14 +111,14 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 	case e.in.OnlyLook:
 		return e.spare(ready, e.in.StillOn), nil
 	case e.Cancelled():
-		return e.spare(ready, preemptapi.ReasonWithdrawn), nil
+		return e.spare(ready, policy.Because(policy.Withdrawn)), nil
 	}
 	ready = e.withoutStale(ready)
 	switch e.in.Action {
 	case action.ShutdownGuest:
 		return e.shutDownGuests(ready)
 	case action.PowerOff:
-		return e.powerOff(ready, "")
+		return e.powerOff(ready, policy.Explanation{})
 	case action.Suspend:
 		return e.suspend(ready)
 	}
@@ -127,7 +127,7 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 
 // spare spares the VMs that are on. A VM with an operation under way is checked again when that has ended: most likely
 // it is our own power-off, sent before a crash.
-func (e *eviction) spare(ready []ActTarget, reason string) (left []ActTarget) {
+func (e *eviction) spare(ready []ActTarget, reason policy.Explanation) (left []ActTarget) {
 	var waits []vcenter.Wait
 	for _, t := range ready {
 		if e.Lost[t.Ref] && e.in.Action == action.ShutdownGuest { // its guest may be shutting down

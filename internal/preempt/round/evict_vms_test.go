@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -53,12 +52,12 @@ func TestAVMWithoutToolsIsSparedAndLosesItsPowerOnlyWhereThePolicyForces(t *test
 	b := newBench(t, 1)
 	b.vc.Set(1, func(vm *vcentertest.VM) { vm.ToolsRunning = false })
 	in := b.order(action.ShutdownGuest)
-	if o := of(t, b.evict(in).Outcomes, 1); o.Outcome != action.Spared || o.Reason != preemptapi.ReasonNoTools {
+	if o := of(t, b.evict(in).Outcomes, 1); o.Outcome != action.Spared || o.Reason != policy.Because(policy.NoTools) {
 		t.Errorf("%+v", o)
 	}
 	b.vc.WantCalls(t)
 	in.ForceTools = true
-	if o := of(t, b.evict(in).Outcomes, 1); !o.Outcome.Ours() || o.Reason != preemptapi.ReasonForcedNoTools {
+	if o := of(t, b.evict(in).Outcomes, 1); !o.Outcome.Ours() || o.Reason != policy.Because(policy.ForcedNoTools) {
 		t.Errorf("%+v", o)
 	}
 	b.vc.WantCalls(t, "PowerOff vm-1", "Annotate vm-1")
@@ -97,7 +96,7 @@ func TestAVMThatChangedSinceThePlanIsLeftAlone(t *testing.T) {
 			c.change(b)
 			res := b.evict(in)
 			b.vc.WantCalls(t)
-			if o := of(t, res.Outcomes, 1); o.Outcome != c.outcome || o.Reason != c.reason {
+			if o := of(t, res.Outcomes, 1); o.Outcome != c.outcome || o.Reason.String() != c.reason {
 				t.Errorf("%+v", o)
 			}
 		})
@@ -110,7 +109,7 @@ func TestAWithdrawnRoundSparesWhatWasNotSent(t *testing.T) {
 	res := b.evict(b.order(action.PowerOff))
 	b.vc.WantCalls(t)
 	for i := 1; i <= 3; i++ {
-		if o := of(t, res.Outcomes, i); o.Outcome != action.Spared || o.Reason != preemptapi.ReasonWithdrawn {
+		if o := of(t, res.Outcomes, i); o.Outcome != action.Spared || o.Reason != policy.Because(policy.Withdrawn) {
 			t.Errorf("VM %d: %+v", i, o)
 		}
 	}
@@ -129,7 +128,7 @@ func TestAWithdrawalInTheMiddleSparesTheRestAndRecordsWhatIsOff(t *testing.T) {
 		switch {
 		case o.Outcome == action.PoweredOff && o.Annotated:
 			off++
-		case o.Outcome == action.Spared && o.Reason == preemptapi.ReasonWithdrawn:
+		case o.Outcome == action.Spared && o.Reason == policy.Because(policy.Withdrawn):
 			spared++
 		}
 	}
@@ -197,7 +196,7 @@ func TestAVMThatRefusesThreeTimesHasFailed(t *testing.T) {
 			return vcentertest.Fault(kind)
 		}
 		res := b.evict(b.order(action.PowerOff))
-		if o := of(t, res.Outcomes, 1); o.Outcome != action.Failed || !strings.Contains(o.Reason, string(kind)) || tried != attempts {
+		if o := of(t, res.Outcomes, 1); o.Outcome != action.Failed || !strings.Contains(o.Reason.String(), string(kind)) || tried != attempts {
 			t.Errorf("%s: tried %d times: %+v", kind, tried, o)
 		}
 	}
@@ -206,7 +205,7 @@ func TestAVMThatRefusesThreeTimesHasFailed(t *testing.T) {
 func TestAVMThatIsDeletedWhileItIsPoweredOffIsSpared(t *testing.T) {
 	b := newBench(t, 1)
 	b.vc.Fail = vcentertest.Failing("PowerOff", vcenter.NotFound, 1)
-	if o := of(t, b.evict(b.order(action.PowerOff)).Outcomes, 1); o.Outcome != action.Spared || o.Reason != string(policy.Gone) {
+	if o := of(t, b.evict(b.order(action.PowerOff)).Outcomes, 1); o.Outcome != action.Spared || o.Reason != policy.Because(policy.Gone) {
 		t.Errorf("%+v", o)
 	}
 }
@@ -214,7 +213,7 @@ func TestAVMThatIsDeletedWhileItIsPoweredOffIsSpared(t *testing.T) {
 func TestAPowerOffThatTakesTooLongHasFailed(t *testing.T) {
 	b := newBench(t, 1)
 	b.vc.Set(1, func(vm *vcentertest.VM) { vm.Hangs = true })
-	if o := of(t, b.evict(b.order(action.PowerOff)).Outcomes, 1); o.Outcome != action.Failed || !strings.Contains(o.Reason, "did not say within") {
+	if o := of(t, b.evict(b.order(action.PowerOff)).Outcomes, 1); o.Outcome != action.Failed || !strings.Contains(o.Reason.String(), "did not say within") {
 		t.Errorf("%+v", o)
 	}
 	b.vc.WantCalls(t, "PowerOff vm-1")
@@ -223,7 +222,7 @@ func TestAPowerOffThatTakesTooLongHasFailed(t *testing.T) {
 func TestAVMThatSomebodyPowersOnAgainIsNotPoweredOffTwice(t *testing.T) {
 	b := newBench(t, 1)
 	b.vc.Set(1, func(vm *vcentertest.VM) { vm.OnAgain = true })
-	if o := of(t, b.evict(b.order(action.PowerOff)).Outcomes, 1); o.Outcome != action.OnAgain || !strings.Contains(o.Reason, vcentertest.Owner) {
+	if o := of(t, b.evict(b.order(action.PowerOff)).Outcomes, 1); o.Outcome != action.OnAgain || !strings.Contains(o.Reason.String(), vcentertest.Owner) {
 		t.Errorf("%+v", o)
 	}
 	b.vc.WantCalls(t, "PowerOff vm-1")
@@ -242,7 +241,7 @@ func TestAStalePlanIsNotActedUpon(t *testing.T) {
 func TestALookTellsWhatBecameOfTheTargetsAndSendsNothing(t *testing.T) {
 	b := newBench(t, 4)
 	in := b.order(action.PowerOff)
-	in.OnlyLook, in.StillOn = true, "still on"
+	in.OnlyLook, in.StillOn = true, policy.InWords("still on")
 	b.vc.TurnOff(1, vcentertest.User)
 	b.vc.TurnOff(2, vcentertest.Owner)
 	b.vc.TurnOff(3, "")
@@ -252,7 +251,7 @@ func TestALookTellsWhatBecameOfTheTargetsAndSendsNothing(t *testing.T) {
 			t.Errorf("VM %d: %+v, want %s", i, o, want)
 		}
 	}
-	if o := of(t, res.Outcomes, 2); !strings.Contains(o.Reason, vcentertest.Owner) {
+	if o := of(t, res.Outcomes, 2); !strings.Contains(o.Reason.String(), vcentertest.Owner) {
 		t.Errorf("it does not say who: %+v", o)
 	}
 	b.vc.WantCalls(t, "Annotate vm-1")
@@ -261,7 +260,7 @@ func TestALookTellsWhatBecameOfTheTargetsAndSendsNothing(t *testing.T) {
 func TestALookWaitsForAnOperationThatIsUnderWay(t *testing.T) {
 	b := newBench(t, 1)
 	in := b.order(action.PowerOff)
-	in.OnlyLook, in.StillOn = true, "still on"
+	in.OnlyLook, in.StillOn = true, policy.InWords("still on")
 	b.vc.Set(1, func(vm *vcentertest.VM) { vm.DisabledMethods = []string{"PowerOffVM_Task"} })
 	time.AfterFunc(20*time.Millisecond, func() {
 		b.vc.TurnOff(1, vcentertest.User)
@@ -274,7 +273,7 @@ func TestALookWaitsForAnOperationThatIsUnderWay(t *testing.T) {
 
 func TestAnActionThatNobodyHandlesPowersNothingOff(t *testing.T) {
 	b := newBench(t, 1)
-	if o := of(t, b.evict(b.order("hibernate")).Outcomes, 1); o.Outcome != action.Failed || !strings.Contains(o.Reason, "hibernate") {
+	if o := of(t, b.evict(b.order("hibernate")).Outcomes, 1); o.Outcome != action.Failed || !strings.Contains(o.Reason.String(), "hibernate") {
 		t.Errorf("%+v", o)
 	}
 	b.vc.WantCalls(t)
@@ -288,7 +287,7 @@ func TestAVMThatReachedItsDailyLimitMeanwhileIsSpared(t *testing.T) {
 	in := b.order(action.PowerOff)
 	in.Detail, in.Policy.Protect.MaxPreemptionsPerDay = true, 1
 	res := b.evict(in)
-	if o := of(t, res.Outcomes, 1); o.Outcome != action.Spared || !strings.HasPrefix(o.Reason, string(policy.PreemptedOften)) {
+	if o := of(t, res.Outcomes, 1); o.Outcome != action.Spared || !strings.HasPrefix(o.Reason.String(), string(policy.PreemptedOften)) {
 		t.Errorf("%+v", o)
 	}
 	if o := of(t, res.Outcomes, 2); o.Outcome != action.PoweredOff {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+
 	"go.temporal.io/sdk/activity"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
@@ -21,7 +23,7 @@ func (e *eviction) attributeOff(off []ActTarget) error {
 	var unsure []ActTarget
 	for _, t := range off {
 		if !e.Repeated && !e.Sent && t.SentAt.IsZero() {
-			e.decideAll([]ActTarget{t}, action.AlreadyOff, "")
+			e.decideAll([]ActTarget{t}, action.AlreadyOff, policy.Explanation{})
 			continue
 		}
 		unsure = append(unsure, t)
@@ -39,7 +41,7 @@ func (e *eviction) attributeOff(off []ActTarget) error {
 	}
 	for _, t := range unsure {
 		if v := verdicts[t.Ref]; v.outcome != "" {
-			e.decideAll([]ActTarget{t}, v.outcome, v.reason)
+			e.decideAll([]ActTarget{t}, v.outcome, policy.InWords(v.reason))
 		} else {
 			e.claimOff(t, v.cut, v.at)
 		}
@@ -69,7 +71,7 @@ func (e *eviction) attributeOnAgain(back []ActTarget) error {
 		if touch := by[t.Ref]; touch.User != "" {
 			who = preempt.Clip(touch.User)
 		}
-		e.decideAll([]ActTarget{t}, action.OnAgain, "it was turned off, and powered on again by "+who+" before it was seen off")
+		e.decideAll([]ActTarget{t}, action.OnAgain, policy.InWords("it was turned off, and powered on again by "+who+" before it was seen off"))
 	}
 	return nil
 }
@@ -110,7 +112,7 @@ func (e *eviction) claimOff(t ActTarget, cut bool, at time.Time) {
 		o.Outcome, o.Forced = e.in.Action.Cut(!t.SentAt.IsZero())
 	}
 	if cut && e.in.Action == action.ShutdownGuest {
-		o.Reason = preemptapi.ReasonForcedNoTools
+		o.Reason = policy.Because(policy.ForcedNoTools)
 	}
 	e.annotates.Go(func() { e.decide(e.annotate(e.Ctx, o, e.in.Attribute, e.in.Asked)) })
 }

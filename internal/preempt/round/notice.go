@@ -37,7 +37,7 @@ func (r *round) giveNoticeAndAct(plan PlanResult) (stale bool) {
 	now := workflow.Now(r.ctx)
 	var open []*notified
 	for _, t := range plan.Targets {
-		open = append(open, &notified{Target: t, since: now, deadline: now.Add(d), told: t.ToolsRunning, ready: !t.ToolsRunning, note: "none: no running tools"})
+		open = append(open, &notified{Target: t, since: now, deadline: now.Add(d), told: t.ToolsRunning, ready: !t.ToolsRunning, note: preemptapi.NoNotice("no running tools")})
 	}
 	all := slices.Clone(open)
 	r.notices++
@@ -55,7 +55,7 @@ func (r *round) giveNoticeAndAct(plan PlanResult) (stale bool) {
 		}
 		open = slices.DeleteFunc(open, func(w *notified) bool { return taken[w] })
 		if r.in.Demand.NoticeOnly {
-			r.spareNotified(due, preemptapi.ReasonRehearsed)
+			r.spareNotified(due, policy.Because(policy.Rehearsed))
 			continue
 		}
 		r.forgetBeforeSuspend(due)
@@ -65,7 +65,7 @@ func (r *round) giveNoticeAndAct(plan PlanResult) (stale bool) {
 			r.setState(preemptapi.RoundNotified)
 		}
 	}
-	r.spareNotified(open, preemptapi.ReasonWithdrawn)
+	r.spareNotified(open, policy.Because(policy.Withdrawn))
 	r.tellSpared(all)
 	r.result.Deadline = time.Time{}
 	return stale && !r.withdrawn

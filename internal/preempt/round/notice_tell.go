@@ -11,6 +11,8 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
@@ -31,7 +33,7 @@ func (r *round) announce(open []*notified) {
 	for _, w := range open {
 		switch reason, failed := res.Untold[w.Ref.String()]; {
 		case failed:
-			w.told, w.ready, w.note = false, true, "none: "+reason
+			w.told, w.ready, w.note = false, true, preemptapi.NoNotice(reason)
 			if w.doubtful = res.Doubtful[w.Ref.String()]; w.doubtful {
 				w.note = "perhaps: vCenter's answer was lost, and it is taken back: " + reason
 			}
@@ -132,7 +134,9 @@ func (r *round) tellExtended(all []*notified) {
 	}
 }
 
-func (r *round) spareNotified(all []*notified, reason string) { r.spareAll(targetsOf(all), reason) }
+func (r *round) spareNotified(all []*notified, reason policy.Explanation) {
+	r.spareAll(targetsOf(all), reason)
+}
 
 // tellSpared tells the guests of spared VMs that nothing happens after all. The notices of the others are cleared at
 // the end.

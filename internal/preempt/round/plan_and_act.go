@@ -43,7 +43,7 @@ func (r *round) carryOut() error {
 // actOn acts on the targets of a plan. It returns whether a new plan is due.
 func (r *round) actOn(plan PlanResult) (again bool) {
 	if r.withdrawn {
-		r.spareAll(plan.Targets, preemptapi.ReasonWithdrawn)
+		r.spareAll(plan.Targets, policy.Because(policy.Withdrawn))
 		return false
 	}
 	stale := r.giveNoticeAndAct(plan)

@@ -12,7 +12,7 @@ import (
 )
 
 // powerOff cuts the power of the targets.
-func (e *eviction) powerOff(ready []ActTarget, reason string) (left []ActTarget, err error) {
+func (e *eviction) powerOff(ready []ActTarget, reason policy.Explanation) (left []ActTarget, err error) {
 	return e.turnOff(ready, reason, func(t ActTarget) (vsphere.Ref, error) {
 		task, err := e.VCenter.PowerOff(e.Ctx, t.Ref)
 		return task, err
@@ -21,7 +21,7 @@ func (e *eviction) powerOff(ready []ActTarget, reason string) (left []ActTarget,
 
 // suspend suspends the targets.
 func (e *eviction) suspend(ready []ActTarget) (left []ActTarget, err error) {
-	return e.turnOff(ready, "", func(t ActTarget) (vsphere.Ref, error) {
+	return e.turnOff(ready, policy.Explanation{}, func(t ActTarget) (vsphere.Ref, error) {
 		task, err := e.VCenter.Suspend(e.Ctx, t.Ref)
 		return task, err
 	})
@@ -29,7 +29,7 @@ func (e *eviction) suspend(ready []ActTarget) (left []ActTarget, err error) {
 
 // turnOff sends a call for each target, five at a time, waits for them together, and annotates each when it is
 // off by its task. A VM that went off otherwise, or did not go off in time, is left to the next check.
-func (e *eviction) turnOff(ready []ActTarget, reason string, call func(ActTarget) (task vsphere.Ref, err error)) (left []ActTarget, err error) {
+func (e *eviction) turnOff(ready []ActTarget, reason policy.Explanation, call func(ActTarget) (task vsphere.Ref, err error)) (left []ActTarget, err error) {
 	waits, left, err := e.send(ready, call)
 	if len(waits) == 0 {
 		return left, err
@@ -69,10 +69,10 @@ func (e *eviction) tooLate(waitErr error) string {
 }
 
 // takeWaitResult takes the end of one wait: off by our task, gone, or to be looked at again.
-func (e *eviction) takeWaitResult(t ActTarget, r vcenter.WaitResult, reason string) (again bool) {
+func (e *eviction) takeWaitResult(t ActTarget, r vcenter.WaitResult, reason policy.Explanation) (again bool) {
 	switch {
 	case r.Gone:
-		e.decideAll([]ActTarget{t}, action.Spared, string(policy.Gone))
+		e.decideAll([]ActTarget{t}, action.Spared, policy.Because(policy.Gone))
 	case r.Off && !r.ByTask:
 		return true // by whom, vCenter's events tell
 	case r.On:

@@ -5,6 +5,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/payload"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -36,7 +37,7 @@ func fitted(r preemptapi.RoundResult) preemptapi.RoundResult {
 	}
 	size := 0
 	for _, t := range r.Targets {
-		size += 380 + payload.JSONLen(t.Name) + payload.JSONLen(t.Why) + payload.JSONLen(t.Reason) + payload.JSONLen(t.Notice) + payload.JSONLen(t.AnnotationError)
+		size += 380 + payload.JSONLen(t.Name) + payload.JSONLen(t.Why) + payload.JSONLen(t.Reason.String()) + payload.JSONLen(t.Notice) + payload.JSONLen(t.AnnotationError)
 	}
 	if size <= payload.Max {
 		return r
@@ -48,7 +49,7 @@ func fitted(r preemptapi.RoundResult) preemptapi.RoundResult {
 		t := &r.Targets[i]
 		t.Why, t.Host, t.InstanceUUID = "", vsphere.Ref{}, ""
 		t.Name, t.Notice = payload.Cut(t.Name, most), payload.Cut(t.Notice, most)
-		t.Reason, t.AnnotationError = payload.Cut(t.Reason, most), payload.Cut(t.AnnotationError, most)
+		t.Reason, t.AnnotationError = policy.InWords(payload.Cut(t.Reason.String(), most)), payload.Cut(t.AnnotationError, most)
 	}
 	return r
 }

@@ -24,7 +24,7 @@ func wordy(n int) (plan PlanResult, result preemptapi.RoundResult) {
 		}
 		plan.Targets = append(plan.Targets, t)
 		o := outcome(ActTarget{Target: t}, action.PoweredOff)
-		o.OffAt, o.Forced, o.Annotated, o.Reason, o.AnnotationError, o.Notice = time.Now(), true, true, words, words, words
+		o.OffAt, o.Forced, o.Annotated, o.Reason, o.AnnotationError, o.Notice = time.Now(), true, true, policy.InWords(words), words, words
 		result.Targets = append(result.Targets, o)
 		result.Changes = append(result.Changes, words[:100])
 	}

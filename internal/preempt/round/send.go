@@ -21,7 +21,7 @@ func (e *eviction) send(ready []ActTarget, f func(ActTarget) (vsphere.Ref, error
 		gate <- struct{}{}
 		if e.Cancelled() {
 			<-gate
-			e.decideAll([]ActTarget{t}, action.Spared, preemptapi.ReasonWithdrawn)
+			e.decideAll([]ActTarget{t}, action.Spared, policy.Because(policy.Withdrawn))
 			continue
 		}
 		e.Sent = true
@@ -71,13 +71,13 @@ func (e *eviction) failed(t ActTarget, err error) (again bool) {
 	case vcenter.ToolsUnavailable, vcenter.InvalidState: // it changed since it was checked
 		again = n == 1
 	case vcenter.NotFound:
-		e.decideAll([]ActTarget{t}, action.Spared, string(policy.Gone))
+		e.decideAll([]ActTarget{t}, action.Spared, policy.Because(policy.Gone))
 		return false
 	default:
 		again = kind.Retryable() && n < step.Tries
 	}
 	if !again {
-		e.decideAll([]ActTarget{t}, action.Failed, err.Error())
+		e.decideAll([]ActTarget{t}, action.Failed, policy.InWords(err.Error()))
 	}
 	return again
 }
@@ -87,10 +87,10 @@ func (e *eviction) giveUp(todo []ActTarget, err error) {
 	if err != nil {
 		reason = err.Error()
 	}
-	e.decideAll(todo, action.Failed, reason)
+	e.decideAll(todo, action.Failed, policy.InWords(reason))
 }
 
-func (e *eviction) decideAll(targets []ActTarget, what action.Outcome, reason string) {
+func (e *eviction) decideAll(targets []ActTarget, what action.Outcome, reason policy.Explanation) {
 	for _, t := range targets {
 		o := outcome(t, what)
 		o.Reason = reason
@@ -102,7 +102,7 @@ func (e *eviction) decide(o preemptapi.VMOutcome) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.result.Outcomes = append(e.result.Outcomes, o)
-	e.Logger(e.Asked).Info("decided", "alarm", e.in.Alarm, "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome, "reason", o.Reason,
+	e.Logger(e.Asked).Info("decided", "alarm", e.in.Alarm, "vm", o.Name, "moref", o.Ref.Value, "outcome", o.Outcome, "reason", o.Reason.String(),
 		"annotated", o.Annotated)
 }
 

@@ -5,8 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -44,9 +45,9 @@ func (e *eviction) shutDownGuests(ready []ActTarget) (left []ActTarget, err erro
 		}
 	}
 	if !e.in.ForceTools {
-		e.decideAll(unable, action.Spared, preemptapi.ReasonNoTools)
+		e.decideAll(unable, action.Spared, policy.Because(policy.NoTools))
 		return left, err
 	}
-	again, powerErr := e.powerOff(unable, preemptapi.ReasonForcedNoTools)
+	again, powerErr := e.powerOff(unable, policy.Because(policy.ForcedNoTools))
 	return append(left, again...), errors.Join(err, powerErr)
 }

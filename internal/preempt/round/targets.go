@@ -98,7 +98,7 @@ func (r *round) add(outcomes ...preemptapi.VMOutcome) {
 	r.show()
 }
 
-func (r *round) spareAll(targets []policy.Target, reason string) {
+func (r *round) spareAll(targets []policy.Target, reason policy.Explanation) {
 	list := make([]preemptapi.VMOutcome, 0, len(targets))
 	for _, t := range targets {
 		list = append(list, preemptapi.VMOutcome{

@@ -66,7 +66,7 @@ func TestALowAlarmSparesWhatIgnoresItsShutdownAndClaimsItIfItGoesLate(t *testing
 	if res.State != preemptapi.RoundCompleted || r.poweredOff() != 0 || res.Count(action.ShutDown) != 1 {
 		t.Errorf("%+v", res)
 	}
-	if r.told[0].Targets[0].Reason != preemptapi.ReasonIgnored || len(r.completed) != 1 || r.completed[0].Preempted != 0 {
+	if r.told[0].Targets[0].Reason != policy.Because(policy.GuestIgnored) || len(r.completed) != 1 || r.completed[0].Preempted != 0 {
 		t.Errorf("first the intake was told %+v and the ledger %+v", r.told[0], r.completed)
 	}
 	if len(r.replies) != 1 || !strings.HasSuffix(r.replies[0].ID, "-late") {
@@ -87,7 +87,7 @@ func TestAWithdrawalWhileGuestsShutDownPowersNothingOff(t *testing.T) {
 	r := newRoundRun(t, 1, preemption.CriticalityMedium)
 	r.after(90*time.Second, r.change(Change{Withdraw: true, Reason: "the alarm fell"}))
 	res := r.run()
-	if res.State != preemptapi.RoundWithdrawn || r.poweredOff() != 0 || res.Targets[0].Reason != preemptapi.ReasonShutWithdrawn {
+	if res.State != preemptapi.RoundWithdrawn || r.poweredOff() != 0 || res.Targets[0].Reason != policy.Because(policy.OnAtWithdraw) {
 		t.Errorf("%+v", res)
 	}
 }
@@ -119,7 +119,7 @@ func TestASofterAlarmSparesWhatWouldHaveBeenForced(t *testing.T) {
 }
 
 func TestADryRunAndAnObservingPolicyTouchNothing(t *testing.T) {
-	for state, set := range map[string]func(*roundRun){
+	for state, set := range map[preemptapi.RoundState]func(*roundRun){
 		preemptapi.RoundPlanned:  func(r *roundRun) { r.in.Demand.DryRun = true },
 		preemptapi.RoundObserved: func(r *roundRun) { r.in.Demand.Policy.Mode = policy.ModeObserve },
 	} {
@@ -160,7 +160,7 @@ func TestARoundThatCannotPlanFailsWithItsResult(t *testing.T) {
 }
 
 func TestARoundWithoutTargetsSaysWhy(t *testing.T) {
-	for state, set := range map[string]func(*PlanResult){
+	for state, set := range map[preemptapi.RoundState]func(*PlanResult){
 		preemptapi.RoundEmpty:     func(*PlanResult) {},
 		preemptapi.RoundHeld:      func(p *PlanResult) { p.Silenced = "acknowledged" },
 		preemptapi.RoundWithdrawn: func(p *PlanResult) { p.Over = "green since" },
@@ -174,7 +174,7 @@ func TestARoundWithoutTargetsSaysWhy(t *testing.T) {
 }
 
 func TestFailedVMsMakeTheRoundPartialOrFailed(t *testing.T) {
-	for failed, state := range map[int]string{1: preemptapi.RoundPartial, 2: preemptapi.RoundFailed} {
+	for failed, state := range map[int]preemptapi.RoundState{1: preemptapi.RoundPartial, 2: preemptapi.RoundFailed} {
 		r := newRoundRun(t, 2, preemption.CriticalityHigh)
 		r.onEvict = func(in ActInput, out *ActResult) error {
 			for i, t := range in.Targets {
@@ -211,7 +211,7 @@ func TestAnEvictionThatEndsWithoutAnAnswerIsLookedUp(t *testing.T) {
 	r.onEvict = func(ActInput, *ActResult) error {
 		return temporal.NewNonRetryableApplicationError("no vCenter", "Gone", nil)
 	}
-	if res := r.run(); res.State != preemptapi.RoundFailed || !strings.Contains(res.Targets[0].Reason, "look at the VM") {
+	if res := r.run(); res.State != preemptapi.RoundFailed || !strings.Contains(res.Targets[0].Reason.String(), "look at the VM") {
 		t.Errorf("%+v", res)
 	}
 }
