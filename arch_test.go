@@ -20,7 +20,8 @@ var arrows = map[string][]string{
 	"internal/action":     {},
 	"internal/vsphere":    {},
 	"internal/clock":      {},
-	"internal/policy":     {"internal/vsphere", "internal/clock", "internal/action"},
+	"internal/cron":       {},
+	"internal/policy":     {"internal/vsphere", "internal/clock", "internal/cron", "internal/action"},
 	"internal/workflowid": {},
 	"internal/remedy":     {"internal/vsphere", "internal/clock", "internal/policy", "internal/workflowid"},
 	"internal/embedded":   {},
@@ -57,7 +58,7 @@ var arrows = map[string][]string{
 	},
 	"internal/api/remediateapi": {"internal/vsphere", "internal/remedy"},
 	"internal/cli": {
-		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/remedy", "internal/api/preemptapi", "internal/api/remediateapi",
+		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/remedy", "internal/api/preemptapi", "internal/api/remediateapi",
 		"internal/shown", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {
@@ -71,7 +72,7 @@ var arrows = map[string][]string{
 	"cmd/worker":             {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
 	"internal/program":       {"internal/config"},
 	"internal/worker": {
-		"internal/config", "internal/doctor", "internal/health", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate",
+		"internal/clock", "internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate",
 		"internal/repair", "internal/takeover", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
 	"cmd/standalone": {"internal/standalone", "internal/telemetry"},
@@ -80,6 +81,7 @@ var arrows = map[string][]string{
 		"internal/preempt", "internal/api/preemptapi", "internal/receiver", "internal/shown", "internal/simulation", "internal/telemetry",
 		"internal/trigger", "internal/vcenter", "internal/watch", "internal/worker",
 	},
+	"internal/program/programtest": {},
 }
 
 // heavy is what only standalone and tests may link.
@@ -136,7 +138,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 
 func TestPurePackagesKnowNoVendor(t *testing.T) {
 	all := list(t)
-	for _, name := range []string{"internal/action", "internal/vsphere", "internal/policy", "internal/alarm"} {
+	for _, name := range []string{"internal/action", "internal/vsphere", "internal/cron", "internal/policy", "internal/remedy", "internal/alarm"} {
 		for _, dep := range all[name].Deps {
 			for _, vendor := range []string{"go.temporal.io", "github.com/vmware/govmomi", "github.com/cloudevents"} {
 				if strings.HasPrefix(dep, vendor) {

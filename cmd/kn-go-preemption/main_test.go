@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,58 +10,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program/programtest"
 )
 
-// TestMain builds the receiver once, as it is released.
-func TestMain(m *testing.M) {
-	folder, err := os.MkdirTemp("", name)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(folder, name),
-		"-ldflags", "-s -w -X main.version=v1.2.3 -X main.commit=abcdef -X main.date=2026-01-02T03:04:05Z", ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stderr = os.Stderr
-	code := 1
-	if err := build.Run(); err == nil {
-		os.Setenv("RECEIVER_UNDER_TEST", filepath.Join(folder, name))
-		code = m.Run()
-	}
-	os.RemoveAll(folder)
-	os.Exit(code)
-}
-
-func command(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, stdout, stderr *output) {
-	t.Helper()
-	cmd = exec.CommandContext(t.Context(), os.Getenv("RECEIVER_UNDER_TEST"), args...)
-	cmd.Env = append([]string{"HOME=" + t.TempDir()}, env...)
-	stdout, stderr = &output{}, &output{}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	return cmd, stdout, stderr
-}
-
-// output is what a process has written so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+func TestMain(m *testing.M) { programtest.Main(m, name) }
 
 // away is a complete environment in which Temporal does not answer.
 func away(more ...string) []string {
@@ -83,7 +38,7 @@ func file(t *testing.T, text string) string {
 
 func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 	bad, empty := file(t, "limits:\n  vcenterCalls: 99\n"), file(t, " \n")
-	for name, tc := range map[string]struct {
+	for name, c := range map[string]struct {
 		env, args      []string
 		code           int
 		stdout, stderr []string
@@ -106,30 +61,7 @@ func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 		"a bad file by -f":         {away(), []string{"-f", bad}, 2, nil, []string{"  - " + bad + ":2: limits.vcenterCalls"}},
 		"a token file without one": {away("RECEIVER_TOKEN_FILE=" + empty), nil, 2, nil, []string{"  - RECEIVER_TOKEN_FILE: read the token: " + empty + " is empty"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			cmd, stdout, stderr := command(t, tc.env, tc.args...)
-			err := cmd.Run()
-			var exit *exec.ExitError
-			if err != nil && !errors.As(err, &exit) {
-				t.Fatal(err)
-			}
-			if code := cmd.ProcessState.ExitCode(); code != tc.code {
-				t.Errorf("exit code %d, want %d", code, tc.code)
-			}
-			for _, want := range tc.stdout {
-				if !strings.Contains(stdout.String(), want) {
-					t.Errorf("stdout lacks %q:\n%s", want, stdout)
-				}
-			}
-			for _, want := range tc.stderr {
-				if !strings.Contains(stderr.String(), want) {
-					t.Errorf("stderr lacks %q:\n%s", want, stderr)
-				}
-			}
-			if tc.stderr == nil && stderr.String() != "" {
-				t.Errorf("stderr: %s", stderr)
-			}
-		})
+		t.Run(name, programtest.Run{Env: c.env, Args: c.args, Code: c.code, Stdout: c.stdout, Stderr: c.stderr}.Check)
 	}
 }
 
@@ -139,7 +71,7 @@ func TestATakenPortEndsTheReceiver(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	cmd, _, stderr := command(t, away(fmt.Sprintf("PORT=%d", taken.Addr().(*net.TCPAddr).Port)))
+	cmd, _, stderr := programtest.Command(t, away(fmt.Sprintf("PORT=%d", taken.Addr().(*net.TCPAddr).Port)))
 	_ = cmd.Run() // the exit code tells
 	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(stderr.String(), "set PORT to a free port") {
 		t.Errorf("exit code %d, want 1 and a word on PORT:\n%s", code, stderr)
@@ -147,7 +79,7 @@ func TestATakenPortEndsTheReceiver(t *testing.T) {
 }
 
 // start runs the receiver on a free port and waits until it answers.
-func start(t *testing.T, env ...string) (cmd *exec.Cmd, url string, stderr *output) {
+func start(t *testing.T, env ...string) (cmd *exec.Cmd, url string, stderr *programtest.Output) {
 	t.Helper()
 	free, err := net.Listen("tcp", ":0")
 	if err != nil {
@@ -155,7 +87,7 @@ func start(t *testing.T, env ...string) (cmd *exec.Cmd, url string, stderr *outp
 	}
 	port := free.Addr().(*net.TCPAddr).Port
 	free.Close()
-	cmd, _, stderr = command(t, away(append(env, fmt.Sprintf("PORT=%d", port))...))
+	cmd, _, stderr = programtest.Command(t, away(append(env, fmt.Sprintf("PORT=%d", port))...))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -240,13 +172,10 @@ func TestAReceiverAnswersWhileTemporalIsAwayAndStopsOnASignal(t *testing.T) {
 }
 
 func TestTheBinaryStaysSmall(t *testing.T) {
-	info, err := os.Stat(os.Getenv("RECEIVER_UNDER_TEST"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%.2f MB", float64(info.Size())/1e6)
-	if info.Size() > 30<<20 {
-		t.Errorf("the stripped receiver has %d bytes; the limit is 30 MiB", info.Size())
+	size := programtest.Size(t)
+	t.Logf("%.2f MB", float64(size)/1e6)
+	if size > 30<<20 {
+		t.Errorf("the stripped receiver has %d bytes; the limit is 30 MiB", size)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"time"
 
@@ -115,7 +114,7 @@ func assemble(cfg config.Receiver, token *receiver.Token, build telemetry.Build,
 	metrics := telemetry.NewMetrics(build, telemetry.Receiver)
 	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()
 	if options.Identity == "" {
-		options.Identity = identity()
+		options.Identity = program.Identity(name)
 	}
 	c, err := client.NewLazyClient(options)
 	if err != nil {
@@ -138,15 +137,6 @@ func assemble(cfg config.Receiver, token *receiver.Token, build telemetry.Build,
 	}
 	s.server = receiver.Server(r, log)
 	return s, nil
-}
-
-// identity names this process in Temporal's history.
-func identity() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return fmt.Sprintf("%s-%d@%s", name, os.Getpid(), host)
 }
 
 // ready tells why no event can be acted upon for reasons of our own.

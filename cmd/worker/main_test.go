@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,57 +8,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program/programtest"
 )
 
-// TestMain builds the worker once, as it is released.
-func TestMain(m *testing.M) {
-	folder, err := os.MkdirTemp("", "worker")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(folder, "worker"),
-		"-ldflags", "-s -w -X main.version=v1.2.3 -X main.commit=abcdef -X main.date=2026-01-02T03:04:05Z", ".")
-	build.Stderr = os.Stderr
-	code := 1
-	if err := build.Run(); err == nil {
-		os.Setenv("WORKER_UNDER_TEST", filepath.Join(folder, "worker"))
-		code = m.Run()
-	}
-	os.RemoveAll(folder)
-	os.Exit(code)
-}
-
-func command(t *testing.T, env []string, args ...string) (cmd *exec.Cmd, stdout, stderr *output) {
-	t.Helper()
-	cmd = exec.CommandContext(t.Context(), os.Getenv("WORKER_UNDER_TEST"), args...)
-	cmd.Env = append([]string{"HOME=" + t.TempDir()}, env...)
-	stdout, stderr = &output{}, &output{}
-	cmd.Stdout, cmd.Stderr = stdout, stderr
-	return cmd, stdout, stderr
-}
-
-// output is what a process has written so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+func TestMain(m *testing.M) { programtest.Main(m, "worker") }
 
 // away is a complete environment in which neither Temporal nor vCenter answers.
 func away(more ...string) []string {
@@ -80,7 +34,7 @@ func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 	if err := os.WriteFile(pem, []byte("no certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, tc := range map[string]struct {
+	for name, c := range map[string]struct {
 		env, args      []string
 		code           int
 		stdout, stderr []string
@@ -96,30 +50,7 @@ func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 		"environment and file":            {away("DEBUG=maybe", "PREEMPTION_CONFIG="+file), nil, 2, nil, []string{`  - DEBUG: "maybe"`, file + ":2: "}},
 		"a CA file without a certificate": {away("VCENTER_CA_FILE=" + pem), nil, 2, nil, []string{"VCENTER_CA_FILE must name a PEM file"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			cmd, stdout, stderr := command(t, tc.env, tc.args...)
-			err := cmd.Run()
-			var exit *exec.ExitError
-			if err != nil && !errors.As(err, &exit) {
-				t.Fatal(err)
-			}
-			if code := cmd.ProcessState.ExitCode(); code != tc.code {
-				t.Errorf("exit code %d, want %d", code, tc.code)
-			}
-			for _, want := range tc.stdout {
-				if !strings.Contains(stdout.String(), want) {
-					t.Errorf("stdout lacks %q:\n%s", want, stdout)
-				}
-			}
-			for _, want := range tc.stderr {
-				if !strings.Contains(stderr.String(), want) {
-					t.Errorf("stderr lacks %q:\n%s", want, stderr)
-				}
-			}
-			if tc.stderr == nil && stderr.String() != "" {
-				t.Errorf("stderr: %s", stderr)
-			}
-		})
+		t.Run(name, programtest.Run{Env: c.env, Args: c.args, Code: c.code, Stdout: c.stdout, Stderr: c.stderr}.Check)
 	}
 }
 
@@ -129,7 +60,7 @@ func TestATakenExplicitAddressEndsTheWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	cmd, _, stderr := command(t, away("HTTP_ADDR="+taken.Addr().String()))
+	cmd, _, stderr := programtest.Command(t, away("HTTP_ADDR="+taken.Addr().String()))
 	_ = cmd.Run() // the exit code tells
 	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(stderr.String(), "HTTP_ADDR") {
 		t.Errorf("exit code %d, want 1 and a word on HTTP_ADDR:\n%s", code, stderr)
@@ -143,7 +74,7 @@ func TestAWorkerLivesUnreadyWhileNothingAnswersAndStopsOnASignal(t *testing.T) {
 	}
 	addr := free.Addr().String()
 	free.Close()
-	cmd, _, stderr := command(t, away("HTTP_ADDR="+addr, "VCENTER_INSECURE=true"))
+	cmd, _, stderr := programtest.Command(t, away("HTTP_ADDR="+addr, "VCENTER_INSECURE=true"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -198,15 +129,12 @@ func await(t *testing.T, addr, path string) (int, string) {
 }
 
 func TestTheBinaryStaysSmall(t *testing.T) {
-	info, err := os.Stat(os.Getenv("WORKER_UNDER_TEST"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%.2f MB", float64(info.Size())/1e6)
+	size := programtest.Size(t)
+	t.Logf("%.2f MB", float64(size)/1e6)
 	// Half a MiB of it is the Prometheus client, which brings figures of the Go runtime and the process besides ours,
 	// and as much are remediation and the types of the vSphere API that it uses, and those of its storage policies.
-	if info.Size() > 39<<20 {
-		t.Errorf("the stripped worker has %d bytes; the limit is 39 MiB", info.Size())
+	if size > 39<<20 {
+		t.Errorf("the stripped worker has %d bytes; the limit is 39 MiB", size)
 	}
 }
 

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
-	"os"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -113,7 +111,7 @@ func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*serv
 	options := &cfg.Temporal.Options
 	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()
 	if options.Identity == "" {
-		options.Identity = identity()
+		options.Identity = program.Identity("worker")
 	}
 	worker.Prepare(build)
 	s := &service{cfg: cfg, build: build, log: log, metrics: metrics, gateway: gateway, sender: sender}
@@ -125,22 +123,13 @@ func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*serv
 	return s, nil
 }
 
-// identity names this process in Temporal's history and list of pollers.
-func identity() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
-	}
-	return fmt.Sprintf("worker-%d@%s", os.Getpid(), host)
-}
-
 // serve works until ctx ends, then stops in order. Health is served first, so that the process shows
 // that it lives while Temporal and vCenter are still sought, both at the same time.
 func (s *service) serve(ctx context.Context) error {
 	health, err := telemetry.Serve(s.log, s.cfg.HTTP.Addr, s.cfg.HTTP.Explicit, s.metrics,
 		telemetry.Check{Name: "polling", Ready: s.session.ready},
 		telemetry.Check{Name: "progress", Ready: s.monitor.Ready},
-		telemetry.Check{Name: "vcenter", Ready: s.vcenterReady})
+		telemetry.Check{Name: "vcenter", Ready: worker.VCenterReady(s.gateway)})
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
@@ -250,14 +249,7 @@ func (s *session) ready(ctx context.Context) error {
 	if _, err := c.CheckHealth(ctx, &client.CheckHealthRequest{}); err != nil {
 		return fmt.Errorf("reach Temporal: %w", err)
 	}
-	queue, err := c.DescribeTaskQueue(ctx, s.queue, enums.TASK_QUEUE_TYPE_WORKFLOW)
-	if err != nil {
-		return fmt.Errorf("look for pollers of task queue %s: %w", s.queue, err)
-	}
-	if len(queue.GetPollers()) == 0 {
-		return fmt.Errorf("task queue %s has no poller", s.queue)
-	}
-	return nil
+	return worker.Polling(ctx, c, s.queue)
 }
 
 // nag tells of a lasting trouble, at once and then now and then.

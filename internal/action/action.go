@@ -1,5 +1,5 @@
-// Package action is the table of what may be done to a VM that is preempted, and of what may become of it. Who acts,
-// waits, claims, checks privileges or writes words asks the table: a value that it does not have is an error, never a
+// Package action is the table of what may be done to a VM that is preempted, and of what may become of it. The code that acts,
+// waits, claims, checks privileges or writes words asks the table. A value that it does not have is an error, never a
 // power-off.
 package action
 
@@ -26,22 +26,25 @@ type Row struct {
 	Cut        Outcome  // of a VM that went off by a call of ours, not by its guest
 	CutForced  bool     // that counts as forced
 	Privileges []string // that it needs on the VM
-	Undo       string   // call of vCenter's API that brings the VM back
+	Undo       []string // privileges that a restore needs on the VM
 }
+
+// powerOn are the privileges to bring back a VM that is off or suspended.
+var powerOn = []string{"VirtualMachine.Interact.PowerOn"}
 
 // table has a row for each action. TestTheTableKnowsEachAction holds it complete.
 var table = []Row{
 	{
 		Action: PowerOff, Words: "power off", Call: "PowerOffVM_Task", AtOnce: true, Changeable: true, Event: "VmPoweredOffEvent",
-		Cut: PoweredOff, CutForced: true, Privileges: []string{"VirtualMachine.Interact.PowerOff"}, Undo: "PowerOnVM_Task",
+		Cut: PoweredOff, CutForced: true, Privileges: []string{"VirtualMachine.Interact.PowerOff"}, Undo: powerOn,
 	},
 	{
 		Action: ShutdownGuest, Words: "shut down guest", Call: "ShutdownGuest", Changeable: true, Event: "VmPoweredOffEvent",
-		Cut: Forced, CutForced: true, Privileges: []string{"VirtualMachine.Interact.PowerOff"}, Undo: "PowerOnVM_Task",
+		Cut: Forced, CutForced: true, Privileges: []string{"VirtualMachine.Interact.PowerOff"}, Undo: powerOn,
 	},
 	{
 		Action: Suspend, Words: "suspend", Call: "SuspendVM_Task", AtOnce: true, Event: "VmSuspendedEvent",
-		Cut: Suspended, Privileges: []string{"VirtualMachine.Interact.Suspend"}, Undo: "PowerOnVM_Task",
+		Cut: Suspended, Privileges: []string{"VirtualMachine.Interact.Suspend"}, Undo: powerOn,
 	},
 }
 
@@ -90,6 +93,9 @@ func (a Action) Words() string { return a.row().Words }
 
 // Privileges are those that the action needs on a VM.
 func (a Action) Privileges() []string { return a.row().Privileges }
+
+// Undo are the privileges that a restore needs on a VM after the action.
+func (a Action) Undo() []string { return a.row().Undo }
 
 // Cut is the outcome of a VM that went off by a call of ours and not by its guest, and whether it counts as forced.
 // asked says that its guest had been asked to shut down before.

@@ -1,10 +1,9 @@
-// Package alarm decodes a vSphere alarm event, in whatever dress it arrives, into one Alarm value. It
-// imports no other package of this project and acts on nothing.
+// Package alarm decodes vSphere events, in whatever form they arrive: an alarm's change into one Alarm value, and the other
+// events that rules act upon. It acts on nothing.
 package alarm
 
 import (
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -27,7 +26,7 @@ type Object struct {
 	Name  string
 }
 
-// Zero tells whether the object is absent.
+// Zero reports whether the object is absent.
 func (o Object) Zero() bool { return o.Value == "" }
 
 // Ref returns the object as Type:Value, or "" when absent.
@@ -54,10 +53,10 @@ type Alarm struct {
 	Time      time.Time
 }
 
-// Rising tells whether the alarm turned yellow or red from something milder.
+// Rising reports whether the alarm turned yellow or red from something milder.
 func (a Alarm) Rising() bool { return rank(a.To) > rank(a.From) && rank(a.To) >= rank(Yellow) }
 
-// Up tells whether the alarm now stands at yellow or red.
+// Up reports whether the alarm is yellow or red now.
 func (a Alarm) Up() bool { return rank(a.To) >= rank(Yellow) }
 
 // Rank orders colours: red 3, yellow 2, green 1, gray and unknown 0.
@@ -96,14 +95,8 @@ func After(key int64, at time.Time, otherKey int64, other, now time.Time) bool {
 // aheadOfUs is how far vCenter's clock may be ahead of ours before a time counts as one of the future.
 const aheadOfUs = time.Minute
 
-// Key identifies the change for deduplication: the vCenter's host and the event key, or "" where the event has
-// no key. The CloudEvent's id has no part in it: event routers draw a new one for every delivery.
-func (a Alarm) Key() string {
-	if a.EventKey <= 0 {
-		return ""
-	}
-	return VCenterHost(a.VCenter) + "#" + strconv.FormatInt(a.EventKey, 10)
-}
+// Key identifies the change for deduplication, as About.Key does.
+func (a Alarm) Key() string { return About{VCenter: a.VCenter, EventKey: a.EventKey}.Key() }
 
 // VCenterHost reduces the source of an event to the vCenter's host, in lower case and with its port unless that
 // is the default, since routers write the same vCenter as https://host/sdk, https://host:443/sdk and host.

@@ -52,7 +52,7 @@ func TestEveryDressOfTheDocumentedEventDecodesToTheSameAlarm(t *testing.T) {
 		return b
 	}
 	cases := map[string]alarm.Message{
-		"event router, PascalCase":           {Type: routerType, Subject: alarm.ClassAlarm, MediaType: "application/json", Data: load(t, "event-router.pascal.json")},
+		"event router, PascalCase":           {Type: routerType, Subject: string(alarm.ClassAlarm), MediaType: "application/json", Data: load(t, "event-router.pascal.json")},
 		"VSphereSource, XML":                 {Type: knative, EventClass: "event", MediaType: "application/xml", Data: load(t, "vspheresource.xml")},
 		"VSphereSource, XML with xsi:type":   {Type: knative, EventClass: "event", MediaType: "application/xml", Data: load(t, "vspheresource-xsi-type.xml")},
 		"VSphereSource, camelCase":           {Type: knative, EventClass: "event", MediaType: "application/json", Data: load(t, "vspheresource.camel.json")},
@@ -60,9 +60,9 @@ func TestEveryDressOfTheDocumentedEventDecodesToTheSameAlarm(t *testing.T) {
 		"alarm server behind VSphereSource":  {Type: knative + ".AlarmInfo", Data: load(t, "alarm-server.pascal.json")},
 		"alarm server, suffix before v0":     {Type: "vmware.vsphere.AlarmStatusChangedEvent.AlarmInfo.v0", Data: load(t, "alarm-server.pascal.json")},
 		"alarm server behind event router":   {Type: routerType + ".AlarmInfo", Data: load(t, "alarm-server.pascal.json")},
-		"hand-made":                          {Type: alarm.ClassAlarm, Data: load(t, "vspheresource.camel.json")},
+		"hand-made":                          {Type: string(alarm.ClassAlarm), Data: load(t, "vspheresource.camel.json")},
 		"the original's own tests":           {Type: "mock.vsphere.AlarmStatusChangedEvent.v0", Data: load(t, "vspheresource.camel.json")},
-		"class in the extension alone":       {Type: "com.example.relay", EventClass: alarm.ClassAlarm, Data: load(t, "vspheresource.camel.json")},
+		"class in the extension alone":       {Type: "com.example.relay", EventClass: string(alarm.ClassAlarm), Data: load(t, "vspheresource.camel.json")},
 		"topic of old, complete data":        {Type: "alarm.status.changed", Data: load(t, "event-router.pascal.json")},
 		"byte order mark and white space":    {Type: knative, Data: append([]byte("\uFEFF \r\n\t"), load(t, "vspheresource.camel.json")...)},
 		"byte order mark before XML":         {Type: knative, Data: append([]byte("\uFEFF\n"), load(t, "vspheresource.xml")...)},
@@ -75,7 +75,7 @@ func TestEveryDressOfTheDocumentedEventDecodesToTheSameAlarm(t *testing.T) {
 		"JSON encoded twice":                 {Type: knative, MediaType: "application/json", Data: quoted("vspheresource.camel.json")},
 		"XML within a JSON string":           {Type: knative, MediaType: "application/json", Data: quoted("vspheresource.xml")},
 		"XML within a string, called XML":    {Type: knative, MediaType: "application/xml", Data: quoted("vspheresource.xml")},
-		"router's type, with another suffix": {Type: routerType + ".Enriched", Subject: alarm.ClassAlarm, Data: load(t, "event-router.pascal.json")},
+		"router's type, with another suffix": {Type: routerType + ".Enriched", Subject: string(alarm.ClassAlarm), Data: load(t, "event-router.pascal.json")},
 	}
 	for name, m := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -96,30 +96,30 @@ func TestTheClassIsAWholeSegment(t *testing.T) {
 		m    alarm.Message
 		want string
 	}{
-		"router":                         {alarm.Message{Type: routerType, Subject: "VmPoweredOnEvent"}, alarm.ClassPoweredOn},
+		"router":                         {alarm.Message{Type: routerType, Subject: "VmPoweredOnEvent"}, string(alarm.ClassPoweredOn)},
 		"router, another class":          {alarm.Message{Type: routerType, Subject: "UserLoginSessionEvent"}, "UserLoginSessionEvent"},
 		"router, no subject":             {alarm.Message{Type: routerType}, ""},
-		"router, topic of old":           {alarm.Message{Type: routerType, Subject: "vm.powered.on"}, alarm.ClassPoweredOn},
-		"alarm server without a subject": {alarm.Message{Type: routerType + ".AlarmInfo"}, alarm.ClassAlarm},
+		"router, topic of old":           {alarm.Message{Type: routerType, Subject: "vm.powered.on"}, string(alarm.ClassPoweredOn)},
+		"alarm server without a subject": {alarm.Message{Type: routerType + ".AlarmInfo"}, string(alarm.ClassAlarm)},
 		"not the router's type":          {alarm.Message{Type: routerType + "s", Subject: "x"}, ""},
-		"VSphereSource":                  {alarm.Message{Type: "com.vmware.vsphere.VmPoweredOffEvent.v0"}, alarm.ClassPoweredOff},
+		"VSphereSource":                  {alarm.Message{Type: "com.vmware.vsphere.VmPoweredOffEvent.v0"}, string(alarm.ClassPoweredOff)},
 		"VSphereSource, another class":   {alarm.Message{Type: "com.vmware.vsphere.DrsVmPoweredOnEvent.v0", EventClass: "event"}, "DrsVmPoweredOnEvent"},
 		"a longer word":                  {alarm.Message{Type: "com.vmware.vsphere.VmPoweredOffEventX.v0"}, "VmPoweredOffEventX"},
 		"an EventEx":                     {alarm.Message{Type: "com.vmware.vsphere.esx.problem.vmfs.heartbeat.timedout.v0", EventClass: "eventex"}, "esx.problem.vmfs.heartbeat.timedout"},
-		"suffix behind the version":      {alarm.Message{Type: "com.vmware.vsphere.AlarmStatusChangedEvent.v0.AlarmInfo"}, alarm.ClassAlarm},
-		"suffix before the version":      {alarm.Message{Type: "vmware.vsphere.AlarmStatusChangedEvent.AlarmInfo.v0"}, alarm.ClassAlarm},
-		"bare":                           {alarm.Message{Type: "VmPoweredOffEvent"}, alarm.ClassPoweredOff},
+		"suffix behind the version":      {alarm.Message{Type: "com.vmware.vsphere.AlarmStatusChangedEvent.v0.AlarmInfo"}, string(alarm.ClassAlarm)},
+		"suffix before the version":      {alarm.Message{Type: "vmware.vsphere.AlarmStatusChangedEvent.AlarmInfo.v0"}, string(alarm.ClassAlarm)},
+		"bare":                           {alarm.Message{Type: "VmPoweredOffEvent"}, string(alarm.ClassPoweredOff)},
 		"bare, a longer word":            {alarm.Message{Type: "DrsVmPoweredOnEvent"}, ""},
-		"extension":                      {alarm.Message{Type: "relay", EventClass: "VmPoweredOffEvent"}, alarm.ClassPoweredOff},
+		"extension":                      {alarm.Message{Type: "relay", EventClass: "VmPoweredOffEvent"}, string(alarm.ClassPoweredOff)},
 		"extension, another class":       {alarm.Message{Type: "relay", EventClass: "VmCreatedEvent"}, "VmCreatedEvent"},
 		"extension, only the kind":       {alarm.Message{Type: "relay", EventClass: "extendedevent"}, ""},
-		"subject beside a foreign type":  {alarm.Message{Type: "relay", Subject: "AlarmStatusChangedEvent"}, alarm.ClassAlarm},
+		"subject beside a foreign type":  {alarm.Message{Type: "relay", Subject: "AlarmStatusChangedEvent"}, string(alarm.ClassAlarm)},
 		"our own reply":                  {alarm.Message{Type: "com.vmware.workflows.vsphere.VmPreemptedEvent.v0"}, ""},
 		"nothing":                        {alarm.Message{}, ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
-			if got := alarm.Class(tc.m); got != tc.want {
+			if got := alarm.Claim(tc.m); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
@@ -254,14 +254,14 @@ func TestThePayloadOfVEBABefore03IsRefusedByName(t *testing.T) {
 			"topic as the type":   {Type: "alarm.status.changed"},
 			"topic of a VM":       {Type: "vm.powered.off"},
 			"subject of that day": {Type: routerType, Subject: "alarm.status.changed"},
-			"subject of today":    {Type: routerType, Subject: alarm.ClassAlarm},
+			"subject of today":    {Type: routerType, Subject: string(alarm.ClassAlarm)},
 		} {
 			t.Run(file+", "+name, func(t *testing.T) {
 				m.Data = load(t, file)
 				_, err := alarm.Decode(m)
 				refused(t, err)
 				_, err = alarm.FromCloudEvent(structured(m.Type, m.Subject, string(m.Data)))
-				if alarm.Class(m) == alarm.ClassAlarm {
+				if alarm.Claim(m) == string(alarm.ClassAlarm) {
 					refused(t, err)
 				}
 			})
@@ -282,7 +282,7 @@ func refused(t *testing.T, err error) {
 func TestAlarmsOfOtherEntitiesCarryThem(t *testing.T) {
 	decode := func(data []byte) alarm.Alarm {
 		t.Helper()
-		e, err := alarm.Decode(alarm.Message{Type: routerType, Subject: alarm.ClassAlarm, Source: source, Data: data})
+		e, err := alarm.Decode(alarm.Message{Type: routerType, Subject: string(alarm.ClassAlarm), Source: source, Data: data})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,9 +314,9 @@ func TestPowerEventsTellTheVMAndWho(t *testing.T) {
 	}
 	for _, file := range []string{"vm-powered-off.xml", "vm-powered-off.camel.json", "vm-powered-off.pascal.json"} {
 		t.Run(file, func(t *testing.T) {
-			for _, class := range []string{alarm.ClassPoweredOff, alarm.ClassPoweredOn} {
+			for _, class := range []alarm.Class{alarm.ClassPoweredOff, alarm.ClassPoweredOn} {
 				want.On = class == alarm.ClassPoweredOn
-				e, err := alarm.Decode(alarm.Message{Type: routerType, Subject: class, Source: source, Data: load(t, file)})
+				e, err := alarm.Decode(alarm.Message{Type: routerType, Subject: string(class), Source: source, Data: load(t, file)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -326,7 +326,7 @@ func TestPowerEventsTellTheVMAndWho(t *testing.T) {
 			}
 		})
 	}
-	_, err := alarm.Decode(alarm.Message{Type: alarm.ClassPoweredOff, Data: []byte(`{"Key":1}`)})
+	_, err := alarm.Decode(alarm.Message{Type: string(alarm.ClassPoweredOff), Data: []byte(`{"Key":1}`)})
 	if err == nil || err.Error() != "the VmPoweredOffEvent names no VM (field Vm.Vm)" {
 		t.Errorf("no VM: %v", err)
 	}

@@ -9,14 +9,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
-// The classes of vSphere events that rules act upon.
-const (
-	ClassAlarm      = "AlarmStatusChangedEvent"
-	ClassPoweredOff = "VmPoweredOffEvent"
-	ClassPoweredOn  = "VmPoweredOnEvent"
-)
-
-// ErrOther tells that an event is of a class that no rule acts upon.
+// ErrOther says that an event is of a class that no rule acts upon.
 var ErrOther = errors.New("not an event of a class that rules act upon")
 
 // Message is an event as it arrived: the attributes of its CloudEvent that matter here, and its data.
@@ -25,14 +18,14 @@ type Message struct {
 	Subject    string
 	Source     string
 	EventClass string    // extension eventclass
-	Time       time.Time // of the CloudEvent; stands in where the data tells no time
+	Time       time.Time // of the CloudEvent; used where the data has none
 	MediaType  string    // of Data; "" counts as JSON
 	Data       []byte
 }
 
 // Event is a decoded event of one of the classes.
 type Event struct {
-	Class string
+	Class Class
 	Alarm Alarm // of ClassAlarm
 	Power Power // of ClassPoweredOff and ClassPoweredOn
 }
@@ -52,8 +45,8 @@ type Power struct {
 // routerType is the type that the VMware Event Router gives to every event.
 const routerType = "com.vmware.event.router/event"
 
-// Class returns the vSphere class that an event's envelope claims, or "" where it claims none. It looks at
-// the attributes only, so that passing over what no rule acts upon costs next to nothing. Names count as
+// Claim returns the vSphere class that an event's envelope claims, whatever class that is, or "" where it claims none. It looks at
+// the attributes only, so that ignoring what no rule acts upon costs next to nothing. Names count as
 // whole segments between dots: DrsVmPoweredOnEvent is not VmPoweredOnEvent. Producers put the class so:
 //
 //   - VMware Event Router: the subject, beside the type com.vmware.event.router/event;
@@ -63,15 +56,15 @@ const routerType = "com.vmware.event.router/event"
 //     It drops the subject, so the router's type with a suffix and no subject claims an alarm event;
 //   - hand-made events: the type is the class;
 //   - OpenFaaS vcenter-connector and VEBA 0.1-0.2: a topic, as in alarm.status.changed.
-func Class(m Message) string {
+func Claim(m Message) string {
 	if suffix, ok := strings.CutPrefix(m.Type, routerType); ok && (suffix == "" || suffix[0] == '.') {
 		if m.Subject == "" && suffix != "" {
-			return ClassAlarm
+			return string(ClassAlarm)
 		}
-		return classOf(m.Subject)
+		return classOfTopic(m.Subject)
 	}
 	for segment := range strings.SplitSeq(m.Type, ".") {
-		if actedUpon(segment) {
+		if _, ok := rowOf(segment); ok {
 			return segment
 		}
 	}
@@ -79,8 +72,8 @@ func Class(m Message) string {
 		class, _, _ := strings.Cut(rest, ".v0")
 		return class
 	}
-	for _, name := range [...]string{classOf(m.Type), m.EventClass, classOf(m.Subject)} {
-		if actedUpon(name) {
+	for _, name := range [...]string{classOfTopic(m.Type), m.EventClass, classOfTopic(m.Subject)} {
+		if _, ok := rowOf(name); ok {
 			return name
 		}
 	}
@@ -90,55 +83,30 @@ func Class(m Message) string {
 	return ""
 }
 
-// classOf turns the topic of the OpenFaaS vcenter-connector into the class; every other name stays.
-func classOf(name string) string {
-	switch name {
-	case "alarm.status.changed":
-		return ClassAlarm
-	case "vm.powered.off":
-		return ClassPoweredOff
-	case "vm.powered.on":
-		return ClassPoweredOn
-	}
-	return name
-}
-
-func actedUpon(class string) bool {
-	return class == ClassAlarm || class == ClassPoweredOff || class == ClassPoweredOn
-}
-
 // Decode reads an event of one of the classes from JSON or XML. What the data plainly is decides between the
 // two, whatever its media type says; a JSON string that holds either is unwrapped once. The error is
 // ErrOther, with the class where that is known, for every other class, whose data is not looked at; for what claims
 // to be of a class and is not, it names what is wrong, and the field.
 func Decode(m Message) (Event, error) {
-	class := Class(m)
-	if !actedUpon(class) {
+	class := Claim(m)
+	r, ok := rowOf(class)
+	if !ok {
 		return Event{}, other(m, class)
 	}
 	p, err := read(m)
 	if err != nil {
-		return Event{}, fmt.Errorf("decode %s: %w", class, err)
+		return Event{}, fmt.Errorf("decode %s: %w", r.class, err)
 	}
-	if err := p.check(class, m.Source); err != nil {
+	if err := p.check(r.class, m.Source); err != nil {
 		return Event{}, err
 	}
-	if class != ClassAlarm {
-		if err := p.checkPower(class); err != nil {
-			return Event{}, err
-		}
-		return Event{Class: class, Power: p.power(m, class)}, nil
-	}
-	if m.Subject == "" && strings.HasPrefix(m.Type, routerType) && p.From == "" && p.To == "" {
-		return Event{}, fmt.Errorf("%w: an alarm event that changes no colour", ErrOther)
-	}
-	if err := p.checkAlarm(); err != nil {
+	if err := r.family.check(p, m, r.class); err != nil {
 		return Event{}, err
 	}
-	return Event{Class: class, Alarm: p.alarm(m)}, nil
+	return r.family.event(p, m, r.class), nil
 }
 
-// other tells that an event is of no class that rules act upon. Without any attribute to go by, it looks
+// other says that an event is of no class that rules act upon. Without any attribute to go by, it checks
 // whether this is a payload of the time before CloudEvents.
 func other(m Message, class string) error {
 	if class != "" {

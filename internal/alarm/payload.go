@@ -109,7 +109,7 @@ func (k *eventKey) read(s string) error {
 	return nil
 }
 
-// predatesVEBA03 tells whether this is the payload of VEBA 0.1-0.2: a topic and the reference of whatever the
+// predatesVEBA03 reports whether this is the payload of VEBA 0.1-0.2: a topic and the reference of whatever the
 // event was about, and no event.
 func (p *payload) predatesVEBA03() bool {
 	return len(p.Topic)+len(p.ManagedObjectReference) > 0 && p.Key == 0 && p.Alarm.Name == "" && p.VM.VM.Value == ""
@@ -143,12 +143,12 @@ func (p *payload) alarm(m Message) Alarm {
 	}
 }
 
-func (p *payload) power(m Message, class string) Power {
+func (p *payload) power(m Message, on bool) Power {
 	return Power{
 		VM:       p.vm(),
 		Host:     p.host(),
 		Cluster:  p.cluster(),
-		On:       class == ClassPoweredOn,
+		On:       on,
 		User:     p.UserName,
 		VCenter:  m.Source,
 		EventKey: max(int64(p.Key), 0),
@@ -165,7 +165,7 @@ func (p *payload) time(m Message) time.Time {
 }
 
 // check bounds what will reach logs and ids.
-func (p *payload) check(class, source string) error {
+func (p *payload) check(class Class, source string) error {
 	if len(source) > maxSource || strings.ContainsFunc(source, unicode.IsControl) {
 		return fmt.Errorf("the source %q of the %s is longer than %d bytes or holds control characters", clip(source), class, maxSource)
 	}
@@ -211,30 +211,6 @@ func (o Object) checkRef() error {
 		}
 		if strings.ContainsFunc(s, unicode.IsControl) {
 			return fmt.Errorf("%q holds control characters", s)
-		}
-	}
-	return nil
-}
-
-func (p *payload) checkPower(class string) error {
-	if p.VM.VM.Value == "" {
-		return fmt.Errorf("the %s names no VM (field Vm.Vm)", class)
-	}
-	return nil
-}
-
-func (p *payload) checkAlarm() error {
-	if p.Alarm.Name == "" {
-		return errors.New("the AlarmStatusChangedEvent names no alarm (field Alarm.Name)")
-	}
-	if p.Entity.Entity.Value == "" {
-		return fmt.Errorf("the AlarmStatusChangedEvent of alarm %q names no entity (field Entity.Entity)", p.Alarm.Name)
-	}
-	for _, c := range [...]struct{ field, colour string }{{"From", p.From}, {"To", p.To}} {
-		switch c.colour {
-		case Gray, Green, Yellow, Red:
-		default:
-			return fmt.Errorf("the AlarmStatusChangedEvent of alarm %q has %s %q: want gray, green, yellow or red", p.Alarm.Name, c.field, clip(c.colour))
 		}
 	}
 	return nil

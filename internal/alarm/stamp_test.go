@@ -28,7 +28,7 @@ func TestATimeThatMeansOneMomentIsTaken(t *testing.T) {
 		`1636118029993999`:    second.Add(993999 * time.Microsecond),
 		`1636118029993999000`: second.Add(993999 * time.Microsecond),
 	} {
-		e, err := alarm.Decode(alarm.Message{Type: alarm.ClassAlarm, Source: "vc", Data: fmt.Appendf(nil, `{"createdTime":%s,"key":1,
+		e, err := alarm.Decode(alarm.Message{Type: string(alarm.ClassAlarm), Source: "vc", Data: fmt.Appendf(nil, `{"createdTime":%s,"key":1,
 			"alarm":{"name":"cpu"},"entity":{"entity":{"type":"HostSystem","value":"host-1"}},"from":"green","to":"red"}`, written)})
 		if err != nil || !e.Alarm.Time.Equal(want) {
 			t.Errorf("%s: %s, %v", written, e.Alarm.Time, err)
@@ -38,7 +38,7 @@ func TestATimeThatMeansOneMomentIsTaken(t *testing.T) {
 
 func TestATimeThatMayMeanTwoMomentsIsRefused(t *testing.T) {
 	for _, written := range []string{`"11/05/2021 13:13:49"`, `"05.11.2021 13:13:49"`, `"5 Nov 2021 1:13 PM"`, `12`, `"16361180290"`, `-1636118029`, `{"DateTime":"today"}`, `[]`, `true`} {
-		_, err := alarm.Decode(alarm.Message{Type: alarm.ClassAlarm, Source: "vc", Data: fmt.Appendf(nil, `{"createdTime":%s,"key":1,
+		_, err := alarm.Decode(alarm.Message{Type: string(alarm.ClassAlarm), Source: "vc", Data: fmt.Appendf(nil, `{"createdTime":%s,"key":1,
 			"alarm":{"name":"cpu"},"entity":{"entity":{"type":"HostSystem","value":"host-1"}},"from":"green","to":"red"}`, written)})
 		if err == nil {
 			t.Errorf("%s was taken", written)
@@ -48,7 +48,7 @@ func TestATimeThatMayMeanTwoMomentsIsRefused(t *testing.T) {
 
 func TestAKeyThatIsOneNumberIsTaken(t *testing.T) {
 	for _, written := range []string{`15227`, `15227.0`, `"15227"`, `"15227.00"`, `" 15227 "`} {
-		e, err := alarm.Decode(alarm.Message{Type: alarm.ClassAlarm, Source: "vc", Data: fmt.Appendf(nil, `{"key":%s,
+		e, err := alarm.Decode(alarm.Message{Type: string(alarm.ClassAlarm), Source: "vc", Data: fmt.Appendf(nil, `{"key":%s,
 			"alarm":{"name":"cpu"},"entity":{"entity":{"type":"HostSystem","value":"host-1"}},"from":"green","to":"red"}`, written)})
 		if err != nil || e.Alarm.EventKey != 15227 {
 			t.Errorf("%s: %d, %v", written, e.Alarm.EventKey, err)

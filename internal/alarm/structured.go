@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ErrNotAlarm tells that an event is not an AlarmStatusChangedEvent at all.
+// ErrNotAlarm says that an event is not an AlarmStatusChangedEvent at all.
 var ErrNotAlarm = errors.New("not an AlarmStatusChangedEvent")
 
 // envelope is a structured CloudEvent 1.0 in JSON, and of one before CloudEvents, that it had a topic.
@@ -32,7 +32,7 @@ func FromCloudEvent(raw []byte) (Alarm, error) {
 	if err != nil {
 		return Alarm{}, err
 	}
-	if Class(m) != ClassAlarm {
+	if Claim(m) != string(ClassAlarm) {
 		return Alarm{}, ErrNotAlarm
 	}
 	e, err := Decode(m)
@@ -104,7 +104,7 @@ func (e *envelope) content() ([]byte, error) {
 	return e.Data, nil
 }
 
-// isJSON tells whether a media type is JSON, as it is where it is missing.
+// isJSON reports whether a media type is JSON, as it is where it is missing.
 func isJSON(mediaType string) bool {
 	name, _, _ := strings.Cut(mediaType, ";")
 	name = strings.ToLower(strings.TrimSpace(name))

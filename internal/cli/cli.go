@@ -1,7 +1,5 @@
 // Package cli is the command line of preemptctl: one command per file, over Temporal alone. It asks, looks
-// and prints; it decides nothing and needs no vCenter password. It imports of ours the root contract, the
-// words of policy and remedy, the configuration file's reader and the contracts of doctor, preempt, remediate and
-// watch; never vcenter, the ledger, the embedded server or the simulator.
+// and prints; it decides nothing and needs no vCenter password.
 package cli
 
 import (

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -83,14 +82,7 @@ func (t *table) flush(w io.Writer) error {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-		for _, row := range rows {
-			for j := range row {
-				row[j] = clean(row[j])
-			}
-			fmt.Fprintln(tw, strings.Join(row, "\t"))
-		}
-		if err := tw.Flush(); err != nil {
+		if err := shown.Columns(w, rows); err != nil {
 			return fmt.Errorf("write the result: %w", err)
 		}
 	}

@@ -19,9 +19,6 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// typeDatastore is the type of a datastore's reference.
-const typeDatastore = "Datastore"
-
 // remediationCommand groups the commands about remediations.
 func (a *app) remediationCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -47,7 +44,7 @@ func kindOf(workflowType string) string {
 
 // aim is a VM or a datastore, as a person names it.
 type aim struct {
-	kind string      // policy.TypeVM or typeDatastore
+	kind string      // vsphere.TypeVM or vsphere.TypeDatastore
 	text string      // as it was named
 	ref  vsphere.Ref // zero: only the worker can tell which one is meant
 }
@@ -57,7 +54,7 @@ var moRef = regexp.MustCompile(`^(vm|datastore)-[0-9]+$`)
 // aimAt reads what a person names. What is no reference is a VM, by inventory path or name.
 func aimAt(text string) aim {
 	kind, value := vsphere.TypeVM, text
-	if ref, ok := vsphere.ParseRef(text); ok && (ref.Type == vsphere.TypeVM || ref.Type == typeDatastore) {
+	if ref, ok := vsphere.ParseRef(text); ok && (ref.Type == vsphere.TypeVM || ref.Type == vsphere.TypeDatastore) {
 		return aim{ref.Type, text, ref}
 	}
 	m := moRef.FindStringSubmatch(text)
@@ -65,14 +62,14 @@ func aimAt(text string) aim {
 	case m == nil:
 		return aim{kind: kind, text: text}
 	case m[1] == "datastore":
-		kind = typeDatastore
+		kind = vsphere.TypeDatastore
 	}
 	return aim{kind, text, vsphere.Ref{Type: kind, Value: value}}
 }
 
 // words names it in a sentence.
 func (t aim) words() string {
-	if t.kind == typeDatastore {
+	if t.kind == vsphere.TypeDatastore {
 		return "datastore " + t.text
 	}
 	return "VM " + t.text

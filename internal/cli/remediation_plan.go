@@ -13,6 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Bounds of what is asked for by hand.
@@ -61,8 +62,8 @@ func (f remedyFlags) aimed(cmd *cobra.Command, args []string) (t aim, err error)
 		return t, usagef("%s takes a VM or a datastore, got both %q and --datastore", cmd.CommandPath(), args[0])
 	case named:
 		name := strings.TrimSpace(f.datastore)
-		if t = aimAt(name); t.kind != typeDatastore {
-			t = aim{kind: typeDatastore, text: name}
+		if t = aimAt(name); t.kind != vsphere.TypeDatastore {
+			t = aim{kind: vsphere.TypeDatastore, text: name}
 		}
 		return t, nameCheck("--datastore", name)
 	case len(args) == 0:
@@ -75,6 +76,14 @@ func (f remedyFlags) aimed(cmd *cobra.Command, args []string) (t aim, err error)
 // check looks at the flags; dryRun: nothing is done with them.
 func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
 	changed := cmd.Flags().Changed
+	if err := f.checkMove(changed, move); err != nil {
+		return err
+	}
+	return f.checkResize(changed, dryRun)
+}
+
+// checkMove looks at the flags that are of a move, and at those that are not.
+func (f remedyFlags) checkMove(changed func(flag string) bool, move bool) error {
 	for _, name := range ofResizesOnly {
 		if move && changed(name) {
 			return usagef("--%s is of a resize, and this is a move", name)
@@ -87,6 +96,13 @@ func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
 		return usagef("--mode %q: a move takes %s, or none", f.mode, remedy.ModeRecommend)
 	case f.targetUsage < leastTarget || f.targetUsage > mostTarget:
 		return usagef("--target-usage %d is not within %d to %d", f.targetUsage, leastTarget, mostTarget)
+	}
+	return nil
+}
+
+// checkResize looks at the flags that are of a resize.
+func (f remedyFlags) checkResize(changed func(flag string) bool, dryRun bool) error {
+	switch {
 	case changed("resource") && !slices.Contains(resizable, f.resource):
 		return usagef("--resource %q is not one of %s", f.resource, strings.Join(resizable, ", "))
 	case changed("mode") && !slices.Contains(resizeModes, f.mode):
@@ -116,7 +132,7 @@ func (a *app) requests(f remedyFlags, t aim, move, dryRun bool) (all []remedy.Re
 	switch {
 	case t.ref.Zero():
 		one.Target, one.TargetType = t.text, t.kind
-	case t.kind == typeDatastore:
+	case t.kind == vsphere.TypeDatastore:
 		one.Source = t.ref
 	default:
 		one.VM = t.ref
@@ -168,7 +184,7 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 	if err != nil {
 		return err
 	}
-	move := f.move || t.kind == typeDatastore
+	move := f.move || t.kind == vsphere.TypeDatastore
 	if err := f.check(cmd, move, true); err != nil {
 		return err
 	}

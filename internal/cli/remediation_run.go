@@ -12,6 +12,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // remediationStarted is what remediation run prints without --wait.
@@ -56,7 +57,7 @@ func (a *app) remediationRun(cmd *cobra.Command, f remedyFlags, args []string, w
 	if err != nil {
 		return err
 	}
-	move := f.move || t.kind == typeDatastore
+	move := f.move || t.kind == vsphere.TypeDatastore
 	if err := f.check(cmd, move, false); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
@@ -97,7 +98,7 @@ func firstOf(err error) error {
 
 // remediationIDs are the ids of all workflows that remedy a VM or a datastore.
 func remediationIDs(t aim, queue string) (ids []string) {
-	if t.kind == typeDatastore {
+	if t.kind == vsphere.TypeDatastore {
 		return []string{remedy.WorkflowID(remedy.KindMove, t.ref, queue)}
 	}
 	for _, kind := range remediationKinds {

@@ -2,16 +2,10 @@ package cli_test
 
 import (
 	"context"
-	"fmt"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	workflowpb "go.temporal.io/api/workflow/v1"
-	"go.temporal.io/api/workflowservice/v1"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	sdktemporal "go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
@@ -165,18 +159,6 @@ func fakeReconcile(ctx workflow.Context, in remediateapi.ReconcileInput) (remedi
 	return r, nil
 }
 
-// manyTags are flags of so many categories, each of so many tags.
-func manyTags(categories, tags int) (flags []string) {
-	for c := range categories {
-		var values []string
-		for n := range tags {
-			values = append(values, fmt.Sprintf("t%d", n))
-		}
-		flags = append(flags, "--category", fmt.Sprintf("c%d=%s", c, strings.Join(values, ",")))
-	}
-	return flags
-}
-
 func TestAPlanShowsWhatWouldBeDone(t *testing.T) {
 	s := newSite(t, true)
 	got := s.run("remediation", "plan", "web-1")
@@ -308,210 +290,6 @@ func TestRunAsksTheWorkflowOfTheVM(t *testing.T) {
 	}
 	s.run("remediation", "run", "datastore-5").want(t, 0, "stdout", "move@datastore-5@"+s.queue, "preemptctl remediation show move@datastore-5@"+s.queue)
 	s.run("remediation", "run", "web-1").want(t, 0, "stdout", "remediation   remediation-run-")
-}
-
-func TestShowTellsEveryDecision(t *testing.T) {
-	s := newSite(t, true)
-	s.run("remediation", "run", "vm-1", "--wait").want(t, 0, "stdout")
-	s.run("remediation", "run", "vm-1", "--move", "--wait").want(t, 0, "stdout")
-	s.run("remediation", "show", "vm-1").want(t, 0, "stdout", "resize@vm-1@"+s.queue+" (completed)", "move@vm-1@"+s.queue+" (completed)",
-		"resource   cpu", "resource   memory", "roomy (datastore-6)")
-	type shown struct {
-		remediateapi.Report
-		Execution string
-	}
-	all := decode[[]shown](t, s.run("remediation", "show", "resize@vm-1@"+s.queue, "-o", "json").stdout)
-	if len(all) != 1 || all[0].Execution != "completed" || len(all[0].Decisions) != 2 || all[0].Kind != "resize" {
-		t.Errorf("unexpected remediations %+v", all)
-	}
-
-	s.run("remediation", "run", "slow", "--wait", "--timeout", "1s").want(t, 1, "stderr")
-	running := s.newest(t)
-	s.run("remediation", "show", running).want(t, 0, "stdout", running+" (running)", "resize     Working")
-	if err := s.client.TerminateWorkflow(context.Background(), running, "", "the test wants it"); err != nil {
-		t.Fatal(err)
-	}
-	s.run("remediation", "show", running).want(t, 0, "stdout", running+" (terminated)", "failure", "decided")
-
-	s.run("remediation", "run", "broken", "--wait").want(t, 1, "stderr")
-	s.run("remediation", "show", s.newest(t)).want(t, 0, "stdout", "(failed)", "resize     Failed", "vCenter said no")
-
-	s.run("remediation", "show", "nosuch").want(t, 3, "stderr", "no remediation nosuch in namespace", "preemptctl remediation list")
-	s.run("remediation", "show", "vm-99").want(t, 3, "stderr", "no remediation of VM vm-99 for task queue "+s.queue)
-	s.run("workflow", "plan").want(t, 0, "stdout")
-	_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "ledger-" + s.queue, TaskQueue: s.queue}, "PreemptionLedger")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.run("remediation", "show", "ledger-"+s.queue).want(t, 1, "stderr", "is a PreemptionLedger: here remediations are shown")
-}
-
-// newest is the id of the remediation of this site that was asked for last.
-func (s *site) newest(t *testing.T) (id string) {
-	t.Helper()
-	eventually(t, "a remediation by name is listed", func() bool {
-		page, err := s.client.ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: "TaskQueue = '" + s.queue + "' AND WorkflowId STARTS_WITH 'remediation-run-' AND WorkflowType = 'ResizeVMWorkflow'"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := page.GetExecutions()
-		if len(found) == 0 {
-			return false
-		}
-		last := slices.MaxFunc(found, func(a, b *workflowpb.WorkflowExecutionInfo) int {
-			return a.GetStartTime().AsTime().Compare(b.GetStartTime().AsTime())
-		})
-		fresh := last.GetExecution().GetWorkflowId() != s.last
-		id = last.GetExecution().GetWorkflowId()
-		return fresh
-	})
-	s.last = id
-	return id
-}
-
-func TestShowNeedsAWorkerOnlyForWhatRuns(t *testing.T) {
-	s := newSite(t, false)
-	id := remedy.WorkflowID(remedy.KindResize, ref("vm-1"), s.queue)
-	_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, remedy.ResizeType, remediateapi.Input{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.run("remediation", "show", "vm-1").want(t, 1, "stderr", "no worker polls task queue "+s.queue)
-	for name, args := range map[string][]string{
-		"plan": {"remediation", "plan", "web-1"}, "run": {"remediation", "run", "vm-1"}, "run by name": {"remediation", "run", "web-1"},
-		"reconcile": {"reconcile"}, "create": {"tags", "create"}, "show": {"tags", "show", "web-1"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s.run(args...).want(t, 1, "stderr", "Error: no worker polls task queue "+s.queue)
-		})
-	}
-}
-
-func TestTheListShowsTheLastDecisions(t *testing.T) {
-	s := newSite(t, true)
-	s.run("remediation", "run", "vm-1", "--wait").want(t, 0, "stdout")
-	s.run("remediation", "run", "datastore-5", "--wait").want(t, 0, "stdout")
-	s.run("remediation", "plan", "web-1").want(t, 0, "stdout")
-	type row struct{ WorkflowID, Kind, Status, State, VM, Name, Reason string }
-	resize, move := "resize@vm-1@"+s.queue, "move@datastore-5@"+s.queue
-	listed := func(args ...string) []row {
-		got := s.run(append([]string{"remediation", "list", "--limit", "1000", "-o", "json"}, args...)...)
-		got.want(t, 0, "stdout")
-		return decode[[]row](t, got.stdout)
-	}
-	at := func(rows []row, id string) int {
-		return slices.IndexFunc(rows, func(r row) bool { return r.WorkflowID == id })
-	}
-	var rows []row
-	eventually(t, "both are listed as they ended", func() bool {
-		rows = listed()
-		r, m := at(rows, resize), at(rows, move)
-		return r >= 0 && m >= 0 && rows[r].Status == "completed" && rows[m].Status == "completed"
-	})
-	if at(rows, move) > at(rows, resize) {
-		t.Errorf("the newer stands behind: %+v", rows)
-	}
-	if r := rows[at(rows, resize)]; r.Kind != "resize" || r.State != "Applied" || r.VM != "vm-1" || r.Name != "web-1" || !strings.Contains(r.Reason, "red") {
-		t.Errorf("unexpected row %+v", r)
-	}
-	isPlan := func(r row) bool { return strings.HasPrefix(r.WorkflowID, "remediation-plan-") }
-	if slices.ContainsFunc(rows, isPlan) {
-		t.Error("a plan is listed without --all")
-	}
-	eventually(t, "the plan is listed with --all", func() bool { return slices.ContainsFunc(listed("--all"), isPlan) })
-	if rows := listed("--kind", "move"); at(rows, resize) >= 0 || at(rows, move) < 0 {
-		t.Errorf("unexpected rows %+v", rows)
-	}
-	got := s.run("remediation", "list")
-	got.want(t, 0, "stdout", "REMEDIATION", `evil \x1b[31mred`)
-}
-
-func TestTagsAreCreatedOnce(t *testing.T) {
-	s := newSite(t, true)
-	type created struct {
-		DryRun           bool
-		Created, Existed []remediateapi.Tag
-	}
-	all := decode[created](t, s.run("tags", "create", "--dry-run", "-o", "json").stdout)
-	if !all.DryRun || len(all.Created) != len(remediateapi.DefaultTags()) || len(all.Existed) < 20 {
-		t.Errorf("unexpected result %+v", all)
-	}
-	s.run("tags", "create", "--category", "config.hardware.numCPU=8, 16", "--category", "tier=gold", "--category", "config.hardware.numCPU=8").want(t, 0, "stdout",
-		"created   2 categories, 0 tags", "existed   0 categories, 3 tags", "config.hardware.numCPU   16", `gold`)
-	s.run("tags", "create", "--dry-run", "--category", "a=b").want(t, 0, "stdout", "would be created   1 categories")
-	s.run("tags", "create", "--category", "tier=slow", "--timeout", "1s").want(t, 1, "stderr", "no answer about tags within the time given", "what was created stays")
-}
-
-func TestTheTagsOfAVMAreShown(t *testing.T) {
-	s := newSite(t, true)
-	s.run("tags", "show", "web-1").want(t, 0, "stdout", `web-\u202e1 (vm-1)`, "poweredOn: what is wanted is applied at the next power-off",
-		"virtual CPUs       2         4         4      config.hardware.numCPU", "lots   config.hardware.memoryMB", "it is no number",
-		"tag    remediation-mode")
-	r := decode[remediateapi.TagsResult](t, s.run("tags", "show", "web-1", "-o", "json").stdout)
-	if r.VM != ref("vm-1") || r.Wanted.CPUs != 4 || len(r.Bad) != 1 || !reflect.DeepEqual(r.Tags[remedy.CategoryMode], []string{"tag"}) {
-		t.Errorf("unexpected result %+v", r)
-	}
-	s.run("tags", "show", "nosuch").want(t, 3, "stderr", "there is no VM nosuch")
-	s.run("tags", "show", "twins").want(t, 3, "stderr", "2 VMs are called twins")
-	s.run("tags", "show", "broken").want(t, 1, "stderr", "no answer about tags: vCenter said no")
-}
-
-func TestReconcileSaysWhatWasApplied(t *testing.T) {
-	s := newSite(t, true)
-	s.run("reconcile", "--wait").want(t, 0, "stdout", "reconciliation   Applied", "5 VMs with tags of settings", "2 VMs, which get theirs", "virtual CPUs 2 to 4, CPU hot add yes to no",
-		"BAD TAG", "it is no number")
-	r := decode[remediateapi.ReconcileResult](t, s.run("reconcile", "--dry-run", "-o", "json").stdout)
-	if r.State != remediateapi.Planned || len(r.Decisions) != 1 || r.Decisions[0].Cause.Event != remedy.ByHand {
-		t.Errorf("unexpected result %+v", r)
-	}
-	id := remediateapi.ReconcileID(s.queue)
-	s.run("remediation", "show", id).want(t, 0, "stdout", id+" (completed)", "virtual CPUs 2 to 4")
-}
-
-func TestAReconciliationThatDidNotDoItAllSaysSo(t *testing.T) {
-	for name, c := range map[string]struct {
-		code int
-		says string
-	}{
-		"partial": {1, "1 VM of 1 VM failed"},
-		"failed":  {1, "the reconciliation failed: vCenter said no"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			newSite(t, true).run("reconcile", "--wait").want(t, c.code, "stderr", c.says)
-		})
-	}
-	t.Run("slow", func(t *testing.T) {
-		s := newSite(t, true)
-		id := remediateapi.ReconcileID(s.queue)
-		s.run("reconcile").want(t, 0, "stdout", id, "preemptctl remediation show "+id)
-		s.run("reconcile").want(t, 4, "stderr", "refused: reconciliation "+id+" is under way; look: preemptctl remediation show "+id)
-		s.run("remediation", "show", id).want(t, 0, "stdout", id+" (running)", "nothing yet")
-		s.run("reconcile", "--dry-run").want(t, 0, "stdout", "Planned")
-	})
-}
-
-func TestAScheduleCanReconcile(t *testing.T) {
-	s := newSite(t, true)
-	name := s.newSchedule()
-	s.run("schedule", "create", name, "--reconcile", "--cron", "0 3 * * *", "--paused").want(t, 0, "stdout", "every day at 03:00",
-		"asks for    reconciliation of VMs that are off with their tags", "within 6h ends undone")
-	action := s.describe(name).Schedule.Action.(*client.ScheduleWorkflowAction)
-	if action.Workflow != remediateapi.ReconcileType || action.TaskQueue != s.queue || action.ID != "schedule-"+name {
-		t.Errorf("unexpected action %+v", action)
-	}
-	s.run("schedule", "run", name).want(t, 0, "stdout", "triggered")
-	row := s.shows(name, "the run has its result", func(r scheduledRow) bool { return r.Last != nil && r.Last.Result == "Applied, 1 VM reconciled" })
-	if row.Tag+row.Criticality != "" || !row.Reconciles {
-		t.Errorf("unexpected row %+v", row)
-	}
-	var in remediateapi.ReconcileInput
-	if s.input(t, row.Last.WorkflowID, &in); in.By != remedy.ByReconciler || in.DryRun {
-		t.Errorf("unexpected input %+v", in)
-	}
-	s.run("schedule", "list").want(t, 0, "stdout", "ASKS FOR", "reconciliation")
-	s.run("schedule", "pause", name).want(t, 0, "stdout", "paused")
-	s.run("schedule", "resume", name).want(t, 0, "stdout", "resumed")
-	s.run("schedule", "delete", name).want(t, 0, "stdout", "deleted")
 }
 
 func TestTheNewFlagsComplete(t *testing.T) {

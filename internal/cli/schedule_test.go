@@ -82,6 +82,7 @@ func TestADryRunRunsWhenTemporalWould(t *testing.T) {
 		"weekdays by name":                   {winter, "30 18 * * MON-FRI", "America/New_York"},
 		"Sunday as 7":                        {winter, "0 6 * * 7", "UTC"},
 		"until Sunday as 7":                  {winter, "0 6 * * 5-7", "UTC"},
+		"every other day up to Sunday as 7":  {winter, "0 6 * * 1/2", "UTC"},
 		"steps and lists":                    {winter, "*/20 1-9/4,22 * * *", "Asia/Tokyo"},
 		"a number with a step":               {winter, "5/25 4 * * *", "UTC"},
 		"both fields of the day":             {winter, "0 0 13 * Friday", "UTC"},

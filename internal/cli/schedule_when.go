@@ -8,6 +8,7 @@ import (
 	_ "time/tzdata" // time zones are the same on a machine without a database of them
 
 	"github.com/spf13/cobra"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/cron"
 	"go.temporal.io/sdk/client"
 )
 
@@ -41,13 +42,8 @@ type timing struct {
 
 // timing checks the flags.
 func (f whenFlags) timing(now time.Time) (t timing, err error) {
-	switch {
-	case f.cron == "" && f.at == "" && f.every == 0:
-		return t, usagef("it is not said when: give --cron, --at or --every")
-	case f.cron != "" && (f.at != "" || f.every != 0):
-		return t, usagef("--cron says when by itself: leave --at and --every out")
-	case f.every != 0 && (f.every < leastEvery || f.every > mostEvery || f.every%time.Second != 0):
-		return t, usagef("--every %s is not within %s to %s in whole seconds", f.every, span(leastEvery), span(mostEvery))
+	if err := f.check(); err != nil {
+		return t, err
 	}
 	if t.zone, err = time.LoadLocation(f.zone); err != nil || f.zone == "Local" || f.zone == "" {
 		return t, usagef("--time-zone %q is not known: name one as the time zone database has it, such as Europe/Berlin or UTC", f.zone)
@@ -69,6 +65,19 @@ func (f whenFlags) timing(now time.Time) (t timing, err error) {
 	return t, err
 }
 
+// check refuses flags that do not go together, and intervals that are too short or too long.
+func (f whenFlags) check() error {
+	switch {
+	case f.cron == "" && f.at == "" && f.every == 0:
+		return usagef("it is not said when: give --cron, --at or --every")
+	case f.cron != "" && (f.at != "" || f.every != 0):
+		return usagef("--cron says when by itself: leave --at and --every out")
+	case f.every != 0 && (f.every < leastEvery || f.every > mostEvery || f.every%time.Second != 0):
+		return usagef("--every %s is not within %s to %s in whole seconds", f.every, span(leastEvery), span(mostEvery))
+	}
+	return nil
+}
+
 func (f whenFlags) byCron() (*calendar, error) {
 	c, err := parseCron(f.cron)
 	if err != nil {
@@ -87,14 +96,11 @@ func (f whenFlags) byTime() (*calendar, error) {
 	if every%time.Hour != 0 || every > aDay || aDay%every != 0 {
 		return nil, usagef("--every %s with --at: a day is no multiple of it in hours; use 1h, 2h, 3h, 4h, 6h, 8h, 12h or 24h, or --cron", f.every)
 	}
-	c := calendar{fieldMinute: 1 << at.Minute()}
-	for i, field := range cronFields {
-		if i >= fieldDay {
-			c[i] = field.full()
-		}
+	c := calendar{
+		cron.Minute: 1 << at.Minute(), cron.DayOfMonth: cron.DayOfMonth.Full(), cron.Month: cron.Month.Full(), cron.Weekday: cron.Weekday.Full(),
 	}
 	for passed := time.Duration(0); passed < aDay; passed += every {
-		c[fieldHour] |= 1 << at.Add(passed).Hour()
+		c[cron.Hour] |= 1 << at.Add(passed).Hour()
 	}
 	return &c, nil
 }
@@ -117,16 +123,16 @@ func (t timing) next(now time.Time, n int) (all []time.Time) {
 	return all
 }
 
-// spec is the timing as Temporal has it. cron is what the person wrote, kept as a comment.
-func (t timing) spec(cron string, jitter time.Duration) client.ScheduleSpec {
+// spec is the timing as Temporal has it. expr is what the person wrote, kept as a comment.
+func (t timing) spec(expr string, jitter time.Duration) client.ScheduleSpec {
 	s := client.ScheduleSpec{TimeZoneName: t.zone.String(), Jitter: jitter}
 	if t.calendar == nil {
 		s.Intervals = []client.ScheduleIntervalSpec{{Every: t.every}}
 		return s
 	}
 	c := t.calendar.spec()
-	if len(cron) <= 100 { // Temporal bounds the comment
-		c.Comment = cron
+	if len(expr) <= 100 { // Temporal bounds the comment
+		c.Comment = expr
 	}
 	s.Calendars = []client.ScheduleCalendarSpec{c}
 	return s
@@ -164,17 +170,17 @@ func whenOf(s *client.ScheduleSpec) (words, cron, every string) {
 
 // words says a calendar in words where few suffice, else as cron.
 func (c calendar) words() string {
-	hours, minutes := c[fieldHour].numbers(), c[fieldMinute].numbers()
-	days, monthly := c[fieldWeekday] != cronFields[fieldWeekday].full(), c[fieldDay] != cronFields[fieldDay].full()
-	if len(minutes) != 1 || len(hours) > 4 || c[fieldMonth] != cronFields[fieldMonth].full() || days && monthly {
+	hours, minutes := c[cron.Hour].Numbers(), c[cron.Minute].Numbers()
+	days, monthly := c[cron.Weekday] != cron.Weekday.Full(), c[cron.DayOfMonth] != cron.DayOfMonth.Full()
+	if len(minutes) != 1 || len(hours) > 4 || c[cron.Month] != cron.Month.Full() || days && monthly {
 		return "cron " + c.String()
 	}
 	on := "every day"
 	switch {
 	case days:
-		on = "on " + weekdays(c[fieldWeekday])
+		on = "on " + weekdays(c[cron.Weekday])
 	case monthly:
-		on = "on day " + cronFields[fieldDay].text(c[fieldDay]) + " of the month"
+		on = "on day " + fieldText(cron.DayOfMonth, c[cron.DayOfMonth]) + " of the month"
 	}
 	times := make([]string, len(hours))
 	for i, h := range hours {
@@ -184,10 +190,10 @@ func (c calendar) words() string {
 }
 
 // weekdays writes days of the week: Mon-Fri, or Mon, Thu.
-func weekdays(m mask) string {
+func weekdays(m cron.Set) string {
 	name := func(n int) string { return time.Weekday(n).String()[:3] }
 	var parts []string
-	for _, r := range m.ranges() {
+	for _, r := range ranges(m) {
 		if r.Step == 1 && r.End > r.Start+1 {
 			parts = append(parts, name(r.Start)+"-"+name(r.End))
 			continue

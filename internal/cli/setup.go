@@ -203,15 +203,7 @@ func (s *session) ensureAttributes(ctx context.Context, namespace string, dryRun
 	if err != nil {
 		return nil, err
 	}
-	missing := map[string]enumspb.IndexedValueType{}
-	for _, name := range preemptapi.SearchAttributes() {
-		p := s.attributePart(name, have[name])
-		if p.State == partMissing {
-			p.State, p.Text, p.Remedy = partCreated, keyword, ""
-			missing[name] = enumspb.INDEXED_VALUE_TYPE_KEYWORD
-		}
-		parts = append(parts, p)
-	}
+	parts, missing := s.compareAttributes(have)
 	if dryRun || len(missing) == 0 {
 		return parts, nil
 	}
@@ -235,6 +227,20 @@ func (s *session) ensureAttributes(ctx context.Context, namespace string, dryRun
 		}
 	}
 	return parts, nil
+}
+
+// compareAttributes returns the part of each search attribute as it will be, and the types of those that are missing.
+func (s *session) compareAttributes(have map[string]string) (parts []part, missing map[string]enumspb.IndexedValueType) {
+	missing = map[string]enumspb.IndexedValueType{}
+	for _, name := range preemptapi.SearchAttributes() {
+		p := s.attributePart(name, have[name])
+		if p.State == partMissing {
+			p.State, p.Text, p.Remedy = partCreated, keyword, ""
+			missing[name] = enumspb.INDEXED_VALUE_TYPE_KEYWORD
+		}
+		parts = append(parts, p)
+	}
+	return parts, missing
 }
 
 // keyword is the type of our search attributes, as Temporal writes it.

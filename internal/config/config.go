@@ -79,7 +79,7 @@ type HTTP struct {
 	Explicit bool // asked for, so that a taken address is an error
 }
 
-// Worker is all that the worker is told.
+// Worker is the configuration of the worker.
 type Worker struct {
 	Temporal Temporal
 	VCenter  VCenter
@@ -153,7 +153,7 @@ func (r *reader) require(name, value, wants string) {
 	}
 }
 
-// named tells whether something is known to be wrong with the variable already.
+// named reports whether a problem of the variable was noted already.
 func (r *reader) named(name string) bool {
 	return slices.ContainsFunc(r.errs, func(err error) bool { return strings.HasPrefix(err.Error(), name+": ") })
 }

@@ -71,7 +71,7 @@ func (d *decoder) err() error {
 	return errors.Join(errs...)
 }
 
-// entries calls f for each entry of a mapping; nothing at all stands for an empty one.
+// entries calls f for each entry of a mapping; nothing at all counts as an empty one.
 func (d *decoder) entries(at string, n *yaml.Node, f func(name string, key, value *yaml.Node)) {
 	if n = resolve(n); n == nil || isNull(n) {
 		return
@@ -111,7 +111,7 @@ func (d *decoder) mapping(at string, n *yaml.Node, known fields) {
 	})
 }
 
-// scalar tells whether the node is one value; kind says what is wanted.
+// scalar reports whether the node is one value; kind says what is wanted.
 func (d *decoder) scalar(key string, n *yaml.Node, kind string) bool {
 	switch {
 	case n.Kind != yaml.ScalarNode:
@@ -214,7 +214,7 @@ func checkReplyAllow(s string) error {
 	return nil
 }
 
-// resolve follows an alias to what it stands for.
+// resolve returns the node that an alias refers to.
 func resolve(n *yaml.Node) *yaml.Node {
 	if n != nil && n.Kind == yaml.AliasNode {
 		return n.Alias

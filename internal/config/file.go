@@ -74,7 +74,7 @@ func DefaultFile() File {
 	}
 }
 
-// Remediation is what a worker is told for remediation; who it is itself SelfUUIDs tells.
+// Remediation is the configuration of remediation; SelfUUIDs has the worker's own VMs.
 type Remediation struct {
 	Observe    bool // decide and tell, change nothing, whatever rules and tags say
 	PerHour    int
@@ -94,8 +94,8 @@ func (f File) Remediation() Remediation {
 func (f File) Tags() []string {
 	all := slices.Clone(f.Limits.AllowedTags)
 	for _, r := range f.Rules {
-		if p, ok := r.Action.(trigger.Preempt); ok {
-			all = append(all, p.Tag)
+		if tag := r.Action.VMTag(); tag != "" {
+			all = append(all, tag)
 		}
 	}
 	slices.Sort(all)

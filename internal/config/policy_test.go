@@ -92,7 +92,7 @@ func TestAPolicyNamesLineAndKey(t *testing.T) {
 		"budgets that are no list":  {"    budgets: {group: a}", []string{"p.yaml:3: policies.default.budgets: wants a list of budgets, not keys with values"}},
 		"a budget that is text":     {"    budgets:\n    - half\n", []string{`p.yaml:4: policies.default.budgets[0]: wants keys with values, not "half"`, `p.yaml:4: policies.default.budgets[0]: is not of one kind`}},
 		"an amount that is none":    {"    budgets:\n    - group: a\n      minAvailable: half", []string{`p.yaml:5: policies.default.budgets[0].minAvailable: "half" is neither a number of VMs`}},
-		"a broken window":           {"    budgets:\n    - group: a\n      minAvailable: 1\n    - window: '0 8 * *'\n      duration: 1h", []string{`p.yaml:6: policies.default.budgets[1].window: "0 8 * *" has 4 fields; write minute hour day month weekday`}},
+		"a broken window":           {"    budgets:\n    - group: a\n      minAvailable: 1\n    - window: '0 8 * *'\n      duration: 1h", []string{`p.yaml:6: policies.default.budgets[1].window: "0 8 * *": it has 4 of 5 fields; write minute hour day month weekday`}},
 		"an unknown time zone":      {"    budgets:\n    - window: '0 8 * * *'\n      duration: 1h\n      timeZone: Berlin", []string{`p.yaml:6: policies.default.budgets[0].timeZone: "Berlin" is no time zone; use a name such as Europe/Berlin`}},
 		"a wave of none":            {"    restore: {enabled: true, wave: 0}", []string{"p.yaml:3: policies.default.restore.wave: 0 is not within 1 to 100"}},
 	} {

@@ -6,7 +6,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
-// Receiver is all that the receiver of CloudEvents is told.
+// Receiver is the configuration of the receiver of CloudEvents.
 type Receiver struct {
 	Temporal  Temporal
 	Log       Log

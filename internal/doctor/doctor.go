@@ -1,7 +1,6 @@
-// Package doctor has a worker look whether it can do what its file asks of it: whether vCenter answers, trusts and
-// obeys it, and knows what the rules name. It looks and changes nothing, but for
-// the value of one attribute that somebody asks it to try. It imports of ours the root contract, alarm,
-// policy, remedy, trigger, step, vcenter and its own contract, and no package of workflows.
+// Package doctor has a worker check whether it can do what its file asks of it: whether vCenter answers, trusts and
+// obeys it, and knows what the rules name. It changes nothing, but for the value of one attribute that somebody asks it
+// to try.
 package doctor
 
 import (
@@ -29,7 +28,7 @@ const (
 	reachTime = 15 * time.Second // of it for vCenter to answer at all
 )
 
-// Activities are what a worker tells and looks with.
+// Activities are what a worker checks.
 type Activities struct {
 	VCenter  *vcenter.Gateway
 	Rules    []trigger.Rule
@@ -38,7 +37,7 @@ type Activities struct {
 	Observe  bool     // the file's mode: no VM is touched
 	Worker   string   // identity
 	Version  string
-	// Takeovers tells which workflows of other programs are open on the task queue, and which the worker took over.
+	// Takeovers lists which workflows of other programs are open on the task queue, and which the worker took over.
 	Takeovers func() (open, taken []string, err error)
 }
 
@@ -48,7 +47,7 @@ func Register(r worker.Registry, a *Activities) {
 	r.RegisterActivityWithOptions(a.Diagnose, activity.RegisterOptions{Name: "Diagnose"})
 }
 
-// Diagnosis has one worker look. A person waits for it.
+// Diagnosis has one worker run the checks. A person waits for it.
 func Diagnosis(ctx workflow.Context, in doctorapi.Input) (res doctorapi.Result, err error) {
 	var a *Activities
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
@@ -59,7 +58,7 @@ func Diagnosis(ctx workflow.Context, in doctorapi.Input) (res doctorapi.Result, 
 	return res, err
 }
 
-// Diagnose looks.
+// Diagnose runs the checks.
 func (a *Activities) Diagnose(ctx context.Context, in doctorapi.Input) (doctorapi.Result, error) {
 	skew := time.Since(activity.GetInfo(ctx).StartedTime) // before anything takes time
 	defer step.Beat(ctx, heartbeat)()
@@ -98,7 +97,7 @@ func (e *examination) add(state doctorapi.State, name, text, remedy string) {
 // maxSkew is how far clocks may be apart: a red alarm is as old as its event says.
 const maxSkew = 5 * time.Second
 
-// clock tells of the worker's clock against another; ahead is by how much the worker's is ahead.
+// clock compares the worker's clock with another; ahead is by how much the worker's is ahead.
 func (e *examination) clock(name, whose string, ahead time.Duration) {
 	way := "ahead of"
 	if ahead < 0 {
@@ -112,7 +111,7 @@ func (e *examination) clock(name, whose string, ahead time.Duration) {
 	e.add(doctorapi.OK, name, text, "")
 }
 
-// takeovers tells of workflows that another program began.
+// takeovers reports workflows that another program began.
 func (e *examination) takeovers() {
 	const name = "workflows of other programs"
 	if e.Takeovers == nil {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go.temporal.io/sdk/testsuite"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
@@ -263,4 +265,56 @@ func TestAlarmsThatTheAccountMayNotSeeAreCounted(t *testing.T) {
 	p.want(p.diagnose(), "alarms", doctorapi.OK, "1 are yellow or red")
 	p.vc.HideObjects(p.vc.Alarm("cpu"))
 	p.want(p.diagnose(), "alarms", doctorapi.Warning, "1 are yellow or red", "1 cannot be read", "Read-only")
+}
+
+// Each action and each kind of rule finds its privileges among the features, and is looked for where the file uses it.
+func TestThePrivilegesOfEachActionAndKindOfRuleAreAskedFor(t *testing.T) {
+	needed := func(privileges []string, a *Activities) (asked, used bool) {
+		for _, f := range (&examination{Activities: a}).features() {
+			if !slices.ContainsFunc(privileges, func(p string) bool { return !slices.Contains(f.privileges, p) }) {
+				return true, f.used
+			}
+		}
+		return false, false
+	}
+	for _, act := range action.All() {
+		p := policy.Policy{}
+		p.Criticality.Low.Action, p.Restore.Enabled = act, true
+		a := &Activities{Policies: map[string]policy.Policy{"default": p}}
+		for what, privileges := range map[string][]string{"do": act.Privileges(), "undo": act.Undo()} {
+			if asked, used := needed(privileges, a); !asked || !used {
+				t.Errorf("to %s %s: asked for %v, used %v", what, act, asked, used)
+			}
+		}
+	}
+	rules := map[trigger.Kind]trigger.Action{
+		trigger.KindPreempt: trigger.Preempt{}, trigger.KindResize: trigger.Resize{},
+		trigger.KindReconfigure: trigger.Reconfigure{}, trigger.KindMove: trigger.Move{},
+	}
+	for _, k := range trigger.Kinds() {
+		asked, used := needed(k.Privileges(), &Activities{Rules: []trigger.Rule{{Action: rules[k]}}})
+		if _, idle := needed(k.Privileges(), &Activities{}); !asked || !used || idle != (k == trigger.KindPreempt) {
+			t.Errorf("to %s: asked for %v, used %v, without a rule %v", k, asked, used, idle)
+		}
+	}
+	recommends := &Activities{Rules: []trigger.Rule{{Action: trigger.Move{Settings: remedy.Move{Mode: remedy.ModeRecommend}}}}}
+	if _, used := needed(trigger.KindMove.Privileges(), recommends); used {
+		t.Error("a rule that only recommends needs privileges")
+	}
+}
+
+func TestTheDocumentationListsThePrivilegesThatAreAskedFor(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, row, _ := strings.Cut(string(page), "| privileges to ")
+	row, _, _ = strings.Cut(row, " |")
+	var names []string
+	for _, f := range (&examination{Activities: &Activities{}}).features() {
+		names = append(names, f.name)
+	}
+	if listed := strings.Split(row, ", "); !slices.Equal(slices.Sorted(slices.Values(listed)), slices.Sorted(slices.Values(names))) {
+		t.Errorf("docs/operations.md lists %v, asked for are %v", listed, names)
+	}
 }

@@ -24,7 +24,7 @@ const (
 	lagOver       = 24 * time.Hour
 )
 
-// live asks what documents do not tell of this vCenter.
+// live asks vCenter what its documents do not say.
 func (e *examination) live(ctx context.Context, in doctorapi.Input) {
 	e.version(ctx)
 	e.clusters(ctx)
@@ -58,7 +58,7 @@ func orUnknown(text string) string {
 	return text
 }
 
-// clusters tells how DRS, DPM and HA of each cluster are set, which decides what becomes of a power-on.
+// clusters reports how DRS, DPM and HA of each cluster are set, which decides what becomes of a power-on.
 func (e *examination) clusters(ctx context.Context) {
 	list, err := e.VCenter.ClusterModes(ctx)
 	if err != nil {
@@ -142,7 +142,7 @@ func (e *examination) severalObjects(ctx context.Context) {
 	}
 }
 
-// powerOffLag tells how far power-off events are behind the tasks that they tell of.
+// powerOffLag reports how far power-off events are behind their tasks.
 func (e *examination) powerOffLag(ctx context.Context) {
 	lag, err := e.VCenter.PowerOffLag(ctx, time.Now().Add(-lagOver))
 	if err != nil {
@@ -206,7 +206,7 @@ func (e *examination) tryValues(ctx context.Context, vm string) {
 	}
 }
 
-// probePrefix begins every value that is tried. One that an attempt left behind, whose worker died, is none of before.
+// probePrefix begins every value that is tried. A value that begins so was left by an attempt whose worker died.
 const probePrefix = `{"preempted":false,"probe":"`
 
 // probeValue is a value of that length that says of no VM that it was preempted.

@@ -12,7 +12,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
-// owners looks whether the tags by which owners have a say can be seen: what our user has no permission on is absent,
+// owners checks whether the tags by which owners have a say can be seen: what our user has no permission on is absent,
 // and vCenter says nothing of it.
 func (e *examination) owners(ctx context.Context) {
 	seen, err := e.VCenter.OwnerCategories(ctx, e.remediates())

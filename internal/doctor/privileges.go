@@ -24,42 +24,62 @@ type feature struct {
 
 const onVMs = "VirtualMachine."
 
-// features lists what needs which privileges; docs/security.md has the same list.
+// features lists what needs which privileges: preemption, the actions and the rules by their tables, and the rest.
+// docs/security.md has the same list.
 func (e *examination) features() []feature {
-	var suspend, notice, restore, resize, move, tag bool
+	var all featureList
+	all.add("preempt", true, action.PowerOff.Privileges(), trigger.KindPreempt.Privileges())
+	for _, a := range action.All() {
+		all.add(string(a), e.treats(func(t policy.Treatment) bool { return t.Action == a }), a.Privileges())
+	}
+	all.add("notice", e.treats(func(t policy.Treatment) bool { return t.Notice > 0 }), []string{"VirtualMachine.Config.AdvancedConfig"})
+	for _, a := range action.All() {
+		all.add("restore", e.restores(), a.Undo())
+	}
+	for _, k := range trigger.Kinds() {
+		all.add(string(k), e.changes(k), k.Privileges())
+	}
+	all.add("tag", e.tagsVMs(), []string{"InventoryService.Tagging.AttachTag", "InventoryService.Tagging.ObjectAttachable"})
+	return all
+}
+
+// featureList is a list of features. What needs nothing beyond an earlier feature is part of that one.
+type featureList []feature
+
+func (l *featureList) add(name string, used bool, privileges ...[]string) {
+	needs := slices.Concat(privileges...)
+	for i := range *l {
+		f := &(*l)[i]
+		if !slices.ContainsFunc(needs, func(p string) bool { return !slices.Contains(f.privileges, p) }) {
+			f.used = f.used || used
+			return
+		}
+	}
+	*l = append(*l, feature{name, used, needs})
+}
+
+// treats reports whether a policy treats VMs so at some criticality.
+func (e *examination) treats(so func(policy.Treatment) bool) bool {
 	for _, p := range e.Policies {
 		c := p.Criticality
-		for _, t := range []policy.Treatment{c.High, c.Medium, c.Low} {
-			suspend = suspend || t.Action == action.Suspend
-			notice = notice || t.Notice > 0
-		}
-		restore = restore || p.Restore.Enabled
-	}
-	for _, r := range e.Rules {
-		switch a := r.Action.(type) {
-		case trigger.Resize:
-			resize = resize || a.Settings.Mode != remedy.ModeRecommend
-			tag = tag || a.Settings.Mode == remedy.ModeTag || a.Settings.Mode == remedy.ModeHotOrOff
-		case trigger.Reconfigure:
-			resize = resize || a.Settings.Mode != remedy.ModeRecommend
-		case trigger.Move:
-			move = move || a.Settings.Mode != remedy.ModeRecommend
+		if so(c.High) || so(c.Medium) || so(c.Low) {
+			return true
 		}
 	}
-	return []feature{
-		{"preempt", true, append(action.PowerOff.Privileges(), "Global.SetCustomField")},
-		{"suspend", suspend, action.Suspend.Privileges()},
-		{"notice", notice, []string{"VirtualMachine.Config.AdvancedConfig"}},
-		{"restore", restore, []string{"VirtualMachine.Interact.PowerOn"}},
-		{"resize", resize, []string{
-			"VirtualMachine.Config.CPUCount", "VirtualMachine.Config.Memory", "VirtualMachine.Config.Resource", "VirtualMachine.Config.Settings",
-		}},
-		{"tag", tag, []string{"InventoryService.Tagging.AttachTag", "InventoryService.Tagging.ObjectAttachable"}},
-		{"move", move, []string{
-			"VirtualMachine.Config.DiskExtend", "VirtualMachine.Config.EditDevice", "Resource.AssignVMToPool", "Resource.ColdMigrate",
-			"Resource.HotMigrate", "Resource.QueryVMotion", "Datastore.AllocateSpace", "StorageProfile.View",
-		}},
-	}
+	return false
+}
+
+// changes reports whether a rule of the kind changes VMs.
+func (e *examination) changes(k trigger.Kind) bool {
+	return slices.ContainsFunc(e.Rules, func(r trigger.Rule) bool { return r.Action.Kind() == k && r.Action.Acts() })
+}
+
+// tagsVMs reports whether a rule leaves sizes as tags.
+func (e *examination) tagsVMs() bool {
+	return slices.ContainsFunc(e.Rules, func(r trigger.Rule) bool {
+		a, ok := r.Action.(trigger.Resize)
+		return ok && (a.Settings.Mode == remedy.ModeTag || a.Settings.Mode == remedy.ModeHotOrOff)
+	})
 }
 
 // maxAsked is on how many VMs privileges are asked for.

@@ -14,7 +14,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
-// rules looks whether vCenter has the alarms that rules are on.
+// rules checks whether vCenter has the alarms that rules are on.
 func (e *examination) rules(ctx context.Context) {
 	if len(e.Rules) == 0 {
 		e.add(doctorapi.OK, "rules", "none: alarms start nothing, requests are taken", "")
@@ -57,7 +57,7 @@ var twins = [][2]string{
 	{remedy.AlarmDatastore, remedy.AlarmOriginalStorage},
 }
 
-// twin tells whether the rule's twin is there, and finds its alarm.
+// twin reports whether the rule's twin is there, and finds its alarm.
 func (e *examination) twin(r trigger.Rule, alarms []vcenter.Named) bool {
 	for _, t := range twins {
 		i := slices.Index(t[:], r.Alarm)

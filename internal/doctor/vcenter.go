@@ -12,7 +12,6 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -41,7 +40,7 @@ func trouble(err error, remedy string) (text, do string) {
 	return bare.Error(), remedy
 }
 
-// reach tells whether vCenter can be asked anything.
+// reach reports whether vCenter answers at all.
 func (e *examination) reach(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, reachTime)
 	defer cancel()
@@ -115,7 +114,7 @@ func (e *examination) alarmsSeen(ctx context.Context) {
 	e.add(doctorapi.OK, "alarms", fmt.Sprintf("their states can be read; %d are yellow or red now", len(states)), "")
 }
 
-// tags looks at the tag of each rule; without such a rule at those that are allowed, or the one that is the default.
+// tags checks the tag of each rule; without such a rule those that are allowed, or the default.
 func (e *examination) tags(ctx context.Context) {
 	for _, name := range e.ruleTags() {
 		e.tag(ctx, name)
@@ -124,8 +123,8 @@ func (e *examination) tags(ctx context.Context) {
 
 func (e *examination) ruleTags() (names []string) {
 	for _, r := range e.Rules {
-		if p, ok := r.Action.(trigger.Preempt); ok {
-			names = append(names, p.Tag)
+		if tag := r.Action.VMTag(); tag != "" {
+			names = append(names, tag)
 		}
 	}
 	slices.Sort(names)
@@ -171,7 +170,7 @@ func (e *examination) tag(ctx context.Context, name string) {
 	}
 }
 
-// attribute looks whether preempted VMs can be annotated.
+// attribute checks whether preempted VMs can be annotated.
 func (e *examination) attribute(ctx context.Context) {
 	const name = preemption.AttributeKey
 	line := "attribute " + name

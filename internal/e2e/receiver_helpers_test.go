@@ -62,7 +62,7 @@ func sourced(t testing.TB, source string, ev types.AlarmStatusChangedEvent) even
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := wrapped(t, source, "com.vmware.vsphere."+alarm.ClassAlarm+".v0", ev.CreatedTime, event.ApplicationXML, text)
+	e := wrapped(t, source, "com.vmware.vsphere."+string(alarm.ClassAlarm)+".v0", ev.CreatedTime, event.ApplicationXML, text)
 	e.SetExtension("eventclass", "event")
 	return e
 }
@@ -73,7 +73,7 @@ func wrapped(t testing.TB, source, kind string, at time.Time, media string, data
 	e.SetID(fmt.Sprintf("drawn-%d", nextID.Add(1)))
 	e.SetSource(source)
 	e.SetType(kind)
-	e.SetSubject(alarm.ClassAlarm)
+	e.SetSubject(string(alarm.ClassAlarm))
 	e.SetTime(at)
 	if err := e.SetData(media, data); err != nil {
 		t.Fatal(err)

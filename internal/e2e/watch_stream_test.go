@@ -159,7 +159,10 @@ func TestWhatHappensWhileManyEventsAreHandedOverDoublesNone(t *testing.T) {
 }
 
 // noted is an action that tells a workflow of its own of every event.
-type noted struct{ id string }
+type noted struct {
+	trigger.Action
+	id string
+}
 
 func (n noted) Order(in trigger.Incoming, _ string) (trigger.Order, string, bool, error) {
 	return trigger.Order{
@@ -170,8 +173,8 @@ func (n noted) Order(in trigger.Incoming, _ string) (trigger.Order, string, bool
 func TestARuleOnPowerEventsGetsEachOnceThroughTheWatch(t *testing.T) {
 	t.Parallel()
 	s := watched(t)
-	s.rules = append(s.rules, trigger.Rule{Class: alarm.ClassPoweredOff, Action: noted{s.id("power")}},
-		trigger.Rule{Class: alarm.ClassPoweredOn, Action: noted{s.id("power")}})
+	s.rules = append(s.rules, trigger.Rule{Class: alarm.ClassPoweredOff, Action: noted{id: s.id("power")}},
+		trigger.Rule{Class: alarm.ClassPoweredOn, Action: noted{id: s.id("power")}})
 	first := s.worker()
 	s.watch(quickWatch)
 	vms := s.vc.TaggedVMs("cluster-b")
@@ -209,7 +212,7 @@ func TestARuleOnPowerEventsGetsEachOnceThroughTheWatch(t *testing.T) {
 			t.Errorf("%+v came %d times, want %d", p, got[p], n)
 		}
 	}
-	if c.LastSent.Class != alarm.ClassPoweredOff || c.LastSent.Rule != alarm.ClassPoweredOff || c.Refused+c.Caught != 0 {
+	if c.LastSent.Class != string(alarm.ClassPoweredOff) || c.LastSent.Rule != string(alarm.ClassPoweredOff) || c.Refused+c.Caught != 0 {
 		t.Errorf("%+v", c)
 	}
 }

@@ -1,8 +1,7 @@
 // Package health finds workflows of ours that make no progress, and proves that work gets done. It reads only what
 // Temporal's server says and asks what any caller can ask, so that a worker, its /readyz and preemptctl say the
 // same. Its findings rest on ages that the server keeps, not on what was seen before: one look by anybody
-// finds what all others find. It changes nothing, but for one tiny workflow a minute. It imports of ours the
-// contracts, the ledger's names and the nouns of remedy; never vcenter.
+// finds what all others find. It changes nothing, but for one tiny workflow a minute.
 package health
 
 import (
@@ -62,11 +61,6 @@ const (
 	ProbeFails   Kind = "probe_failed" // the probe has no result
 	Ended        Kind = "ended"        // Temporal itself ended it a short time ago
 )
-
-// Kinds lists them.
-func Kinds() []Kind {
-	return []Kind{TaskFails, TaskHangs, NotTaken, StepFails, StepNotTaken, WrongType, Trouble, Missing, Silent, ProbeFails, Ended}
-}
 
 // Repairable reports whether preemptctl workflow repair is the remedy.
 func (k Kind) Repairable() bool {

@@ -22,9 +22,6 @@ const replyActivity = "SendPreemptedEvent"
 // outage, which a test compares.
 var outages = []string{"Unavailable", "Credentials", "InvalidLogin", "Certificate"}
 
-// Outages lists them.
-func Outages() []string { return slices.Clone(outages) }
-
 // judge adds to the report what is wrong with one open workflow.
 func (l *Looker) judge(ctx context.Context, r *Report, d *workflowservice.DescribeWorkflowExecutionResponse, polled func() bool) {
 	info := d.GetWorkflowExecutionInfo()

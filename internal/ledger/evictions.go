@@ -138,8 +138,23 @@ func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 		s.restores(now, r.Owner, r.Scope)
 		f.Standing = s.standing(r.Scope)
 	}
-	type act struct{ owner, vm string }
-	done, freed := map[act]bool{}, map[string]Credit{}
+	done, freed := s.evicted(now, r.Scope, &f)
+	for _, sc := range s.overlapping(r.Scope) {
+		if sc.Active != "" {
+			f.Active = append(f.Active, sc.Active)
+		}
+	}
+	s.evictionsUnderWay(now, r, &f, done, freed)
+	f.Credits = credits(freed)
+	return f
+}
+
+// act is an eviction: who evicted which VM.
+type act struct{ owner, vm string }
+
+// evicted adds the evictions of the last 24 hours to the facts, and returns which there were and what they free.
+func (s *State) evicted(now time.Time, scope string, f *Facts) (done map[act]bool, freed map[string]Credit) {
+	done, freed = map[act]bool{}, map[string]Credit{}
 	for _, round := range s.Evictions {
 		for _, e := range round.Evicted {
 			done[act{round.Owner, e.VM}] = true
@@ -148,7 +163,7 @@ func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 				continue
 			}
 			f.Preempted[e.VM]++
-			if s.overlaps(round.Scope, r.Scope) {
+			if s.overlaps(round.Scope, scope) {
 				f.Evictions = append(f.Evictions, Eviction{VM: e.VM, Time: e.Time})
 			}
 			if age < lately && e.Host != "" {
@@ -157,11 +172,11 @@ func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 		}
 	}
 	slices.SortStableFunc(f.Evictions, func(a, b Eviction) int { return a.Time.Compare(b.Time) })
-	for _, sc := range s.overlapping(r.Scope) {
-		if sc.Active != "" {
-			f.Active = append(f.Active, sc.Active)
-		}
-	}
+	return done, freed
+}
+
+// evictionsUnderWay adds the VMs that others have reserved to the facts, and the evictions that are reserved and not done.
+func (s *State) evictionsUnderWay(now time.Time, r FactsRequest, f *Facts, done map[act]bool, freed map[string]Credit) {
 	scopes := s.activeScopes()
 	underWay := make(map[string]bool, len(r.UnderWay))
 	for _, vm := range r.UnderWay {
@@ -183,8 +198,6 @@ func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 		}
 		freed[vm] = Credit{Load: load}
 	}
-	f.Credits = credits(freed)
-	return f
 }
 
 // comeBack forgets what VMs freed that a restore is about to power on: they use it again.

@@ -174,15 +174,8 @@ func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
 		return RemedyGrant{Tripped: until}
 	}
 	if r.Flight != nil {
-		full, ahead := s.full(r), s.queue(now, r)
-		if full == "" && ahead > 0 {
-			full = underWay(ahead, "", "waits before it", "wait before it")
-		}
-		if full != "" {
-			return RemedyGrant{Full: full, Ahead: ahead}
-		}
-		if r.Seen != 0 && r.Seen != s.FlightVersion {
-			return RemedyGrant{Stale: true}
+		if g, refused := s.refuseMove(now, r); refused {
+			return g
 		}
 	}
 	s.letGo(r.VM)
@@ -199,6 +192,19 @@ func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
 		s.leave(r.Owner)
 	}
 	return RemedyGrant{Granted: true, Version: s.FlightVersion}
+}
+
+// refuseMove reports whether a move has to wait in line, or was planned from what has changed since.
+func (s *State) refuseMove(now time.Time, r RemedyRequest) (g RemedyGrant, refused bool) {
+	full, ahead := s.full(r), s.queue(now, r)
+	if full == "" && ahead > 0 {
+		full = underWay(ahead, "", "waits before it", "wait before it")
+	}
+	if full != "" {
+		return RemedyGrant{Full: full, Ahead: ahead}, true
+	}
+	stale := r.Seen != 0 && r.Seen != s.FlightVersion
+	return RemedyGrant{Stale: stale}, stale
 }
 
 func same(a, b *remedy.Flight) bool { return a == b || a != nil && b != nil && *a == *b }

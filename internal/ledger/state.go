@@ -1,7 +1,7 @@
 // Package ledger remembers what holds across workflows: which round is active in which scope, which VM
 // is reserved by which workflow, the cooldown of each scope, the requests that were already acted on, who
 // was evicted lately, and who was resized, reconfigured or moved. One ledger workflow serves one task queue,
-// and so one vCenter. It decides nothing about VMs, and imports of ours only the nouns of policy and remedy.
+// and so one vCenter. It decides nothing about VMs.
 package ledger
 
 import (

@@ -1,5 +1,4 @@
-// Package notify sends CloudEvents to reply addresses. It imports of ours only what makes addresses fit to be shown, and
-// dials nothing that the operator has not allowed.
+// Package notify sends CloudEvents to reply addresses. It dials nothing that the operator has not allowed.
 package notify
 
 import (

@@ -140,7 +140,7 @@ func (l *limits) scope(at int, s *vsphere.Snapshot, d *Demand, p *Policy, now ti
 // blackout returns the window in words where it lasts at now. One that cannot be read lasts for ever: that
 // protects.
 func (b Budget) blackout(now time.Time) string {
-	c, err := parseCron(b.Window)
+	c, err := parseStarts(b.Window)
 	if err != nil {
 		return fmt.Sprintf("the window %q cannot be read", b.Window)
 	}

@@ -1,7 +1,6 @@
 // Package policy decides whom to preempt: from a snapshot of the candidates, a demand, rules and the
 // time it computes a plan with a reason for every candidate. It is pure: it reads no clock, touches
-// nothing outside its arguments, mutates none of them, and imports neither Temporal, govmomi nor
-// CloudEvents.
+// nothing outside its arguments, and mutates none of them.
 package policy
 
 // The tag categories by which the owner of a VM has a say.

@@ -226,9 +226,33 @@ func (r *returning) sift(owned []Owned) (list []Return) {
 	return list
 }
 
-// exclusion tells why a VM does not come back, whatever room there is; "" where it may.
+// exclusion says why a VM does not come back, whatever room there is; "" where it may.
 func (r *returning) exclusion(o *Owned) (Reason, string) {
 	vm := r.vms[o.Ref]
+	if reason, detail := r.outside(o, vm); reason != "" {
+		return reason, detail
+	}
+	limit := r.p.Restore.GiveUp.D()
+	old := limit > 0 && r.d.Now.Sub(o.Since()) > limit
+	if reason, detail := o.lost(r.p.ShutdownLasts()); reason != "" && (!old || reason != NoEvidence) { // nobody looks for events so old
+		return reason, detail
+	}
+	switch {
+	case old:
+		return TooOld, fmt.Sprintf("off since %s, given up after %s", o.Since().UTC().Format(time.RFC3339), brief(limit))
+	case r.d.Preempted[o.Ref.String()] >= maxCycles:
+		return CyclesTooOften, fmt.Sprintf("preempted %s in the last 24 h", times(r.d.Preempted[o.Ref.String()]))
+	case !vm.Connected:
+		return NotConnected, ""
+	case slices.Contains(vm.DisabledMethods, "PowerOnVM_Task"):
+		return PendingOperation, ""
+	}
+	return "", ""
+}
+
+// outside says why a VM is not one that this restore may power on, by what it is; "" where it is one. vm is nil where the
+// snapshot does not have it.
+func (r *returning) outside(o *Owned, vm *vsphere.VM) (Reason, string) {
 	switch {
 	case o.Record == nil:
 		return AttributeChanged, ""
@@ -245,21 +269,6 @@ func (r *returning) exclusion(o *Owned) (Reason, string) {
 		return Infrastructure, ""
 	case o.Record.InstanceUUID != o.InstanceUUID:
 		return OtherInstance, fmt.Sprintf("the record is of instance %s, the VM is %s: it is a copy, or vCenter was restored from a backup", known(o.Record.InstanceUUID), known(o.InstanceUUID))
-	}
-	limit := r.p.Restore.GiveUp.D()
-	old := limit > 0 && r.d.Now.Sub(o.Since()) > limit
-	if reason, detail := o.lost(r.p.ShutdownLasts()); reason != "" && (!old || reason != NoEvidence) { // nobody looks for events so old
-		return reason, detail
-	}
-	switch {
-	case old:
-		return TooOld, fmt.Sprintf("off since %s, given up after %s", o.Since().UTC().Format(time.RFC3339), brief(limit))
-	case r.d.Preempted[o.Ref.String()] >= maxCycles:
-		return CyclesTooOften, fmt.Sprintf("preempted %s in the last 24 h", times(r.d.Preempted[o.Ref.String()]))
-	case !vm.Connected:
-		return NotConnected, ""
-	case slices.Contains(vm.DisabledMethods, "PowerOnVM_Task"):
-		return PendingOperation, ""
 	}
 	return "", ""
 }

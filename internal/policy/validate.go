@@ -144,7 +144,7 @@ func (c *check) budget(key string, b Budget) {
 		c.lasts(key+".per", b.per(), time.Minute, 24*time.Hour)
 		c.strays(key, "scope", b.MinAvailable.N != 0, "minAvailable", b.Duration != 0 || b.TimeZone != "", "duration and timeZone")
 	default:
-		if _, err := parseCron(b.Window); err != nil {
+		if _, err := parseStarts(b.Window); err != nil {
 			c.add(key+".window", "%w", err)
 		}
 		c.lasts(key+".duration", b.Duration, time.Minute, week)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/cron"
 )
 
 // Window is a time that comes again and again, such as each Sunday night.
@@ -21,7 +22,7 @@ const furthest = 8*366*24*time.Hour + time.Hour
 // Check tells every impossible value, naming its key.
 func (w Window) Check() error {
 	var c check
-	if _, err := parseCron(w.Cron); err != nil {
+	if _, err := parseStarts(w.Cron); err != nil {
 		c.add("window", "%w", err)
 	}
 	c.lasts("duration", w.Duration, time.Minute, week)
@@ -52,7 +53,7 @@ func (w Window) Next(now time.Time) (from, until time.Time, err error) {
 		return time.Time{}, time.Time{}, err
 	}
 	dates := c // at any time of its days
-	dates.minutes, dates.hours = ^uint64(0), ^uint64(0)
+	dates.Sets[cron.Minute], dates.Sets[cron.Hour] = cron.Minute.Full(), cron.Hour.Full()
 	for t := now.Truncate(time.Minute).Add(time.Minute); t.Sub(now) < furthest; {
 		if start, ok := c.started(t, time.Minute, zone); ok {
 			return start.In(zone), start.Add(w.Duration.D()).In(zone), nil
@@ -69,13 +70,13 @@ func (w Window) Next(now time.Time) (from, until time.Time, err error) {
 }
 
 // read returns the starts and the time zone.
-func (w Window) read() (cron, *time.Location, error) {
+func (w Window) read() (starts, *time.Location, error) {
 	if err := w.Check(); err != nil {
-		return cron{}, nil, err
+		return starts{}, nil, err
 	}
-	c, err := parseCron(w.Cron)
+	c, err := parseStarts(w.Cron)
 	if err != nil {
-		return cron{}, nil, err
+		return starts{}, nil, err
 	}
 	zone, err := (Budget{TimeZone: w.TimeZone}).location()
 	return c, zone, err

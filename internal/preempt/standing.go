@@ -97,7 +97,7 @@ func reference(o alarm.Object) vsphere.Ref { return vsphere.Ref{Type: o.Type, Va
 
 // inScope tells whether the entity of an alarm's state belongs to the scope; one that cannot be read counts.
 func inScope(state []byte, scope vsphere.Ref) bool {
-	ev, err := alarm.Decode(alarm.Message{Type: alarm.ClassAlarm, Data: state})
+	ev, err := alarm.Decode(alarm.Message{Type: string(alarm.ClassAlarm), Data: state})
 	if err != nil || scope.Zero() {
 		return true
 	}

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 )
@@ -20,6 +21,15 @@ const (
 	Refused     = 4
 	Interrupted = 130
 )
+
+// Identity names this process in Temporal's history and list of pollers.
+func Identity(name string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s-%d@%s", name, os.Getpid(), host)
+}
 
 // Server is the command line of a program that serves: --config, --version and --help.
 type Server struct {

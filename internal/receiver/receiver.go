@@ -41,8 +41,8 @@ type Engine interface {
 // Config is what a Receiver is made of. Zero values take the defaults.
 type Config struct {
 	Engine  Engine
-	Classes []string // of events that rules are on: trigger.Classes; all others are passed over unread
-	Token   *Token   // what senders must show; nil: nothing
+	Classes []alarm.Class // of events that rules are on: trigger.Classes; all others are ignored unread
+	Token   *Token        // what senders must show; nil: nothing
 
 	MaxConcurrent int           // events handled at a time; four times as many may be on their way
 	MaxLarge      int           // of those, larger than Small
@@ -94,7 +94,7 @@ func New(cfg Config) (*Receiver, error) {
 		refused: throttle{most: 10, every: time.Second},
 	}
 	for _, class := range cfg.Classes {
-		r.classes[class] = true
+		r.classes[string(class)] = true
 	}
 	return r, nil
 }
@@ -137,7 +137,7 @@ func (r *Receiver) post(w http.ResponseWriter, req *http.Request) {
 	defer r.cfg.Metrics.Receiving(-1)
 	var e event.Event
 	out := r.take(w, req, &e)
-	class := alarm.Class(message(e))
+	class := alarm.Claim(message(e))
 	if !r.classes[class] {
 		class = Other
 	}
@@ -167,7 +167,7 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request, e *event.Event
 		if err := readAttributes(req.Header, e); err != nil {
 			return failed(err)
 		}
-		if class := alarm.Class(message(*e)); !r.classes[class] {
+		if class := alarm.Claim(message(*e)); !r.classes[class] {
 			return passedOver(class)
 		}
 	}
@@ -190,7 +190,7 @@ func (r *Receiver) handle(ctx context.Context, mode mode, e *event.Event, body [
 		return failed(err)
 	}
 	m := message(*e)
-	if class := alarm.Class(m); !r.classes[class] {
+	if class := alarm.Claim(m); !r.classes[class] {
 		return passedOver(class)
 	}
 	decoded, err := alarm.Decode(m)

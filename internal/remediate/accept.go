@@ -71,24 +71,32 @@ func (in AcceptInput) decode() (req remedy.Request, err error) {
 
 // check completes the settings of a request, and tells what is wrong with it.
 func (a *Activities) check(kind string, req *remedy.Request) error {
-	var errs []error
-	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if req.Kind == "" {
 		req.Kind = kind
 	}
+	errs := a.wrong(kind, req)
+	if err := settle(kind, req); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// wrong returns what is wrong with what a request asks for, of whom, and on what.
+func (a *Activities) wrong(kind string, req *remedy.Request) (errs []error) {
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if req.Kind != kind {
 		add("it asks for a %.20q; this workflow does a %s", req.Kind, kind)
 	}
 	if req.TaskQueue != "" && req.TaskQueue != a.TaskQueue {
 		add("it is for the workers of task queue %.100q, this one works for %q", req.TaskQueue, a.TaskQueue)
 	}
-	if len(req.ID) > maxName || len(req.Target) > maxName {
+	if max(len(req.ID), len(req.Target)) > maxName {
 		add("its id or target is longer than %d bytes", maxName)
 	}
 	if !req.VM.Zero() && req.VM.Type != vsphere.TypeVM {
 		add("%.100q is no VM", req.VM.String())
 	}
-	if !req.Source.Zero() && req.Source.Type != typeDatastore {
+	if !req.Source.Zero() && req.Source.Type != vsphere.TypeDatastore {
 		add("%.100q is no datastore", req.Source.String())
 	}
 	switch {
@@ -97,13 +105,8 @@ func (a *Activities) check(kind string, req *remedy.Request) error {
 	case kind != remedy.KindMove && req.VM.Zero() && req.Target == "":
 		add("it names no VM")
 	}
-	if err := settle(kind, req); err != nil {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return errs
 }
-
-const typeDatastore = "Datastore"
 
 // settle fills in the defaults of a request's settings and checks them.
 func settle(kind string, req *remedy.Request) error {

@@ -245,22 +245,12 @@ func (d *desk) show(dec *remediateapi.Decision) {
 	var b strings.Builder
 	b.WriteString("| | VM | reason |\n|---|---|---|\n")
 	for _, x := range slices.Backward(d.made) {
-		b.WriteString(fmt.Sprintf("| %s | %s (`%s`) | %s |\n", x.State, plain(x.Name), x.VM.Value, plain(shown.Clip(x.Reason, 300))))
+		b.WriteString(fmt.Sprintf("| %s | %s (`%s`) | %s |\n", x.State, shown.Markdown(x.Name), x.VM.Value, shown.Markdown(shown.Clip(x.Reason, 300))))
 		if b.Len() > 15000 {
 			break
 		}
 	}
 	workflow.SetCurrentDetails(d.ctx, shown.Clip(b.String(), 18000))
-}
-
-// plain keeps text from being read as Markdown.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || strings.ContainsRune("|*_`<>[]#\\", r) {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // failed ends a decision with what went wrong.
@@ -301,28 +291,9 @@ func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req reme
 			d.failed(dec, "reserve the VM in the ledger", err, req)
 			return takenNot, waited
 		}
-		why := ""
-		switch {
-		case g.Granted:
-			return takenOK, waited
-		case g.Stale:
-			return takenStale, waited
-		case !g.Tripped.IsZero():
-			d.conclude(dec, req, remediateapi.Planned, tripped(d.setup.PerHour, g.Tripped))
-			return takenNot, waited
-		case !g.Until.IsZero() && choosy:
-			dec.Until = g.Until
-			return takenCooled, waited
-		case !g.Until.IsZero():
-			dec.Until = g.Until
-			d.conclude(dec, req, remediateapi.Skipped, cooling(g.Until))
-			return takenNot, waited
-		case g.Holder != "" && choosy:
-			return takenInUse, waited
-		case g.Holder != "":
-			why = "waits for " + g.Holder + ", which has the VM"
-		default:
-			why = "waits: " + g.Full
+		answer, why := d.answered(dec, g, req, choosy)
+		if why == "" {
+			return answer, waited
 		}
 		if !workflow.Now(d.ctx).Before(until) {
 			d.conclude(dec, req, remediateapi.Deferred, "given up after "+d.setup.Timing.Patience.String()+": "+why)
@@ -337,6 +308,31 @@ func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req reme
 		}
 		dec.Reason, dec.Until = "", time.Time{}
 	}
+}
+
+// answered acts on the ledger's answer, unless it is one to wait for: then why says what for.
+func (d *desk) answered(dec *remediateapi.Decision, g ledger.RemedyGrant, req remedy.Request, choosy bool) (t taken, why string) {
+	switch {
+	case g.Granted:
+		return takenOK, ""
+	case g.Stale:
+		return takenStale, ""
+	case !g.Tripped.IsZero():
+		d.conclude(dec, req, remediateapi.Planned, tripped(d.setup.PerHour, g.Tripped))
+		return takenNot, ""
+	case !g.Until.IsZero() && choosy:
+		dec.Until = g.Until
+		return takenCooled, ""
+	case !g.Until.IsZero():
+		dec.Until = g.Until
+		d.conclude(dec, req, remediateapi.Skipped, cooling(g.Until))
+		return takenNot, ""
+	case g.Holder != "" && choosy:
+		return takenInUse, ""
+	case g.Holder != "":
+		return takenNot, "waits for " + g.Holder + ", which has the VM"
+	}
+	return takenNot, "waits: " + g.Full
 }
 
 // release gives the VM back. acted tells that it was changed.

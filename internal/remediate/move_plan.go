@@ -98,7 +98,7 @@ func (l *look) leftovers(ctx context.Context) error {
 			continue
 		}
 		found = true
-		if err := l.ledger().Remedied(ctx, ledger.RemediedRequest{Owner: id, VM: vm, What: remedy.KindMove, Acted: true}); err != nil {
+		if err := l.Ledger.Remedied(ctx, ledger.RemediedRequest{Owner: id, VM: vm, What: remedy.KindMove, Acted: true}); err != nil {
 			return fmt.Errorf("give back %s, which an earlier run held: %w", vm, err)
 		}
 	}
@@ -114,7 +114,7 @@ func (l *look) place(ctx context.Context) (source, vm vsphere.Ref, err error) {
 	if !req.Source.Zero() || !req.VM.Zero() {
 		return req.Source, req.VM, nil
 	}
-	if req.TargetType != typeDatastore {
+	if req.TargetType != vsphere.TypeDatastore {
 		vm, err = l.resolve(ctx)
 		return source, vm, err
 	}

@@ -1,8 +1,7 @@
 // Package remediate holds the workflows that help a VM or a datastore in alarm: resize, which scales a VM up;
 // reconfigure, which applies its configuration tags while it is off; move, which takes VMs off a full datastore;
-// and the reconciliation and the making of tags beside them. It imports of ours the root contract, the nouns of
-// policy, remedy, vcenter, step, notify and ledger, and never preempt: that a VM has one mutating workflow at a time
-// is the ledger's doing.
+// and the reconciliation and the making of tags beside them. The ledger keeps a VM from being changed by two
+// workflows at a time.
 package remediate
 
 import (
@@ -11,16 +10,13 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
 // Settings are the worker's own: what its operator allows, whoever asks.
@@ -69,8 +65,8 @@ func DefaultTiming() Timing {
 
 // Activities are the steps of the workflows that reach outside: vCenter, the ledger, reply addresses.
 type Activities struct {
-	VCenter   *vcenter.Gateway
-	Temporal  client.Client
+	VCenter   VCenter
+	Ledger    Ledger
 	TaskQueue string
 	Notify    *notify.Sender
 	Settings  Settings
@@ -79,10 +75,6 @@ type Activities struct {
 
 // steps names the activities for the workflows, which never call them.
 var steps *Activities
-
-func (a *Activities) ledger() ledger.Client {
-	return ledger.Client{Temporal: a.Temporal, TaskQueue: a.TaskQueue, Sweep: a.Settings.Timing.Sweep}
-}
 
 func (a *Activities) attempt(ctx context.Context, f func() error) error {
 	return step.Attempt(ctx, a.Settings.Timing.Retry, f)

@@ -215,7 +215,7 @@ func (l *look) ask(ctx context.Context, vms ...vsphere.Ref) (err error) {
 	for _, vm := range vms {
 		req.VMs = append(req.VMs, vm.String())
 	}
-	if l.facts, err = l.ledger().RemedyFacts(ctx, req); err != nil {
+	if l.facts, err = l.Ledger.RemedyFacts(ctx, req); err != nil {
 		return fmt.Errorf("ask the ledger: %w", err)
 	}
 	return nil
@@ -233,10 +233,10 @@ func (a *Activities) decline(vm remedy.VM) string {
 
 // TakeVM reserves a VM in the ledger, or tells why not.
 func (a *Activities) TakeVM(ctx context.Context, r ledger.RemedyRequest) (ledger.RemedyGrant, error) {
-	return a.ledger().Remedy(ctx, r)
+	return a.Ledger.Remedy(ctx, r)
 }
 
 // ReleaseVM gives it back.
 func (a *Activities) ReleaseVM(ctx context.Context, r ledger.RemediedRequest) error {
-	return a.ledger().Remedied(ctx, r)
+	return a.Ledger.Remedied(ctx, r)
 }

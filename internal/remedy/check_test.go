@@ -100,7 +100,7 @@ func TestImpossibleSettingsAreToldInWords(t *testing.T) {
 		"a window that is no cron expression": {err: resize(func(s *remedy.Resize) {
 			window(s)
 			s.Window = "at night"
-		}), want: `window: "at night" has 2 fields`},
+		}), want: `window: "at night": it has 2 of 5 fields`},
 		"a time zone that nobody knows": {err: resize(func(s *remedy.Resize) {
 			window(s)
 			s.TimeZone = "Europe/Gotham"

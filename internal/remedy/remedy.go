@@ -1,7 +1,6 @@
 // Package remedy decides what helps a VM or a datastore in alarm: the next size of a VM, the settings that its
 // tags ask for at power-off, and which VMs leave a full datastore for which other. It is pure: it reads no
-// clock, mutates none of its arguments, and imports neither Temporal, govmomi nor CloudEvents, and of ours only
-// the nouns and calendars of package policy.
+// clock, and mutates none of its arguments.
 package remedy
 
 import (

@@ -1,7 +1,6 @@
 // Package repair frees a workflow that is stuck: it reads what the workflow left in its history and what vCenter says
 // of its VMs, ends it, writes the result that can be proven, and gives back what it held. It acts on no VM but for
-// the attribute of one that its round turned off. It imports of ours the workflows that it frees, ledger, health and
-// vcenter.
+// the attribute of one that its round turned off.
 package repair
 
 import (

@@ -1,5 +1,5 @@
 // Package shown makes text fit to be shown, logged or stored: without the secrets in URLs, and without
-// characters that hide or turn around what stands there. It imports nothing of ours.
+// characters that hide or turn around what stands there.
 package shown
 
 import (

@@ -16,6 +16,7 @@ const unavailableKey = "HTTP 503"
 // counters count what clients ask of the vCenter.
 type counters struct {
 	latency atomic.Int64 // nanoseconds
+	load    atomic.Pointer[func(inFlight int) time.Duration]
 
 	mu       sync.Mutex
 	byMethod map[string]int
@@ -98,6 +99,29 @@ func (v *VCenter) MaxConcurrent() int {
 
 // SetLatency adds d to each later SOAP and REST call; calls side by side do not wait for one another.
 func (v *VCenter) SetLatency(d time.Duration) { v.calls.latency.Store(int64(d)) }
+
+// SlowUnderLoad adds to each later SOAP and REST call, beside the latency, what f returns for the number of calls that
+// are in flight when it comes, itself included. Waits for updates do not count. nil: nothing.
+func (v *VCenter) SlowUnderLoad(f func(inFlight int) time.Duration) {
+	if f == nil {
+		v.calls.load.Store(nil)
+		return
+	}
+	v.calls.load.Store(&f)
+}
+
+// delayNow is how long a call that comes now is held.
+func (c *counters) delayNow() time.Duration {
+	d := time.Duration(c.latency.Load())
+	f := c.load.Load()
+	if f == nil {
+		return d
+	}
+	c.mu.Lock()
+	n := c.inFlight
+	c.mu.Unlock()
+	return d + (*f)(n)
+}
 
 var idInPath = regexp.MustCompile(`/(id:[^/]+|urn:[^/]+|[0-9a-f]{8}-[0-9a-f-]{27})`)
 

@@ -109,15 +109,15 @@ func hangUp(w http.ResponseWriter) {
 	}
 }
 
-// delay adds the latency and tells whether to go on.
+// delay adds the latency and that of the load, and reports whether to go on.
 func (v *VCenter) delay(r *http.Request) bool {
-	return v.sleep(time.Duration(v.calls.latency.Load())) && r.Context().Err() == nil
+	return v.sleep(v.calls.delayNow()) && r.Context().Err() == nil
 }
 
 // serveWait serves a wait for updates, which the simulator would go on serving for a client that is gone or a
 // session that has ended.
 func (v *VCenter) serveWait(w http.ResponseWriter, r *http.Request, call soapCall) {
-	if !v.delay(r) {
+	if !v.sleep(time.Duration(v.calls.latency.Load())) || r.Context().Err() != nil {
 		return
 	}
 	end, served := v.calls.waitsEnd(), make(chan struct{})

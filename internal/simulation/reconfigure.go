@@ -104,6 +104,13 @@ func (m *machine) refuseNow(now, next Hardware) types.BaseMethodFault {
 		return notNow
 	case next.CPUs > now.CPUs && !now.CPUHotAdd, next.CPUs < now.CPUs && !now.CPUHotRemove:
 		return &types.CpuHotPlugNotSupported{}
+	}
+	return m.refuseHotMemory(now, next)
+}
+
+// refuseHotMemory refuses a change of the memory that a VM that is on does not take.
+func (m *machine) refuseHotMemory(now, next Hardware) types.BaseMethodFault {
+	switch {
 	case next.MemoryMB == now.MemoryMB:
 		return nil
 	case next.MemoryMB < now.MemoryMB || !now.MemoryHotAdd:

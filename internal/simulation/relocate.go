@@ -152,18 +152,9 @@ func (m *machine) plan(ctx *simulator.Context, spec *types.VirtualMachineRelocat
 	if spec.Service != nil || spec.Folder != nil || len(spec.DeviceChange) != 0 || m.vm.Config.FtInfo != nil || m.vm.Runtime.Host == nil {
 		return nil, &types.NotSupported{}
 	}
-	mv := &move{
-		vm: m.Self, user: ctx.Session.UserName, host: *m.vm.Runtime.Host, pool: spec.Pool, event: v.vmEvent(ctx, m.vm),
-		disks: map[int32]types.ManagedObjectReference{}, need: map[types.ManagedObjectReference]int64{},
-	}
-	if mv.event.Host != nil {
-		mv.sourceHost, mv.hostName = *mv.event.Host, mv.event.Host.Name
-	}
-	if spec.Host != nil && *spec.Host != mv.host {
-		mv.toHost = *spec.Host
-		if spec.Pool == nil && parentOf(ctx, mv.toHost) != parentOf(ctx, mv.host) {
-			return nil, &types.InvalidArgument{InvalidProperty: "spec.pool"}
-		}
+	mv, fault := m.newMove(ctx, spec)
+	if fault != nil {
+		return nil, fault
 	}
 	s := &v.storage
 	s.mu.Lock()
@@ -183,6 +174,24 @@ func (m *machine) plan(ctx *simulator.Context, spec *types.VirtualMachineRelocat
 	}
 	s.moves.add(mv.sources, mv.hostName, 1)
 	mv.takes = s.relocation
+	return mv, nil
+}
+
+// newMove is the move of the VM, with the host that it goes to, if to another.
+func (m *machine) newMove(ctx *simulator.Context, spec *types.VirtualMachineRelocateSpec) (*move, types.BaseMethodFault) {
+	mv := &move{
+		vm: m.Self, user: ctx.Session.UserName, host: *m.vm.Runtime.Host, pool: spec.Pool, event: m.vcenter.vmEvent(ctx, m.vm),
+		disks: map[int32]types.ManagedObjectReference{}, need: map[types.ManagedObjectReference]int64{},
+	}
+	if mv.event.Host != nil {
+		mv.sourceHost, mv.hostName = *mv.event.Host, mv.event.Host.Name
+	}
+	if spec.Host != nil && *spec.Host != mv.host {
+		mv.toHost = *spec.Host
+		if spec.Pool == nil && parentOf(ctx, mv.toHost) != parentOf(ctx, mv.host) {
+			return nil, &types.InvalidArgument{InvalidProperty: "spec.pool"}
+		}
+	}
 	return mv, nil
 }
 

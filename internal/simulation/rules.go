@@ -201,10 +201,15 @@ func (v *VCenter) intercept(ctx *simulator.Context, method *simulator.Method) (m
 	if object.Type == "VirtualMachine" {
 		return nil, v.interceptVM(ctx, method, object)
 	}
+	return nil, v.interceptOther(ctx, method)
+}
+
+// interceptOther sees the calls that are not about a VM.
+func (v *VCenter) interceptOther(ctx *simulator.Context, method *simulator.Method) types.BaseMethodFault {
 	switch req := method.Body.(type) {
 	case *types.SetField:
 		if ctx.Map.Get(req.Entity) == nil {
-			return nil, &types.ManagedObjectNotFound{Obj: req.Entity}
+			return &types.ManagedObjectNotFound{Obj: req.Entity}
 		}
 	case *types.HasUserPrivilegeOnEntities:
 		v.serveWith(ctx, &authorization{Self: method.This, denied: v.rules.deniedNow()})
@@ -231,7 +236,7 @@ func (v *VCenter) intercept(ctx *simulator.Context, method *simulator.Method) (m
 	case *types.ReadNextEvents, *types.PostEvent:
 		v.recordEvents()
 	}
-	return nil, nil
+	return nil
 }
 
 // objectOf is the object a call is about.

@@ -1,12 +1,12 @@
 package standalone
 
 import (
-	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -45,23 +45,9 @@ func newObserver(vc *simulation.VCenter, out *screen) *observer {
 
 // watch looks again and again until the function it returns is called, and once more then.
 func (o *observer) watch(every time.Duration) (stop func()) {
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		t := time.NewTicker(every)
-		defer t.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-t.C:
-				o.look()
-			}
-		}
-	})
+	end := clock.Every(every, o.look)
 	return func() {
-		close(done)
-		wg.Wait()
+		end()
 		o.look()
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -203,13 +203,13 @@ func (r *rehearsal) usage() map[string]usage {
 }
 
 func usageTables(before, after map[string]usage) string {
-	return table(func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, "\tCPU BEFORE\tAFTER\tMEMORY BEFORE\tAFTER")
-		for _, name := range slices.Sorted(maps.Keys(before)) {
-			b, a := before[name], after[name]
-			fmt.Fprintf(w, "%s\t%.1f %%\t%.1f %%\t%.1f %%\t%.1f %%\n", name, b.cpu, a.cpu, b.memory, a.memory)
-		}
-	})
+	percent := func(p float64) string { return fmt.Sprintf("%.1f %%", p) }
+	rows := [][]string{{"", "CPU BEFORE", "AFTER", "MEMORY BEFORE", "AFTER"}}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		b, a := before[name], after[name]
+		rows = append(rows, []string{name, percent(b.cpu), percent(a.cpu), percent(b.memory), percent(a.memory)})
+	}
+	return table(rows)
 }
 
 // round waits until an intake has started a round for the alarm, or has said why not: then the round's id is empty.
@@ -330,12 +330,11 @@ func sparedBy(result preemptapi.RoundResult) []spared {
 }
 
 func reasonTable(result preemptapi.RoundResult) string {
-	return table(func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, "VMS\tREASON\tMEANS")
-		for _, s := range sparedBy(result) {
-			fmt.Fprintf(w, "%d\t%s\t%s\n", s.n, s.reason, s.reason.Explain())
-		}
-	})
+	rows := [][]string{{"VMS", "REASON", "MEANS"}}
+	for _, s := range sparedBy(result) {
+		rows = append(rows, []string{strconv.Itoa(s.n), string(s.reason), s.reason.Explain()})
+	}
+	return table(rows)
 }
 
 // next prints what can be tried from a second terminal; id is the workflow of the alarm, if one was raised.

@@ -42,10 +42,11 @@ func (r rehearsalOptions) validate(simulate bool) error {
 			wrong = append(wrong, errors.New(text))
 		}
 	}
+	raised := r.on != "" || r.red || r.yellow
 	add(r.inventory != "" && !simulate, "--inventory is a vCenter to simulate: give --simulate too")
-	add(r.inventory == "" && (len(r.tagged) > 0 || r.alarm != "" || r.on != "" || r.red || r.yellow),
+	add(r.inventory == "" && (len(r.tagged) > 0 || r.alarm != "" || raised),
 		"--tagged, --alarm, --on, --red and --yellow are for a saved inventory: name one with --inventory")
-	add(r.inventory != "" && r.alarm == "" && (r.on != "" || r.red || r.yellow), "--on, --red and --yellow say how an alarm is raised: name it with --alarm")
+	add(r.inventory != "" && r.alarm == "" && raised, "--on, --red and --yellow say how an alarm is raised: name it with --alarm")
 	add(len(r.alarm) > longestAlarm || shown.Plain(r.alarm) != r.alarm,
 		fmt.Sprintf("--alarm is no name of an alarm: at most %d bytes, without control characters", longestAlarm))
 	add(r.alarm != "" && r.on == "", "--alarm needs --on, the host or cluster to raise it on")
@@ -93,20 +94,7 @@ func (o *options) rule(ref string) (trigger.Rule, bool) {
 func silenced(rules []trigger.Rule) []trigger.Rule {
 	out := make([]trigger.Rule, len(rules))
 	for i, r := range rules {
-		switch a := r.Action.(type) {
-		case trigger.Preempt:
-			a.ReplyTo = ""
-			r.Action = a
-		case trigger.Resize:
-			a.Settings.ReplyTo = ""
-			r.Action = a
-		case trigger.Reconfigure:
-			a.Settings.ReplyTo = ""
-			r.Action = a
-		case trigger.Move:
-			a.Settings.ReplyTo = ""
-			r.Action = a
-		}
+		r.Action = r.Action.WithoutReply()
 		out[i] = r
 	}
 	return out
@@ -120,9 +108,9 @@ func (o *options) tags() (names []string) {
 	}
 	seen := map[string]bool{}
 	for _, r := range rules {
-		if p, ok := r.Action.(trigger.Preempt); ok && !seen[p.Tag] {
-			seen[p.Tag] = true
-			names = append(names, p.Tag)
+		if tag := r.Action.VMTag(); tag != "" && !seen[tag] {
+			seen[tag] = true
+			names = append(names, tag)
 		}
 	}
 	if len(names) == 0 {

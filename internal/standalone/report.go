@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
@@ -73,32 +72,30 @@ func (a *act) report(r preemptapi.RoundResult) {
 }
 
 func resultTable(r preemptapi.RoundResult) string {
-	return table(func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, "VM\tOUTCOME\tFORCED\tANNOTATED\tMHZ FREED")
-		for _, t := range r.Targets {
-			freed := int64(0)
-			if t.Outcome.Ours() {
-				freed = t.CPUMHz
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%9d\n", shown.Plain(t.Name), strings.TrimSpace(string(t.Outcome)+" "+t.Reason), yes(t.Forced), yes(t.Annotated), freed)
+	freed := func(mhz int64) string { return fmt.Sprintf("%9d", mhz) }
+	rows := [][]string{{"VM", "OUTCOME", "FORCED", "ANNOTATED", "MHZ FREED"}}
+	for _, t := range r.Targets {
+		mhz := int64(0)
+		if t.Outcome.Ours() {
+			mhz = t.CPUMHz
 		}
-		fmt.Fprintf(w, "total\t%d of %d\t\t\t%9d\n", len(r.Preempted()), len(r.Targets), r.FreedCPUMHz)
-	})
+		rows = append(rows, []string{t.Name, strings.TrimSpace(string(t.Outcome) + " " + t.Reason), yes(t.Forced), yes(t.Annotated), freed(mhz)})
+	}
+	return table(append(rows, []string{"total", fmt.Sprintf("%d of %d", len(r.Preempted()), len(r.Targets)), "", "", freed(r.FreedCPUMHz)}))
 }
 
 func usageTable(before, after usage) string {
-	return table(func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, "\tBEFORE\tAFTER")
-		fmt.Fprintf(w, "CPU\t%5.1f %%\t%5.1f %%\n", before.cpu, after.cpu)
-		fmt.Fprintf(w, "memory\t%5.1f %%\t%5.1f %%\n", before.memory, after.memory)
+	percent := func(p float64) string { return fmt.Sprintf("%5.1f %%", p) }
+	return table([][]string{
+		{"", "BEFORE", "AFTER"},
+		{"CPU", percent(before.cpu), percent(after.cpu)},
+		{"memory", percent(before.memory), percent(after.memory)},
 	})
 }
 
-func table(rows func(*tabwriter.Writer)) string {
+func table(rows [][]string) string {
 	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	rows(w)
-	_ = w.Flush() // into memory: it cannot fail
+	_ = shown.Columns(&b, rows) // into memory: it cannot fail
 	return b.String()
 }
 
@@ -151,9 +148,9 @@ func (s *scenario) commands(tries []try) string {
 	if q := s.queue(); q != preemption.DefaultTaskQueue {
 		ctl += " -q " + q
 	}
-	return table(func(w *tabwriter.Writer) {
-		for _, t := range tries {
-			fmt.Fprintf(w, "%s %s\t# %s\n", ctl, t.command, t.what)
-		}
-	})
+	var rows [][]string
+	for _, t := range tries {
+		rows = append(rows, []string{ctl + " " + t.command, "# " + t.what})
+	}
+	return table(rows)
 }

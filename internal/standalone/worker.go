@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"go.temporal.io/api/enums/v1"
-
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
@@ -29,8 +27,6 @@ import (
 
 const (
 	farewell      = 2 * time.Second  // for logging out of vCenter and ending health
-	connectAgain  = 5 * time.Second  // between attempts to reach vCenter at the start
-	vcenterFresh  = 2 * time.Minute  // vCenter's last answer counts as ready for so long
 	simulateStop  = 3 * time.Second  // for activities to end, where the VMs are simulated
 	attrsAgain    = 10 * time.Second // bound of the look at the search attributes
 	demoPoll      = 200 * time.Millisecond
@@ -215,36 +211,22 @@ func (s *stack) policies() map[string]policy.Policy {
 	return map[string]policy.Policy{"default": p}
 }
 
-// seekVCenter logs in ahead of need, and says once for each reason why that does not work yet.
+// seekVCenter logs in ahead of need, and says why that does not work yet.
 func (s *stack) seekVCenter(ctx context.Context, gateway *vcenter.Gateway) {
-	said := ""
-	for {
-		err := gateway.Connect(ctx)
-		if err == nil {
-			s.out.say("vCenter", "%s, logged in as %s", s.set.VCenter.Host(), gateway.User())
-			return
-		}
-		if text := err.Error(); text != said && ctx.Err() == nil {
-			s.out.say("vCenter", "cannot be worked with yet, requests wait until it can: %s", text)
-			said = text
-		}
-		if !clock.Sleep(ctx, connectAgain) {
-			return
-		}
+	connected := worker.SeekVCenter(ctx, gateway, func(reason string, _ time.Duration) {
+		s.out.say("vCenter", "cannot be worked with yet, requests wait until it can: %s", reason)
+	})
+	if connected {
+		s.out.say("vCenter", "%s, logged in as %s", s.set.VCenter.Host(), gateway.User())
 	}
 }
 
 func (s *stack) startHealth(gateway *vcenter.Gateway, monitor *health.Monitor) error {
 	h, err := telemetry.Serve(s.log, s.set.HTTP.Addr, s.set.HTTP.Explicit, s.metrics,
-		telemetry.Check{Name: "polling", Ready: s.polling},
+		telemetry.Check{Name: "polling", Ready: func(ctx context.Context) error { return worker.Polling(ctx, s.client, s.queue()) }},
 		telemetry.Check{Name: "progress", Ready: monitor.Ready},
 		telemetry.Check{Name: "disk", Ready: func(context.Context) error { return s.temporal.Writable() }},
-		telemetry.Check{Name: "vcenter", Ready: func(ctx context.Context) error {
-			if at, err := gateway.LastContact(); err == nil && time.Since(at) < vcenterFresh {
-				return nil
-			}
-			return gateway.Connect(ctx)
-		}},
+		telemetry.Check{Name: "vcenter", Ready: worker.VCenterReady(gateway)},
 	)
 	if err != nil {
 		return err
@@ -258,18 +240,6 @@ func (s *stack) startHealth(gateway *vcenter.Gateway, monitor *health.Monitor) e
 	})
 	if h.Addr() != "" {
 		s.out.say("health", "http://%s/readyz", reachable(h.Addr()))
-	}
-	return nil
-}
-
-// polling tells why no work is taken from the queue, nil when it is.
-func (s *stack) polling(ctx context.Context) error {
-	queue, err := s.client.DescribeTaskQueue(ctx, s.queue(), enums.TASK_QUEUE_TYPE_WORKFLOW)
-	if err != nil {
-		return fmt.Errorf("look for pollers of task queue %s: %w", s.queue(), err)
-	}
-	if len(queue.GetPollers()) == 0 {
-		return fmt.Errorf("task queue %s has no poller", s.queue())
 	}
 	return nil
 }

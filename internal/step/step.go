@@ -1,11 +1,10 @@
 // Package step holds what the activities of all our workflows do alike while vCenter is slow, away or unwilling:
 // attempts on one object, errors that Temporal retries or not, heartbeats, and the question whether a context
-// ended because somebody cancelled. It imports of ours only the gateway, and no workflow package.
+// ended because somebody cancelled.
 package step
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -59,20 +58,5 @@ func Cancelled(ctx context.Context) bool {
 // activity's own context the SDK would send no more, and the server would give up work that is still under way.
 func Beat(ctx context.Context, timeout time.Duration) (stop func()) {
 	ctx = context.WithoutCancel(ctx)
-	every := min(timeout/4, time.Second)
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		t := time.NewTicker(every)
-		defer t.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-t.C:
-				activity.RecordHeartbeat(ctx)
-			}
-		}
-	})
-	return func() { close(done); wg.Wait() }
+	return clock.Every(min(timeout/4, time.Second), func() { activity.RecordHeartbeat(ctx) })
 }

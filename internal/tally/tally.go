@@ -1,6 +1,6 @@
 // Package tally counts what workflows do, each thing once. The SDK's own counters stand still while a history is
 // replayed, but a workflow task that failed, or took too long, is not replayed: it is worked on again, and would count
-// again. It imports nothing of ours.
+// again.
 package tally
 
 import (

@@ -1,66 +1,97 @@
 package telemetry
 
+import "slices"
+
+// The labels of the metrics of Temporal's SDK.
+var (
+	byWorkflow  = []string{"workflow_type"}
+	byTaskQueue = []string{"task_queue"}
+	byActivity  = []string{"activity_type"}
+	byWorker    = []string{"worker_type", "task_queue"}
+	byPoller    = []string{"poller_type", "task_queue"}
+	byOperation = []string{"operation"}
+)
+
 // temporals are the metrics of Temporal's SDK, under the names that it gives them. Its tags namespace and client_name
 // are left out: a process has one of each.
 func temporals() []definition {
-	var all []definition
-	add := func(kind Kind, name string, labels []string, help string) {
-		d := definition{name: "temporal_" + name, kind: kind, labels: labels, help: help, parts: []Part{Worker}}
-		if kind == Histogram {
-			d.buckets = usual
-		}
-		all = append(all, d)
-	}
-	none := []string{}
-	workflow, task, activity := []string{"workflow_type"}, []string{"task_queue"}, []string{"activity_type"}
-	worker, poller := []string{"worker_type", "task_queue"}, []string{"poller_type", "task_queue"}
-	operation, failed := []string{"operation"}, []string{"operation", "status_code"}
+	return slices.Concat(ofWorkflows(), ofActivities(), ofPolling(),
+		ofCalls("request", "calls to Temporal"), ofCalls("long_request", "long polls of Temporal"))
+}
 
-	add(Counter, "workflow_completed", workflow, "Workflows that completed.")
-	add(Counter, "workflow_canceled", workflow, "Workflows that were cancelled.")
-	add(Counter, "workflow_failed", workflow, "Workflows that failed.")
-	add(Counter, "workflow_continue_as_new", workflow, "Workflows that continued as new.")
-	add(Histogram, "workflow_endtoend_latency", workflow, "Time from a workflow's start to its end.")
-	add(Histogram, "workflow_task_replay_latency", workflow, "Time of the replay before a workflow task.")
-	add(Histogram, "workflow_task_schedule_to_start_latency", task, "Time that workflow tasks waited for a worker.")
-	add(Histogram, "workflow_task_execution_latency", workflow, "Time of a workflow task.")
-	add(Counter, "workflow_task_execution_failed", []string{"workflow_type", "failure_reason"}, "Workflow tasks that failed.")
-	add(Counter, "workflow_task_no_completion", workflow, "Workflow tasks that ended without a completion.")
-	add(Counter, "workflow_task_queue_poll_empty", task, "Polls for workflow tasks that brought none.")
-	add(Counter, "workflow_task_queue_poll_succeed", task, "Polls that brought a workflow task.")
-	add(Counter, "activity_poll_no_task", task, "Polls for activities that brought none.")
-	add(Histogram, "activity_schedule_to_start_latency", task, "Time that activities waited for a worker.")
-	add(Histogram, "activity_execution_latency", activity, "Time of an attempt of an activity.")
-	add(Histogram, "activity_succeed_endtoend_latency", activity, "Time from scheduling an activity to its success.")
-	add(Counter, "activity_execution_failed", activity, "Attempts of activities that failed.")
-	add(Counter, "activity_task_error", activity, "Activity tasks that could not be dealt with.")
-	add(Counter, "unregistered_activity_invocation", none, "Activities that the worker does not know.")
-	add(Counter, "local_activity_total", activity, "Local activities.")
-	add(Counter, "local_activity_execution_cancelled", activity, "Local activities that were cancelled.")
-	add(Counter, "local_activity_execution_failed", activity, "Attempts of local activities that failed.")
-	add(Counter, "local_activity_error", activity, "Local activities that could not be dealt with.")
-	add(Histogram, "local_activity_execution_latency", activity, "Time of an attempt of a local activity.")
-	add(Histogram, "local_activity_succeed_endtoend_latency", activity, "Time from scheduling a local activity to its success.")
-	add(Counter, "corrupted_signals", workflow, "Signals that could not be decoded.")
-	add(Counter, "worker_start", worker, "Starts of workers.")
-	add(Gauge, "worker_task_slots_available", worker, "Free places for tasks.")
-	add(Gauge, "worker_task_slots_used", worker, "Places that tasks take.")
-	add(Counter, "poller_start", poller, "Starts of pollers.")
-	add(Gauge, "num_pollers", poller, "Pollers that wait for tasks.")
-	add(Counter, "sticky_cache_hit", none, "Workflow tasks whose workflow was in the cache.")
-	add(Counter, "sticky_cache_miss", none, "Workflow tasks whose workflow was no longer in the cache.")
-	add(Counter, "sticky_cache_total_forced_eviction", none, "Workflows that made room in the cache.")
-	add(Gauge, "sticky_cache_size", none, "Workflows in the cache.")
-	add(Gauge, "workflow_active_thread_count", none, "Threads of cached workflows.")
-	for _, kind := range []struct{ name, words string }{{"request", "calls to Temporal"}, {"long_request", "long polls of Temporal"}} {
-		at := len(all)
-		add(Counter, kind.name, operation, "Number of "+kind.words+".")
-		add(Counter, kind.name+"_failure", failed, "Number of "+kind.words+" that failed.")
-		add(Counter, kind.name+"_resource_exhausted", []string{"operation", "cause"}, "Number of "+kind.words+" that a limit of the server refused.")
-		add(Histogram, kind.name+"_latency", operation, "Time of "+kind.words+".")
-		for i := range all[at:] {
-			all[at+i].parts = []Part{Worker, Receiver}
-		}
+// ofSDK is a metric of Temporal's SDK in the worker.
+func ofSDK(kind Kind, name string, labels []string, help string) definition {
+	d := definition{name: "temporal_" + name, kind: kind, labels: labels, help: help, parts: worker}
+	if kind == Histogram {
+		d.buckets = usual
+	}
+	return d
+}
+
+// ofWorkflows lists the metrics of workflows and their tasks.
+func ofWorkflows() []definition {
+	return []definition{
+		ofSDK(Counter, "workflow_completed", byWorkflow, "Workflows that completed."),
+		ofSDK(Counter, "workflow_canceled", byWorkflow, "Workflows that were cancelled."),
+		ofSDK(Counter, "workflow_failed", byWorkflow, "Workflows that failed."),
+		ofSDK(Counter, "workflow_continue_as_new", byWorkflow, "Workflows that continued as new."),
+		ofSDK(Histogram, "workflow_endtoend_latency", byWorkflow, "Time from a workflow's start to its end."),
+		ofSDK(Histogram, "workflow_task_replay_latency", byWorkflow, "Time of the replay before a workflow task."),
+		ofSDK(Histogram, "workflow_task_schedule_to_start_latency", byTaskQueue, "Time that workflow tasks waited for a worker."),
+		ofSDK(Histogram, "workflow_task_execution_latency", byWorkflow, "Time of a workflow task."),
+		ofSDK(Counter, "workflow_task_execution_failed", []string{"workflow_type", "failure_reason"}, "Workflow tasks that failed."),
+		ofSDK(Counter, "workflow_task_no_completion", byWorkflow, "Workflow tasks that ended without a completion."),
+		ofSDK(Counter, "workflow_task_queue_poll_empty", byTaskQueue, "Polls for workflow tasks that brought none."),
+		ofSDK(Counter, "workflow_task_queue_poll_succeed", byTaskQueue, "Polls that brought a workflow task."),
+	}
+}
+
+// ofActivities lists the metrics of activities, local ones included.
+func ofActivities() []definition {
+	return []definition{
+		ofSDK(Counter, "activity_poll_no_task", byTaskQueue, "Polls for activities that brought none."),
+		ofSDK(Histogram, "activity_schedule_to_start_latency", byTaskQueue, "Time that activities waited for a worker."),
+		ofSDK(Histogram, "activity_execution_latency", byActivity, "Time of an attempt of an activity."),
+		ofSDK(Histogram, "activity_succeed_endtoend_latency", byActivity, "Time from scheduling an activity to its success."),
+		ofSDK(Counter, "activity_execution_failed", byActivity, "Attempts of activities that failed."),
+		ofSDK(Counter, "activity_task_error", byActivity, "Activity tasks that could not be dealt with."),
+		ofSDK(Counter, "unregistered_activity_invocation", nil, "Activities that the worker does not know."),
+		ofSDK(Counter, "local_activity_total", byActivity, "Local activities."),
+		ofSDK(Counter, "local_activity_execution_cancelled", byActivity, "Local activities that were cancelled."),
+		ofSDK(Counter, "local_activity_execution_failed", byActivity, "Attempts of local activities that failed."),
+		ofSDK(Counter, "local_activity_error", byActivity, "Local activities that could not be dealt with."),
+		ofSDK(Histogram, "local_activity_execution_latency", byActivity, "Time of an attempt of a local activity."),
+		ofSDK(Histogram, "local_activity_succeed_endtoend_latency", byActivity, "Time from scheduling a local activity to its success."),
+	}
+}
+
+// ofPolling lists the metrics of workers, their polls and their cache.
+func ofPolling() []definition {
+	return []definition{
+		ofSDK(Counter, "corrupted_signals", byWorkflow, "Signals that could not be decoded."),
+		ofSDK(Counter, "worker_start", byWorker, "Starts of workers."),
+		ofSDK(Gauge, "worker_task_slots_available", byWorker, "Free places for tasks."),
+		ofSDK(Gauge, "worker_task_slots_used", byWorker, "Places that tasks take."),
+		ofSDK(Counter, "poller_start", byPoller, "Starts of pollers."),
+		ofSDK(Gauge, "num_pollers", byPoller, "Pollers that wait for tasks."),
+		ofSDK(Counter, "sticky_cache_hit", nil, "Workflow tasks whose workflow was in the cache."),
+		ofSDK(Counter, "sticky_cache_miss", nil, "Workflow tasks whose workflow was no longer in the cache."),
+		ofSDK(Counter, "sticky_cache_total_forced_eviction", nil, "Workflows that made room in the cache."),
+		ofSDK(Gauge, "sticky_cache_size", nil, "Workflows in the cache."),
+		ofSDK(Gauge, "workflow_active_thread_count", nil, "Threads of cached workflows."),
+	}
+}
+
+// ofCalls lists the metrics of calls to Temporal, which the receiver makes too.
+func ofCalls(name, words string) []definition {
+	all := []definition{
+		ofSDK(Counter, name, byOperation, "Number of "+words+"."),
+		ofSDK(Counter, name+"_failure", []string{"operation", "status_code"}, "Number of "+words+" that failed."),
+		ofSDK(Counter, name+"_resource_exhausted", []string{"operation", "cause"}, "Number of "+words+" that a limit of the server refused."),
+		ofSDK(Histogram, name+"_latency", byOperation, "Time of "+words+"."),
+	}
+	for i := range all {
+		all[i].parts = []Part{Worker, Receiver}
 	}
 	return all
 }

@@ -130,6 +130,9 @@ func (m *Metrics) VCenterCalled(method, code string, took time.Duration) {
 	m.time("preemption_vcenter_call", took, method)
 }
 
+// VCenterLimited takes how many calls to vCenter may be made at once.
+func (m *Metrics) VCenterLimited(calls int) { m.gauge("preemption_vcenter_call_limit", float64(calls)) }
+
 // VCenterRenewed takes a login that replaces a lost session.
 func (m *Metrics) VCenterRenewed(api string) { m.count("preemption_vcenter_session_renewals", api) }
 

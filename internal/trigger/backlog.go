@@ -15,13 +15,13 @@ const (
 	maxWaitingBytes  = 16 << 20
 )
 
-// When to look at a workflow again: after so much was sent to it, or so long after it was found to be behind.
+// When to measure a workflow again: after so much was sent to it, or so long after it was found to be behind.
 const (
-	lookEachOrders = 64
-	lookEachBytes  = 1 << 20
-	lookAgain      = 2 * time.Second
-	lookTimeout    = 2 * time.Second
-	maxWatched     = 10_000 // workflows that are remembered
+	measureEachOrders = 64
+	measureEachBytes  = 1 << 20
+	measureAgain      = 2 * time.Second
+	measureTimeout    = 2 * time.Second
+	maxWatched        = 10_000 // workflows that are remembered
 )
 
 // describer is what a Temporal client besides offers, by which to see what waits at a workflow.
@@ -29,7 +29,7 @@ type describer interface {
 	DescribeWorkflowExecution(ctx context.Context, workflowID, runID string) (*workflowservice.DescribeWorkflowExecutionResponse, error)
 }
 
-// backlogs watches how much waits at each workflow, with a look at its first order and then now and again.
+// backlogs watches how much waits at each workflow, measured at its first order and then in intervals.
 type backlogs struct {
 	mu  sync.Mutex
 	all map[string]*waiting
@@ -37,7 +37,7 @@ type backlogs struct {
 
 type waiting struct {
 	orders, bytes int
-	looked        time.Time
+	measured      time.Time
 	behind        *BacklogError
 }
 
@@ -57,17 +57,17 @@ func (bs *backlogs) check(ctx context.Context, t Temporal, id, queue string, siz
 		bs.all[id] = w
 	}
 	w.orders, w.bytes = w.orders+1, w.bytes+size
-	due := w.looked.IsZero() || w.orders >= lookEachOrders || w.bytes >= lookEachBytes
+	due := w.measured.IsZero() || w.orders >= measureEachOrders || w.bytes >= measureEachBytes
 	if w.behind != nil {
-		due = time.Since(w.looked) >= lookAgain
+		due = time.Since(w.measured) >= measureAgain
 	}
 	if !due {
 		defer bs.mu.Unlock()
 		return w.answer()
 	}
-	w.orders, w.bytes, w.looked = 0, 0, time.Now() // others need not look meanwhile
+	w.orders, w.bytes, w.measured = 0, 0, time.Now() // others need not measure meanwhile
 	bs.mu.Unlock()
-	behind := look(ctx, d, id, queue)
+	behind := backlogOf(ctx, d, id, queue)
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	w.behind = behind
@@ -81,10 +81,10 @@ func (w *waiting) answer() error {
 	return w.behind
 }
 
-// look returns nil where the workflow is not behind. What cannot be seen is not held against it: the order itself
-// tells whether Temporal is there.
-func look(ctx context.Context, d describer, id, queue string) *BacklogError {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+// backlogOf returns nil where the workflow is not behind. What cannot be seen is not held against it: the order itself
+// shows whether Temporal is there.
+func backlogOf(ctx context.Context, d describer, id, queue string) *BacklogError {
+	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 	defer cancel()
 	got, err := d.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil || got.GetPendingWorkflowTask() == nil {

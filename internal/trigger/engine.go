@@ -63,18 +63,22 @@ func (e *Engine) Match(ev alarm.Event) (Rule, bool) {
 const sendTimeout = 10 * time.Second
 
 // Handle applies the first rule on the event and returns once Temporal has what it ordered. An error that
-// wraps ErrRefused is final; any other means that Temporal could not be told, or that too much waits already (a
+// wraps ErrRefused is final, as of an event of a class that nobody handles; any other means that Temporal could not be told, or that too much waits already (a
 // BacklogError), and the event should be brought again. With an error there is no verdict.
 func (e *Engine) Handle(ctx context.Context, in Incoming) (Result, error) {
+	about, err := in.Event.About()
+	if err != nil {
+		return Result{}, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	rule, ok := e.Match(in.Event)
 	if !ok {
-		return Result{Verdict: Ignored, Reason: "no rule is on " + subject(in.Event)}, nil
+		return Result{Verdict: Ignored, Reason: "no rule is on " + about.Words}, nil
 	}
 	in.TaskQueue = e.TaskQueue
 	res := Result{Rule: rule.Name()}
 	order, reason, ok, err := rule.Action.Order(in, rule.Name())
 	if err != nil {
-		return res, fmt.Errorf("rule %q on %s: %w", rule.Name(), subject(in.Event), err)
+		return res, fmt.Errorf("rule %q on %s: %w", rule.Name(), about.Words, err)
 	}
 	if !ok {
 		res.Verdict, res.Reason = Ignored, reason
@@ -109,7 +113,7 @@ func (e *Engine) rejects(o Order) error {
 	return nil
 }
 
-// checked tells why an order is not sent at all.
+// checked says why an order is not sent at all.
 func (e *Engine) checked(ctx context.Context, o Order) error {
 	if what, reserved := workflowid.Reserved(o.WorkflowID); reserved && o.WorkflowType == preemption.WorkflowName {
 		return fmt.Errorf("%w: ids such as %q are reserved for %s", ErrRefused, o.WorkflowID, what)
@@ -121,11 +125,11 @@ func (e *Engine) checked(ctx context.Context, o Order) error {
 	return e.backlogs.check(ctx, e.Temporal, o.WorkflowID, e.TaskQueue, len(b))
 }
 
-// rejected tells what it means that Temporal does not take the order as it is: a workflow that has all the signals it
+// rejected says what it means that Temporal does not take the order as it is: a workflow that has all the signals it
 // may have is behind; anything else is the order's own fault, for good.
 func (e *Engine) rejected(ctx context.Context, o Order, err error) error {
 	if d, ok := e.Temporal.(describer); ok {
-		if behind := look(ctx, d, o.WorkflowID, e.TaskQueue); behind != nil {
+		if behind := backlogOf(ctx, d, o.WorkflowID, e.TaskQueue); behind != nil {
 			return behind
 		}
 	}
@@ -145,11 +149,4 @@ func (e *Engine) send(ctx context.Context, o Order) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	return signal(ctx, o.Payload)
-}
-
-func subject(e alarm.Event) string {
-	if e.Class == alarm.ClassAlarm {
-		return fmt.Sprintf("alarm %q", e.Alarm.Name)
-	}
-	return e.Class
 }

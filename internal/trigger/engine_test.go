@@ -37,6 +37,7 @@ func (r *recorder) SignalWithStartWorkflow(ctx context.Context, id, signal strin
 
 // action answers as it is told, and remembers what it was asked.
 type action struct {
+	trigger.Action
 	reason string
 	err    error
 	asked  *trigger.Incoming
@@ -65,7 +66,7 @@ func TestTheFirstRuleOnAnEventWins(t *testing.T) {
 		}
 	}
 	other := changed(t, "green", "red", called("memory"), func(a *alarm.Alarm) { a.Ref.Value = "alarm-1" })
-	if r, ok := e.Match(other.Event); !ok || r.Name() != alarm.ClassAlarm {
+	if r, ok := e.Match(other.Event); !ok || r.Name() != string(alarm.ClassAlarm) {
 		t.Errorf("by class: %q, %t", r.Name(), ok)
 	}
 	if r, ok := e.Match(power(alarm.ClassPoweredOff).Event); ok {
@@ -163,22 +164,22 @@ func TestWhatBecomesOfAnEvent(t *testing.T) {
 		},
 		"a rule on a class": {
 			onPower(action{}), power(alarm.ClassPoweredOff), nil,
-			trigger.Result{Verdict: trigger.Sent, Rule: alarm.ClassPoweredOff, WorkflowID: ref, What: "look at the VM"},
+			trigger.Result{Verdict: trigger.Sent, Rule: string(alarm.ClassPoweredOff), WorkflowID: ref, What: "look at the VM"},
 			"", false, 1,
 		},
 		"a rule on a class that has nothing to do": {
 			onPower(action{reason: "the VM has no tag"}), power(alarm.ClassPoweredOff), nil,
-			trigger.Result{Verdict: trigger.Ignored, Rule: alarm.ClassPoweredOff, Reason: "the VM has no tag"},
+			trigger.Result{Verdict: trigger.Ignored, Rule: string(alarm.ClassPoweredOff), Reason: "the VM has no tag"},
 			"", false, 0,
 		},
 		"a rule on a class that refuses": {
 			onPower(action{err: fmt.Errorf("%w: bad VM", trigger.ErrRefused)}), power(alarm.ClassPoweredOff), nil,
-			trigger.Result{Rule: alarm.ClassPoweredOff},
+			trigger.Result{Rule: string(alarm.ClassPoweredOff)},
 			`rule "VmPoweredOffEvent" on VmPoweredOffEvent: refused: bad VM`, true, 0,
 		},
 		"a rule on a class while Temporal is away": {
 			onPower(action{}), power(alarm.ClassPoweredOff), away,
-			trigger.Result{Rule: alarm.ClassPoweredOff, WorkflowID: ref, What: "look at the VM"},
+			trigger.Result{Rule: string(alarm.ClassPoweredOff), WorkflowID: ref, What: "look at the VM"},
 			`signal and start Reconfigure "` + ref + `": Temporal is away`, false, 1,
 		},
 	}

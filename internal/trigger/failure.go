@@ -16,7 +16,7 @@ func final(err error) bool {
 	return errors.As(err, &invalid)
 }
 
-// Away reports whether an error tells of an outage, or of settings, that meet every event alike, rather than of one
+// Away reports whether an error comes from an outage, or from settings, that meet every event alike, and not from one
 // event: Temporal does not answer, is too busy, or does not let us in.
 func Away(err error) bool {
 	var (
@@ -39,7 +39,7 @@ func (e *Engine) Answers(ctx context.Context) bool {
 	if !ok {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
 	defer cancel()
 	_, err := d.DescribeWorkflowExecution(ctx, workflowid.Of(workflowid.Watch+e.TaskQueue), "")
 	return err == nil || errors.As(err, new(*serviceerror.NotFound))

@@ -48,7 +48,7 @@ func at(entity, host, cluster alarm.Object) func(*alarm.Alarm) {
 }
 
 // power is an event of a VM's power state.
-func power(class string) trigger.Incoming {
+func power(class alarm.Class) trigger.Incoming {
 	return trigger.Incoming{Event: alarm.Event{Class: class, Power: alarm.Power{VM: alarm.Object{Type: "VirtualMachine", Value: "vm-1"}}}}
 }
 

@@ -23,7 +23,7 @@ type Resize struct{ Settings remedy.Resize }
 // Order asks for a resize of the VM in alarm.
 func (a Resize) Order(in Incoming, rule string) (Order, string, bool, error) {
 	al := in.Event.Alarm
-	if reason, err := atRed(in.Event, "a resize"); reason != "" || err != nil {
+	if reason, err := atRed(in.Event, a.Kind(), "a resize"); reason != "" || err != nil {
 		return Order{}, reason, false, err
 	}
 	if al.Entity.Type != vsphere.TypeVM {
@@ -39,7 +39,7 @@ type Move struct{ Settings remedy.Move }
 // Order asks for moves off the datastore, or of the VM, in alarm.
 func (a Move) Order(in Incoming, rule string) (Order, string, bool, error) {
 	al := in.Event.Alarm
-	if reason, err := atRed(in.Event, "a move"); reason != "" || err != nil {
+	if reason, err := atRed(in.Event, a.Kind(), "a move"); reason != "" || err != nil {
 		return Order{}, reason, false, err
 	}
 	r := remedy.Request{Kind: remedy.KindMove, Move: &a.Settings}
@@ -60,24 +60,29 @@ func (a Move) Order(in Incoming, rule string) (Order, string, bool, error) {
 // Reconfigure is the action that applies the configuration tags of a VM that was turned off.
 type Reconfigure struct{ Settings remedy.Reconfigure }
 
-// Order asks for the settings of the VM that was turned off.
+// Order asks for the settings of the VM that the event is about.
 func (a Reconfigure) Order(in Incoming, rule string) (Order, string, bool, error) {
-	switch {
-	case in.Event.Class != alarm.ClassPoweredOff:
-		return Order{}, "", false, fmt.Errorf("%w: a reconfiguration wants a %s", ErrRefused, alarm.ClassPoweredOff)
-	case in.Event.Power.VM.Zero():
+	if err := KindReconfigure.accepts(in.Event, "a reconfiguration", "a "+listed(KindReconfigure.On())); err != nil {
+		return Order{}, "", false, err
+	}
+	about, err := in.Event.About()
+	if err != nil {
+		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if about.Entity.Zero() {
 		return Order{}, "", false, fmt.Errorf("%w: the event names no VM", ErrRefused)
 	}
-	vm := vsphere.Ref{Type: vsphere.TypeVM, Value: in.Event.Power.VM.Value}
+	vm := vsphere.Ref{Type: vsphere.TypeVM, Value: about.Entity.Value}
 	return remediate(in, rule, vm, "reconfiguration", remedy.Request{Kind: remedy.KindReconfigure, VM: vm, Reconfigure: &a.Settings})
 }
 
-// atRed tells why an event is none of an alarm that stands at red: for good, or for this colour.
-func atRed(e alarm.Event, who string) (reason string, err error) {
+// atRed says why an event does not start a rule that acts while an alarm is red: never, or not at this colour.
+func atRed(e alarm.Event, k Kind, who string) (reason string, err error) {
+	if err := k.accepts(e, who, "an alarm"); err != nil {
+		return "", err
+	}
 	al := e.Alarm
 	switch {
-	case e.Class != alarm.ClassAlarm:
-		return "", fmt.Errorf("%w: %s wants an alarm", ErrRefused, who)
 	case al.Name == "" || al.Entity.Zero():
 		return "", fmt.Errorf("%w: the event names no alarm or no entity", ErrRefused)
 	case al.To == alarm.Red:
@@ -92,7 +97,11 @@ func atRed(e alarm.Event, who string) (reason string, err error) {
 
 // remediate completes a request and addresses it to the workflow of its object.
 func remediate(in Incoming, rule string, object vsphere.Ref, what string, r remedy.Request) (Order, string, bool, error) {
-	r.ID, r.Cause, r.TaskQueue = identify(in.Event), cause(in.Event, rule), in.TaskQueue
+	about, err := in.Event.About()
+	if err != nil {
+		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	r.ID, r.Cause, r.TaskQueue = identify(about), cause(in.Event, about, rule), in.TaskQueue
 	if len(in.CloudEvent) <= maxEventBytes && json.Valid(in.CloudEvent) {
 		r.Event = in.CloudEvent
 	}
@@ -109,14 +118,13 @@ func remediate(in Incoming, rule string, object vsphere.Ref, what string, r reme
 	}, "", true, nil
 }
 
-func cause(e alarm.Event, rule string) remedy.Cause {
+func cause(e alarm.Event, about alarm.About, rule string) remedy.Cause {
 	c := remedy.Cause{
-		Event: e.Class, Entity: vsphere.Ref{Type: vsphere.TypeVM, Value: e.Power.VM.Value}, Time: e.Power.Time, EventKey: e.Power.EventKey,
-		VCenter: alarm.VCenterHost(e.Power.VCenter), Rule: rule,
+		Event: string(e.Class), Entity: ref(about.Entity), Time: about.Time, EventKey: about.EventKey,
+		VCenter: alarm.VCenterHost(about.VCenter), Rule: rule,
 	}
-	if al := e.Alarm; e.Class == alarm.ClassAlarm {
-		c.Alarm, c.From, c.To, c.Entity, c.Time, c.EventKey = al.Name, al.From, al.To, ref(al.Entity), al.Time, al.EventKey
-		c.VCenter = alarm.VCenterHost(al.VCenter)
+	if al, ok := e.Change(); ok {
+		c.Alarm, c.From, c.To = al.Name, al.From, al.To
 	}
 	if c.Time.IsZero() {
 		c.Time = time.Now()
@@ -127,20 +135,16 @@ func cause(e alarm.Event, rule string) remedy.Cause {
 
 // identify names an event by what vCenter says of it, so that it has the same name in every delivery: by its key,
 // with the time, for the keys of a vCenter set up anew begin again; else by what changed where and when.
-func identify(e alarm.Event) string {
-	al := e.Alarm
-	if e.Class != alarm.ClassAlarm {
-		al = alarm.Alarm{Name: e.Class, Entity: e.Power.VM, VCenter: e.Power.VCenter, EventKey: e.Power.EventKey, Time: e.Power.Time}
-	}
-	switch key := al.Key(); {
-	case key == "" && al.Time.IsZero():
-		al.Time = time.Now()
-	case key != "" && al.Time.IsZero():
+func identify(e alarm.About) string {
+	switch key := e.Key(); {
+	case key == "" && e.Time.IsZero():
+		e.Time = time.Now()
+	case key != "" && e.Time.IsZero():
 		return key
 	case key != "":
-		return key + "@" + al.Time.UTC().Format(time.RFC3339)
+		return key + "@" + e.Time.UTC().Format(time.RFC3339)
 	}
-	return strings.Join([]string{al.Name, al.Entity.Ref(), al.To, al.Time.UTC().Format(time.RFC3339Nano)}, "|")
+	return strings.Join([]string{e.Name, e.Entity.Ref(), e.To, e.Time.UTC().Format(time.RFC3339Nano)}, "|")
 }
 
 func ref(o alarm.Object) vsphere.Ref { return vsphere.Ref{Type: o.Type, Value: o.Value} }

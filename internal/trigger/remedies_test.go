@@ -37,7 +37,7 @@ func TestRemediationIsOrderedOfTheWorkflowOfItsObject(t *testing.T) {
 	vm, ds := vsphere.Ref{Type: "VirtualMachine", Value: "vm-7"}, vsphere.Ref{Type: "Datastore", Value: "datastore-3"}
 	moment := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	red := func(entity vsphere.Ref) remedy.Cause {
-		return remedy.Cause{Event: alarm.ClassAlarm, Alarm: "cpu", From: "yellow", To: "red", Entity: entity, Time: moment, EventKey: 7, VCenter: "vc", Rule: "rule"}
+		return remedy.Cause{Event: string(alarm.ClassAlarm), Alarm: "cpu", From: "yellow", To: "red", Entity: entity, Time: moment, EventKey: 7, VCenter: "vc", Rule: "rule"}
 	}
 	rise := func(with ...func(*alarm.Alarm)) trigger.Incoming { return changed(t, "yellow", "red", with...) }
 	cases := map[string]struct {
@@ -67,7 +67,7 @@ func TestRemediationIsOrderedOfTheWorkflowOfItsObject(t *testing.T) {
 			apply, off(), "reconfigure@vm-7@queue", remedy.ReconfigureType, "reconfiguration",
 			remedy.Request{
 				ID: "vc#8@2026-01-02T03:04:05Z", Kind: "reconfigure", VM: vm, Reconfigure: &apply.Settings,
-				Cause: remedy.Cause{Event: alarm.ClassPoweredOff, Entity: vm, Time: moment, EventKey: 8, VCenter: "vc", Rule: "rule"},
+				Cause: remedy.Cause{Event: string(alarm.ClassPoweredOff), Entity: vm, Time: moment, EventKey: 8, VCenter: "vc", Rule: "rule"},
 			},
 		},
 	}

@@ -90,7 +90,7 @@ func TestClassesAreThoseThatRulesAreOnEachOnce(t *testing.T) {
 		{},
 		{Class: alarm.ClassPoweredOff},
 	}
-	if got, want := trigger.Classes(rules), []string{alarm.ClassAlarm, alarm.ClassPoweredOff}; !slices.Equal(got, want) {
+	if got, want := trigger.Classes(rules), []alarm.Class{alarm.ClassAlarm, alarm.ClassPoweredOff}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 	if got := trigger.Classes(nil); len(got) != 0 {
@@ -99,7 +99,7 @@ func TestClassesAreThoseThatRulesAreOnEachOnce(t *testing.T) {
 }
 
 func TestRulesAreCalledByTheirAlarmOrClass(t *testing.T) {
-	for want, r := range map[string]trigger.Rule{"cpu*": {Alarm: "cpu*"}, alarm.ClassPoweredOff: {Class: alarm.ClassPoweredOff}} {
+	for want, r := range map[string]trigger.Rule{"cpu*": {Alarm: "cpu*"}, "VmPoweredOffEvent": {Class: alarm.ClassPoweredOff}} {
 		if got := r.Name(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}

@@ -212,13 +212,13 @@ func (inv inventory) place(entity vsphere.Ref) (e types.Event) {
 	case vsphere.TypeVM:
 		e.Vm = &types.VmEventArgument{EntityEventArgument: name, Vm: toMoRef(entity)}
 		within = inv[entity].refTo("runtime.host")
-	case "Datastore":
+	case vsphere.TypeDatastore:
 		e.Ds = &types.DatastoreEventArgument{EntityEventArgument: name, Datastore: toMoRef(entity)}
 	}
-	if within.Type == "HostSystem" {
+	if within.Type == vsphere.TypeHost {
 		e.Host = &types.HostEventArgument{EntityEventArgument: inv.name(within), Host: toMoRef(within)}
 	}
-	if ref := inv.above(within, "ClusterComputeResource", "ComputeResource"); !ref.Zero() {
+	if ref := inv.above(within, vsphere.TypeCluster, vsphere.TypeCompute); !ref.Zero() {
 		e.ComputeResource = &types.ComputeResourceEventArgument{EntityEventArgument: inv.name(ref), ComputeResource: toMoRef(ref)}
 	}
 	if ref := inv.above(entity, "Datacenter"); !ref.Zero() {

@@ -63,7 +63,7 @@ func (g *Gateway) Annotate(ctx context.Context, ref vsphere.Ref, name, value str
 }
 
 func (g *Gateway) setField(ctx context.Context, ref vsphere.Ref, key int32, name, value string) error {
-	c := call{op: "annotate", object: g.names.describe(ref)}
+	c := call{op: "annotate", object: g.names.describe(ref), alike: true}
 	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
 		manager, err := fieldManager(s)
 		if err != nil {

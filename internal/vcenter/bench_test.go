@@ -1,6 +1,8 @@
 package vcenter
 
 import (
+	"cmp"
+	"fmt"
 	"testing"
 	"time"
 
@@ -80,6 +82,67 @@ func drain(b *testing.B, done chan error, n int) {
 	for range n {
 		if err := <-done; err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCallLimit has a vCenter that slows under load write 600 attributes. For its first seconds it has room for 3
+// calls at once, as beside a backup, and then for 12. A fixed limit is right for one of the two times; the limit that
+// adapts has the highest of them as its bound.
+func BenchmarkCallLimit(b *testing.B) {
+	const writes, busy = 600, 5 * time.Second
+	for _, fixed := range []int{3, 5, 8, 12, 20, 0} {
+		name := fmt.Sprintf("fixed=%d", fixed)
+		if fixed == 0 {
+			name = "adapts<=20"
+		}
+		b.Run(name, func(b *testing.B) {
+			v, err := simulation.Start(b.Context(), simulation.Options{Clusters: 1, HostsPerCluster: 1, VMsPerCluster: 10, Tagged: 10})
+			if err != nil {
+				b.Fatal(err)
+			}
+			dir := b.TempDir()
+			_ = v.WriteSecret(dir)
+			g, err := New(Config{URL: v.URL(), SecretPath: dir, Insecure: true, MaxConcurrentCalls: cmp.Or(fixed, 20)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer g.Close(b.Context())
+			ref := taggedRefs(v)[0]
+			for b.Loop() {
+				b.StopTimer()
+				if err := g.Annotate(b.Context(), ref, attribute, "{}"); err != nil { // vCenter at its best
+					b.Fatal(err)
+				}
+				began := time.Now()
+				v.SlowUnderLoad(func(inFlight int) time.Duration {
+					if time.Since(began) < busy {
+						return overloaded(3)(inFlight)
+					}
+					return overloaded(12)(inFlight)
+				})
+				b.StartTimer()
+				annotateAll(b, g, ref, writes, fixed)
+				v.SlowUnderLoad(nil)
+			}
+		})
+	}
+}
+
+// annotateAll writes an attribute so often. A limit above zero is held by force, whatever vCenter does.
+func annotateAll(b *testing.B, g *Gateway, ref vsphere.Ref, writes, fixed int) {
+	done := make(chan error, writes)
+	for range writes {
+		go func() { done <- g.Annotate(b.Context(), ref, attribute, "{}") }()
+	}
+	for range writes {
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+		if fixed > 0 {
+			g.limit.mu.Lock()
+			g.limit.set(float64(fixed))
+			g.limit.mu.Unlock()
 		}
 	}
 }

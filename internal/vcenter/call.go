@@ -14,17 +14,18 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// call describes one call to vCenter for permits and errors.
+// call describes one call to vCenter for its limit and errors.
 type call struct {
 	op     string // verb phrase, "power off"
 	object string // what it is done to
-	wait   bool   // a long poll, held back to half of the permits
+	wait   bool   // a long poll, held back to half of the limit
 	write  bool   // must not be repeated by the transport on a broken connection
+	alike  bool   // calls of this op take alike: each is about one object. Others take as long as they are large
 	remedy string // what the operator can do
 	needs  string // privileges, for a refusal that names none
 }
 
-// soap performs one SOAP call; f must make exactly one, as it is what the permit, the time limit and
+// soap performs one SOAP call; f must make exactly one, as it is what the place in the limit, the time limit and
 // the repetition after a lost session stand for.
 func (g *Gateway) soap(ctx context.Context, c call, f func(context.Context, *soapSession) error) error {
 	return run(ctx, g, c, g.soapSlot, f)
@@ -34,7 +35,7 @@ func run[T any](ctx context.Context, g *Gateway, c call, s *slot[T], f func(cont
 	if g.lifetime.Err() != nil {
 		return &Error{Op: c.op, Object: c.object, Kind: Unavailable, Err: errClosed}
 	}
-	release, err := g.permit(ctx, c.wait)
+	release, err := g.limit.enter(ctx, c.wait)
 	if err != nil {
 		return interrupted(c, err)
 	}
@@ -44,15 +45,22 @@ func run[T any](ctx context.Context, g *Gateway, c call, s *slot[T], f func(cont
 	if !c.write {
 		limited = withReplay(limited)
 	}
+	began := time.Now()
 	err = inSession(limited, s, f)
 	switch {
 	case err == nil:
 		g.contact.answered()
+		if c.alike {
+			g.limit.answered(c.op, began, time.Since(began))
+		}
 		return nil
 	case ctx.Err() != nil:
 		return interrupted(c, ctx.Err())
 	case limited.Err() != nil:
 		err = fmt.Errorf("no answer within %s: %w", g.cfg.CallTimeout, errCallTimeout)
+	}
+	if refusedForLoad(err) {
+		g.limit.refused(began)
 	}
 	err = g.failure(c, err)
 	if _, fast := tooFast(err); KindOf(err).Outage() && !fast {
@@ -125,28 +133,6 @@ func (o observed) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	method := strings.TrimSuffix(reflect.TypeOf(req).Elem().Name(), "Body") // *methods.PowerOffVM_TaskBody
 	o.g.observe(ctx, method, began, err)
 	return err
-}
-
-// permit waits for the right to make a call.
-func (g *Gateway) permit(ctx context.Context, wait bool) (release func(), err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if wait {
-		if err := enter(ctx, g.waits); err != nil {
-			return nil, err
-		}
-	}
-	leave := func() {
-		if wait {
-			<-g.waits
-		}
-	}
-	if err := enter(ctx, g.permits); err != nil {
-		leave()
-		return nil, err
-	}
-	return func() { <-g.permits; leave() }, nil
 }
 
 // enter takes a place in a semaphore; those who wait are served in order.

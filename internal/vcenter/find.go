@@ -180,5 +180,3 @@ func (g *Gateway) Owned(ctx context.Context, attribute string) ([]Owned, error) 
 	slices.SortFunc(list, func(a, b Owned) int { return byText(a.Ref, b.Ref) })
 	return list, nil
 }
-
-const typeDatastore = "Datastore"

@@ -50,7 +50,7 @@ type Config struct {
 	// it theirs.
 	TrustedUsers []string
 
-	MaxConcurrentCalls int           // at once, over the whole gateway
+	MaxConcurrentCalls int           // at once, over the whole gateway; fewer while vCenter is overloaded
 	CallTimeout        time.Duration // bound of each call, including a login it may need
 	KeepAlive          time.Duration // how often an idle session is touched
 	EventLag           time.Duration // how long an event may come after the state that it tells of; zero: 15 s
@@ -61,6 +61,7 @@ type Config struct {
 
 	Observe func(method, code string, took time.Duration) // is told of each call; nil: nobody is
 	Renewed func(api string)                              // is told of each login that replaces a lost session; nil: nobody is
+	Limited func(calls int)                               // is told how many calls may be made at once, at each change; nil: nobody is
 	Logger  *slog.Logger
 }
 
@@ -74,8 +75,7 @@ type Gateway struct {
 
 	soapSlot *slot[*soapSession]
 	restSlot *slot[*rest.Client]
-	permits  chan struct{} // calls in flight
-	waits    chan struct{} // of which long polls
+	limit    *callLimit // of the calls in flight
 
 	contact contact
 	pace    pace
@@ -116,8 +116,7 @@ func New(cfg Config) (*Gateway, error) {
 		log:       cfg.Logger.With("vcenter", u.Host),
 		transport: newTransport(u, tlsConfig, cfg.MaxConcurrentCalls),
 		creds:     newCredentials(cfg.SecretPath),
-		permits:   make(chan struct{}, cfg.MaxConcurrentCalls),
-		waits:     make(chan struct{}, max(1, cfg.MaxConcurrentCalls/2)),
+		limit:     newCallLimit(cfg.MaxConcurrentCalls, cfg.Limited),
 		tags:      newTagCache(),
 		fields:    newFieldCache(),
 		trusted:   make(map[string]bool, len(cfg.TrustedUsers)),
@@ -184,6 +183,9 @@ func (c *Config) complete() error {
 	}
 	if c.Renewed == nil {
 		c.Renewed = func(string) {}
+	}
+	if c.Limited == nil {
+		c.Limited = func(int) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

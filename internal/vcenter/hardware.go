@@ -106,7 +106,7 @@ func (g *Gateway) inventoryOf(objects []object) inventory {
 	inv := make(inventory, len(objects))
 	for _, o := range objects {
 		inv[o.ref] = o
-		if o.ref.Type == vsphere.TypeVM || o.ref.Type == typeDatastore {
+		if o.ref.Type == vsphere.TypeVM || o.ref.Type == vsphere.TypeDatastore {
 			g.names.learn(o.ref, o.text("name"))
 		}
 	}

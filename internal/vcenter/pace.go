@@ -86,3 +86,9 @@ func retryAfter(h http.Header) time.Duration {
 	}
 	return time.Duration(min(seconds, 3600)) * time.Second
 }
+
+// refusedForLoad reports whether vCenter refused a call because it has too much to do, or is restarting.
+func refusedForLoad(err error) bool {
+	var status *statusError
+	return errors.As(err, &status) && (status.code == http.StatusTooManyRequests || status.code == http.StatusServiceUnavailable)
+}

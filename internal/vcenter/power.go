@@ -59,7 +59,7 @@ func (g *Gateway) ShutdownGuest(ctx context.Context, ref vsphere.Ref) error {
 
 // onVM makes one call that changes a VM.
 func (g *Gateway) onVM(ctx context.Context, op string, ref vsphere.Ref, f func(context.Context, *soapSession) error) error {
-	c := call{op: op, object: g.names.describe(ref), write: true}
+	c := call{op: op, object: g.names.describe(ref), write: true, alike: true}
 	if ref.Type != vsphere.TypeVM {
 		return &Error{Op: op, Object: ref.String(), Kind: NotFound, Err: errNotVM}
 	}

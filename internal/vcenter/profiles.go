@@ -131,8 +131,8 @@ func (g *Gateway) compatible(ctx context.Context, id string) (refs []vsphere.Ref
 		}
 		refs = nil
 		for _, place := range res.Returnval {
-			if place.Hub.HubType == typeDatastore && len(place.Error) == 0 {
-				refs = append(refs, vsphere.Ref{Type: typeDatastore, Value: place.Hub.HubId})
+			if place.Hub.HubType == vsphere.TypeDatastore && len(place.Error) == 0 {
+				refs = append(refs, vsphere.Ref{Type: vsphere.TypeDatastore, Value: place.Hub.HubId})
 			}
 		}
 		return nil

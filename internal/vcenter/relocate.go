@@ -24,7 +24,7 @@ func (g *Gateway) Relocate(ctx context.Context, ref vsphere.Ref, source, destina
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
 		PropSet: []types.PropertySpec{
 			{Type: vsphere.TypeVM, PathSet: append([]string{"name"}, diskProperties...)},
-			{Type: typeDatastore, PathSet: []string{"name"}},
+			{Type: vsphere.TypeDatastore, PathSet: []string{"name"}},
 		},
 		ObjectSet: []types.ObjectSpec{{
 			Obj:       toMoRef(ref),

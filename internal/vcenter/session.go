@@ -209,7 +209,7 @@ func (g *Gateway) cleanUp(ctx context.Context, later time.Duration, f func(conte
 func (g *Gateway) cleanUpOnce(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
 	defer cancel()
-	release, err := g.permit(ctx, false)
+	release, err := g.limit.enter(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -218,7 +218,7 @@ func TestConcurrentCallsAreLimited(t *testing.T) {
 	}
 }
 
-func TestWaitsLeaveHalfOfThePermits(t *testing.T) {
+func TestWaitsLeaveHalfOfTheLimit(t *testing.T) {
 	v, g := warm(t, small())
 	refs := taggedRefs(v)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -228,7 +228,7 @@ func TestWaitsLeaveHalfOfThePermits(t *testing.T) {
 	for range 6 {
 		group.Go(func() { _ = g.AwaitOff(ctx, []Wait{{VM: refs[0]}}, func(_ ref, _ WaitResult) {}) })
 	}
-	eventually(t, "two wait", func() bool { return len(g.waits) == 2 })
+	eventually(t, "two wait", func() bool { g.limit.mu.Lock(); defer g.limit.mu.Unlock(); return g.limit.polls == 2 })
 	start := time.Now()
 	for range 5 {
 		_, err := g.ServerTime(t.Context())

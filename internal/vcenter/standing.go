@@ -48,29 +48,32 @@ func (g *Gateway) AlarmStanding(ctx context.Context, alarm vsphere.Ref, name str
 		}
 		inv, states, err = g.declared(ctx, c, unique(alarms), entity)
 	}
-	if KindOf(err) == NotFound {
+	_, exists := inv[entity]
+	switch {
+	case KindOf(err) == NotFound, err == nil && !exists:
 		return Standing{Gone: true}, nil
-	}
-	if err != nil {
+	case err != nil:
 		return Standing{}, err
 	}
-	if _, ok := inv[entity]; !ok {
-		return Standing{Gone: true}, nil
+	state, ok := g.stateNamed(inv, states, alarm, name, entity)
+	if !ok {
+		return Standing{}, nil
 	}
-	var out Standing
+	yellow, red, err := g.thresholds(ctx, inv[state.Alarm])
+	return Standing{Known: true, State: state, Yellow: yellow, Red: red}, err
+}
+
+// stateNamed finds the state of the entity that is of the alarm, and of its name unless that is empty.
+func (g *Gateway) stateNamed(inv inventory, states []types.AlarmState, alarm vsphere.Ref, name string, entity vsphere.Ref) (AlarmState, bool) {
 	for _, s := range states {
 		if fromMoRef(s.Entity) != entity || !alarm.Zero() && fromMoRef(s.Alarm) != alarm {
 			continue
 		}
-		state, ok := g.alarmState(inv, s)
-		if !ok || name != "" && unescape(name) != unescape(state.Name) {
-			continue
+		if state, ok := g.alarmState(inv, s); ok && (name == "" || unescape(name) == unescape(state.Name)) {
+			return state, true
 		}
-		out.Known, out.State = true, state
-		out.Yellow, out.Red, err = g.thresholds(ctx, inv[state.Alarm])
-		break
 	}
-	return out, err
+	return AlarmState{}, false
 }
 
 // declared reads the alarm states of an entity, with some alarms and all above the entity.

@@ -30,9 +30,9 @@ func (g *Gateway) Storage(ctx context.Context, source vsphere.Ref, vm vsphere.Re
 	asked, c := vm, call{op: "read the storage of"}
 	switch {
 	case vm.Type == vsphere.TypeVM:
-	case vm.Zero() && source.Type == typeDatastore:
+	case vm.Zero() && source.Type == vsphere.TypeDatastore:
 		asked, c.op = source, "read what is on"
-		start.SelectSet = []types.BaseSelectionSpec{&types.TraversalSpec{Type: typeDatastore, Path: "vm", SelectSet: start.SelectSet}}
+		start.SelectSet = []types.BaseSelectionSpec{&types.TraversalSpec{Type: vsphere.TypeDatastore, Path: "vm", SelectSet: start.SelectSet}}
 	default:
 		return remedy.Storage{}, &Error{Op: c.op, Object: strings.TrimSpace(source.String() + " " + vm.String()), Kind: Invalid, Err: errNotStored}
 	}
@@ -69,7 +69,7 @@ var errNotStored = errors.New("neither a datastore nor a virtual machine")
 
 func noStorage(c call, asked vsphere.Ref) error {
 	e := &Error{Op: c.op, Object: c.object, Kind: NotFound, Err: errGone}
-	if asked.Type == typeDatastore {
+	if asked.Type == vsphere.TypeDatastore {
 		e.Kind = ScopeNotFound
 		e.Remedy = "the event or request comes from another vCenter, or the datastore was removed; nothing is moved elsewhere instead"
 	}
@@ -81,7 +81,7 @@ func storageSpecs(start types.ObjectSpec, root types.ManagedObjectReference) []t
 	ofVMs := slices.Concat(hardwareProperties, diskProperties, []string{"layoutEx", "snapshot"})
 	return []types.PropertyFilterSpec{{
 		PropSet: append(machineProperties(ofVMs),
-			types.PropertySpec{Type: typeDatastore, PathSet: []string{"name", "summary", "host", "parent"}},
+			types.PropertySpec{Type: vsphere.TypeDatastore, PathSet: []string{"name", "summary", "host", "parent"}},
 			types.PropertySpec{Type: typePod, PathSet: []string{"name", podPath}}),
 		ObjectSet: []types.ObjectSpec{start, {Obj: root, SelectSet: datastoresAndHosts()}},
 	}}
@@ -114,7 +114,7 @@ func (inv inventory) storage() remedy.Storage {
 	sizes := inv.clusterSizes()
 	for ref, o := range inv {
 		switch ref.Type {
-		case typeDatastore:
+		case vsphere.TypeDatastore:
 			s.Datastores = append(s.Datastores, inv.datastore(o))
 		case vsphere.TypeVM:
 			vm := inv.storedVM(o)
@@ -196,9 +196,9 @@ func (inv inventory) storedVM(o object) remedy.StoredVM {
 func (g *Gateway) Datastore(ctx context.Context, nameOrMoRef string) (vsphere.Ref, error) {
 	what := strings.TrimSpace(nameOrMoRef)
 	c := call{op: "find datastore", object: fmt.Sprintf("%q", what)}
-	named := types.PropertySpec{Type: typeDatastore, PathSet: []string{"name"}}
+	named := types.PropertySpec{Type: vsphere.TypeDatastore, PathSet: []string{"name"}}
 	ref, whole := vsphere.ParseRef(what)
-	whole = whole && ref.Type == typeDatastore
+	whole = whole && ref.Type == vsphere.TypeDatastore
 	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
 		from := types.ObjectSpec{Obj: s.client.ServiceContent.RootFolder, SelectSet: datastoresAndHosts()}
 		if whole {

@@ -261,7 +261,7 @@ func (g *Gateway) readTags(ctx context.Context, ids []string) (map[string]tagInf
 	return found, err
 }
 
-// forEach calls f for each id, with half of the permits at most, until one fails.
+// forEach calls f for each id, with half of the configured calls at once, until one fails.
 func (g *Gateway) forEach(ctx context.Context, ids []string, f func(ctx context.Context, id string) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

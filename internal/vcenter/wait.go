@@ -30,13 +30,13 @@ const (
 // session or a restarted vCenter is waited out. It returns nil when all are reported, else the
 // context's error, or vCenter's when it refuses to be asked.
 func (g *Gateway) AwaitOff(ctx context.Context, waits []Wait, report func(ref vsphere.Ref, r WaitResult)) error {
-	return g.await(ctx, newWatch(waits, g.names.describe, report))
+	return g.await(ctx, newWaiting(waits, g.names.describe, report))
 }
 
 // AwaitOn is AwaitOff for VMs that are being powered on: it waits until each is on, its task has failed or
 // it is gone. A VM without a task that stays off is waited for until the context ends.
 func (g *Gateway) AwaitOn(ctx context.Context, waits []Wait, report func(ref vsphere.Ref, r WaitResult)) error {
-	w := newWatch(waits, g.names.describe, report)
+	w := newWaiting(waits, g.names.describe, report)
 	w.goal, w.op = goalOn, "power on"
 	return g.await(ctx, w)
 }
@@ -46,7 +46,7 @@ func (g *Gateway) AwaitOn(ctx context.Context, waits []Wait, report func(ref vsp
 // ends in an error, each task that had not ended by then.
 func (g *Gateway) awaitTasks(ctx context.Context, op string, waits []Wait) (map[vsphere.Ref]error, error) {
 	failed := make(map[vsphere.Ref]error)
-	w := newWatch(waits, g.names.describe, func(ref vsphere.Ref, r WaitResult) {
+	w := newWaiting(waits, g.names.describe, func(ref vsphere.Ref, r WaitResult) {
 		if r.Err == nil && !r.ByTask {
 			r.Err = &Error{Op: op, Object: g.names.describe(ref), Kind: TaskFailed, Err: errTaskLost}
 		}
@@ -69,7 +69,7 @@ func TaskLost(err error) bool { return errors.Is(err, errTaskLost) }
 
 var errTaskLost = errors.New("vCenter no longer knows the task")
 
-func (g *Gateway) await(ctx context.Context, w *watch) error {
+func (g *Gateway) await(ctx context.Context, w *waiting) error {
 	backoff, failures := firstBackoff, 0
 	for w.open > 0 {
 		before := w.rounds
@@ -142,7 +142,7 @@ func (c *collectors) keep(pc *collector) bool {
 }
 
 // follow opens a collector and takes news from it until nobody is waited for.
-func (g *Gateway) follow(ctx context.Context, w *watch) error {
+func (g *Gateway) follow(ctx context.Context, w *waiting) error {
 	w.restart()
 	pc, err := g.openCollector(ctx)
 	if err != nil {
@@ -159,7 +159,7 @@ func (g *Gateway) follow(ctx context.Context, w *watch) error {
 			return err
 		}
 		if set == nil { // nothing new, which is news of a task that does not end
-			if w.settle(); w.open == 0 {
+			if w.reportKnown(); w.open == 0 {
 				pc.done = true
 				return nil
 			}
@@ -175,7 +175,7 @@ func (g *Gateway) follow(ctx context.Context, w *watch) error {
 			complete = true
 			w.absent()
 		}
-		reported := w.settle()
+		reported := w.reportKnown()
 		if w.open == 0 {
 			pc.done = true
 			return nil

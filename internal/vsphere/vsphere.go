@@ -16,10 +16,11 @@ type Ref struct {
 
 // The managed object types that the project speaks of.
 const (
-	TypeVM      = "VirtualMachine"
-	TypeHost    = "HostSystem"
-	TypeCluster = "ClusterComputeResource"
-	TypeCompute = "ComputeResource"
+	TypeVM        = "VirtualMachine"
+	TypeHost      = "HostSystem"
+	TypeCluster   = "ClusterComputeResource"
+	TypeCompute   = "ComputeResource"
+	TypeDatastore = "Datastore"
 )
 
 // String returns the reference as Type:Value, or "" for none.

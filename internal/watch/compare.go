@@ -13,129 +13,157 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// maxLevels bounds the alarms remembered in a checkpoint; the oldest are forgotten first. A rule on so many
-// entities at once is still acted upon, but the fall of a forgotten one is known by its event alone.
-const maxLevels = 500
+// compareDue reports whether states are to be compared: at the start, after a gap, and on a slow timer.
+func (f *follower) compareDue() bool {
+	return !f.compared || f.reader.Reopened() != f.reopened || time.Since(f.checkpoint.Compared) >= f.timing.Compare
+}
 
 // compare takes the alarms' states for the truth: of the fresh events it hands over what agrees with them,
-// and it makes up what the history does not hold. What rose and fell while nobody looked starts nothing.
-func (f *follower) compare(ctx context.Context, fresh []news) error {
+// and it makes up what the history does not hold. What rose and fell while nobody read starts nothing.
+func (f *follower) compare(ctx context.Context, fresh []event) error {
 	states, unseen, err := f.VCenter.TriggeredAlarms(ctx)
 	if err != nil {
 		return err
 	}
-	hidden := f.notSeen(unseen)
-	up := map[[2]string]alarm.Alarm{}
-	var risen []news
+	hidden := f.noteHidden(unseen)
+	up, raised := f.upNow(states)
+	f.dropAside(up)
+	fresh = f.withoutHandedOver(slices.DeleteFunc(fresh, func(e event) bool {
+		change, ok := e.Event.Change() // over already, or its successor is among the states
+		return ok && change.Up() && up[instanceOf(change)].To != change.To
+	}))
+	first := f.handOver(ctx, fresh, false)
+	missed := f.missedRises(raised, f.notHandled(fresh))
+	falls, err := f.missedFalls(ctx, up, hidden)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(first, f.handOver(ctx, append(missed, falls...), true)); err != nil {
+		return err
+	}
+	f.checkpoint.Compared, f.compared, f.reopened = time.Now().UTC(), true, f.reader.Reopened()
+	return nil
+}
+
+// noteHidden returns the alarms that are up and that vCenter does not show: nobody can say that one has fallen. It logs
+// when there are more of them.
+func (f *follower) noteHidden(unseen []vcenter.AlarmState) map[instance]bool {
+	hidden := make(map[instance]bool, len(unseen))
+	for _, s := range unseen {
+		hidden[instance{s.Alarm.Value, s.Entity.String()}] = true
+	}
+	if len(unseen) > f.hidden {
+		f.log.Warn("vCenter has yellow or red alarms that it does not show: rules cannot act upon them", "alarms", len(unseen),
+			"remedy", "give "+f.VCenter.User()+" the role Read-only on vCenter's root, with propagation")
+	}
+	f.hidden = len(unseen)
+	return hidden
+}
+
+// upNow decodes the states of the alarms that are up.
+func (f *follower) upNow(states []vcenter.AlarmState) (up map[instance]alarm.Alarm, raised []event) {
+	up = map[instance]alarm.Alarm{}
 	for _, s := range states {
-		in, err := f.incoming(alarm.ClassAlarm, s.JSON)
+		e, err := f.eventOf(string(alarm.ClassAlarm), s.JSON)
 		if err != nil {
 			f.log.Warn("the state of an alarm cannot be read", "alarm", s.Name, "entity", s.Entity.String(), "reason", err)
 			continue
 		}
-		up[identity(in.Event.Alarm)] = in.Event.Alarm
-		risen = append(risen, news{Incoming: in})
+		up[instanceOf(e.Event.Alarm)] = e.Event.Alarm
+		raised = append(raised, e)
 	}
-	f.over(up)
-	fresh = slices.DeleteFunc(fresh, func(n news) bool {
-		al := n.Event.Alarm // over already, or its successor is among the states
-		return n.Event.Class == alarm.ClassAlarm && al.Up() && up[identity(al)].To != al.To
-	})
-	fresh = f.unknown(fresh)
-	first := f.handOver(ctx, fresh, false)
-	held := map[[2]string]bool{} // of which an event is still to be handed over
-	for _, n := range fresh {
-		if len(n.marks) > 0 && !f.dealt.known[n.marks[0]] {
-			held[identity(n.Event.Alarm)] = true
-		}
-	}
-	var missed []news
-	for _, n := range risen {
-		if !held[identity(n.Event.Alarm)] && f.missed(&n.Incoming) {
-			missed = append(missed, n)
-		}
-	}
-	for _, level := range f.point.Levels {
-		id := [2]string{level.Alarm.Value, object(level.Entity).Ref()}
-		if _, ok := up[id]; ok || hidden[id] {
-			continue
-		}
-		in, fell, err := f.fallOf(ctx, level)
-		if err != nil {
-			return err
-		}
-		if fell {
-			missed = append(missed, news{Incoming: in})
-		}
-	}
-	if err := errors.Join(first, f.handOver(ctx, missed, true)); err != nil {
-		return err
-	}
-	f.point.Compared, f.settled, f.reopened = time.Now().UTC(), true, f.reader.Reopened()
-	return nil
+	return up, raised
 }
 
-// notSeen are the alarms that are up and that vCenter does not show: nobody can say that one has fallen. The log tells
-// when there are more of them.
-func (f *follower) notSeen(unseen []vcenter.AlarmState) map[[2]string]bool {
-	hidden := make(map[[2]string]bool, len(unseen))
-	for _, s := range unseen {
-		hidden[[2]string{s.Alarm.Value, s.Entity.String()}] = true
+// notHandled are the alarms of which an event is still to be handed over.
+func (f *follower) notHandled(fresh []event) map[instance]bool {
+	waits := map[instance]bool{}
+	for _, e := range fresh {
+		if change, ok := e.Event.Change(); ok && len(e.marks) > 0 && !f.handled.known[e.marks[0]] {
+			waits[instanceOf(change)] = true
+		}
 	}
-	if len(unseen) > f.unseen {
-		f.log.Warn("vCenter has yellow or red alarms that it does not show: rules cannot act upon them", "alarms", len(unseen),
-			"remedy", "give "+f.VCenter.User()+" the role Read-only on vCenter's root, with propagation")
-	}
-	f.unseen = len(unseen)
-	return hidden
+	return waits
 }
 
-// missed tells whether the state of an alarm that is up was not handed over, and completes it.
-func (f *follower) missed(in *trigger.Incoming) bool {
-	al := &in.Event.Alarm
-	if _, ok := f.Engine.Match(in.Event); !ok || f.idle[identity(*al)] == al.To || f.waits(in.Event) {
+// missedRises are the alarms that are up and were not handed over, but for those whose event waits.
+func (f *follower) missedRises(raised []event, waits map[instance]bool) (missed []event) {
+	for _, e := range raised {
+		if !waits[instanceOf(e.Event.Alarm)] && f.missedRise(&e) {
+			missed = append(missed, e)
+		}
+	}
+	return missed
+}
+
+// missedRise reports whether the state of an alarm that is up was not handed over, and completes it.
+func (f *follower) missedRise(e *event) bool {
+	change := &e.Event.Alarm
+	if _, ok := f.Engine.Match(e.Event); !ok || f.idle[instanceOf(*change)] == change.To || f.isAside(*e) {
 		return false
 	}
-	al.From = alarm.Green
-	if level := f.level(*al); level != nil {
-		if level.Colour == al.To {
+	change.From = alarm.Green
+	if level := f.level(*change); level != nil {
+		if level.Colour == change.To {
 			return false
 		}
-		al.From = level.Colour
+		change.From = level.Colour
 	}
 	return true
 }
 
+// missedFalls are the falls of the alarms that were handed over as up and are up no more.
+func (f *follower) missedFalls(ctx context.Context, up map[instance]alarm.Alarm, hidden map[instance]bool) (falls []event, err error) {
+	for _, level := range f.checkpoint.Levels {
+		of := instance{level.Alarm.Value, object(level.Entity).Ref()}
+		if _, ok := up[of]; ok || hidden[of] {
+			continue
+		}
+		fall, fell, err := f.fallOf(ctx, level)
+		if err != nil {
+			return nil, err
+		}
+		if fell {
+			falls = append(falls, fall)
+		}
+	}
+	return falls, nil
+}
+
 // fallOf makes up the fall of an alarm that was handed over as up and is up no more.
-func (f *follower) fallOf(ctx context.Context, level watchapi.Level) (in trigger.Incoming, fell bool, err error) {
+func (f *follower) fallOf(ctx context.Context, level watchapi.Level) (fall event, fell bool, err error) {
 	entity := vsphere.Ref{Type: level.Entity.Type, Value: level.Entity.Value}
 	state, found, err := f.VCenter.AlarmStatus(ctx, vsphere.Ref{Type: level.Alarm.Type, Value: level.Alarm.Value}, level.Alarm.Name, entity)
 	if err != nil {
-		return in, false, err
+		return event{}, false, err
 	}
 	if !found { // the alarm or the entity is gone
 		state = vcenter.AlarmState{Colour: alarm.Green}
 		if state.Time, err = f.VCenter.ServerTime(ctx); err != nil {
-			return in, false, err
+			return event{}, false, err
 		}
 	}
 	if state.Colour == level.Colour || alarm.Rank(state.Colour) >= alarm.Rank(alarm.Yellow) {
-		return in, false, nil // as known, or up again this moment: its event or the next comparison tells
+		return event{}, false, nil // as known, or up again this moment: its event or the next comparison tells
 	}
 	if !state.Time.After(level.Time) {
 		state.Time = level.Time.Add(time.Millisecond)
 	}
-	in.Event = alarm.Event{Class: alarm.ClassAlarm, Alarm: alarm.Alarm{
+	fall, err = newEvent(trigger.Incoming{Event: alarm.Event{Class: alarm.ClassAlarm, Alarm: alarm.Alarm{
 		Name: level.Alarm.Name, Ref: object(level.Alarm), Entity: object(level.Entity), Cluster: object(level.Scope), Host: object(level.Host),
 		From: level.Colour, To: state.Colour, VCenter: f.Source, Time: state.Time.UTC(),
-	}}
-	return in, true, nil
+	}}})
+	return fall, err == nil, err
 }
 
+// maxLevels bounds the alarms remembered in a checkpoint; the oldest are forgotten first. A rule on so many
+// entities at once is still acted upon, but the fall of a forgotten one is known by its event alone.
+const maxLevels = 500
+
 // level returns what was last handed over of an alarm on an entity, nil where it is not up.
-func (f *follower) level(al alarm.Alarm) *watchapi.Level {
-	for i := range f.point.Levels {
-		if l := &f.point.Levels[i]; l.Alarm.Value == al.Ref.Value && object(l.Entity).Ref() == al.Entity.Ref() {
+func (f *follower) level(a alarm.Alarm) *watchapi.Level {
+	for i := range f.checkpoint.Levels {
+		if l := &f.checkpoint.Levels[i]; l.Alarm.Value == a.Ref.Value && object(l.Entity).Ref() == a.Entity.Ref() {
 			return l
 		}
 	}
@@ -143,23 +171,26 @@ func (f *follower) level(al alarm.Alarm) *watchapi.Level {
 }
 
 // remember keeps what was handed over of an alarm, as long as it is up or unknown.
-func (f *follower) remember(e alarm.Event, caught bool) {
-	f.forget(e)
-	al := e.Alarm
-	if e.Class != alarm.ClassAlarm || al.To == alarm.Green {
+func (f *follower) remember(e event, caught bool) {
+	change, ok := e.Event.Change()
+	if !ok {
 		return
 	}
-	f.point.Levels = append(f.point.Levels, watchapi.Level{
-		Alarm: named(al.Ref, al.Name), Entity: named(al.Entity, al.Entity.Name), Scope: named(al.Cluster, al.Cluster.Name),
-		Host: named(al.Host, al.Host.Name), Colour: al.To, Time: al.Time.UTC(), Caught: caught,
+	f.forget(change)
+	if change.To == alarm.Green {
+		return
+	}
+	f.checkpoint.Levels = append(f.checkpoint.Levels, watchapi.Level{
+		Alarm: named(change.Ref, change.Name), Entity: named(change.Entity, change.Entity.Name), Scope: named(change.Cluster, change.Cluster.Name),
+		Host: named(change.Host, change.Host.Name), Colour: change.To, Time: change.Time.UTC(), Caught: caught,
 	})
-	f.point.Levels = f.point.Levels[max(0, len(f.point.Levels)-maxLevels):]
+	f.checkpoint.Levels = f.checkpoint.Levels[max(0, len(f.checkpoint.Levels)-maxLevels):]
 }
 
 // forget drops what was last handed over of an alarm on an entity.
-func (f *follower) forget(e alarm.Event) {
-	f.point.Levels = slices.DeleteFunc(f.point.Levels, func(l watchapi.Level) bool {
-		return l.Alarm.Value == e.Alarm.Ref.Value && object(l.Entity).Ref() == e.Alarm.Entity.Ref()
+func (f *follower) forget(a alarm.Alarm) {
+	f.checkpoint.Levels = slices.DeleteFunc(f.checkpoint.Levels, func(l watchapi.Level) bool {
+		return l.Alarm.Value == a.Ref.Value && object(l.Entity).Ref() == a.Entity.Ref()
 	})
 }
 

@@ -7,296 +7,203 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
-// news is an event for the rules.
-type news struct {
-	trigger.Incoming
-	marks []watchapi.Mark // of the event and of those that it makes obsolete; none where the comparison of states made it up
-}
-
-// handOver gives the events to the rules, oldest first; caught tells that the comparison of states made
-// them up. Events of different scopes go side by side, those of one scope one after the other. The
+// handOver gives the events to the rules, oldest first; caught says that the comparison of states made
+// them up. Events of different queues go side by side, those of one queue one after the other. The
 // checkpoint moves on with them, so that whoever goes on after an interruption repeats nothing.
-func (f *follower) handOver(ctx context.Context, events []news, caught bool) error {
-	for _, n := range events {
-		for _, m := range n.marks {
-			f.todo[m] = true
+func (f *follower) handOver(ctx context.Context, events []event, caught bool) error {
+	for _, e := range events {
+		for _, m := range e.marks {
+			f.pending[m] = true
 		}
 	}
-	var held held
-	took := f.took
+	var w waiting
+	accepted := f.accepted
 	for len(events) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		var batch []news
+		var batch []event
 		batch, events = sideBySide(events)
-		for i, err := range f.give(ctx, batch, caught) {
-			switch {
-			case err == nil:
-				held.taken = true
-				f.took++
-			case f.aside[asideKey(batch[i].Event)] != nil:
-				f.setAside(batch[i], err)
-			default:
-				held.add(batch[i], err)
-				continue
-			}
-			f.done(batch[i])
-		}
-		f.moveOn()
+		f.handOverBatch(ctx, batch, caught, &w)
+		f.advance()
 		f.record()
-		if len(held.scopes) >= atOnce && held.outage() {
-			return held.err() // the rest would fare no better
+		if len(w.queues) >= atOnce && w.outage() {
+			return w.err() // the rest would fare no better
 		}
-		events = held.behind(events)
+		events = w.behind(events)
 	}
-	f.failed(&held, took)
-	if !f.single(ctx, &held) {
-		return held.err()
+	f.noteFailures(&w, accepted)
+	if !f.setAsideDue(ctx, &w) {
+		return w.err()
 	}
-	for _, n := range held.events {
-		f.setAside(n, held.scopes[scopeOf(n.Event)])
-		f.done(n)
+	for _, e := range w.events {
+		f.setAside(e, w.queues[e.about.Queue])
+		f.done(e)
 	}
-	f.moveOn()
+	f.advance()
 	f.record()
 	return nil
 }
 
-func (f *follower) done(n news) {
-	for _, m := range n.marks {
-		delete(f.todo, m)
+// handOverBatch gives the events to the rules side by side. Those that Temporal did not take wait, but for those that
+// are aside already.
+func (f *follower) handOverBatch(ctx context.Context, batch []event, caught bool, w *waiting) {
+	for i, err := range f.send(ctx, batch, caught) {
+		e := batch[i]
+		switch {
+		case err == nil:
+			w.taken = true
+			f.accepted++
+		case f.aside[e.about.Subject] != nil:
+			f.setAside(e, err)
+		default:
+			w.add(e, err)
+			continue
+		}
+		f.done(e)
 	}
 }
 
-// sideBySide takes the first events of different scopes that may be given at once; those that follow in the same
-// scopes stay, in their order.
-func sideBySide(events []news) (batch, rest []news) {
-	scopes := map[string]bool{}
-	for _, n := range events {
-		scope := scopeOf(n.Event)
-		if len(batch) < atOnce && !scopes[scope] {
-			batch = append(batch, n)
+// done says that this poll has nothing more to do with the event.
+func (f *follower) done(e event) {
+	for _, m := range e.marks {
+		delete(f.pending, m)
+	}
+}
+
+// atOnce bounds how many events are given to the rules at once.
+const atOnce = 16
+
+// sideBySide takes the first events of different queues that may be handed over at once; those that follow in the same
+// queues stay, in their order.
+func sideBySide(events []event) (batch, rest []event) {
+	queues := map[string]bool{}
+	for _, e := range events {
+		queue := e.about.Queue
+		if len(batch) < atOnce && !queues[queue] {
+			batch = append(batch, e)
 		} else {
-			rest = append(rest, n)
+			rest = append(rest, e)
 		}
-		scopes[scope] = true
+		queues[queue] = true
 	}
 	return batch, rest
 }
 
-// moveOn moves the checkpoint behind the events before the first that is still to be handed over.
-func (f *follower) moveOn() {
-	n := 0
-	for n < len(f.behind) && !f.todo[markOf(f.behind[n])] {
-		n++
-	}
-	f.reached(f.behind[:n])
-	f.behind = f.behind[n:]
+// withoutHandedOver leaves out what was handed over already, by an earlier poll or by the comparison of states.
+func (f *follower) withoutHandedOver(events []event) []event {
+	return slices.DeleteFunc(events, f.handedOver)
 }
 
-// atOnce bounds how many events are given at once.
-const atOnce = 16
-
-func scopeOf(e alarm.Event) string {
-	if e.Class == alarm.ClassAlarm {
-		return e.Alarm.Name + "@" + e.Alarm.Scope().Ref()
-	}
-	return e.Power.VM.Ref()
-}
-
-// unknown leaves out what was handed over already, by an earlier look or by the comparison of states.
-func (f *follower) unknown(events []news) []news {
-	return slices.DeleteFunc(events, func(n news) bool { return f.known(n.Event) })
-}
-
-func (f *follower) known(e alarm.Event) bool {
-	if e.Class != alarm.ClassAlarm {
+// handedOver reports whether an alarm was handed over with this colour.
+func (f *follower) handedOver(e event) bool {
+	change, ok := e.Event.Change()
+	if !ok {
 		return false
 	}
-	level := f.level(e.Alarm)
-	if level == nil || level.Colour != e.Alarm.To {
+	level := f.level(change)
+	if level == nil || level.Colour != change.To {
 		return false
 	}
-	return level.Time.Equal(e.Alarm.Time) || level.Caught && e.Alarm.Time.Sub(level.Time).Abs() < time.Minute
+	return level.Time.Equal(change.Time) || level.Caught && change.Time.Sub(level.Time).Abs() < time.Minute
 }
 
-// given is what became of an event.
-type given struct {
+// outcome is what became of an event.
+type outcome struct {
 	res trigger.Result
 	err error
 }
 
-// give hands events over side by side and remembers what became of each. It is not cut short, for then it
+// send hands events over side by side and remembers what became of each. It is not cut short, for then it
 // would not be known whether Temporal has an event; the engine bounds how long each may take. An event that
 // can never be acted upon is logged; the errors are of those which Temporal did not take, to be given again.
-func (f *follower) give(ctx context.Context, events []news, caught bool) []error {
-	all := make([]given, len(events))
+func (f *follower) send(ctx context.Context, events []event, caught bool) []error {
+	all := make([]outcome, len(events))
 	var wg sync.WaitGroup
-	for i, n := range events {
-		wg.Go(func() { all[i].res, all[i].err = f.Engine.Handle(context.WithoutCancel(ctx), n.Incoming) })
+	for i, e := range events {
+		wg.Go(func() { all[i].res, all[i].err = f.Engine.Handle(context.WithoutCancel(ctx), e.Incoming) })
 	}
 	wg.Wait()
 	errs := make([]error, len(events))
-	for i, n := range events {
-		f.count(n.Event, all[i])
+	for i, e := range events {
+		f.count(e, all[i])
 		if err := all[i].err; err != nil && !errors.Is(err, trigger.ErrRefused) {
 			errs[i] = err
 			continue
 		}
-		f.account(n.Event, all[i], caught)
-		f.mark(n.marks)
-		f.resume(n.Event)
+		f.account(e, all[i], caught)
+		f.markHandled(e.marks)
+		f.clearAside(e)
 	}
 	return errs
 }
 
 // count moves the figures.
-func (f *follower) count(e alarm.Event, g given) {
-	result, at := string(g.res.Verdict), e.Power.Time
+func (f *follower) count(e event, o outcome) {
+	result := string(o.res.Verdict)
 	switch {
-	case errors.Is(g.err, trigger.ErrRefused):
+	case errors.Is(o.err, trigger.ErrRefused):
 		result = "refused"
-	case errors.As(g.err, new(*trigger.BacklogError)):
+	case errors.As(o.err, new(*trigger.BacklogError)):
 		result = "backlog"
-	case g.err != nil:
+	case o.err != nil:
 		result = "unavailable"
 	}
-	if e.Class == alarm.ClassAlarm {
-		at = e.Alarm.Time
-	}
-	f.metrics.WithTags(map[string]string{"type": e.Class, "result": result}).Counter("preemption_watch_events").Inc(1)
-	if g.err == nil && g.res.Verdict == trigger.Sent {
-		f.metrics.Timer("preemption_watch_event_lag").Record(time.Since(at))
+	f.counted(e, result)
+	if o.err == nil && o.res.Verdict == trigger.Sent {
+		f.metrics.Timer("preemption_watch_event_lag").Record(time.Since(e.about.Time))
 	}
 }
 
-// account remembers what became of one event.
-func (f *follower) account(e alarm.Event, g given, caught bool) {
+func (f *follower) counted(e event, result string) {
+	f.metrics.WithTags(map[string]string{"type": string(e.Event.Class), "result": result}).Counter("preemption_watch_events").Inc(1)
+}
+
+// account writes into the checkpoint what became of one event.
+func (f *follower) account(e event, o outcome, caught bool) {
 	note := watchapi.Note{
-		At: time.Now().UTC(), Class: e.Class, Rule: g.res.Rule, WorkflowID: g.res.WorkflowID, What: g.res.What, Reason: g.res.Reason,
-		Time: e.Power.Time.UTC(), Entity: e.Power.VM.Ref(),
+		At: time.Now().UTC(), Class: string(e.Event.Class), Rule: o.res.Rule, WorkflowID: o.res.WorkflowID, What: o.res.What, Reason: o.res.Reason,
+		Time: e.about.Time.UTC(), Entity: e.about.Entity.Ref(), To: e.about.To,
 	}
-	if al := e.Alarm; e.Class == alarm.ClassAlarm {
-		note.Time, note.Alarm, note.Entity, note.To = al.Time.UTC(), al.Name, al.Entity.Ref(), al.To
+	change, ok := e.Event.Change()
+	if ok {
+		note.Alarm = change.Name
 	}
-	f.heed(e, g)
+	f.noteIdle(e, o)
 	switch {
-	case g.err != nil:
-		f.point.Refused++
-		note.Reason = clip(g.err.Error())
-		f.point.LastRefused = &note
-		f.log.Warn("an event matches a rule and cannot be acted upon", "alarm", note.Alarm, "entity", note.Entity, "to", note.To, "reason", g.err)
-	case g.res.Verdict == trigger.Sent:
-		f.point.Sent++
+	case o.err != nil:
+		f.checkpoint.Refused++
+		note.Reason = clip(o.err.Error())
+		f.checkpoint.LastRefused = &note
+		f.log.Warn("an event matches a rule and cannot be acted upon", "alarm", note.Alarm, "entity", note.Entity, "to", note.To, "reason", o.err)
+	case o.res.Verdict == trigger.Sent:
+		f.checkpoint.Sent++
 		if caught {
-			f.point.Caught++
+			f.checkpoint.Caught++
 		}
-		f.point.LastSent = &note
+		f.checkpoint.LastSent = &note
 		f.remember(e, caught)
 		f.log.Info("event handed over", "alarm", note.Alarm, "entity", note.Entity, "to", note.To, "rule", note.Rule,
 			"started", note.WorkflowID, "what", note.What, "caught", caught)
-	case g.res.Rule != "" && !e.Alarm.Up(): // the rule heeds no falls: it need not be told of this one again
-		f.forget(e)
+	case o.res.Rule != "" && ok && !change.Up(): // the rule ignores falls: it need not be told of this one again
+		f.forget(change)
 	}
-	f.point.Last = &note
+	f.checkpoint.Last = &note
 }
 
-// heed remembers of which alarms that are up the rules make nothing, so that they are not given again at
+// noteIdle remembers about which alarms that are up the rules do nothing, so that they are not given again at
 // every comparison of states.
-func (f *follower) heed(e alarm.Event, g given) {
-	if e.Class != alarm.ClassAlarm {
+func (f *follower) noteIdle(e event, o outcome) {
+	change, ok := e.Event.Change()
+	if !ok {
 		return
 	}
-	delete(f.idle, identity(e.Alarm))
-	if g.res.Verdict != trigger.Sent && g.res.Rule != "" && e.Alarm.Up() {
-		f.idle[identity(e.Alarm)] = e.Alarm.To
+	delete(f.idle, instanceOf(change))
+	if o.res.Verdict != trigger.Sent && o.res.Rule != "" && change.Up() {
+		f.idle[instanceOf(change)] = change.To
 	}
 }
-
-// maxSeen bounds the marks in a checkpoint. Where more happened within the overlap, whoever goes on reads
-// again from the oldest mark that is kept.
-const maxSeen = 500
-
-// dealt are the events that this attempt knows as dealt with: those of the checkpoint it began with, and its own.
-type dealt struct {
-	marks []watchapi.Mark
-	known map[watchapi.Mark]bool
-}
-
-func newDealt(marks []watchapi.Mark) *dealt {
-	d := &dealt{known: map[watchapi.Mark]bool{}}
-	for _, m := range marks {
-		d.add(m)
-	}
-	return d
-}
-
-// add takes a mark in; false means that it was in already.
-func (d *dealt) add(m watchapi.Mark) bool {
-	if d.known[m] {
-		return false
-	}
-	d.known[m] = true
-	d.marks = append(d.marks, m)
-	return true
-}
-
-// forget drops what happened before that time.
-func (d *dealt) forget(before time.Time) {
-	d.marks = slices.DeleteFunc(d.marks, func(m watchapi.Mark) bool {
-		old := m.Time.Before(before)
-		if old {
-			delete(d.known, m)
-		}
-		return old
-	})
-}
-
-// newest returns the newest marks, as many as a checkpoint holds, the oldest of them first.
-func (d *dealt) newest() []watchapi.Mark {
-	marks := slices.Clone(d.marks)
-	slices.SortStableFunc(marks, func(a, b watchapi.Mark) int { return a.Time.Compare(b.Time) })
-	return marks[max(0, len(marks)-maxSeen):]
-}
-
-// since is from where to read on after a checkpoint: a little before what was reached, unless more happened
-// in that little than the checkpoint holds marks of.
-func since(c watchapi.Checkpoint) time.Time {
-	from := c.Reached.Add(-overlap)
-	if len(c.Seen) >= maxSeen && c.Seen[0].Time.After(from) {
-		from = c.Seen[0].Time
-	}
-	if from.After(c.Reached) {
-		return c.Reached
-	}
-	return from
-}
-
-// mark remembers and counts events as dealt with, each once.
-func (f *follower) mark(marks []watchapi.Mark) {
-	for _, m := range marks {
-		if f.dealt.add(m) {
-			f.point.Events++
-		}
-	}
-}
-
-// reached moves the checkpoint behind the events.
-func (f *follower) reached(events []vcenter.StreamEvent) {
-	present := time.Now().Add(f.offset + overlap) // what is stamped later was so before vCenter's clock was set back
-	for _, e := range events {
-		f.mark([]watchapi.Mark{markOf(e)})
-		if e.Time.After(f.point.Reached) && !e.Time.After(present) {
-			f.point.Reached = e.Time
-		}
-	}
-}
-
-func markOf(e vcenter.StreamEvent) watchapi.Mark { return watchapi.Mark{Key: e.Key, Time: e.Time} }

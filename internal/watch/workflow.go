@@ -1,19 +1,14 @@
 // Package watch follows vCenter's event history and hands what it reads to the rules of package trigger. It
 // is a durable workflow around one long-running activity, whose heartbeat is the checkpoint: when a worker
-// dies another goes on where it stopped. It decides nothing about VMs. Of ours it imports alarm, trigger,
-// vcenter and policy's nouns; it must not import the receiver or the preemption workflows.
+// dies another goes on where it stopped. It decides nothing about VMs.
 package watch
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
@@ -22,9 +17,9 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
-// Timing says how often the watch looks.
+// Timing says how often the watch polls.
 type Timing struct {
-	Poll      time.Duration `json:"poll"`      // between looks for new events
+	Poll      time.Duration `json:"poll"`      // between polls for new events
 	Compare   time.Duration `json:"compare"`   // between comparisons of the alarms' states with what was handed over
 	Heartbeat time.Duration `json:"heartbeat"` // after which a silent worker counts as dead
 	Lease     time.Duration `json:"lease"`     // how long one activity follows before its checkpoint goes into the history
@@ -41,65 +36,6 @@ type Input struct {
 	Timing Timing         `json:"timing"`
 }
 
-// Ensure starts the watch of the task queue unless it runs; a paused one stays paused.
-func Ensure(ctx context.Context, c client.Client, taskQueue string, t Timing) error {
-	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: watchapi.WorkflowID(taskQueue), TaskQueue: taskQueue,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            "Follows vCenter's events and hands alarms to the rules",
-	}, watchapi.WorkflowType, Input{Timing: t})
-	if err != nil {
-		return fmt.Errorf("start the watch %s: %w", watchapi.WorkflowID(taskQueue), err)
-	}
-	return nil
-}
-
-// Again starts the watch where it ended without anybody asking for that: Temporal ends a workflow whose history is too
-// large, and people terminate the wrong one. It reports whether it did. A watch that was cancelled stays ended; to stop
-// it for a while there is the pause.
-func Again(ctx context.Context, c client.Client, taskQueue string, t Timing) (started bool, err error) {
-	id := watchapi.WorkflowID(taskQueue)
-	d, err := c.DescribeWorkflowExecution(ctx, id, "")
-	if err != nil {
-		return false, fmt.Errorf("look at the watch %s: %w", id, err)
-	}
-	switch d.GetWorkflowExecutionInfo().GetStatus() {
-	case enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED, enumspb.WORKFLOW_EXECUTION_STATUS_FAILED, enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
-		return true, Ensure(ctx, c, taskQueue, t)
-	}
-	return false, nil
-}
-
-// Keep looks each minute whether the watch is to be started again, until ctx ends.
-func Keep(ctx context.Context, c client.Client, taskQueue string, t Timing, every time.Duration, log *slog.Logger) {
-	for {
-		timer := time.NewTimer(every)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
-		limited, cancel := context.WithTimeout(ctx, keepTime)
-		started, err := Again(limited, c, taskQueue, t)
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-		case err != nil:
-			log.Warn("the watch of vCenter's events could not be looked after; it is tried again", "reason", err)
-		case started:
-			log.Error("the watch of vCenter's events had been ended, and was started again: alarms are compared with their states, "+
-				"other events since its end are not read", "workflow_id", watchapi.WorkflowID(taskQueue), "remedy", "look at its history in Temporal; to stop it use preemptctl watch stop")
-		}
-	}
-}
-
-// How often a worker looks after the watch, and how long a look may take.
-const (
-	KeepEvery = time.Minute
-	keepTime  = 10 * time.Second
-)
-
 // WorkflowID returns the id of the watch that serves a task queue.
 func WorkflowID(taskQueue string) string { return watchapi.WorkflowID(taskQueue) }
 
@@ -115,7 +51,7 @@ func Register(r worker.Registry, a *Activities) {
 }
 
 // Watch is the workflow. It keeps the activity going until it is cancelled, and hands its checkpoint from one to the next.
-// While paused it does nothing but remember.
+// While paused it keeps its state and does nothing else.
 func Watch(ctx workflow.Context, in Input) (watchapi.State, error) {
 	w := &watch{state: in.State, timing: in.Timing, control: workflow.GetSignalChannel(ctx, watchapi.ControlSignal)}
 	if w.timing == (Timing{}) {
@@ -234,7 +170,7 @@ func (w *watch) lost(ctx workflow.Context, err error) {
 	_ = workflow.Sleep(ctx, time.Second) // a workflow that is cancelled meanwhile ends in the loop
 }
 
-// show tells on the workflow's page how it stands.
+// show writes the state of the watch on the workflow's page.
 func (w *watch) show(ctx workflow.Context) {
 	text := "following " + w.state.Checkpoint.VCenter
 	if w.state.Paused {

@@ -39,7 +39,7 @@ func Gateway(cfg config.Worker, metrics *telemetry.Metrics, log *slog.Logger) (*
 	return vcenter.New(vcenter.Config{
 		URL: v.URL, SecretPath: v.SecretPath, Insecure: v.Insecure, CAFile: v.CAFile, Thumbprint: v.Thumbprint, Aliases: cfg.File.Aliases,
 		MaxConcurrentCalls: limits.VCenterCalls, WithoutCategories: limits.WithoutCategories, TrustedUsers: limits.TrustedUsers,
-		Tags: cfg.File.Tags(), Logger: log, Observe: metrics.VCenterCalled, Renewed: metrics.VCenterRenewed,
+		Tags: cfg.File.Tags(), Logger: log, Observe: metrics.VCenterCalled, Renewed: metrics.VCenterRenewed, Limited: metrics.VCenterLimited,
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
@@ -69,7 +70,8 @@ func New(ctx context.Context, c Config) *Worker {
 	}
 	w := &Worker{Preempt: a, Worker: preempt.NewWorker(c.Temporal, a, preempt.WorkerOptions{StopTimeout: c.StopTimeout, OnFatal: c.OnFatal})}
 	remediate.Register(w, &remediate.Activities{
-		VCenter: c.VCenter, Temporal: c.Temporal, TaskQueue: c.TaskQueue, Notify: c.Notify, Settings: c.Remediate, Log: c.Log,
+		VCenter: c.VCenter, Ledger: ledger.Client{Temporal: c.Temporal, TaskQueue: c.TaskQueue, Sweep: c.Remediate.Timing.Sweep},
+		TaskQueue: c.TaskQueue, Notify: c.Notify, Settings: c.Remediate, Log: c.Log,
 	})
 	w.Takeovers = takeover.Start(ctx, takeover.Config{
 		Temporal: c.Temporal, Namespace: c.Namespace, TaskQueue: c.TaskQueue, Sweep: c.Preempt.Timing.Sweep, Every: c.TakeoverEvery, Log: c.Log,

@@ -1,6 +1,6 @@
 // Package preemptapi holds what passes between the preemption workflows and those who speak to them: names,
 // results, decisions. It is apart from internal/preempt so that a caller, such as preemptctl, links neither
-// the workflows nor the vCenter gateway. It imports of ours only the root contract and the policy's nouns.
+// the workflows nor the vCenter gateway.
 package preemptapi
 
 import (

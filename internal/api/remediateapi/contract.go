@@ -1,6 +1,6 @@
 // Package remediateapi holds what passes between the remediation workflows and those who speak to them: results,
 // states, names. It is apart from internal/remediate so that preemptctl links neither the workflows nor the
-// vCenter gateway. It imports of ours only the nouns of remedy and policy.
+// vCenter gateway.
 package remediateapi
 
 import (

@@ -15,16 +15,16 @@ var (
 	task1 = vsphere.Ref{Type: "Task", Value: "task-1"}
 )
 
-// watched runs answers through a watch and returns the reports in order.
+// watched runs answers through a waiting and returns the reports in order.
 type watched struct {
-	*watch
+	*waiting
 	refs    []vsphere.Ref
 	results map[vsphere.Ref]WaitResult
 }
 
 func watching(waits ...Wait) *watched {
 	w := &watched{results: map[vsphere.Ref]WaitResult{}}
-	w.watch = newWatch(waits, func(r vsphere.Ref) string { return r.Value }, func(r vsphere.Ref, result WaitResult) {
+	w.waiting = newWaiting(waits, func(r vsphere.Ref) string { return r.Value }, func(r vsphere.Ref, result WaitResult) {
 		w.refs = append(w.refs, r)
 		w.results[r] = result
 	})
@@ -33,7 +33,7 @@ func watching(waits ...Wait) *watched {
 
 func (w *watched) take(updates ...types.ObjectUpdate) {
 	w.apply(&types.UpdateSet{FilterSet: []types.PropertyFilterUpdate{{ObjectSet: updates}}})
-	w.settle()
+	w.reportKnown()
 }
 
 func power(ref vsphere.Ref, state types.VirtualMachinePowerState) types.ObjectUpdate {
@@ -96,8 +96,8 @@ func TestWatch(t *testing.T) {
 				set.MissingSet = []types.MissingObject{{Obj: toMoRef(vm1), Fault: *c.missing}}
 			}
 			w.apply(&types.UpdateSet{FilterSet: []types.PropertyFilterUpdate{set}})
-			w.settle()
-			w.settle() // nobody is reported twice
+			w.reportKnown()
+			w.reportKnown() // nobody is reported twice
 			got, reported := w.results[vm1]
 			if reported == c.open || len(w.refs) > 1 || (w.open > 0) != c.open {
 				t.Fatalf("reported %v, open %d", w.refs, w.open)
@@ -118,7 +118,7 @@ func TestWatchAfterRestart(t *testing.T) {
 	}
 	w.take(power(vm1, on)) // the task is not known any more
 	w.absent()
-	w.settle()
+	w.reportKnown()
 	if w.open != 1 {
 		t.Fatalf("open %d: %v", w.open, w.results)
 	}
@@ -146,7 +146,7 @@ func TestATaskThatDoesNotEndHoldsNoVMThatIsOff(t *testing.T) {
 		t.Fatal("reported before its task told who turned it off")
 	}
 	w.vms[vm1].since = time.Now().Add(-2 * taskPatience)
-	if w.settle(); w.open != 0 || w.results[vm1].ByTask {
+	if w.reportKnown(); w.open != 0 || w.results[vm1].ByTask {
 		t.Errorf("reported %+v, want off by somebody", w.results)
 	}
 }

@@ -26,7 +26,7 @@ type WaitResult struct {
 	Err       error // its task failed, or vCenter lost it, see TaskLost, and the VM is as it was
 }
 
-// goal is what a watch waits for.
+// goal is what is waited for.
 type goal int
 
 const (
@@ -37,7 +37,7 @@ const (
 
 func (g goal) String() string { return [...]string{"off", "on", "reconfigured"}[g] }
 
-// reached tells whether a power state is the goal.
+// reached reports whether a power state is the goal.
 func (g goal) reached(state string) bool {
 	switch g {
 	case goalOff:
@@ -48,8 +48,8 @@ func (g goal) reached(state string) bool {
 	return false
 }
 
-// watch holds what is known of the VMs that are waited for.
-type watch struct {
+// waiting holds what is known of the VMs that are waited for.
+type waiting struct {
 	goal     goal
 	op       string // of an error
 	vms      map[vsphere.Ref]*awaited
@@ -80,8 +80,8 @@ type awaited struct {
 	taskFault  *types.LocalizedMethodFault
 }
 
-func newWatch(waits []Wait, describe func(vsphere.Ref) string, report func(vsphere.Ref, WaitResult)) *watch {
-	w := &watch{
+func newWaiting(waits []Wait, describe func(vsphere.Ref) string, report func(vsphere.Ref, WaitResult)) *waiting {
+	w := &waiting{
 		vms: make(map[vsphere.Ref]*awaited), tasks: make(map[vsphere.Ref]*awaited),
 		op: "power off", describe: describe, report: report,
 	}
@@ -102,14 +102,14 @@ func newWatch(waits []Wait, describe func(vsphere.Ref) string, report func(vsphe
 }
 
 // restart forgets what a lost collector said of the open VMs.
-func (w *watch) restart() {
+func (w *waiting) restart() {
 	for _, a := range w.order {
 		*a = awaited{vm: a.vm, task: a.task, suspend: a.suspend, done: a.done, since: a.since}
 	}
 }
 
 // spec asks for the power state of the open VMs and the state of their tasks.
-func (w *watch) spec() types.PropertyFilterSpec {
+func (w *waiting) spec() types.PropertyFilterSpec {
 	spec := types.PropertyFilterSpec{
 		ReportMissingObjectsInResults: types.NewBool(true),
 		PropSet: []types.PropertySpec{
@@ -132,7 +132,7 @@ func (w *watch) spec() types.PropertyFilterSpec {
 }
 
 // apply takes in an answer.
-func (w *watch) apply(set *types.UpdateSet) {
+func (w *waiting) apply(set *types.UpdateSet) {
 	for _, filter := range set.FilterSet {
 		for _, update := range filter.ObjectSet {
 			w.update(update)
@@ -143,7 +143,7 @@ func (w *watch) apply(set *types.UpdateSet) {
 	}
 }
 
-func (w *watch) update(u types.ObjectUpdate) {
+func (w *waiting) update(u types.ObjectUpdate) {
 	ref := fromMoRef(u.Obj)
 	if a := w.vms[ref]; a != nil {
 		a.seen = true
@@ -176,7 +176,7 @@ func (a *awaited) taskChanged(changes []types.PropertyChange) {
 	}
 }
 
-func (w *watch) missing(m types.MissingObject) {
+func (w *waiting) missing(m types.MissingObject) {
 	if a := w.tasks[fromMoRef(m.Obj)]; a != nil {
 		a.taskLost = true
 	}
@@ -193,7 +193,7 @@ func (w *watch) missing(m types.MissingObject) {
 }
 
 // absent marks the VMs and tasks that a complete first answer did not name.
-func (w *watch) absent() {
+func (w *waiting) absent() {
 	for _, a := range w.order {
 		a.taskLost = a.taskLost || !a.taskSeen
 		if !a.seen && a.denied == nil && w.goal != goalTask {
@@ -202,8 +202,8 @@ func (w *watch) absent() {
 	}
 }
 
-// settle reports the VMs whose fate is known, and how many they were.
-func (w *watch) settle() (reported int) {
+// reportKnown reports the VMs whose fate is known, and how many they were.
+func (w *waiting) reportKnown() (reported int) {
 	for _, a := range w.order {
 		if a.done {
 			continue
@@ -218,7 +218,8 @@ func (w *watch) settle() (reported int) {
 	return reported
 }
 
-func (w *watch) result(a *awaited) (WaitResult, bool) {
+// result is what became of a VM, and whether that is known yet.
+func (w *waiting) result(a *awaited) (WaitResult, bool) {
 	succeeded := a.taskState == types.TaskInfoStateSuccess
 	switch {
 	case a.gone:
@@ -231,18 +232,26 @@ func (w *watch) result(a *awaited) (WaitResult, bool) {
 		return WaitResult{On: true, ByTask: succeeded}, a.taskOver()
 	case w.goal == goalOff && succeeded && a.cameBack():
 		return WaitResult{On: true, ByTask: true}, true
-	case a.denied != nil:
-		return w.failed(a, "watch", a.denied, classify(a.denied)), true
-	case a.taskState == types.TaskInfoStateError && a.taskEntity == a.vm && !a.found(w.goal):
-		kind, err := a.taskError()
-		return w.failed(a, w.opOf(a), err, kind), true
-	case w.goal != goalTask && a.taskForgotten():
-		return w.failed(a, w.opOf(a), errTaskLost, TaskFailed), true
 	}
-	return WaitResult{}, false
+	err := w.failure(a)
+	return WaitResult{Err: err}, err != nil
 }
 
-// taskForgotten tells whether vCenter no longer knows the task of a VM that is not as wanted, and has had a moment
+// failure returns why a VM cannot become as wanted; nil while it can.
+func (w *waiting) failure(a *awaited) error {
+	switch {
+	case a.denied != nil:
+		return w.failed(a, "watch", a.denied, classify(a.denied))
+	case a.taskState == types.TaskInfoStateError && a.taskEntity == a.vm && !a.found(w.goal):
+		kind, err := a.taskError()
+		return w.failed(a, w.opOf(a), err, kind)
+	case w.goal != goalTask && a.taskForgotten():
+		return w.failed(a, w.opOf(a), errTaskLost, TaskFailed)
+	}
+	return nil
+}
+
+// taskForgotten reports whether vCenter no longer knows the task of a VM that is not as wanted, and has had a moment
 // to show what the task did before.
 func (a *awaited) taskForgotten() bool {
 	if a.task.Zero() || !a.taskLost || a.power == "" || a.taskState == types.TaskInfoStateSuccess {
@@ -268,7 +277,7 @@ func (a *awaited) cameBack() bool {
 // undonePatience is how long vCenter may take to show what a task did that succeeded.
 const undonePatience = 3 * time.Second
 
-func (w *watch) opOf(a *awaited) string {
+func (w *waiting) opOf(a *awaited) string {
 	if a.suspend {
 		return "suspend"
 	}
@@ -278,7 +287,7 @@ func (w *watch) opOf(a *awaited) string {
 // taskPatience is how long the task of a VM that is off or on may take to end. It tells whose doing it was.
 const taskPatience = time.Second
 
-// taskOver tells whether nothing more is to be learned from the task of a VM that is as wanted.
+// taskOver reports whether nothing more is to be learned from the task of a VM that is as wanted.
 func (a *awaited) taskOver() bool {
 	if a.since.IsZero() {
 		a.since = time.Now()
@@ -286,7 +295,7 @@ func (a *awaited) taskOver() bool {
 	return time.Since(a.since) > taskPatience || a.task.Zero() || a.taskLost || a.taskState == types.TaskInfoStateSuccess || a.taskState == types.TaskInfoStateError
 }
 
-// found tells whether the task failed because the VM was as wanted already: then its power state, which
+// found reports whether the task failed because the VM was as wanted already: then its power state, which
 // may arrive a moment later, decides.
 func (a *awaited) found(want goal) bool {
 	if a.taskFault == nil {
@@ -311,6 +320,6 @@ func taskError(f *types.LocalizedMethodFault) (Kind, error) {
 	return kind, err
 }
 
-func (w *watch) failed(a *awaited, op string, err error, kind Kind) WaitResult {
-	return WaitResult{Err: &Error{Op: op, Object: w.describe(a.vm), Kind: kind, Err: err}}
+func (w *waiting) failed(a *awaited, op string, err error, kind Kind) error {
+	return &Error{Op: op, Object: w.describe(a.vm), Kind: kind, Err: err}
 }

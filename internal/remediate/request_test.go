@@ -1,0 +1,93 @@
+package remediate_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+func TestARequestThatCannotBeCarriedOutSaysWhy(t *testing.T) {
+	vm := web(1).Ref
+	for name, c := range map[string]struct {
+		kind string
+		req  remedy.Request
+		want string
+	}{
+		"of another kind":           {remedy.KindResize, remedy.Request{Kind: remedy.KindMove, VM: vm}, `it asks for a "move"; this workflow does a resize`},
+		"for another task queue":    {remedy.KindResize, remedy.Request{VM: vm, TaskQueue: "elsewhere"}, `task queue "elsewhere"`},
+		"with an endless id":        {remedy.KindResize, remedy.Request{VM: vm, ID: strings.Repeat("x", 2000)}, "longer than 1024 bytes"},
+		"of a VM that is none":      {remedy.KindReconfigure, remedy.Request{VM: full}, `"Datastore:datastore-1" is no VM`},
+		"of a store that is none":   {remedy.KindMove, remedy.Request{Source: vm}, `"VirtualMachine:vm-1" is no datastore`},
+		"of nothing":                {remedy.KindMove, remedy.Request{}, "it names no VM and no datastore"},
+		"of no VM":                  {remedy.KindResize, remedy.Request{Source: full}, "it names no VM"},
+		"with a size out of bounds": {remedy.KindResize, remedy.Request{VM: vm, Resize: &remedy.Resize{Resource: remedy.CPU, Max: -1}}, "max"},
+		"to an impossible target":   {remedy.KindMove, remedy.Request{Source: full, Move: &remedy.Move{TargetUsage: 400}}, "targetUsage"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, web(1))
+			all := s.decide(c.kind, c.req)
+			if len(all) != 1 || all[0].State != remediateapi.Infeasible || !strings.Contains(all[0].Reason, c.want) {
+				t.Errorf("got %+v, want %s", all, c.want)
+			}
+			s.wantDone()
+		})
+	}
+}
+
+func TestWhateverIsSignalledHarmsNoWorkflow(t *testing.T) {
+	s := newSite(t, web(1))
+	remediate.Register(s.env, s.activities())
+	s.env.RegisterDelayedCallback(func() {
+		s.env.SignalWorkflow(remedy.Signal, "rubbish")
+		s.env.SignalWorkflow(remedy.Signal, strings.Repeat("x", 300<<10))
+		s.env.SignalWorkflow(remedy.Signal, cpuAlarm(web(1), remedy.ModeHotOrOff))
+	}, 0)
+	s.env.ExecuteWorkflow(remedy.ResizeType, remediateapi.Input{})
+	var r remediateapi.Report
+	if err := s.env.GetWorkflowResult(&r); err != nil {
+		t.Fatal(err)
+	}
+	var states []string
+	for _, d := range r.Decisions {
+		states = append(states, d.State)
+	}
+	if got := strings.Join(states, " "); got != "Infeasible Infeasible Applied" {
+		t.Errorf("decided %s", got)
+	}
+}
+
+func TestWhatHasArrivedGoesToTheNextRun(t *testing.T) {
+	s := newSite(t, web(1), web(2))
+	s.env.SetContinueAsNewSuggested(true)
+	second := cpuAlarm(web(2), remedy.ModeHotOrOff)
+	second.ID = "event-2"
+	bad := remedy.Request{Kind: remedy.KindResize, VM: vsphere.Ref{Type: "Folder", Value: "group-v1"}}
+	err := s.run(remedy.ResizeType, remediateapi.Input{Requests: []remedy.Request{cpuAlarm(web(1), remedy.ModeHotOrOff), bad, second}})
+	if err == nil || !strings.Contains(err.Error(), "continue as new") {
+		t.Errorf("it ends with %v", err)
+	}
+	s.wantDone("reconfigure web-1 to 3 CPUs and 4096 MB")
+}
+
+func TestTheReportIsAnsweredWhileAVMIsWaitedFor(t *testing.T) {
+	s := newSite(t, web(1))
+	s.vms[web(1).Ref].CPUHotAdd = false
+	s.env.SetStartTime(time.Date(2099, 1, 1, 12, 0, 0, 0, time.UTC))
+	s.env.RegisterDelayedCallback(func() {
+		var r remediateapi.Report
+		answer, err := s.env.QueryWorkflow(remediateapi.StateQuery)
+		if err == nil {
+			err = answer.Get(&r)
+		}
+		if err != nil || len(r.Decisions) != 1 || r.Decisions[0].State != remediateapi.Working ||
+			!strings.Contains(r.Decisions[0].Reason, "waits for the window at 2099-01-02T02:00:00Z") {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}, time.Minute)
+	s.decided(inWindow(web(1)), remediateapi.Applied, "")
+}
