@@ -156,6 +156,7 @@ func (w *world) eventually(what string, f func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
+			w.tellRestores()
 			w.t.Fatalf("never: %s: %v", what, err)
 		}
 	}
@@ -216,6 +217,17 @@ func (w *world) rounds(since time.Time) (map[string][]preemptapi.RoundResult, er
 		all[r.Scope.Value] = append(all[r.Scope.Value], r)
 	}
 	return all, nil
+}
+
+// tellRestores logs the results of the last restores, for whoever asks why a VM is off.
+func (w *world) tellRestores() {
+	for _, c := range w.clusters() {
+		ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+		var result json.RawMessage
+		err := w.client.GetWorkflow(ctx, "restore@"+c.Ref.Value+"@"+queue, "").Get(ctx, &result)
+		cancel()
+		w.t.Logf("the last restore of %s: %s %v", c.Name, result, err)
+	}
 }
 
 // attributes are the texts of the attribute by VM.
