@@ -40,14 +40,28 @@ var arrows = map[string][]string{
 	},
 	"internal/api/watchapi": {"internal/workflowid"},
 	"internal/preempt": {
-		"internal/vsphere", "internal/action", "internal/clock", "", "internal/alarm", "internal/policy", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/api/preemptapi",
-		"internal/shown", "internal/tally", "internal/workflowid",
+		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/notify", "internal/policy",
+		"internal/shown", "internal/step", "internal/vcenter", "internal/vsphere",
+	},
+	"internal/preempt/vcentertest": {"internal/vcenter", "internal/vsphere"}, // for tests alone
+	"internal/preempt/payload":     {"internal/policy"},
+	"internal/preempt/intake": {
+		"", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/round",
+		"internal/shown", "internal/tally", "internal/vcenter", "internal/vsphere", "internal/workflowid",
+	},
+	"internal/preempt/round": {
+		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt",
+		"internal/preempt/payload", "internal/shown", "internal/step", "internal/tally", "internal/vcenter", "internal/vsphere",
+	},
+	"internal/preempt/restore": {
+		"", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/payload",
+		"internal/shown", "internal/step", "internal/tally", "internal/vcenter", "internal/vsphere",
 	},
 	"internal/health": {
 		"", "internal/api/doctorapi", "internal/ledger", "internal/api/preemptapi", "internal/api/remediateapi", "internal/remedy", "internal/shown", "internal/api/watchapi",
 	},
 	"internal/repair": {
-		"internal/vsphere", "internal/action", "internal/clock", "", "internal/health", "internal/ledger", "internal/policy", "internal/preempt", "internal/api/preemptapi", "internal/step", "internal/vcenter",
+		"internal/vsphere", "internal/action", "internal/clock", "", "internal/health", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/step", "internal/vcenter",
 		"internal/watch", "internal/api/watchapi",
 	},
 	"internal/step":           {"internal/clock", "internal/vcenter"},
@@ -66,13 +80,14 @@ var arrows = map[string][]string{
 	},
 	"internal/api/doctorapi": {},
 	"internal/e2e":           {},
-	"internal/takeover":      {"", "internal/ledger", "internal/preempt", "internal/api/preemptapi"},
+	"internal/takeover":      {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi"},
 	"cmd/preemptctl":         {"internal/cli"},
 	"cmd/kn-go-preemption":   {"internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
 	"cmd/worker":             {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
 	"internal/program":       {"internal/config"},
 	"internal/worker": {
-		"internal/clock", "internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/remediate",
+		"internal/clock", "internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt",
+		"internal/preempt/intake", "internal/preempt/restore", "internal/preempt/round", "internal/remediate",
 		"internal/repair", "internal/takeover", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
 	"cmd/standalone": {"internal/standalone", "internal/telemetry"},

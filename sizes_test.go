@@ -20,10 +20,6 @@ const (
 	mostComplexity    = 15
 )
 
-// notYet lists the packages, with what is below them, that do not meet the sizes yet. An entry that is not
-// needed any more fails the test.
-var notYet = []string{"internal/preempt/", "internal/trigger/"}
-
 // finding is one place that breaks a size, and what is said about it.
 type finding struct {
 	path string
@@ -52,30 +48,13 @@ func TestFunctionsAndFilesStayShortAndExportsAreDocumented(t *testing.T) {
 			lengths = append(lengths, lines...)
 		}
 	}
-	report(t, found)
+	for _, f := range found {
+		t.Errorf("%s:%d: %s", f.path, f.line, f.text)
+	}
 	slices.Sort(lengths)
 	t.Logf("%d functions, of %d lines in the median, at most %d", len(lengths), lengths[len(lengths)/2], lengths[len(lengths)-1])
 	if median := lengths[len(lengths)/2]; median > medianLines {
 		t.Errorf("the median of %d functions is %d lines, more than %d", len(lengths), median, medianLines)
-	}
-}
-
-// report fails the test for each finding that is not excepted, and for each exception that is not needed.
-func report(t *testing.T, found []finding) {
-	t.Helper()
-	needed := map[string]bool{}
-	for _, f := range found {
-		i := slices.IndexFunc(notYet, func(prefix string) bool { return strings.HasPrefix(f.path, prefix) })
-		if i < 0 {
-			t.Errorf("%s:%d: %s", f.path, f.line, f.text)
-			continue
-		}
-		needed[notYet[i]] = true
-	}
-	for _, prefix := range notYet {
-		if !needed[prefix] {
-			t.Errorf("%s meets the sizes: take it out of notYet", prefix)
-		}
 	}
 }
 

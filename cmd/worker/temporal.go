@@ -100,7 +100,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 		Identity: s.cfg.Temporal.Options.Identity, Version: s.build.String(), Log: s.log,
 		TookOver: s.metrics.TookOver, OnFatal: func(err error) { refused <- err },
 	})
-	known := s.checkAttributes(running, w.Preempt, "")
+	known := s.checkAttributes(running, w.Preempt.Env, "")
 	started := make(chan error, 1)
 	go func() { started <- w.Start() }()
 	if err, ok := startResult(ctx, started); err != nil || !ok {
@@ -109,8 +109,8 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	s.session.started()
 	s.log.Info("worker started", "namespace", s.namespace(), "queue", s.queue(), "temporal", s.cfg.Temporal.Options.HostPort,
 		"vcenter", s.cfg.VCenter.Host(), "version", s.build.Version, "config", s.cfg.Path)
-	go s.recheckAttributes(running, w.Preempt, known)
-	go w.Preempt.CountPreempted(running, s.metrics.Preempted)
+	go s.recheckAttributes(running, w.Preempt.Env, known)
+	go w.Preempt.CountPreempted(running, s.gateway, s.metrics.Preempted)
 	go s.ensureWatch(running, c)
 	go s.monitor.Run(running, c)
 	var err error
@@ -165,7 +165,7 @@ func startResult(ctx context.Context, started <-chan error) (err error, ok bool)
 }
 
 // recheckAttributes looks for the search attributes from time to time, as they may be registered later.
-func (s *service) recheckAttributes(ctx context.Context, a *preempt.Activities, known string) {
+func (s *service) recheckAttributes(ctx context.Context, a *preempt.Env, known string) {
 	for clock.Sleep(ctx, attributesEvery) {
 		known = s.checkAttributes(ctx, a, known)
 	}
@@ -173,7 +173,7 @@ func (s *service) recheckAttributes(ctx context.Context, a *preempt.Activities, 
 
 // checkAttributes looks for the search attributes and tells, once, which are missing. It returns what it
 // found, for the next look.
-func (s *service) checkAttributes(ctx context.Context, a *preempt.Activities, known string) string {
+func (s *service) checkAttributes(ctx context.Context, a *preempt.Env, known string) string {
 	limited, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := a.CheckAttributes(limited, s.namespace())

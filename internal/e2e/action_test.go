@@ -8,24 +8,24 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 )
 
 // evicted runs the activity that acts on one VM.
-func (s *site) evicted(a action.Action) preempt.ActResult {
+func (s *site) evicted(a action.Action) round.ActResult {
 	s.t.Helper()
 	vm := s.vc.TaggedVMs("cluster-a")[0]
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	env.SetTestTimeout(time.Minute)
-	acts := &preempt.Activities{VCenter: s.gateway(), Temporal: s.c, TaskQueue: s.queue, Settings: s.set, Log: s.log}
+	acts := s.preemption(s.c, s.gateway()).Round
 	env.RegisterActivity(acts.EvictVMs)
-	value, err := env.ExecuteActivity(acts.EvictVMs, preempt.ActInput{
+	value, err := env.ExecuteActivity(acts.EvictVMs, round.ActInput{
 		RoundID: s.id("round"), Tag: "preemptible", Action: a, Policy: policy.Default(),
-		Targets: []preempt.ActTarget{{Target: policy.Target{Ref: ref(vm.Ref), Name: vm.Name}}},
+		Targets: []round.ActTarget{{Target: policy.Target{Ref: ref(vm.Ref), Name: vm.Name}}},
 	})
 	s.must(err)
-	var r preempt.ActResult
+	var r round.ActResult
 	s.must(value.Get(&r))
 	return r
 }

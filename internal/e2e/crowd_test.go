@@ -19,8 +19,10 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/restore"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
 // crowd is a site whose worker runs the real workflows and the real ledger on the real server, and only pretends to
@@ -45,10 +47,8 @@ func newCrowd(t testing.TB, n int, opts ...siteOption) *crowd {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	a := &preempt.Activities{
-		VCenter: c.gateway(), Temporal: conn, TaskQueue: c.queue, Namespace: server.Namespace(), Settings: c.set, Log: c.log,
-	}
-	w := preempt.NewWorker(conn, a, preempt.WorkerOptions{StopTimeout: 3 * time.Second})
+	w := worker.Poller(conn, c.queue, 3*time.Second, nil)
+	c.preemption(conn, c.gateway()).Register(w)
 	for name, f := range map[string]any{
 		"PlanRound": c.planRound, "EvictVMs": c.evict, "AwaitVMs": c.await, "GiveNotice": c.tell, "AwaitReplies": c.listen,
 		"PlanRestore": c.planRestore, "PowerOnVMs": c.powerOn,
@@ -75,12 +75,12 @@ func crowdHost(i int) vsphere.Ref {
 }
 
 // planRound chooses everybody that is not held, and reserves as the real one does.
-func (c *crowd) planRound(ctx context.Context, in preempt.PlanInput) (preempt.PlanResult, error) {
+func (c *crowd) planRound(ctx context.Context, in round.PlanInput) (round.PlanResult, error) {
 	held := map[vsphere.Ref]bool{}
 	for _, ref := range in.Held {
 		held[ref] = true
 	}
-	out := preempt.PlanResult{Targets: []policy.Target{}, Spared: []policy.Spared{}, ScopeName: "cluster-a", PlannedAt: time.Now()}
+	out := round.PlanResult{Targets: []policy.Target{}, Spared: []policy.Spared{}, ScopeName: "cluster-a", PlannedAt: time.Now()}
 	req := ledger.ReserveRequest{Owner: in.RoundID, Loads: map[string]ledger.Load{}}
 	for i := range c.n {
 		ref := crowdVM(i)
@@ -101,11 +101,11 @@ func (c *crowd) planRound(ctx context.Context, in preempt.PlanInput) (preempt.Pl
 	if got, err := c.ledgerClient().Reserve(ctx, req); err != nil || !got.Granted {
 		return out, fmt.Errorf("reserve: %v, %w", got, err)
 	}
-	return preempt.Compact(out), nil
+	return round.Compact(out), nil
 }
 
 // outcomeOf is what a target became.
-func outcomeOf(t preempt.ActTarget, what action.Outcome) preemptapi.VMOutcome {
+func outcomeOf(t round.ActTarget, what action.Outcome) preemptapi.VMOutcome {
 	return preemptapi.VMOutcome{
 		Ref: t.Ref, Name: t.Name, Outcome: what, Forced: what != action.ShutDown, OffAt: time.Now().UTC(), Annotated: true,
 		CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, InstanceUUID: t.InstanceUUID, Why: t.Why,
@@ -119,10 +119,10 @@ func number(ref vsphere.Ref) (n int) {
 }
 
 // evict turns off at once, or asks guests to shut down.
-func (c *crowd) evict(_ context.Context, in preempt.ActInput) (out preempt.ActResult, err error) {
+func (c *crowd) evict(_ context.Context, in round.ActInput) (out round.ActResult, err error) {
 	for _, t := range in.Targets {
 		switch {
-		case in.Settle:
+		case in.OnlyLook:
 			o := outcomeOf(t, action.Spared)
 			o.Reason = in.StillOn
 			out.Outcomes = append(out.Outcomes, o)
@@ -139,7 +139,7 @@ func (c *crowd) evict(_ context.Context, in preempt.ActInput) (out preempt.ActRe
 }
 
 // await looks on until it is cancelled; every third guest shuts down, of those that are late every ninth.
-func (c *crowd) await(ctx context.Context, in preempt.AwaitInput) (out preempt.AwaitResult, err error) {
+func (c *crowd) await(ctx context.Context, in round.AwaitInput) (out round.AwaitResult, err error) {
 	untilCancelled(ctx)
 	each := 3
 	if in.Evidence {
@@ -162,12 +162,12 @@ func untilCancelled(ctx context.Context) {
 	}
 }
 
-func (c *crowd) tell(context.Context, preempt.NoticeInput) (preempt.NoticeResult, error) {
-	return preempt.NoticeResult{}, nil
+func (c *crowd) tell(context.Context, round.NoticeInput) (round.NoticeResult, error) {
+	return round.NoticeResult{}, nil
 }
 
 // listen has every second guest ready at once, every fourth ask for more time, and the others say nothing.
-func (c *crowd) listen(ctx context.Context, in preempt.RepliesInput) (replies []preempt.GuestReply, err error) {
+func (c *crowd) listen(ctx context.Context, in round.RepliesInput) (replies []round.GuestReply, err error) {
 	c.mu.Lock()
 	c.replies++
 	first := c.replies == 1
@@ -179,16 +179,16 @@ func (c *crowd) listen(ctx context.Context, in preempt.RepliesInput) (replies []
 	for _, ref := range in.Targets {
 		switch number(ref) % 4 {
 		case 0, 2:
-			replies = append(replies, preempt.GuestReply{Ref: ref, Ready: true})
+			replies = append(replies, round.GuestReply{Ref: ref, Ready: true})
 		case 1:
-			replies = append(replies, preempt.GuestReply{Ref: ref, Extend: clock.Duration(time.Second)})
+			replies = append(replies, round.GuestReply{Ref: ref, Extend: clock.Duration(time.Second)})
 		}
 	}
 	return replies, nil
 }
 
 // planRestore lets the crowd come back in waves of a fifth.
-func (c *crowd) planRestore(ctx context.Context, in preempt.PlanRestoreInput) (out preempt.PlanRestoreResult, err error) {
+func (c *crowd) planRestore(ctx context.Context, in restore.PlanInput) (out restore.PlanResult, err error) {
 	back := map[vsphere.Ref]bool{}
 	for _, r := range in.Warming {
 		back[r.Ref] = true
@@ -214,7 +214,7 @@ func (c *crowd) planRestore(ctx context.Context, in preempt.PlanRestoreInput) (o
 	return out, err
 }
 
-func (c *crowd) powerOn(_ context.Context, in preempt.PowerOnInput) (out preempt.PowerOnResult, err error) {
+func (c *crowd) powerOn(_ context.Context, in restore.PowerOnInput) (out restore.PowerOnResult, err error) {
 	for _, t := range in.Targets {
 		out.VMs = append(out.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeRestored, OnAt: time.Now().UTC(), Annotated: true})
 	}

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// The tests wait more than they compute.
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = flag.Set("test.parallel", strconv.Itoa(sized(8, 4)))
+		_ = flag.Set("test.parallel", strconv.Itoa(sized(12, 4)))
 	}
 	// go test ends a package a minute after its ten; on a machine that others hold, most of that minute is worth having.
 	if flag.Lookup("test.timeout").Value.String() == "10m0s" {
@@ -86,12 +86,19 @@ type site struct {
 type running struct {
 	worker  *worker.Worker
 	gateway *vcenter.Gateway
-	acts    *preempt.Activities
+	acts    *preempt.Env
 	keeper  *takeover.Keeper
 	end     context.CancelFunc // of the keeper
 }
 
 type siteOption func(*simulation.Options, *preempt.Settings)
+
+// preemption are the activities of intake, round and restore, for a worker of the test's own.
+func (s *site) preemption(c client.Client, g *vcenter.Gateway) *worker.Rooms {
+	return worker.NewRooms(&preempt.Env{
+		Temporal: c, TaskQueue: s.queue, Namespace: server.Namespace(), Settings: s.set, Log: s.log,
+	}, g, nil)
+}
 
 // quick shortens every wait, so that a life of minutes takes seconds. The code is not changed by it.
 func quick(s *preempt.Settings) {
@@ -212,8 +219,9 @@ func (s *site) worker() *running {
 		s.t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(s.t.Context())
+	g := s.gateway()
 	w := worker.New(ctx, worker.Config{
-		Temporal: s.dial(), Namespace: s.server.Namespace(), TaskQueue: s.queue, VCenter: s.gateway(), VCenterHost: vcenterHost(s.vc.URL()),
+		Temporal: s.dial(), Namespace: s.server.Namespace(), TaskQueue: s.queue, VCenter: g, VCenterHost: vcenterHost(s.vc.URL()),
 		Notify: sender, Preempt: s.set, Remediate: s.remedy, Rules: s.rules, Identity: "test", Version: "test", Log: s.log,
 		TakeoverEvery: time.Second, StopTimeout: 3 * time.Second, Engine: s.engine,
 	})
@@ -223,7 +231,7 @@ func (s *site) worker() *running {
 	if err := w.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	r := &running{worker: w, gateway: w.Preempt.VCenter, acts: w.Preempt, keeper: w.Takeovers, end: end}
+	r := &running{worker: w, gateway: g, acts: w.Preempt.Env, keeper: w.Takeovers, end: end}
 	s.workers = append(s.workers, r)
 	s.t.Cleanup(r.stop)
 	return r

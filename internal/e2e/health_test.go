@@ -22,9 +22,9 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
+	ours "github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
 // redWithin is what is promised: a fault shows within two minutes.
@@ -209,7 +209,7 @@ func (w *ward) prototype() string {
 		}
 	}
 	theirs.Stop()
-	w.worker(func(r worker.Registry) { preempt.RegisterWorkflows(r) })
+	w.worker(func(r worker.Registry) { ours.RegisterRooms(r) })
 	if err := w.c.SignalWorkflow(w.t.Context(), id, "", preemption.SignalChannel, map[string]string{"tag": "preemptible"}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -19,7 +19,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/intake"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/repair"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
@@ -27,15 +28,16 @@ import (
 // surgery is a site whose worker can repair, and has some workflows that are broken on purpose.
 func surgery(s *site, broken map[string]any) {
 	s.t.Helper()
-	a := &preempt.Activities{VCenter: s.gateway(), Temporal: s.c, TaskQueue: s.queue, Namespace: server.Namespace(), Settings: s.set, Log: s.log}
+	g := s.gateway()
+	a := s.preemption(s.c, g)
 	w := worker.New(s.c, s.queue, worker.Options{WorkerStopTimeout: time.Second})
 	health.Register(w)
-	repair.Register(w, &repair.Activities{VCenter: a.VCenter, Temporal: s.c, Namespace: server.Namespace(), TaskQueue: s.queue, Log: s.log})
+	repair.Register(w, &repair.Activities{VCenter: g, Temporal: s.c, Namespace: server.Namespace(), TaskQueue: s.queue, Log: s.log})
 	w.RegisterActivityWithOptions((&ledger.Activities{Client: s.c}).ClosedOwners, activity.RegisterOptions{Name: "ClosedOwners"})
-	w.RegisterActivityWithOptions(a.DecodeMessages, activity.RegisterOptions{Name: "DecodeMessages"})
-	w.RegisterActivityWithOptions(a.PlanRound, activity.RegisterOptions{Name: "PlanRound"})
+	w.RegisterActivityWithOptions(a.Intake.DecodeMessages, activity.RegisterOptions{Name: "DecodeMessages"})
+	w.RegisterActivityWithOptions(a.Round.PlanRound, activity.RegisterOptions{Name: "PlanRound"})
 	for kind, f := range map[string]any{
-		ledger.WorkflowType: ledger.Ledger, preemption.WorkflowName: preempt.Intake, preemptapi.RoundType: preempt.Round, watchapi.WorkflowType: watch.Watch,
+		ledger.WorkflowType: ledger.Ledger, preemption.WorkflowName: intake.Intake, preemptapi.RoundType: round.Round, watchapi.WorkflowType: watch.Watch,
 	} {
 		if broken[kind] != nil {
 			f = broken[kind]
@@ -73,10 +75,10 @@ func (s *site) stuck(id string) {
 }
 
 // planThenPanic plans and reserves as a round does, and then dies of every task.
-func planThenPanic(ctx workflow.Context, in preempt.RoundInput) error {
+func planThenPanic(ctx workflow.Context, in round.Input) error {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute, HeartbeatTimeout: time.Minute})
-	plan := preempt.PlanInput{Demand: in.Demand, RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, Reserve: true}
-	var a *preempt.Activities
+	plan := round.PlanInput{Demand: in.Demand, RoundID: workflow.GetInfo(ctx).WorkflowExecution.ID, Reserve: true}
+	var a *round.Activities
 	if err := workflow.ExecuteActivity(ctx, a.PlanRound, plan).Get(ctx, nil); err != nil {
 		return err
 	}
@@ -97,7 +99,7 @@ func TestAStuckRoundIsFreedWithTheResultThatCanBeProven(t *testing.T) {
 	if a, err := book.Admit(t.Context(), ledger.AdmitRequest{RequestID: "r", Scope: scope.String(), Owner: id, Rank: 3}); err != nil || a.Verdict != ledger.Granted {
 		t.Fatalf("%+v %v", a, err)
 	}
-	_, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, preemptapi.RoundType, preempt.RoundInput{Demand: demand})
+	_, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, preemptapi.RoundType, round.Input{Demand: demand})
 	s.must(err)
 	s.eventually("the VMs are reserved", func() bool { return len(s.ledger().Reserved) == 3 })
 	// What the round would have done before it broke: one VM by our session, one by somebody else.
@@ -199,14 +201,14 @@ func TestAStuckIntakeIsStartedAnewWithWhatItHadNotDealtWith(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, oneCluster(2))
 	first := true
-	surgery(s, map[string]any{preemption.WorkflowName: func(ctx workflow.Context, in preempt.IntakeInput) (preemptapi.Response, error) {
+	surgery(s, map[string]any{preemption.WorkflowName: func(ctx workflow.Context, in intake.Input) (preemptapi.Response, error) {
 		if info := workflow.GetInfo(ctx); info.WorkflowStartTime.Before(time.Now().Add(-time.Hour)) || info.ContinuedExecutionRunID == "" && info.Attempt == 1 && first && in.State.Requests == 7 {
 			panic("the intake is broken")
 		}
-		return preempt.Intake(ctx, in)
+		return intake.Intake(ctx, in)
 	}})
 	id := s.id("alarm")
-	in := preempt.IntakeInput{State: preempt.IntakeState{Requests: 7}}
+	in := intake.Input{State: intake.State{Requests: 7}}
 	_, err := s.c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, preemption.WorkflowName, in)
 	s.must(err)
 	for range 3 {

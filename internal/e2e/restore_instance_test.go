@@ -8,7 +8,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/restore"
 )
 
 func TestNobodyIsRestoredByItsMoRefAlone(t *testing.T) {
@@ -21,15 +21,15 @@ func TestNobodyIsRestoredByItsMoRefAlone(t *testing.T) {
 
 	g := s.gateway()
 	defer g.Close(t.Context())
-	a := &preempt.Activities{VCenter: g, Temporal: s.dial(), TaskQueue: s.queue, Settings: s.set, Log: s.log}
+	a := s.preemption(s.dial(), g).Restore
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	env.SetTestTimeout(time.Minute)
 	env.RegisterActivity(a.PlanRestore)
 	env.RegisterActivity(a.PowerOnVMs)
 	p := s.set.Policies["default"]
-	var plan preempt.PlanRestoreResult
-	got, err := env.ExecuteActivity(a.PlanRestore, preempt.PlanRestoreInput{RestoreID: s.restoreID(), Scope: s.cluster("cluster-a"), Tag: "preemptible", Policy: p, Person: true})
+	var plan restore.PlanResult
+	got, err := env.ExecuteActivity(a.PlanRestore, restore.PlanInput{RestoreID: s.restoreID(), Scope: s.cluster("cluster-a"), Tag: "preemptible", Policy: p, Person: true})
 	s.must(err)
 	s.must(got.Get(&plan))
 	if len(plan.Returns.Returns) != 5 || len(plan.Left) != 1 || plan.Left[0].Reason != policy.OtherInstance {
@@ -41,8 +41,8 @@ func TestNobodyIsRestoredByItsMoRefAlone(t *testing.T) {
 			s.must(s.vc.ReplaceVM(vm.Ref)) // after it was planned
 		}
 	}
-	var res preempt.PowerOnResult
-	got, err = env.ExecuteActivity(a.PowerOnVMs, preempt.PowerOnInput{
+	var res restore.PowerOnResult
+	got, err = env.ExecuteActivity(a.PowerOnVMs, restore.PowerOnInput{
 		RestoreID: s.restoreID(), By: preemptapi.ByHand, Tag: "preemptible", Targets: plan.Returns.Returns, Timeout: p.PowerOffTimeout, PlannedAt: plan.PlannedAt,
 	})
 	s.must(err)

@@ -20,8 +20,8 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/takeover"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
 // quiet waits until the id's workflow has no workflow task under way.
@@ -107,7 +107,8 @@ func TestRequestsThatAWorkerOfOursHasLongChokedOnAreDone(t *testing.T) {
 	s.quiet("alarm")
 	old.kill()
 	_, run := s.typeOf(s.id("alarm"))
-	careless := preempt.NewWorker(s.c, &preempt.Activities{Temporal: s.c, TaskQueue: s.queue, Settings: s.set, Log: s.log}, preempt.WorkerOptions{StopTimeout: time.Second})
+	careless := worker.Poller(s.c, s.queue, time.Second, nil)
+	s.preemption(s.c, nil).Register(careless)
 	s.must(careless.Start())
 	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
 	s.eventually("its tasks fail", func() bool {

@@ -1,4 +1,4 @@
-package preempt
+package preempt_test
 
 import (
 	"compress/gzip"
@@ -13,6 +13,8 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
+
+	ours "github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
 // Histories recorded from real runs must keep replaying: what runs in production today was begun by an
@@ -29,7 +31,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
 			r := worker.NewWorkflowReplayer()
-			RegisterWorkflows(r)
+			ours.RegisterRooms(r)
 			quiet := log.NewStructuredLogger(slog.New(slog.DiscardHandler))
 			f, err := os.Open(file)
 			if err != nil {

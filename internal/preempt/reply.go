@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -38,8 +39,14 @@ type replyData struct {
 	Action          action.Action `json:"action,omitempty"`
 }
 
+// Replies is the activity that sends CloudEvents to reply addresses.
+type Replies struct {
+	*Env
+	Notify *notify.Sender
+}
+
 // SendPreemptedEvent sends the documented CloudEvent to a reply address.
-func (a *Activities) SendPreemptedEvent(ctx context.Context, in ReplyInput) error {
+func (a *Replies) SendPreemptedEvent(ctx context.Context, in ReplyInput) error {
 	e := event.New()
 	e.SetID(in.ID)
 	e.SetSource(a.Settings.EventSource)
@@ -58,7 +65,21 @@ func (a *Activities) SendPreemptedEvent(ctx context.Context, in ReplyInput) erro
 		return temporal.NewNonRetryableApplicationError(err.Error(), "ReplyRefused", nil)
 	}
 	if err == nil {
-		a.logger(ctx).Info("reply sent", "id", in.ID, "target", shown.Redact(in.Target), "vms", len(in.VMs))
+		a.Logger(ctx).Info("reply sent", "id", in.ID, "target", shown.Redact(in.Target), "vms", len(in.VMs))
 	}
 	return err
+}
+
+const maxReply = 2048
+
+// CheckReply reports what is wrong with a reply address. None is fine.
+func CheckReply(reply string) error {
+	if reply == "" {
+		return nil
+	}
+	u, err := url.Parse(reply)
+	if err != nil || len(reply) > maxReply || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("replyTo %q is no http or https URL", Clip(shown.Redact(reply)))
+	}
+	return nil
 }

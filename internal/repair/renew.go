@@ -18,7 +18,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/intake"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
 
@@ -111,7 +111,7 @@ func (a *Activities) newWatch(ctx context.Context, r *health.RepairResult) error
 
 // leftover is what an intake had not dealt with.
 type leftover struct {
-	in       preempt.IntakeInput
+	in       intake.Input
 	signals  []*historypb.WorkflowExecutionSignaledEventAttributes
 	unproven []string
 }
@@ -120,7 +120,7 @@ type leftover struct {
 // well. A run whose task never did had not looked at what it was started with either.
 func leftIn(events []*historypb.HistoryEvent) (l leftover) {
 	var ok bool
-	l.in, ok = input[preempt.IntakeInput](events)
+	l.in, ok = input[intake.Input](events)
 	done := false
 	for _, e := range events {
 		if e.GetEventType() == enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED {

@@ -18,6 +18,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -27,7 +28,7 @@ const notActed = "the round was ended by a repair, and the VM is on"
 
 // record is what a round left in its history.
 type record struct {
-	in      preempt.RoundInput
+	in      round.Input
 	started time.Time
 	order   []vsphere.Ref
 	targets map[vsphere.Ref]policy.Target
@@ -38,7 +39,7 @@ type record struct {
 // recorded reads a round's record from its events.
 func recorded(events []*historypb.HistoryEvent) (rec record, ok bool) {
 	rec.targets, rec.decided = map[vsphere.Ref]policy.Target{}, map[vsphere.Ref]preemptapi.VMOutcome{}
-	if rec.in, ok = input[preempt.RoundInput](events); !ok {
+	if rec.in, ok = input[round.Input](events); !ok {
 		return rec, false
 	}
 	rec.started = events[0].GetEventTime().AsTime()
@@ -55,12 +56,12 @@ func recorded(events []*historypb.HistoryEvent) (rec record, ok bool) {
 		}
 		switch kinds[done.GetScheduledEventId()] {
 		case preemptapi.PlanActivity:
-			var plan preempt.PlanResult
+			var plan round.PlanResult
 			if converter.GetDefaultDataConverter().FromPayloads(done.GetResult(), &plan) == nil {
 				rec.plan(plan)
 			}
 		case "EvictVMs", "AwaitVMs":
-			var act preempt.ActResult
+			var act round.ActResult
 			if converter.GetDefaultDataConverter().FromPayloads(done.GetResult(), &act) == nil {
 				for _, o := range act.Outcomes {
 					rec.decided[o.Ref] = o
@@ -71,7 +72,7 @@ func recorded(events []*historypb.HistoryEvent) (rec record, ok bool) {
 	return rec, true
 }
 
-func (rec *record) plan(p preempt.PlanResult) {
+func (rec *record) plan(p round.PlanResult) {
 	for _, t := range p.Targets {
 		if _, known := rec.targets[t.Ref]; !known {
 			rec.order = append(rec.order, t.Ref)
@@ -269,7 +270,7 @@ func (a *Activities) endRound(ctx context.Context, e Examination, r *health.Repa
 	if e.Intake == "" || r.Round == nil {
 		return nil
 	}
-	err := a.Temporal.SignalWorkflow(ctx, e.Intake, "", preempt.RoundDoneSignal, *r.Round)
+	err := a.Temporal.SignalWorkflow(ctx, e.Intake, "", round.DoneSignal, *r.Round)
 	var missing *serviceerror.NotFound
 	switch {
 	case errors.As(err, &missing):

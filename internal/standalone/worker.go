@@ -70,14 +70,14 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 		cfg.StopTimeout = simulateStop
 	}
 	w := worker.New(ctx, cfg)
-	if err := s.checkAttributes(ctx, w.Preempt); err != nil {
+	if err := s.checkAttributes(ctx, w.Preempt.Env); err != nil {
 		return err
 	}
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("start the worker on task queue %s: %w", s.queue(), err)
 	}
 	s.onStop(w.Stop)
-	s.background(ctx, func(ctx context.Context) { w.Preempt.CountPreempted(ctx, s.metrics.Preempted) })
+	s.background(ctx, func(ctx context.Context) { w.Preempt.CountPreempted(ctx, gateway, s.metrics.Preempted) })
 	s.background(ctx, func(ctx context.Context) { monitor.Run(ctx, s.client) })
 	s.out.say("worker", "polls task queue %s", s.queue())
 	return errors.Join(s.startWatch(ctx), s.startReceiver())
@@ -188,7 +188,7 @@ func (s *stack) preemption() preempt.Settings {
 }
 
 // checkAttributes looks whether the search attributes are registered.
-func (s *stack) checkAttributes(ctx context.Context, a *preempt.Activities) error {
+func (s *stack) checkAttributes(ctx context.Context, a *preempt.Env) error {
 	ctx, cancel := context.WithTimeout(ctx, attrsAgain)
 	defer cancel()
 	return a.CheckAttributes(ctx, s.temporal.Namespace())

@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/converter"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/intake"
 )
 
 // inPlaceOf is the memo of a run that was started by a takeover: the run that it replaced.
@@ -29,7 +29,7 @@ func (k *Keeper) finish(ctx context.Context, run *commonpb.WorkflowExecution, be
 	if err := data.FromPayload(begun.GetMemo().GetFields()[inPlaceOf], &from); err != nil {
 		return fmt.Errorf("read which run %s was started in place of: %w", run.GetWorkflowId(), err)
 	}
-	var in preempt.IntakeInput
+	var in intake.Input
 	if err := data.FromPayloads(begun.GetInput(), &in); err != nil {
 		return fmt.Errorf("read what %s was started with: %w", run.GetWorkflowId(), err)
 	}
@@ -54,7 +54,7 @@ func (k *Keeper) finish(ctx context.Context, run *commonpb.WorkflowExecution, be
 }
 
 // beyond returns the signals that did not travel with the start.
-func beyond(pending []signal, started []preempt.Message) (rest []signal) {
+func beyond(pending []signal, started []intake.Message) (rest []signal) {
 	travelled := map[string]int{}
 	for _, m := range started {
 		travelled[string(m.JSON)]++

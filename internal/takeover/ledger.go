@@ -15,7 +15,8 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/intake"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 )
 
 // maxRuns bounds how far back a ledger's runs are followed.
@@ -99,7 +100,7 @@ func (k *Keeper) rejoin(ctx context.Context, s *ledger.State) (n int, err error)
 	}
 	running := map[string]bool{}
 	for _, info := range open {
-		r, err := k.round(ctx, info.GetExecution())
+		r, err := k.holderOf(ctx, info.GetExecution())
 		if err != nil {
 			return n, err
 		}
@@ -139,7 +140,7 @@ func (k *Keeper) ended(ctx context.Context, s *ledger.State, owner string) error
 	if err != nil {
 		return err
 	}
-	var in preempt.RoundInput
+	var in round.Input
 	var got preemptapi.RoundResult
 	if err := converter.GetDefaultDataConverter().FromPayloads(begun.GetInput(), &in); err != nil {
 		return nil
@@ -148,20 +149,20 @@ func (k *Keeper) ended(ctx context.Context, s *ledger.State, owner string) error
 	if err != nil {
 		return ctx.Err() // it left no result
 	}
-	s.Complete(info.GetCloseTime().AsTime(), preempt.Completion(in, res))
+	s.Complete(info.GetCloseTime().AsTime(), round.Completion(in, res))
 	return nil
 }
 
-// round is what a round's history says of it.
-type round struct {
-	in      preempt.RoundInput
-	planIn  preempt.PlanInput
-	plan    preempt.PlanResult
+// holder is what a round's history says of it.
+type holder struct {
+	in      round.Input
+	planIn  round.PlanInput
+	plan    round.PlanResult
 	started time.Time
 }
 
-// round reads a running round's input and its last plan. Its history is there also where no worker answers a query.
-func (k *Keeper) round(ctx context.Context, run *commonpb.WorkflowExecution) (r round, err error) {
+// holderOf reads a running round's input and its last plan. Its history is there also where no worker answers a query.
+func (k *Keeper) holderOf(ctx context.Context, run *commonpb.WorkflowExecution) (r holder, err error) {
 	decode := converter.GetDefaultDataConverter()
 	asked := map[int64]*commonpb.Payloads{}
 	var bad error
@@ -177,7 +178,7 @@ func (k *Keeper) round(ctx context.Context, run *commonpb.WorkflowExecution) (r 
 		case enumspb.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
 			a := e.GetActivityTaskCompletedEventAttributes()
 			if in, ok := asked[a.GetScheduledEventId()]; ok {
-				r.planIn, r.plan = preempt.PlanInput{}, preempt.PlanResult{}
+				r.planIn, r.plan = round.PlanInput{}, round.PlanResult{}
 				bad = errors.Join(decode.FromPayloads(in, &r.planIn), decode.FromPayloads(a.GetResult(), &r.plan))
 			}
 		}
@@ -190,10 +191,10 @@ func (k *Keeper) round(ctx context.Context, run *commonpb.WorkflowExecution) (r 
 }
 
 // holding is what the round holds: what it had chosen, and what it held before that.
-func (r round) holding(id string) ledger.Holding {
+func (r holder) holding(id string) ledger.Holding {
 	d := r.in.Demand
 	h := ledger.Holding{
-		Owner: id, RequestID: preempt.AdmissionID(d.RequestID, r.in.Sequence), Scope: d.Key(), Rank: d.Criticality.Rank(),
+		Owner: id, RequestID: intake.AdmissionID(d.RequestID, r.in.Sequence), Scope: d.Key(), Rank: d.Criticality.Rank(),
 		Since: r.started, Loads: map[string]ledger.Load{},
 	}
 	for _, ref := range r.planIn.Held {

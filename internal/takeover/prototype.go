@@ -13,7 +13,7 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/intake"
 )
 
 // maxPending is how much of what is pending travels with the start; the rest is signalled right behind it.
@@ -214,7 +214,7 @@ func (k *Keeper) pay(ctx context.Context, d *debt) error {
 }
 
 // input is what our intake starts with, and what is to be signalled right behind it.
-func input(pending []signal) (in preempt.IntakeInput, rest []signal) {
+func input(pending []signal) (in intake.Input, rest []signal) {
 	size := 0
 	for i, s := range pending {
 		m, ok := message(s)
@@ -229,13 +229,13 @@ func input(pending []signal) (in preempt.IntakeInput, rest []signal) {
 }
 
 // message is a signal as an intake carries it; false: it cannot be carried so.
-func message(s signal) (m preempt.Message, ok bool) {
+func message(s signal) (m intake.Message, ok bool) {
 	payloads := s.input.GetPayloads()
 	if len(payloads) == 0 || len(payloads[0].GetData()) > preemption.MaxRequestBytes ||
 		string(payloads[0].GetMetadata()[converter.MetadataEncoding]) != converter.MetadataEncodingJSON {
 		return m, false
 	}
-	m = preempt.Message{Alarm: s.name == preemption.AlarmSignal, JSON: payloads[0].GetData()}
+	m = intake.Message{Alarm: s.name == preemption.AlarmSignal, JSON: payloads[0].GetData()}
 	return m, json.Valid(m.JSON) && (!m.Alarm || m.JSON[0] != '[')
 }
 

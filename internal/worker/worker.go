@@ -59,16 +59,15 @@ type Config struct {
 // Worker is an assembled worker. Start it once its Preempt.CheckAttributes has been called.
 type Worker struct {
 	worker.Worker
-	Preempt   *preempt.Activities
+	Preempt   *Rooms
 	Takeovers *takeover.Keeper
 }
 
 // New assembles a worker, and looks for workflows that other programs left, until ctx ends. It does not start the worker.
 func New(ctx context.Context, c Config) *Worker {
-	a := &preempt.Activities{
-		VCenter: c.VCenter, Temporal: c.Temporal, TaskQueue: c.TaskQueue, Namespace: c.Namespace, Notify: c.Notify, Settings: c.Preempt, Log: c.Log,
-	}
-	w := &Worker{Preempt: a, Worker: preempt.NewWorker(c.Temporal, a, preempt.WorkerOptions{StopTimeout: c.StopTimeout, OnFatal: c.OnFatal})}
+	env := &preempt.Env{Temporal: c.Temporal, TaskQueue: c.TaskQueue, Namespace: c.Namespace, Settings: c.Preempt, Log: c.Log}
+	w := &Worker{Preempt: NewRooms(env, c.VCenter, c.Notify), Worker: Poller(c.Temporal, c.TaskQueue, c.StopTimeout, c.OnFatal)}
+	w.Preempt.Register(w)
 	remediate.Register(w, &remediate.Activities{
 		VCenter: c.VCenter, Ledger: ledger.Client{Temporal: c.Temporal, TaskQueue: c.TaskQueue, Sweep: c.Remediate.Timing.Sweep},
 		TaskQueue: c.TaskQueue, Notify: c.Notify, Settings: c.Remediate, Log: c.Log,
@@ -81,7 +80,7 @@ func New(ctx context.Context, c Config) *Worker {
 		VCenter: c.VCenter, Rules: c.Rules, Policies: c.Preempt.Policies, Allowed: c.Preempt.AllowedTags, Observe: c.Preempt.Observe,
 		Worker: c.Identity, Version: c.Version, Takeovers: w.Takeovers.Report,
 	})
-	follower := watch.NewActivities(c.VCenter, c.Temporal, c.TaskQueue, c.Rules, c.VCenterHost, c.Log).Checked(a.Takes)
+	follower := watch.NewActivities(c.VCenter, c.Temporal, c.TaskQueue, c.Rules, c.VCenterHost, c.Log).Checked(w.Preempt.Intake.WhyRejected)
 	if c.Engine != nil {
 		c.Engine(follower.Engine)
 	}

@@ -1,0 +1,84 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// StartRestore starts the restore of a scope, or signals the one under way that the pressure has ended again.
+func (a *Activities) StartRestore(ctx context.Context, in preemptapi.RestoreInput) (string, error) {
+	id := preemptapi.RestoreID(a.TaskQueue, in.Scope)
+	opts := client.StartWorkflowOptions{
+		ID: id, TaskQueue: a.TaskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		StaticSummary: preempt.Clip("restore of VMs tagged " + in.Tag + " " + in.ScopeName),
+		Memo:          map[string]any{"alarm": in.By, "scope": in.Scope.String(), "tag": in.Tag, "state": preemptapi.RestoreSettling},
+	}
+	change := preemptapi.RestoreChange{Reason: "alarm " + in.By + " has fallen"}
+	if _, err := a.Temporal.SignalWithStartWorkflow(ctx, id, preemptapi.RestoreSignal, change, opts, preemptapi.RestoreType, in); err != nil {
+		return "", fmt.Errorf("start %s: %w", id, err)
+	}
+	return id, nil
+}
+
+// noteRestore remembers what to restore when the pressure of the demand's scope has ended, and stops a restore that
+// is under way: it waits until Temporal has taken the word, so that the restore knows before the round begins.
+func (it *intake) noteRestore(d preemptapi.Demand) {
+	if !d.Policy.Restore.Enabled || d.DryRun || d.NoticeOnly {
+		return
+	}
+	if d.Change != nil && !d.Person && d.VM == "" {
+		p := d.Policy
+		if it.state.Restores == nil {
+			it.state.Restores = map[string]preemptapi.RestoreInput{}
+		}
+		it.state.Restores[d.Change.Scope] = preemptapi.RestoreInput{
+			Scope: d.Scope, ScopeName: d.ScopeName, Tag: d.Tag, Policy: &p, PolicyName: d.PolicyName, PolicyHash: d.PolicyHash,
+			By: d.Alarm(), ReplyTo: d.ReplyTo,
+		}
+	}
+	change := preemptapi.RestoreChange{Stop: true, Reason: "preemption was asked for by " + d.RequestID}
+	if name := d.Alarm(); name != "" {
+		change.Reason = fmt.Sprintf("alarm %s rose to %s", name, d.Change.To)
+	}
+	scopes := []vsphere.Ref{d.Scope}
+	if !d.Scope.Zero() {
+		scopes = append(scopes, vsphere.Ref{})
+	}
+	var told []workflow.Future
+	for _, scope := range scopes {
+		id := preemptapi.RestoreID(it.info.TaskQueueName, scope)
+		told = append(told, workflow.SignalExternalWorkflow(it.ctx, id, "", preemptapi.RestoreSignal, change))
+	}
+	for _, f := range told {
+		if err := f.Get(it.ctx, nil); err != nil {
+			workflow.GetLogger(it.ctx).Debug("no restore was under way", "reason", err)
+		}
+	}
+}
+
+// startRestore starts the restore of a scope in which no alarm is active any more, if the policy has one.
+func (it *intake) startRestore(scope string) {
+	in, ok := it.state.Restores[scope]
+	if !ok || it.state.Levels.Highest(scope) > 0 {
+		return
+	}
+	it.tellActiveScopes()
+	var a *Activities
+	var id string
+	ctx := it.local(5 * time.Minute)
+	if err := workflow.ExecuteLocalActivity(ctx, a.StartRestore, in).Get(ctx, &id); err != nil {
+		workflow.GetLogger(it.ctx).Error("the restore could not be started; preemptctl restore does it by hand", "cluster", scope, "error", err)
+		return
+	}
+	delete(it.state.Restores, scope)
+	workflow.GetLogger(it.ctx).Info("the pressure has ended: restoring after the settle time", "cluster", scope, "restore", id)
+}

@@ -1,0 +1,69 @@
+package restore
+
+import (
+	"encoding/json"
+	"time"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// claimOn records a VM that we powered on, in its attribute too.
+func (p *powering) claimOn(t policy.Return, at time.Time) {
+	vm := preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeRestored, OnAt: at.UTC()}
+	value, err := p.restoredValue(t.Ref, vm.OnAt)
+	p.recorded.Go(func() {
+		if err == nil {
+			err = p.AttemptThrough(p.Ctx, func() error { return p.VCenter.Annotate(p.Ctx, t.Ref, preemption.AttributeKey, value) })
+		}
+		vm.Annotated = err == nil
+		p.MarkChanged()
+		if err != nil {
+			vm.AnnotationError = err.Error()
+		}
+		p.decide(vm)
+	})
+}
+
+// restoredValue is the attribute of a VM that came back: what was there, whoever wrote it, and by what and when it
+// was restored.
+func (p *powering) restoredValue(ref vsphere.Ref, at time.Time) (string, error) {
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal([]byte(p.values[ref]), &fields); err != nil {
+		fields = map[string]json.RawMessage{} // somebody changed it a moment ago
+	}
+	for key, value := range map[string]any{
+		"preempted": false, "restored": true, "restoredAt": at, "restoredBy": p.in.By, "restoreID": p.in.RestoreID,
+	} {
+		b, err := json.Marshal(value)
+		if err != nil {
+			return "", err
+		}
+		fields[key] = b
+	}
+	b, err := json.Marshal(fields)
+	return string(b), err
+}
+
+func (p *powering) decideAll(targets []policy.Return, what, reason string) {
+	for _, t := range targets {
+		p.decide(preemptapi.RestoredVM{Return: t, Outcome: what, Reason: reason})
+	}
+}
+
+func (p *powering) decide(vm preemptapi.RestoredVM) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.result.VMs = append(p.result.VMs, vm)
+	p.Logger(p.Asked).Info("decided", "alarm", p.in.By, "vm", vm.Name, "moref", vm.Ref.Value, "outcome", vm.Outcome, "reason", vm.Reason, "annotated", vm.Annotated)
+}
+
+func returnRefs(list []policy.Return) []vsphere.Ref {
+	refs := make([]vsphere.Ref, 0, len(list))
+	for _, t := range list {
+		refs = append(refs, t.Ref)
+	}
+	return refs
+}

@@ -1,0 +1,103 @@
+package round
+
+import (
+	"strings"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// check reads tags and state of all targets afresh, settles those that need no action (any more), and
+// returns the others.
+func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
+	now, held, err := e.stateOf(todo)
+	if err != nil {
+		return nil, err
+	}
+	var off, back []ActTarget
+	for _, t := range todo {
+		vm, ok := now[t.Ref]
+		switch reason := policy.Recheck(vm, e.in.Scope); {
+		case !ok:
+			e.decideAll([]ActTarget{t}, action.Spared, string(policy.Gone))
+		case vm.PowerState != vsphere.PoweredOn:
+			off = append(off, t)
+		case e.onAgain[t.Ref]:
+			back = append(back, t)
+		case e.overdue[t.Ref] != "":
+			e.decideAll([]ActTarget{t}, action.Failed, e.overdue[t.Ref])
+		case reason == policy.PendingOperation && (e.Repeated || e.Sent):
+			e.busy[t.Ref] = true
+			ready = append(ready, t)
+		case reason != "":
+			e.decideAll([]ActTarget{t}, action.Spared, string(reason))
+		case held[t.Ref].Reason != "":
+			e.decideAll([]ActTarget{t}, action.Spared, strings.TrimSuffix(string(held[t.Ref].Reason)+": "+held[t.Ref].Detail, ": "))
+		default:
+			t.ToolsRunning, t.starting = vm.ToolsRunning, vm.ToolsStarting
+			ready = append(ready, t)
+		}
+	}
+	if err := e.attributeOnAgain(back); err != nil {
+		return nil, err
+	}
+	return ready, e.attributeOff(off)
+}
+
+// stateOf reads how the targets stand, and where details are asked for also who is held back by now.
+func (e *eviction) stateOf(todo []ActTarget) (now map[vsphere.Ref]vsphere.VM, held map[vsphere.Ref]policy.Spared, err error) {
+	if !e.in.Detail {
+		err = e.Attempt(e.Ctx, func() (err error) {
+			now, err = e.VCenter.Recheck(e.Ctx, e.in.Tag, refs(todo))
+			return err
+		})
+		return now, nil, err
+	}
+	var snap vsphere.Snapshot
+	err = e.Attempt(e.Ctx, func() (err error) {
+		snap, err = e.VCenter.RecheckDetail(e.Ctx, e.in.Tag, refs(todo), vcenter.Scope{})
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	now = make(map[vsphere.Ref]vsphere.VM, len(snap.VMs))
+	for _, vm := range snap.VMs {
+		now[vm.Ref] = vm
+	}
+	held, err = e.heldBack(snap, todo)
+	return now, held, err
+}
+
+// heldBack reports which targets protection, windows and budgets hold back by now, until something was sent.
+func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vsphere.Ref]policy.Spared, error) {
+	held := map[vsphere.Ref]policy.Spared{}
+	if e.Sent || e.in.OnlyLook {
+		return held, nil
+	}
+	var fresh []vsphere.Ref
+	for _, t := range todo {
+		if t.SentAt.IsZero() {
+			fresh = append(fresh, t.Ref)
+		}
+	}
+	if len(fresh) == 0 {
+		return held, nil
+	}
+	d := policy.Demand{Tag: e.in.Tag, Scope: e.in.Scope, Self: e.Settings.Self, Pools: e.in.Pools}
+	if len(e.in.Policy.Budgets) > 0 || e.in.Policy.Protect.MaxPreemptionsPerDay > 0 {
+		facts, err := e.Ledger.Facts(e.Ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), UnderWay: e.in.UnderWay})
+		if err != nil {
+			return nil, &vcenter.Error{Op: "check the budgets of", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: err}
+		}
+		d.Preempted = facts.Preempted
+		d = withFacts(d, facts)
+	}
+	for _, s := range policy.RecheckAll(snap, d, e.in.Policy, fresh) {
+		held[s.Ref] = s
+	}
+	return held, nil
+}

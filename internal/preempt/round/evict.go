@@ -1,0 +1,147 @@
+package round
+
+import (
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// evictPlanned evicts the plan's targets. It returns true when some were left untouched for a new plan.
+func (r *round) evictPlanned(plan PlanResult) (stale bool) {
+	if len(plan.Targets) == 0 {
+		return false
+	}
+	r.setState(preemptapi.RoundActing)
+	t := r.treatment()
+	targets := make([]ActTarget, 0, len(plan.Targets))
+	for _, p := range plan.Targets {
+		targets = append(targets, ActTarget{Target: p})
+	}
+	in := r.actInput(targets)
+	in.Action, in.ForceTools, in.PlannedAt = t.Action, t.ThenForce, plan.PlannedAt
+	in.Pools = plan.Pools
+	in.Detail = len(in.Policy.Budgets) > 0 || !r.result.Deadline.IsZero() // budgets, or a notice that took its time
+	res := r.evict(in, fmt.Sprintf("%s: %d VMs", t.Action, len(targets)))
+	r.pending = append(r.pending, res.Pending...)
+	if r.withdrawn {
+		spared := make([]policy.Target, 0, len(res.Replan))
+		for _, again := range res.Replan {
+			spared = append(spared, again.Target)
+		}
+		r.spareAll(spared, preemptapi.ReasonWithdrawn)
+		return false
+	}
+	r.targets.forget(res.Replan)
+	r.relist()
+	return len(res.Replan) > 0
+}
+
+func (r *round) actInput(targets []ActTarget) ActInput {
+	d := r.in.Demand
+	return ActInput{
+		RoundID: r.result.RoundID, Alarm: r.result.Alarm, Tag: d.Tag, Scope: d.Scope, Targets: targets, Attribute: r.attribute(), Policy: d.Policy,
+		Asked: r.result.StartedAt,
+	}
+}
+
+func (r *round) attribute() preempt.Attribute {
+	return preempt.Attribute{
+		Preempted: true, Tag: r.in.Demand.Tag, Criticality: r.criticality, WorkflowID: r.workflowID(),
+		WorkflowStarted: r.started().UTC(), Event: r.in.Demand.Event, RoundID: r.result.RoundID,
+		PolicyHash: r.result.PolicyHash, Policy: r.result.PolicyName, Scope: r.result.Scope.String(),
+	}
+}
+
+// workflowID is the id that clients know: the intake's, or the round's own where it has none.
+func (r *round) workflowID() string {
+	if r.in.IntakeID != "" {
+		return r.in.IntakeID
+	}
+	return r.result.RoundID
+}
+
+func (r *round) started() time.Time {
+	if !r.in.IntakeRun.IsZero() {
+		return r.in.IntakeRun
+	}
+	return r.result.StartedAt
+}
+
+// evict runs EvictVMs and records the outcomes. Many targets are evicted in parts, one after the other.
+func (r *round) evict(in ActInput, summary string) (all ActResult) {
+	for _, part := range r.parts(in.Targets) {
+		in.Targets = part
+		in.UnderWay = r.underWay(all.Pending)
+		res := r.evictPart(in, summary)
+		all.Outcomes = append(all.Outcomes, res.Outcomes...)
+		all.Pending = append(all.Pending, res.Pending...)
+		all.Replan = append(all.Replan, res.Replan...)
+		r.add(res.Outcomes...)
+		r.record()
+	}
+	return all
+}
+
+// underWay are the guests that were asked to shut down, with more of them: budgets count them.
+func (r *round) underWay(more []ActTarget) (vms []string) {
+	for _, t := range r.pending {
+		vms = append(vms, t.Ref.String())
+	}
+	for _, t := range more {
+		vms = append(vms, t.Ref.String())
+	}
+	return vms
+}
+
+// evictPart runs EvictVMs so that a withdrawal reaches it. Where it ended without an answer, as when a withdrawal met
+// it between two attempts, what it had done by then is looked up.
+func (r *round) evictPart(in ActInput, summary string) ActResult {
+	var a *Activities
+	ctx, cancel := workflow.WithCancel(r.ctx)
+	if !in.OnlyLook || !r.letsLookUpsEnd() {
+		r.interrupt = cancel
+	}
+	if r.withdrawn && !in.OnlyLook {
+		cancel()
+	}
+	ctx = r.in.Timing.WithOptions(ctx, r.in.Timing.Outage, summary)
+	var res ActResult
+	err := workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
+	r.interrupt = nil
+	if err != nil && !in.OnlyLook {
+		res, err = r.lookUpEviction(in, err)
+	}
+	if err != nil {
+		res = ActResult{}
+		for _, t := range in.Targets {
+			o := outcome(t, action.Failed)
+			o.Reason = "the eviction step failed, look at the VM: " + preempt.Cause(err)
+			res.Outcomes = append(res.Outcomes, o)
+		}
+	}
+	return res
+}
+
+// lookUpEviction finds out what an eviction had done that ended without an answer.
+func (r *round) lookUpEviction(in ActInput, failure error) (res ActResult, err error) {
+	workflow.GetLogger(r.ctx).Warn("an eviction ended without an answer; what it did is looked up", "error", failure)
+	in.OnlyLook, in.StillOn = true, preemptapi.ReasonWithdrawn
+	if !r.withdrawn {
+		in.StillOn = "the eviction step ended before it was done: " + preempt.Cause(failure)
+	}
+	var a *Activities
+	ctx := r.in.Timing.WithOptions(r.ctx, r.in.Timing.Outage, "look what was done before the step ended")
+	err = workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
+	for i, o := range res.Outcomes {
+		if !r.withdrawn && o.Outcome == action.Spared && o.Reason == in.StillOn {
+			res.Outcomes[i].Outcome = action.Failed
+		}
+	}
+	return res, err
+}

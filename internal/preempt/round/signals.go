@@ -1,0 +1,33 @@
+package round
+
+import (
+	"time"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+)
+
+// The signals between an intake and its rounds.
+const (
+	ChangeSignal = "RoundChange" // carries Change, from the intake to its round
+	DoneSignal   = "RoundDone"   // carries RoundResult, from a round to its intake
+)
+
+// Input starts a round.
+type Input struct {
+	Demand    preemptapi.Demand `json:"demand"`
+	IntakeID  string            `json:"intakeID"` // "": nobody to tell
+	IntakeRun time.Time         `json:"intakeStarted"`
+	Timing    preempt.Timing    `json:"timing"`
+	Sequence  int               `json:"sequence,omitempty"` // 2 and up: a repetition for an alarm that is still active
+	Attrs     bool              `json:"attrs,omitempty"`    // the search attributes are registered
+}
+
+// Change tells a running round of a change of urgency.
+type Change struct {
+	Withdraw    bool                   `json:"withdraw,omitempty"`
+	Soften      bool                   `json:"soften,omitempty"`      // to the lower criticality, for what is not yet acted upon
+	Criticality preemption.Criticality `json:"criticality,omitempty"` // a raise, or what to soften to
+	Reason      string                 `json:"reason"`
+}
