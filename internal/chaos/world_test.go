@@ -69,6 +69,7 @@ type world struct {
 	workers  [2]*child
 	sink     *sink
 	colours  map[string]string // of the alarm, by cluster
+	times    map[string]int    // that a VM was preempted
 }
 
 // sink takes CloudEvents, and remembers how often each id came.
@@ -100,7 +101,7 @@ func newSink(t *testing.T) *sink {
 
 func newWorld(t *testing.T, random *rand.Rand, start func(*testing.T) temporal) *world {
 	t.Helper()
-	w := &world{t: t, random: random, programs: t.TempDir(), secret: t.TempDir(), sink: newSink(t), colours: map[string]string{}}
+	w := &world{t: t, random: random, programs: t.TempDir(), secret: t.TempDir(), sink: newSink(t), colours: map[string]string{}, times: map[string]int{}}
 	for _, name := range []string{"worker", "preemptctl"} {
 		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(w.programs, name), "../../cmd/"+name)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -311,14 +312,27 @@ func (w *world) judge(before map[string]string, rounds map[string][]preemptapi.R
 			if isOff {
 				off++
 			}
+			if ours {
+				w.times[vm.Ref.Value]++
+			}
 		}
 	}
 	return violations, off
 }
 
-// back is nil when all VMs are on and those that were preempted are marked as restored.
+// tooOften is how many preemptions within a day make a restore leave a VM to its owner.
+const tooOften = 3
+
+// back is nil when all VMs are on and those that were preempted are marked as restored. Those that are preempted too
+// often are powered on by their owner.
 func (w *world) back() error {
 	for _, vm := range w.vc.VMs() {
+		if w.times[vm.Ref.Value] >= tooOften {
+			if w.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
+				_ = w.vc.PowerOnAs(vm.Ref, "CORP\\owner")
+			}
+			continue
+		}
 		if w.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
 			return fmt.Errorf("%s is off", vm.Name)
 		}
