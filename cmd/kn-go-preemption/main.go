@@ -1,5 +1,5 @@
 // Command kn-go-preemption takes vSphere alarm events as CloudEvents over HTTP, as a Knative service or a
-// plain server, and tells Temporal what the rules make of them. Its job is to put the packages together and
+// plain server, applies the rules, and signals workflows in Temporal. Its job is to put the packages together and
 // to keep answering while Temporal is away. It must not link govmomi, the Temporal server or the simulator.
 package main
 

@@ -20,33 +20,33 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
-// drainTime bounds how long requests in flight may take after a signal; with the rest of stopping it stays
-// under the 30 seconds that Kubernetes grants.
+// drainTime is how long requests in flight may take after a signal. All of stopping must take less than the 30 seconds
+// that Kubernetes grants.
 const drainTime = 20 * time.Second
 
-// memoryLimit is of Go's own memory, on top of which comes the program's text. GOMEMLIMIT says otherwise.
+// memoryLimit limits Go's own memory, without the program's code. GOMEMLIMIT overrides it.
 const memoryLimit = 28 << 20
 
 const name = "kn-go-preemption"
 
-const usage = `kn-go-preemption takes vSphere alarm events as CloudEvents over HTTP and tells Temporal what the rules make of them.
+const usage = `kn-go-preemption receives vSphere alarm events as CloudEvents over HTTP, applies the rules, and starts or signals workflows in Temporal.
 
 Usage: kn-go-preemption [--config FILE]
 
-  -f, --config FILE   the YAML file with rules and policies (default $PREEMPTION_CONFIG; none: one rule by environment)
+  -f, --config FILE   the YAML file with rules and policies (default $PREEMPTION_CONFIG; without a file, one rule from the environment)
       --version       print the version and exit
   -h, --help          print this and exit
 
 Environment (* required; ** required unless the file has rules):
-  TEMPORAL_URL*             host:port of Temporal's frontend; TEMPORAL_ADDRESS does too
+  TEMPORAL_URL*             host:port of Temporal's frontend; or set TEMPORAL_ADDRESS
   TEMPORAL_NAMESPACE*       namespace
   TEMPORAL_TASKQUEUE*       task queue
-  TEMPORAL_TLS_*, TEMPORAL_API_KEY, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE   as Temporal's own tools read them
-  VSPHERE_ALARM_NAME**      the alarm to act upon
+  TEMPORAL_TLS_*, TEMPORAL_API_KEY, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE   as for Temporal's own tools
+  VSPHERE_ALARM_NAME**      the alarm to act on
   VSPHERE_PREEMPTION_TAG**  the vSphere tag of the VMs that may be preempted
-  K_SINK                    where the reply about preempted VMs goes; a SinkBinding sets it
+  K_SINK                    address of the reply about preempted VMs; a SinkBinding sets it
   PREEMPTION_CONFIG         the YAML file
-  RECEIVER_TOKEN_FILE       file with the bearer token that senders must show (default: none is asked for)
+  RECEIVER_TOKEN_FILE       file with the bearer token that senders must send (default: no token is required)
   PORT                      port of events, /healthz, /readyz and /metrics (default 8080); Knative sets it
   LOG_FORMAT                json or text (default json)
   DEBUG                     true logs more, such as each ignored event
@@ -54,7 +54,7 @@ Environment (* required; ** required unless the file has rules):
 Exit codes: 0 stopped by a signal; 1 failed; 2 wrong usage or configuration.
 `
 
-// invocation is one run of the receiver with all it takes from outside.
+// invocation is one run of the receiver with all its inputs and outputs.
 type invocation struct {
 	args           []string
 	env            config.Env
@@ -85,7 +85,7 @@ func (p invocation) run(ctx context.Context) int {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	if token == nil {
-		log.Warn("no token is asked for: whoever reaches this address can ask for preemptions; set RECEIVER_TOKEN_FILE, unless a broker sends the events", "addr", cfg.Addr)
+		log.Warn("no token is required: everybody who reaches this address can request preemptions; set RECEIVER_TOKEN_FILE, unless a broker sends the events", "addr", cfg.Addr)
 	}
 	s, err := assemble(cfg, token, p.build, log)
 	if err != nil {
@@ -108,7 +108,7 @@ type service struct {
 	server   *http.Server
 }
 
-// assemble builds the parts; it opens no connection. Its errors are the operator's to correct.
+// assemble builds the parts; it opens no connection. Its errors are errors in the configuration.
 func assemble(cfg config.Receiver, token *receiver.Token, build telemetry.Build, log *slog.Logger) (*service, error) {
 	options := cfg.Temporal.Options
 	metrics := telemetry.NewMetrics(build, telemetry.Receiver)
@@ -152,7 +152,7 @@ func (s *service) ready(context.Context) error {
 	return nil
 }
 
-// serve answers until ctx ends, and lets what is in flight finish.
+// serve answers until ctx ends, and lets requests in flight finish.
 func (s *service) serve(ctx context.Context) error {
 	defer s.temporal.client.Close()
 	var lc net.ListenConfig
@@ -163,12 +163,12 @@ func (s *service) serve(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.server.Serve(listener) }()
 	for _, warning := range s.cfg.Warnings {
-		s.log.Warn("the configuration can be used, and is hardly meant so", "warning", warning)
+		s.log.Warn("the configuration is valid, but probably not what you want", "warning", warning)
 	}
 	s.log.Info("receiver started", "addr", listener.Addr().String(), "temporal", s.cfg.Temporal.Options.HostPort,
 		"namespace", s.cfg.Temporal.Options.Namespace, "queue", s.cfg.Temporal.TaskQueue, "rules", len(s.cfg.Rules),
 		"token", s.cfg.TokenFile != "", "version", s.build.Version, "config", s.cfg.Path)
-	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // what only the start needed
+	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // memory that only the start needed
 	defer settle.Stop()
 	go s.temporal.seek(ctx)
 	select {

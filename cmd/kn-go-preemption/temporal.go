@@ -12,14 +12,14 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
-// How Temporal is sought after the start.
+// How often to try to connect to Temporal after the start.
 const (
 	firstPause   = 500 * time.Millisecond
 	longestPause = 10 * time.Second
 	callTimeout  = 3 * time.Second
 )
 
-// temporal is the connection to Temporal, and what is known of it.
+// temporal is the connection to Temporal and its state.
 type temporal struct {
 	client client.Client
 	log    *slog.Logger
@@ -29,7 +29,7 @@ type temporal struct {
 	away  bool
 }
 
-// ready tells why Temporal cannot be told anything, and logs when that changes.
+// ready returns why Temporal cannot be reached, nil if it can, and logs changes.
 func (t *temporal) ready(ctx context.Context) error {
 	_, err := t.client.CheckHealth(ctx, &client.CheckHealthRequest{})
 	t.mu.Lock()
@@ -49,7 +49,7 @@ func (t *temporal) ready(ctx context.Context) error {
 	return nil
 }
 
-// seek connects ahead of the first event, so that it finds a connection and the log tells where there is none.
+// seek connects before the first event arrives, so that a problem is logged early.
 func (t *temporal) seek(ctx context.Context) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		limited, cancel := context.WithTimeout(ctx, callTimeout)

@@ -1,4 +1,4 @@
-// Command preemptctl is the operator's hand: it asks for preemptions, looks at them and cancels them.
+// Command preemptctl is the operator's command line: it plans, starts, shows and cancels preemptions.
 package main
 
 import (
@@ -6,7 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	_ "time/tzdata" // policies name time zones, and the machine may know none
+	_ "time/tzdata" // policies name time zones, and the machine may have no database of them
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
 )

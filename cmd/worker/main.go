@@ -1,5 +1,5 @@
 // Command worker runs the preemption workflows and their activities: it polls a Temporal task queue and
-// speaks to one vCenter. Its job is to put the packages together and to keep going while Temporal or
+// connects to one vCenter. Its job is to put the packages together and to keep going while Temporal or
 // vCenter is away. It must not link the Temporal server or the vCenter simulator.
 package main
 

@@ -100,7 +100,7 @@ func TestAWorkerLivesUnreadyWhileNothingAnswersAndStopsOnASignal(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"level":"WARN","msg":"waiting for Temporal","temporal":"127.0.0.1:1","namespace":"ns"`, `"reason":"VCENTER_INSECURE=true"`,
-		`"msg":"vCenter cannot be worked with; requests wait until it can"`, "connection refused", `"msg":"worker stopped"`,
+		`"msg":"vCenter cannot be used; requests wait until it can"`, "connection refused", `"msg":"worker stopped"`,
 	} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("the log lacks %s:\n%s", want, stderr)

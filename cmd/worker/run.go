@@ -20,30 +20,30 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
-// stopTime bounds each step of stopping but the worker's own, which has 20 seconds: together they stay
-// under the 30 seconds that Kubernetes grants.
+// stopTime limits each step of stopping except the worker's own, which has 20 seconds. Together they must take less
+// than the 30 seconds that Kubernetes grants.
 const stopTime = 4 * time.Second
 
 // gcPercent trades a little processor time, of which a worker uses next to none, for a smaller heap.
 const gcPercent = 40
 
-const usage = `worker runs the preemption workflows: it polls a Temporal task queue and speaks to vCenter.
+const usage = `worker runs the preemption workflows: it polls a Temporal task queue and connects to vCenter.
 
 Usage: worker [--config FILE]
 
-  -f, --config FILE   the YAML file with limits, policies and rules (default $PREEMPTION_CONFIG; none: defaults hold)
+  -f, --config FILE   the YAML file with limits, policies and rules (default $PREEMPTION_CONFIG; without a file, the defaults apply)
       --version       print the version and exit
   -h, --help          print this and exit
 
 Environment (* required):
-  TEMPORAL_URL*         host:port of Temporal's frontend; TEMPORAL_ADDRESS does too
+  TEMPORAL_URL*         host:port of Temporal's frontend; or set TEMPORAL_ADDRESS
   TEMPORAL_NAMESPACE*   namespace
   TEMPORAL_TASKQUEUE*   task queue
-  TEMPORAL_TLS_*, TEMPORAL_API_KEY, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE   as Temporal's own tools read them
+  TEMPORAL_TLS_*, TEMPORAL_API_KEY, TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE   as for Temporal's own tools
   VCENTER_URL*          https://<host>/sdk
   VCENTER_SECRET_PATH   folder with the files username and password (default /var/bindings/vsphere)
-  VCENTER_CA_FILE, VCENTER_THUMBPRINT, VCENTER_INSECURE=true   how vCenter's certificate is trusted: at most one
-  VSPHERE_ALARM_NAME, VSPHERE_PREEMPTION_TAG, K_SINK   one rule besides those of the file; with rules vCenter's alarms are watched
+  VCENTER_CA_FILE, VCENTER_THUMBPRINT, VCENTER_INSECURE=true   how to trust vCenter's certificate: at most one of these
+  VSPHERE_ALARM_NAME, VSPHERE_PREEMPTION_TAG, K_SINK   one rule in addition to the file's; with rules, the worker watches vCenter's alarms
   HTTP_ADDR             address of /healthz, /readyz and /metrics (default :8080)
   LOG_FORMAT            json or text (default json)
   DEBUG                 true logs more
@@ -51,7 +51,7 @@ Environment (* required):
 Exit codes: 0 stopped by a signal; 1 failed; 2 wrong usage or configuration.
 `
 
-// invocation is one run of the worker with all it takes from outside.
+// invocation is one run of the worker with all its inputs and outputs.
 type invocation struct {
 	args           []string
 	env            config.Env
@@ -96,12 +96,12 @@ type service struct {
 	monitor *health.Monitor
 }
 
-// assemble builds the parts; it opens no connection. Its errors are the operator's to correct.
+// assemble builds the parts; it opens no connection. Its errors are errors in the configuration.
 func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*service, error) {
 	metrics := telemetry.NewMetrics(build, telemetry.Worker)
 	metrics.KnowPolicies(slices.Collect(maps.Keys(cfg.File.Policies))...)
 	for _, warning := range cfg.File.Warnings {
-		log.Warn("the configuration can be used, and is hardly meant so", "warning", warning)
+		log.Warn("the configuration is valid, but probably not what you want", "warning", warning)
 	}
 	gateway, gatewayErr := worker.Gateway(cfg, metrics, log)
 	sender, senderErr := notify.New(cfg.File.Limits.ReplyAllow, 0)
@@ -124,7 +124,7 @@ func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*serv
 }
 
 // serve works until ctx ends, then stops in order. Health is served first, so that the process shows
-// that it lives while Temporal and vCenter are still sought, both at the same time.
+// that it is alive while it connects to Temporal and vCenter in parallel.
 func (s *service) serve(ctx context.Context) error {
 	health, err := telemetry.Serve(s.log, s.cfg.HTTP.Addr, s.cfg.HTTP.Explicit, s.metrics,
 		telemetry.Check{Name: "polling", Ready: s.session.ready},
@@ -136,7 +136,7 @@ func (s *service) serve(ctx context.Context) error {
 	if s.cfg.VCenter.Insecure {
 		worker.WarnInsecure(s.log)
 	}
-	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // what only the start needed
+	settle := time.AfterFunc(2*time.Second, debug.FreeOSMemory) // memory that only the start needed
 	defer settle.Stop()
 	sought := make(chan struct{})
 	go func() {

@@ -21,7 +21,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
-// How often things are tried and told while Temporal cannot be worked with.
+// How often to try again, and to log, while Temporal cannot be used.
 const (
 	firstPause      = 100 * time.Millisecond
 	longestPause    = 2 * time.Second
@@ -32,8 +32,8 @@ const (
 	startWait       = 2 * time.Second // for a start that a signal overtook
 )
 
-// work polls for work until ctx ends. A worker that Temporal refuses, as when its namespace was deleted,
-// is replaced by a new one as soon as one can work again.
+// work polls for work until ctx ends. If Temporal refuses a worker, as when its namespace was deleted, a new one
+// replaces it as soon as that is possible.
 func (s *service) work(ctx context.Context) {
 	for ctx.Err() == nil {
 		c, ok := s.reach(ctx)
@@ -43,7 +43,7 @@ func (s *service) work(ctx context.Context) {
 		s.session.use(c)
 		if err := s.poll(ctx, c); err != nil && ctx.Err() == nil {
 			s.session.lost(err)
-			s.log.Error("Temporal refuses the worker; it starts anew", "namespace", s.namespace(), "queue", s.queue(), "reason", err)
+			s.log.Error("Temporal refuses the worker; the worker starts again", "namespace", s.namespace(), "queue", s.queue(), "reason", err)
 			clock.Sleep(ctx, longestPause)
 		}
 	}
@@ -52,7 +52,7 @@ func (s *service) work(ctx context.Context) {
 func (s *service) namespace() string { return s.cfg.Temporal.Options.Namespace }
 func (s *service) queue() string     { return s.cfg.Temporal.TaskQueue }
 
-// reach dials Temporal until it answers for our namespace; ok is false when ctx ended first.
+// reach dials Temporal until it answers for our namespace; ok is false if ctx ended first.
 func (s *service) reach(ctx context.Context) (c client.Client, ok bool) {
 	n := nag{log: s.log.With("temporal", s.cfg.Temporal.Options.HostPort, "namespace", s.namespace())}
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
@@ -72,7 +72,7 @@ func (s *service) reach(ctx context.Context) (c client.Client, ok bool) {
 	}
 }
 
-// dial connects and looks whether the namespace exists: a worker in a missing one would poll nothing.
+// dial connects and checks whether the namespace exists: a worker in a missing one would poll nothing.
 func (s *service) dial(ctx context.Context) (client.Client, error) {
 	c, err := client.DialContext(ctx, s.cfg.Temporal.Options)
 	if err != nil {
@@ -124,7 +124,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	return err
 }
 
-// ensureWatch starts the watch of vCenter's events where there are rules, and tries until that is done.
+// ensureWatch starts the watch of vCenter's events if there are rules, and tries until it succeeds.
 func (s *service) ensureWatch(ctx context.Context, c client.Client) {
 	if len(s.cfg.File.Rules) == 0 {
 		s.log.Info("no rules: vCenter's events are not watched", "config", s.cfg.Path)
@@ -142,14 +142,14 @@ func (s *service) ensureWatch(ctx context.Context, c client.Client) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("the watch of vCenter's events could not be started; it is tried again", "reason", err)
+		s.log.Warn("the watch of vCenter's events could not be started; trying again", "reason", err)
 		if !clock.Sleep(ctx, longestPause) {
 			return
 		}
 	}
 }
 
-// startResult waits for a start; ok is false when it did not come to an end in time after a signal.
+// startResult waits for a start; ok is false if the start did not end in time after a signal.
 func startResult(ctx context.Context, started <-chan error) (err error, ok bool) {
 	select {
 	case err := <-started:
@@ -184,7 +184,7 @@ func (s *service) checkAttributes(ctx context.Context, a *preempt.Env, known str
 	switch {
 	case found == known, ctx.Err() != nil:
 	case err != nil:
-		s.log.Info("workflows go without search attributes, as not all are there; register them to search by alarm, scope and state",
+		s.log.Info("workflows run without search attributes, because not all exist; register them to search by alarm, scope and state",
 			"namespace", s.namespace(), "reason", found)
 	case known != "":
 		s.log.Info("search attributes are registered now", "namespace", s.namespace())
@@ -192,7 +192,7 @@ func (s *service) checkAttributes(ctx context.Context, a *preempt.Env, known str
 	return found
 }
 
-// session is what is known of the connection to Temporal.
+// session is the state of the connection to Temporal.
 type session struct {
 	queue string
 
@@ -237,7 +237,7 @@ func (s *session) state() (c client.Client, polling bool, why error) {
 	return s.client, s.polling, s.why
 }
 
-// ready tells why no work is taken from the queue, nil when it is.
+// ready returns why no work is taken from the queue, nil if it is.
 func (s *session) ready(ctx context.Context) error {
 	c, polling, why := s.state()
 	switch {
@@ -252,7 +252,7 @@ func (s *session) ready(ctx context.Context) error {
 	return worker.Polling(ctx, c, s.queue)
 }
 
-// nag tells of a lasting trouble, at once and then now and then.
+// nag logs a lasting problem, at once and then from time to time.
 type nag struct {
 	log         *slog.Logger
 	kind        string
@@ -282,7 +282,7 @@ func (n *nag) over() {
 	}
 }
 
-// explain says what an operator can do about an error of Temporal.
+// explain returns what an operator can do about an error of Temporal.
 func explain(err error) (level slog.Level, kind, text, remedy string) {
 	var (
 		missing *serviceerror.NamespaceNotFound

@@ -12,7 +12,7 @@ func (s *service) seekVCenter(ctx context.Context) {
 	told := false
 	connected := worker.SeekVCenter(ctx, s.gateway, func(reason string, again time.Duration) {
 		told = true
-		s.log.Warn("vCenter cannot be worked with; requests wait until it can", "vcenter", s.cfg.VCenter.Host(),
+		s.log.Warn("vCenter cannot be used; requests wait until it can", "vcenter", s.cfg.VCenter.Host(),
 			"reason", reason, "again_in", again.String())
 	})
 	if connected && told {

@@ -31,9 +31,8 @@ func TestTheGuidesGovcLinesRun(t *testing.T) {
 		ran := 0
 		for _, name := range []string{"installation.md", "security.md"} {
 			for line := range strings.Lines(document(t, name)) {
-				line, isGovc := strings.CutPrefix(line, "    ")
 				line, found := strings.CutPrefix(strings.TrimSpace(line), "govc ")
-				if !isGovc || !found {
+				if !found {
 					continue
 				}
 				line = strings.ReplaceAll(strings.ReplaceAll(line, "/dc-1/vm/batch-01", "/DC0/vm/DC0_C0_RP0_VM0"), "/dc-1", "/DC0")

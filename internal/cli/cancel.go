@@ -36,9 +36,9 @@ func (a *app) cancelCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cancel", Args: noArgs,
 		Short: "Cancel a preemption or a remediation",
-		Long: "Cancel a running preemption: targets that were not acted on yet are spared, guests already asked to shut down\n" +
-			"are no longer forced, and what was done stays readable with status. Of a remediation, what waits is given up and\n" +
-			"what was begun is finished.\n\n" +
+		Long: "Cancel a running preemption. VMs that were not acted on yet are spared, and guests that were already asked to\n" +
+			"shut down are no longer forced. The result so far stays readable with status. If the workflow is a remediation,\n" +
+			"steps that have begun are finished, and the others are given up.\n\n" +
 			exitStatus("nothing to cancel", "the workflow is neither a preemption nor a remediation"),
 		Example: "  preemptctl workflow cancel\n  preemptctl workflow cancel --workflow-id cluster-cpu-above-80@domain-c7 --wait",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,7 +47,7 @@ func (a *app) cancelCommand() *cobra.Command {
 			}
 			if !wait {
 				if cmd.Flags().Changed("timeout") {
-					return usagef("--timeout needs --wait: without it nothing is waited for")
+					return usagef("--timeout needs --wait: without it the command does not wait")
 				}
 				timeout = quick
 			}
@@ -73,7 +73,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	case remedy.ResizeType, remedy.ReconfigureType, remedy.MoveType, remediateapi.ReconcileType:
 		effect, look = remediationCancelled, a.command("remediation", "show", f.workflowID)
 	default:
-		return refusedf("workflow %s is a %s, which is not cancelled here", f.workflowID, kind)
+		return refusedf("workflow %s is a %s, which this command does not cancel", f.workflowID, kind)
 	}
 	if info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return notFoundf("nothing to cancel: workflow %s is %s", f.workflowID, statusWord(info.GetStatus()))
@@ -107,7 +107,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	return err
 }
 
-// cancelledResult waits for the end of what was cancelled and shows how it stands then.
+// cancelledResult waits until the cancelled workflow has ended, and shows its result.
 func (a *app) cancelledResult(ctx context.Context, s *session, info *workflowpb.WorkflowExecutionInfo) error {
 	e := info.GetExecution()
 	f := idFlags{workflowID: e.GetWorkflowId(), runID: e.GetRunId()}
@@ -115,9 +115,9 @@ func (a *app) cancelledResult(ctx context.Context, s *session, info *workflowpb.
 	if ctx.Err() != nil || timedOut(err) {
 		look := a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
 		if errors.Is(context.Cause(ctx), context.Canceled) {
-			return interruptedf("interrupted: the cancellation stands; look: %s", look)
+			return interruptedf("interrupted: the cancellation remains; look: %s", look)
 		}
-		return failedf("not ended within --timeout: the cancellation stands; look: %s", look)
+		return failedf("not ended within --timeout: the cancellation remains; look: %s", look)
 	}
 	if err != nil {
 		a.log.Debug("the workflow ended without success", "error", err)

@@ -27,7 +27,7 @@ type Options struct {
 	Build  Build
 }
 
-// Build says what was built; an empty field is taken from the binary's own record.
+// Build identifies the build. An empty field is taken from the build information in the binary.
 type Build struct{ Version, Commit, Date string }
 
 // app is one run of the program.
@@ -99,9 +99,9 @@ func (b Build) filled() Build {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "preemptctl",
-		Short: "Preempt and remedy vSphere VMs, look at that and cancel preemptions",
-		Long: "preemptctl asks the preemption and remediation workflows in Temporal to act, now or at set times, shows what they\n" +
-			"did and why, and cancels preemptions. It speaks to Temporal alone: only the worker speaks to vCenter.\n\n" + exitStatus("", ""),
+		Short: "Preempt, restore and remediate vSphere VMs",
+		Long: "preemptctl starts preemptions, restores and remediations, now or at set times, shows what they did and why, and\n" +
+			"cancels them. It connects only to Temporal: only the worker connects to vCenter.\n\n" + exitStatus("", ""),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow run --criticality HIGH --wait\n  preemptctl workflow status\n" +
 			"  preemptctl evict web-1 --notice-only\n" +
 			"  preemptctl schedule create nightly --at 22:00",

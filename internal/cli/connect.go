@@ -10,7 +10,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 )
 
-// target is the Temporal that is spoken to.
+// target is the Temporal server to connect to.
 type target struct {
 	address, namespace, queue string
 	options                   client.Options
@@ -18,7 +18,7 @@ type target struct {
 
 // findTarget takes each setting from its flag, else the environment, else the profile, else the default.
 // TLS, API key and headers are read as Temporal's own client profile reads them. A profile file is read
-// only where TEMPORAL_PROFILE or TEMPORAL_CONFIG_FILE asks for it: another tool's default profile must not
+// only if TEMPORAL_PROFILE or TEMPORAL_CONFIG_FILE asks for it: another tool's default profile must not
 // decide which namespace a preemption goes to.
 func (a *app) findTarget(cmd *cobra.Command) (target, error) {
 	env := func(name string) string {
@@ -72,7 +72,7 @@ func (a *app) command(args ...string) string {
 	return strings.Join(line, " ")
 }
 
-// ofWorkflow are the arguments that name a workflow, left out where the default names it.
+// ofWorkflow returns the arguments that name a workflow. They are left out for the default one.
 func ofWorkflow(id string, args ...string) []string {
 	if id != preemption.DefaultWorkflowID {
 		args = append(args, "--workflow-id", id)

@@ -14,7 +14,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 )
 
-// shortRetention is below what a namespace should keep what has ended: a day's preemptions cannot be looked at then.
+// shortRetention is the least recommended retention. With less, the preemptions of a day cannot be shown.
 const shortRetention = 24 * time.Hour
 
 // diagnosis is what doctor prints.
@@ -22,7 +22,7 @@ type diagnosis struct {
 	Address   string            `json:"address"`
 	Namespace string            `json:"namespace"`
 	TaskQueue string            `json:"taskQueue"`
-	Worker    string            `json:"worker,omitempty"` // that looked
+	Worker    string            `json:"worker,omitempty"` // that checked
 	Version   string            `json:"version,omitempty"`
 	Checks    []doctorapi.Check `json:"checks"`
 }
@@ -35,17 +35,18 @@ func (a *app) doctorCommand() *cobra.Command {
 	var in doctorapi.Input
 	cmd := &cobra.Command{
 		Use: "doctor", Args: noArgs,
-		Short: "Look whether everything that preemption needs is there",
-		Long: "Look whether Temporal answers, has the namespace and the search attributes, whether a worker polls the task queue,\n" +
-			"and whether every open workflow makes progress; then have that worker look at vCenter: connection, certificate, login,\n" +
-			"clocks, the rules' alarms and tags, the custom attribute, the privileges that each feature needs, and what only a live\n" +
-			"vCenter can answer: its API version, DRS, DPM and HA of each cluster, how far power-off events are behind, and whether\n" +
-			"several objects may be asked for at once; last at the watch. Each check is one line, with what to do where it is not\n" +
-			"well. Privileges are asked for on VMs that carry a rule's tag, 100 at most.\n\n" +
-			"Nothing is changed, unless --attribute-on names a VM: then values of growing length are written into its custom\n" +
-			"attribute, and taken away again. The VM must not carry the attribute.\n\n" +
-			"With -o json or yaml no name of a VM is printed, so that the result can be sent to others; names of alarms, tags,\n" +
-			"users and hosts of Temporal and vCenter are.\n\n" +
+		Short: "Check that everything that preemption needs is there",
+		Long: "Check whether Temporal answers, whether it has the namespace and the search attributes, whether a worker polls\n" +
+			"the task queue, and whether every open workflow makes progress. Then that worker checks vCenter: connection,\n" +
+			"certificate, login, clocks, the rules' alarms and tags, the custom attribute, and the privileges that each\n" +
+			"feature needs. It also checks what only a live vCenter can answer: its API version, DRS, DPM and HA of each\n" +
+			"cluster, how late power-off events are, and whether one query may ask for several objects. Last, the watch is\n" +
+			"checked. Each check is one line, with a remedy if something is wrong. Privileges are checked on VMs that carry a\n" +
+			"rule's tag, 100 at most.\n\n" +
+			"Nothing is changed, unless --attribute-on names a VM. Then values of growing length are written into its custom\n" +
+			"attribute, and removed again. The VM must not carry the attribute.\n\n" +
+			"With -o json or yaml no name of a VM is printed, so that you can send the result to others. It does contain\n" +
+			"names of alarms, tags, users, and hosts of Temporal and vCenter.\n\n" +
 			exitCodes(", also when something is wrong; warnings are none", "", ""),
 		Example: "  preemptctl doctor\n  preemptctl doctor -o json\n  preemptctl doctor --attribute-on test-vm",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -92,7 +93,7 @@ func (a *app) doctor(ctx, parent context.Context, s *session, in doctorapi.Input
 	return nil
 }
 
-// examine adds what it finds, first here, then at the worker. An error is one that nothing can be found out after.
+// examine runs the checks, first its own, then the worker's. After an error no further check is possible.
 func (s *session) examine(ctx context.Context, d *diagnosis, in doctorapi.Input) error {
 	a := s.app
 	found, retention, err := s.lookAtNamespace(ctx)
@@ -138,7 +139,7 @@ func (s *session) examineWorker(ctx context.Context, d *diagnosis, in doctorapi.
 	if !polled {
 		d.add(doctorapi.Failed, "worker", fmt.Sprintf("no worker polls task queue %s in namespace %s", d.TaskQueue, d.Namespace),
 			"start one, or compare its TEMPORAL_NAMESPACE and TEMPORAL_TASKQUEUE with --namespace and --queue")
-		d.add(doctorapi.Skipped, "vCenter", "only a worker can look at it", "")
+		d.add(doctorapi.Skipped, "vCenter", "only a worker can check it", "")
 		return nil
 	}
 	s.examineProgress(ctx, d)
@@ -155,8 +156,8 @@ func (s *session) examineWorker(ctx context.Context, d *diagnosis, in doctorapi.
 			return s.unanswered(ctx, run.GetID(), "diagnosis", "nothing was touched", err)
 		}
 		d.add(doctorapi.Failed, "worker", s.unanswered(ctx, run.GetID(), "diagnosis", "nothing was touched", err).Error(),
-			"look at its log; a worker of an older release does not know how")
-		d.add(doctorapi.Skipped, "vCenter", "only a worker can look at it", "")
+			"see its log; a worker of an older release cannot do it")
+		d.add(doctorapi.Skipped, "vCenter", "only a worker can check it", "")
 		return nil
 	}
 	d.Worker, d.Version = r.Worker, r.Version
@@ -165,7 +166,7 @@ func (s *session) examineWorker(ctx context.Context, d *diagnosis, in doctorapi.
 	return s.examineWatch(ctx, d, r.Rules)
 }
 
-// workerLooks is how long the worker has.
+// workerLooks is the time limit for the worker's checks.
 const workerLooks = 80 * time.Second
 
 func (s *session) examineWatch(ctx context.Context, d *diagnosis, rules int) error {
@@ -179,7 +180,7 @@ func (s *session) examineWatch(ctx context.Context, d *diagnosis, rules int) err
 	case !found && rules == 0:
 		d.add(doctorapi.OK, "watch", "none, as the worker has no rules", "")
 	case !found:
-		d.add(doctorapi.Failed, "watch", "nobody follows vCenter's events, though the worker has rules", a.command("watch", "start"))
+		d.add(doctorapi.Failed, "watch", "no worker follows vCenter's events, although the worker has rules", a.command("watch", "start"))
 	case st.State == watchFollowing:
 		d.add(doctorapi.OK, "watch", "follows vCenter's events", "")
 	case st.State == watchPaused:

@@ -7,13 +7,13 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
-// The places in which a VM's name may stand: after its MoRef, in the id of an eviction, and in a text about it.
+// The places in which a VM's name may be: after its MoRef, in the id of an eviction, and in a text about it.
 var (
 	afterMoRef = regexp.MustCompile(`\b(vm-\d+) \((?:[^()\n]|\([^()\n]*\))*\)`)
 	inEviction = regexp.MustCompile(regexp.QuoteMeta(workflowid.Evict) + `\S+`)
 )
 
-// hideNames takes the names of VMs out of the checks; named is the VM that the command line names.
+// hideNames removes the names of VMs from the checks; named is the VM that the command line names.
 func (d *diagnosis) hideNames(named string) {
 	for i := range d.Checks {
 		c := &d.Checks[i]

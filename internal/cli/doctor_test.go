@@ -74,7 +74,7 @@ func TestDoctorWithoutAWorkerLooksAtTemporalAlone(t *testing.T) {
 	s := newSite(t, false)
 	got := s.run("doctor")
 	got.want(t, 1, "stdout", "ok ", "answers at", "failed", "no worker polls task queue "+s.queue, "start one, or compare its TEMPORAL_NAMESPACE",
-		"skipped", "only a worker can look at it")
+		"skipped", "only a worker can check it")
 	got.want(t, 1, "stderr", "Error: 1 of ")
 }
 

@@ -43,7 +43,7 @@ func interruptedf(format string, args ...any) error {
 	return &exitError{program.Interrupted, fmt.Errorf(format, args...)}
 }
 
-// exitCodeOf is the exit code that an error knows of itself.
+// exitCodeOf returns the exit code of an error.
 func exitCodeOf(err error) int {
 	var coded *exitError
 	switch {
@@ -55,8 +55,7 @@ func exitCodeOf(err error) int {
 	return program.Failed
 }
 
-// report prints an error as one line and returns the exit code. It is the one place where errors become
-// codes.
+// report prints an error as one line and returns the exit code. Only here errors become exit codes.
 func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	if err == nil {
 		return program.Done
@@ -73,7 +72,7 @@ func (a *app) report(ctx context.Context, cmd *cobra.Command, err error) int {
 	return code
 }
 
-// exitStatus is the end of a command's long help. The texts say what 3 and 4 mean there; empty: not given.
+// exitStatus is the end of a command's long help. The texts say what 3 and 4 mean; empty: the code is not used.
 func exitStatus(notFound, refused string) string {
 	if notFound != "" || refused != "" {
 		return exitCodes(", also when no worker polls the task queue", notFound, refused)
@@ -81,7 +80,7 @@ func exitStatus(notFound, refused string) string {
 	return exitCodes("", "", "")
 }
 
-// exitCodes is exitStatus for a command that says itself what else fails; empty: nothing.
+// exitCodes is exitStatus with another text about when the command fails; empty: none.
 func exitCodes(failed, notFound, refused string) string {
 	text := "Exit status: 0 done; 1 failed" + failed + "; 2 wrong usage"
 	if notFound != "" {
@@ -93,7 +92,7 @@ func exitCodes(failed, notFound, refused string) string {
 	return text + "; 130 interrupted."
 }
 
-// explain turns what a call to Temporal gave into one line that says what to do. parent is the context of
+// explain turns an error of a call to Temporal into one line that says what to do. parent is the context of
 // the whole program, ctx that of the calls.
 func (a *app) explain(parent, ctx context.Context, err error) error {
 	if err == nil {
@@ -121,7 +120,7 @@ func (a *app) explain(parent, ctx context.Context, err error) error {
 		return failedf("Temporal at %s denies access to namespace %q: %s; check TEMPORAL_API_KEY and TEMPORAL_TLS_*",
 			a.target.address, a.target.namespace, denied.Message)
 	case status.Code(err) == codes.Unauthenticated:
-		return failedf("Temporal at %s does not let us in: %s; check TEMPORAL_API_KEY and TEMPORAL_TLS_*", a.target.address, lastWords(status.Convert(err).Message()))
+		return failedf("Temporal at %s refuses access: %s; check TEMPORAL_API_KEY and TEMPORAL_TLS_*", a.target.address, lastWords(status.Convert(err).Message()))
 	}
 	return err
 }
@@ -132,7 +131,7 @@ func namespaceMissing(err error) bool {
 	return errors.As(err, &missing) || errors.As(err, &invalid)
 }
 
-// missing tells whether a workflow is not there (any more).
+// missing reports whether a workflow does not exist (any more).
 func missing(err error) bool {
 	var notFound *serviceerror.NotFound
 	return errors.As(err, &notFound) && !namespaceMissing(err)

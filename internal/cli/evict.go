@@ -32,7 +32,7 @@ type evictFlags struct {
 
 // evictResult is what evict prints.
 type evictResult struct {
-	VM string `json:"vm"` // as it was named
+	VM string `json:"vm"` // as given by the user
 	runResult
 }
 
@@ -40,29 +40,29 @@ func (a *app) evictCommand() *cobra.Command {
 	f := evictFlags{askFlags: askFlags{criticality: string(preemption.CriticalityMedium)}}
 	cmd := &cobra.Command{
 		Use: "evict VM", Args: arguments(1, 1, "one VM: its name, inventory path or MoRef"),
-		Short: "Evict one VM, or rehearse that",
-		Long: "Evict one VM as a preemption would: give it notice, wait, check again that it may go, act, verify, force where\n" +
-			"the policy says so, and annotate it. VM is its MoRef, its inventory path or its name, if only one has that. It\n" +
-			"must carry the tag; what protects it in a preemption protects it here.\n\n" +
-			"With --notice-only the VM gets its notice, which is taken back at its end, and nothing else happens to it: its\n" +
-			"owner can see what the guest makes of it.\n\n" +
+		Short: "Evict one VM, or rehearse the notice on it",
+		Long: "Evict one VM as a preemption would: give notice, wait, check again that the VM may be turned off, act, verify,\n" +
+			"force if the policy says so, and annotate it. VM is a MoRef, an inventory path, or a name that only one VM has.\n" +
+			"The VM must carry the tag, and everything that protects it from a preemption protects it here.\n\n" +
+			"With --notice-only the VM gets its notice, which is withdrawn when the notice time is over. Nothing else happens\n" +
+			"to the VM. Use this to see how the guest reacts.\n\n" +
 			exitCodes(", also when no worker polls the task queue", "no such VM, or no such tag", "refused: not tagged, protected or spared, cooldown, a round under way"),
 		Example: "  # what would happen?\n  preemptctl evict web-1 --dry-run\n" +
-			"  # let the guest answer a notice, and take it back\n  preemptctl evict web-1 --notice-only --notice 2m\n" +
+			"  # let the guest answer a notice, and withdraw it\n  preemptctl evict web-1 --notice-only --notice 2m\n" +
 			"  # the real thing\n  preemptctl evict /dc-1/vm/prod/web-1 --criticality HIGH",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.evict(cmd, args[0], f) },
 	}
 	f.register(cmd)
 	flags := cmd.Flags()
-	flags.BoolVar(&f.noticeOnly, "notice-only", false, "only give the notice, and take it back at its end")
-	flags.DurationVar(&f.notice, "notice", rehearsalNotice, "with --notice-only: length of the notice where the policy gives none")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only show whether it would go, and touch nothing")
+	flags.BoolVar(&f.noticeOnly, "notice-only", false, "only give the notice, and withdraw it at its end")
+	flags.DurationVar(&f.notice, "notice", rehearsalNotice, "with --notice-only: length of the notice if the policy has none")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show whether the VM would be evicted, and touch nothing")
 	flags.BoolVar(&f.wait, "wait", true, "follow the eviction to its result")
 	flags.DurationVar(&f.timeout, "timeout", 0, "how long to wait (default: until the result; with --dry-run 2m)")
 	return cmd
 }
 
-// check looks at the flags.
+// check validates the flags.
 func (f evictFlags) check(cmd *cobra.Command, vm string) error {
 	switch {
 	case vm == "":
@@ -76,7 +76,7 @@ func (f evictFlags) check(cmd *cobra.Command, vm string) error {
 	case f.timeout < 0:
 		return usagef("--timeout %s is negative", f.timeout)
 	case f.timeout > 0 && !f.wait && !f.dryRun:
-		return usagef("--timeout needs --wait or --dry-run: without them nothing is waited for")
+		return usagef("--timeout needs --wait or --dry-run: without them the command does not wait")
 	}
 	return nil
 }
@@ -109,8 +109,8 @@ func (a *app) evict(cmd *cobra.Command, vm string, f evictFlags) error {
 	})
 }
 
-// evictID is the id of the intake for one VM. What is no plain letter of its name is left out; a part of a
-// hash then tells apart what would be called the same. Task queues other than the default are part of it.
+// evictID is the id of the intake for one VM. Characters of its name that are not plain are left out. A part of a
+// hash keeps such ids distinct. Task queues other than the default are part of it.
 func evictID(vm, queue string) string {
 	id := strings.Map(func(r rune) rune {
 		switch {
@@ -132,7 +132,7 @@ func evictID(vm, queue string) string {
 	return workflowid.Of(workflowid.Evict + id)
 }
 
-// evictAndWait asks for the eviction, follows its life, and says how it ended.
+// evictAndWait asks for the eviction, follows it, and returns how it ended.
 func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest) error {
 	show := func(out runResult) error { return a.showEvicted(evictResult{req.VM, out}) }
 	out, err := a.askAndFollow(ctx, s, f, req, show)
@@ -151,8 +151,8 @@ func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req pree
 	return evictVerdict(*out.Round, req.VM)
 }
 
-// notThatVM is the error of a round that failed for what was named, the VM or its tag; nil where it failed for another
-// reason. kind is the type of its error.
+// notThatVM returns the error of a round that failed because of the VM or tag that was named; nil if it failed for
+// another reason. kind is the type of its error.
 func notThatVM(r preemptapi.RoundResult, kind string) error {
 	switch kind {
 	case preemptapi.NotTagged:
@@ -165,7 +165,7 @@ func notThatVM(r preemptapi.RoundResult, kind string) error {
 	return nil
 }
 
-// evictVerdict is the error of a round, or a plan, by which the VM that was named did not go.
+// evictVerdict returns the error of a round, or a plan, that did not turn the named VM off.
 func evictVerdict(r preemptapi.RoundResult, vm string) error {
 	if err := verdict(r, false); err != nil {
 		return err
@@ -193,10 +193,10 @@ func evictVerdict(r preemptapi.RoundResult, vm string) error {
 	return refusedf("%s stays: %s", name, reasonWords(t.Reason))
 }
 
-// showEvicted prints the eviction's life.
+// showEvicted prints the steps of the eviction.
 func (a *app) showEvicted(out evictResult) error {
 	if out.Round == nil && !a.flags.outputSet && !a.flags.json {
-		return nil // the error line that follows says it all
+		return nil // the error line that follows is enough
 	}
 	return a.show(view{
 		value: out, msg: "eviction decided",

@@ -143,7 +143,7 @@ func TestEvictRehearsesTheNotice(t *testing.T) {
 	s := newSite(t, true)
 	got := s.run("evict", "web-8", "--notice-only", "--notice", "1s")
 	got.want(t, 0, "stderr", "notice: it runs until ", "web-7 (vm-7): spared, a rehearsal")
-	got.want(t, 0, "stdout", "rehearsed: the notice was given and taken back, nothing else", "notice        acknowledged, withdrawn")
+	got.want(t, 0, "stdout", "rehearsed: the notice was given and withdrawn, nothing else", "notice        acknowledged, withdrawn")
 	s.run("evict", "observed").want(t, 0, "stdout", "observed: nothing was touched", "observed (vm-7): would power off")
 }
 
@@ -155,7 +155,7 @@ func TestEvictCanOnlyLook(t *testing.T) {
 		stream string
 		says   []string
 	}{
-		"one that would go":    {"web-2", 0, "stdout", []string{"1 would go", "power off", "priority 10"}},
+		"one that would go":    {"web-2", 0, "stdout", []string{"1 would be turned off", "power off", "priority 10"}},
 		"one that would not":   {"protected", 4, "stderr", []string{"refused: protected (vm-7) stays: a tag on it protects it"}},
 		"one that is untagged": {"untagged", 4, "stderr", []string{"refused: VM \"untagged\" does not carry the tag"}},
 		"none":                 {"nosuch", 3, "stderr", []string{"no such VM"}},

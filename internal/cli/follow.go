@@ -10,7 +10,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// How often a round is looked at, and how long one look may take.
+// How often a round is read, and how long one read may take.
 const (
 	lookFirst = 200 * time.Millisecond
 	lookMost  = time.Second
@@ -23,8 +23,8 @@ type ended struct {
 	err   error
 }
 
-// follow watches a round until everything is acted on, and tells of each step and outcome as it appears. That it
-// replies, or looks on for late guests, is not waited for.
+// follow watches a round until everything is acted on, and prints each step and outcome as it appears. It does not
+// wait for the reply or for late guests.
 func (a *app) follow(ctx context.Context, s *session, id string) (preemptapi.RoundResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -52,7 +52,7 @@ func (a *app) follow(ctx context.Context, s *session, id string) (preemptapi.Rou
 		r, err := s.roundState(ctx, id)
 		if err != nil {
 			if !blind && ctx.Err() == nil {
-				a.notice("round %s cannot be looked at (%s); waiting for it", id, err)
+				a.notice("round %s cannot be read (%s); waiting for it", id, err)
 				blind = true
 			}
 			continue
@@ -65,7 +65,7 @@ func (a *app) follow(ctx context.Context, s *session, id string) (preemptapi.Rou
 	}
 }
 
-// settled tells whether a round in this state has acted on everything.
+// settled reports whether a round in this state has acted on everything.
 func settled(state string) bool {
 	switch state {
 	case preemptapi.RoundPlanning, preemptapi.RoundActing, preemptapi.RoundNotified, preemptapi.RoundWaiting:
@@ -74,7 +74,7 @@ func settled(state string) bool {
 	return true
 }
 
-// telling is what was told of a round so far.
+// telling is what was printed about a round so far.
 type telling struct {
 	app      *app
 	vms      map[vsphere.Ref]bool
@@ -83,7 +83,7 @@ type telling struct {
 	changes  int
 }
 
-// of prints what a round has come to since it was last told of.
+// of prints what has changed in a round since the last call.
 func (to *telling) of(r preemptapi.RoundResult) {
 	if !r.Deadline.IsZero() && !r.Deadline.Equal(to.deadline) {
 		to.deadline = r.Deadline
@@ -132,7 +132,7 @@ func (to *telling) outcome(t preemptapi.VMOutcome) {
 	to.app.notice("%s", line)
 }
 
-// roundState is a round as it stands; it needs a worker.
+// roundState returns the current state of a round; it needs a worker.
 func (s *session) roundState(ctx context.Context, id string) (r preemptapi.RoundResult, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
@@ -157,7 +157,7 @@ func (s *session) roundResult(ctx context.Context, id, runID string) (preemptapi
 	return r, err
 }
 
-// verdict is the error of a round that did not do all that was asked.
+// verdict returns the error of a round that did not do everything that was requested.
 func verdict(r preemptapi.RoundResult, failEmpty bool) error {
 	reason := r.Reason
 	failed := r.Count(action.Failed)

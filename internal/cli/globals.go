@@ -42,7 +42,7 @@ func (g *globals) register(root *cobra.Command) {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatTable, formatJSON, formatYAML}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// prepare checks the global flags, and sets up logging and the way to Temporal.
+// prepare checks the global flags, and sets up logging and the connection to Temporal.
 func (a *app) prepare(cmd *cobra.Command) error {
 	g := &a.flags
 	g.outputSet = cmd.Flags().Changed("output")
@@ -70,7 +70,7 @@ func (a *app) prepare(cmd *cobra.Command) error {
 	return err
 }
 
-// logger keeps the documented habit: --json alone writes JSON log lines to stdout. Everything else logs
+// logger keeps the documented behaviour: --json alone writes JSON log lines to stdout. Everything else logs
 // to stderr, warnings and worse unless --verbose is given.
 func (g *globals) logger(stdout, stderr io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: documentedKeys}
@@ -89,7 +89,7 @@ func (g *globals) logger(stdout, stderr io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(stderr, o))
 }
 
-// habit tells whether --json stands alone.
+// habit reports whether --json is given without -o.
 func (g *globals) habit() bool { return g.json && !g.outputSet }
 
 // documentedKeys writes level and time as the prototype's log lines had them: "level":"info", "ts".

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// group makes a command of subcommands: what it does not know is wrong usage, never success.
+// group makes a command of subcommands. An unknown subcommand is wrong usage, never success.
 func group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.Args = func(c *cobra.Command, args []string) error {
@@ -40,7 +40,7 @@ func noArgs(c *cobra.Command, args []string) error {
 	return nil
 }
 
-// helpCommand is cobra's, except that an unknown topic is wrong usage.
+// helpCommand is cobra's, but an unknown topic is wrong usage.
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "help [command]", Short: "Print the help of a command",

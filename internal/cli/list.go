@@ -42,8 +42,10 @@ func (a *app) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
 		Short: "List preemptions and their rounds",
-		Long: "List the preemption workflows that Temporal keeps, newest first: intakes and rounds; with --all also plans\n" +
-			"and the ledger. Workflows that make no progress are marked, and named on stderr, listed or not.\n\n" + exitStatus("", ""),
+		Long: "List the preemption workflows that Temporal keeps, newest first: intakes and rounds; with --all also plans and\n" +
+			"the ledger. Workflows that make no progress are marked. They are also named on stderr, even if the list is too\n" +
+			"short to show them.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl workflow list\n  preemptctl workflow list --all --limit 100 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 1 || limit > maxList {
@@ -96,7 +98,7 @@ func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed,
 	return found, err
 }
 
-// find lists up to limit workflows, newest first, and tells whether there are more.
+// find lists up to limit workflows, newest first, and reports whether there are more.
 func (s *session) find(ctx context.Context, query string, limit int) (found []listed, more bool, err error) {
 	infos, more, err := s.executions(ctx, query, limit)
 	if err != nil {
@@ -109,8 +111,8 @@ func (s *session) find(ctx context.Context, query string, limit int) (found []li
 	return found, more, nil
 }
 
-// executions looks up to limit workflows up, newest first, and tells whether there are more. Temporal's own order
-// has the open ones first, so that with more than the limit none of those is left out.
+// executions lists up to limit workflows, newest first, and reports whether there are more. Temporal's own order
+// has the open ones first, so that none of them is left out if there are more than the limit.
 func (s *session) executions(ctx context.Context, query string, limit int) (found []*workflowpb.WorkflowExecutionInfo, more bool, err error) {
 	req := &workflowservice.ListWorkflowExecutionsRequest{
 		Namespace: s.app.target.namespace, PageSize: int32(min(limit+1, 200)), Query: query,

@@ -15,7 +15,7 @@ import (
 
 func TestStatusShowsTheIntakeAndItsRunningRound(t *testing.T) {
 	s := newSite(t, true)
-	s.run("workflow", "run", "--wait", "--timeout", "1s", "-t", "slow", "-w", s.id()).want(t, 1, "stderr", "goes on")
+	s.run("workflow", "run", "--wait", "--timeout", "1s", "-t", "slow", "-w", s.id()).want(t, 1, "stderr", "continues")
 	got := s.run("workflow", "status", "-w", s.id())
 	got.want(t, 0, "stdout", s.id()+" (running)", "last preemption   never", "started round-", "web-1", "powered off", "under way",
 		`evil \x1b[31mred\x1b[0m text`, `db-\u202e01`)
@@ -93,7 +93,7 @@ func TestStatusWithoutWorkerSaysSoWithinFiveSeconds(t *testing.T) {
 	s := newSite(t, false)
 	s.run("workflow", "run", "-w", s.id()).want(t, 1, "stderr", "stays queued")
 	start := time.Now()
-	s.run("workflow", "status", "-w", s.id()).want(t, 1, "stderr", "no worker polls task queue "+s.queue, "nobody can answer for "+s.id()+" (running)")
+	s.run("workflow", "status", "-w", s.id()).want(t, 1, "stderr", "no worker polls task queue "+s.queue, "no worker can answer for "+s.id()+" (running)")
 	if took := time.Since(start); took > promised {
 		t.Errorf("it took %s", took)
 	}

@@ -12,12 +12,12 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
-// namesLimit is how long the answer about names is waited for. Where none comes, as while vCenter is away, the request
-// goes on: what it names is then found wrong later.
+// namesLimit is how long to wait for the answer about names. If there is none, as while vCenter is away, the request
+// continues, and wrong names are found later.
 const namesLimit = 6 * time.Second
 
-// known is an error where vCenter does not know what was named, so that a slip of the pen starts nothing. It asks the
-// worker; where none polls, what follows says so.
+// known returns an error if vCenter does not know a name, so that a typing error starts nothing. It asks the
+// worker; if none polls, a later step reports that.
 func (a *app) known(ctx context.Context, s *session, in preemptapi.NamesInput) error {
 	if polled, err := s.polled(ctx); err != nil || !polled {
 		return err
@@ -36,7 +36,7 @@ func (a *app) known(ctx context.Context, s *session, in preemptapi.NamesInput) e
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		a.log.Debug("it could not be looked whether vCenter knows what was named; the request goes on", "error", err)
+		a.log.Debug("could not check the names in vCenter; the request continues", "error", err)
 		return nil
 	case len(out.Unknown) > 0:
 		return notFoundf("nothing was started: %s", strings.Join(out.Unknown, "; "))
@@ -46,7 +46,7 @@ func (a *app) known(ctx context.Context, s *session, in preemptapi.NamesInput) e
 	return nil
 }
 
-// emptyMayStand are the flags of the prototype whose empty value always meant that none is given.
+// emptyMayStand are the flags of the prototype whose empty value always meant that the flag is not given.
 var emptyMayStand = []string{"event", "reply-to", "run-id"}
 
 func emptyFlag(name string) error {

@@ -20,7 +20,7 @@ type view struct {
 	table func(*table) // for people
 }
 
-// show prints a result on stdout in the form that was asked for.
+// show prints a result on stdout in the requested format.
 func (a *app) show(v view) error {
 	switch {
 	case a.flags.habit():
@@ -34,7 +34,7 @@ func (a *app) show(v view) error {
 	b, err := json.MarshalIndent(v.value, "", "  ")
 	b = shown.JSON(b)
 	if err == nil && a.flags.output == formatYAML {
-		// YAML would decode the escapes again: there they stand as text, a backslash and what follows it.
+		// YAML would decode the escapes again, so they are written as text with a backslash.
 		b, err = yaml.JSONToYAML(shown.Literal(b))
 	}
 	if err != nil {
@@ -44,13 +44,13 @@ func (a *app) show(v view) error {
 	return err
 }
 
-// notice tells the person at the terminal something on stderr.
+// notice prints a message for the user on stderr.
 func (a *app) notice(format string, args ...any) {
 	fmt.Fprintln(a.Stderr, clean(fmt.Sprintf(format, args...)))
 }
 
-// table collects sections of rows with aligned columns. Every cell is cleaned: names come from vCenter
-// and from whoever may send a request.
+// table collects sections of rows with aligned columns. Every cell is cleaned, because names come from
+// vCenter and from everybody who may send a request.
 type table struct{ sections [][][]string }
 
 // section begins a new block of columns, with a heading unless it is empty.
@@ -89,7 +89,7 @@ func (t *table) flush(w io.Writer) error {
 	return nil
 }
 
-// clean escapes what could move the cursor, colour, or turn around the reader's terminal, and hides the
+// clean escapes characters that could move the cursor, change colours or reverse text in the terminal, and hides the
 // secrets of addresses.
 func clean(s string) string { return shown.Plain(shown.Redact(s)) }
 

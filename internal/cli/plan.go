@@ -15,7 +15,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 )
 
-// planLimit is how long a plan is waited for where no --timeout says otherwise.
+// planLimit is how long to wait for a plan without --timeout.
 const planLimit = 2 * time.Minute
 
 // planFlags are the flags of plan.
@@ -29,9 +29,10 @@ func (a *app) planCommand() *cobra.Command {
 	var f planFlags
 	cmd := &cobra.Command{
 		Use: "plan", Args: noArgs,
-		Short: "Show who would go, and why the others stay",
-		Long: "Show which VMs a preemption would turn off, in which order, and why each other candidate stays.\n" +
-			"Nothing is reserved or acted on.\n\n" + exitStatus("", "nothing is eligible, with --fail-empty"),
+		Short: "Show which VMs would be turned off, and why the others stay on",
+		Long: "Show which VMs a preemption would turn off, in which order, and why each other candidate stays on. Nothing is\n" +
+			"reserved, and no VM is touched.\n\n" +
+			exitStatus("", "no VM is eligible, with --fail-empty"),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow plan --tag spot --criticality HIGH -o json\n" +
 			"  preemptctl workflow plan --event @alarm.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -55,7 +56,7 @@ func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 	return a.planOf(cmd, f, req)
 }
 
-// planOf has a request planned and shows who would go.
+// planOf plans a request and shows which VMs would be turned off.
 func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowRequest) error {
 	if f.timeout == 0 {
 		f.timeout = planLimit
@@ -94,7 +95,7 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 	})
 }
 
-// unplanned is the error of a plan that failed; kind is the type of its error.
+// unplanned returns the error of a plan that failed; kind is the type of its error.
 func unplanned(r preemptapi.RoundResult, kind string) error {
 	if err := notThatVM(r, kind); err != nil {
 		return err
@@ -102,7 +103,7 @@ func unplanned(r preemptapi.RoundResult, kind string) error {
 	return failedf("no plan: %s", r.Reason)
 }
 
-// notPlanned explains a plan without result, and ends one that nobody waits for any more.
+// notPlanned explains why there is no plan, and ends a plan for which nobody waits any more.
 func (a *app) notPlanned(ctx context.Context, s *session, id string, err error) error {
 	if ctx.Err() != nil || timedOut(err) {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -111,7 +112,7 @@ func (a *app) notPlanned(ctx context.Context, s *session, id string, err error) 
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			return interruptedf("interrupted: nothing was touched")
 		}
-		return failedf("no plan within the time given: is the worker at work, and vCenter within its reach?")
+		return failedf("no plan within the time given: is the worker running, and can it reach vCenter?")
 	}
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) {

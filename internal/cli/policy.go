@@ -13,14 +13,15 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 )
 
-// policyCommand groups the commands about the configuration file. They read it here; replay asks Temporal for
-// past rounds, the others speak to nobody.
+// policyCommand groups the commands about the configuration file. They read it here. Only replay connects to
+// Temporal, for past rounds.
 func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Check, show and try policies",
-		Long: "Check a configuration file, show the effective policies in it, and try them on what past rounds decided. Only\n" +
-			"the last asks Temporal; none asks vCenter.\n\n" + exitStatus("", ""),
+		Long: "Check a configuration file, show the effective policies in it, and try them on past rounds. Only replay connects\n" +
+			"to Temporal; none of the commands connects to vCenter.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl policy check preemption.yaml\n  preemptctl policy show preemption.yaml\n  preemptctl policy replay preemption.yaml",
 	}
 	return group(cmd, a.policyCheckCommand(), a.policyShowCommand(), a.policyReplayCommand())
@@ -36,7 +37,7 @@ func arguments(low, high int, what string) cobra.PositionalArgs {
 	}
 }
 
-// readConfig reads a configuration file. What is wrong with its text comes as problems, one by one; err says
+// readConfig reads a configuration file. Each error in its text is one of problems; err means
 // that it could not be read at all.
 func readConfig(name string) (f config.File, problems []string, err error) {
 	f, err = config.ReadFile(name)
@@ -61,7 +62,7 @@ func invalid(name string, problems []string) error {
 	return failedf("%s has %s", name, fmt.Sprintf("%d problems", len(problems)))
 }
 
-// validConfig reads a configuration file that is to be used; its problems are told one by one.
+// validConfig reads a configuration file that is to be used, and prints its problems one by one.
 func (a *app) validConfig(name string) (config.File, error) {
 	f, problems, err := readConfig(name)
 	if err != nil {
@@ -76,7 +77,7 @@ func (a *app) validConfig(name string) (config.File, error) {
 	return f, nil
 }
 
-// noPolicy says that a file has no policy of that name, and which it has.
+// noPolicy returns the error that a file has no policy of that name, with the names that it has.
 func noPolicy(file, name string, f config.File) error {
 	return notFoundf("no policy %q in %s; there are %s", name, file, strings.Join(slices.Sorted(maps.Keys(f.Policies)), ", "))
 }

@@ -12,7 +12,7 @@ type checked struct {
 	File     string        `json:"file"`
 	Valid    bool          `json:"valid"`
 	Problems []string      `json:"problems"`           // each with line and key
-	Warnings []string      `json:"warnings,omitempty"` // what is possible and hardly meant
+	Warnings []string      `json:"warnings,omitempty"` // valid, but probably not intended
 	Policies []namedPolicy `json:"policies"`           // of a valid file
 }
 
@@ -26,9 +26,9 @@ func (a *app) policyCheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "check FILE", Args: arguments(1, 1, "one file"),
 		Short: "Check a configuration file",
-		Long: "Check a configuration file: every unknown key and impossible value is named with its line, its key and what\n" +
-			"is allowed, as is a limit that would reject what a rule asks for. A rule that is never reached, and a policy that is called\n" +
-			"default but for its case, are warned of.\n\nExit status: 0 done; 1 failed, also when the file is not valid; 2 wrong usage; 3 no such file; 130 interrupted.",
+		Long: "Check a configuration file: each unknown key and impossible value is shown with its line, its key and the\n" +
+			"allowed values. A limit that would reject what a rule asks for is an error too. There is a warning about a rule that is\n" +
+			"never reached, and about a policy with a name such as Default.\n\nExit status: 0 done; 1 failed, also when the file is not valid; 2 wrong usage; 3 no such file; 130 interrupted.",
 		Example: "  preemptctl policy check preemption.yaml\n  preemptctl policy check preemption.yaml -o json",
 		RunE:    func(_ *cobra.Command, args []string) error { return a.policyCheck(args[0]) },
 	}

@@ -52,17 +52,17 @@ func (a *app) policyReplayCommand() *cobra.Command {
 	f := replayFlags{}
 	cmd := &cobra.Command{
 		Use: "replay FILE", Args: arguments(1, 1, "one file"),
-		Short: "Try a policy on what past rounds decided",
-		Long: "Try the policies of a configuration file on what past rounds had before them, and show whom they would have\n" +
-			"chosen instead, and why. Each round is tried with the policy of the same name; with --policy all of them with\n" +
-			"that one. Only the choice is tried: the scope, and what an alarm asks for, stay as they were. Each round counts\n" +
-			"for itself, as though those before it had gone as they did. Nothing is touched.\n\n" +
-			"Rounds without a recorded basis are counted and named: those of an earlier version, and those with too many\n" +
+		Short: "Try a policy on past rounds",
+		Long: "Try the policies of a configuration file on the recorded data of past rounds, and show which VMs they would have\n" +
+			"chosen instead, and why. Each round is tried with the policy of the same name; with --policy all rounds are\n" +
+			"tried with that one. Only the choice is tried: the scope, and what an alarm asks for, stay as they were. Each\n" +
+			"round is tried by itself, as if the rounds before it had gone as they did. Nothing is touched.\n\n" +
+			"Rounds without recorded data are counted and named: those of an earlier version, and those with too many\n" +
 			"candidates.\n\n" +
 			exitCodes(", also when the file is not valid", "no such file or policy", "with --fail-different: a round would have chosen differently"),
 		Example: "  preemptctl policy replay preemption.yaml\n" +
 			"  # another policy of the file, on the last week\n  preemptctl policy replay preemption.yaml --policy careful --since 168h --limit 200\n" +
-			"  # in a check of a changed file\n  preemptctl policy replay preemption.yaml --fail-different -o json",
+			"  # in a check of a changed file: exit code 4 if it would choose other VMs\n  preemptctl policy replay preemption.yaml --fail-different -o json",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.policyReplay(cmd, args[0], f) },
 	}
 	flags := cmd.Flags()
@@ -176,7 +176,7 @@ func replayTable(t *table, r replay) {
 	}
 }
 
-// differenceTable shows who is chosen in one of the two plans only.
+// differenceTable shows the VMs that only one of the two plans chooses.
 func differenceTable(t *table, r replay) {
 	if r.Different == 0 {
 		return

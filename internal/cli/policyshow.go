@@ -18,7 +18,7 @@ type shownPolicy struct {
 	File   string        `json:"file,omitempty"` // empty: the built-in defaults
 	Name   string        `json:"name"`
 	Hash   string        `json:"hash"`
-	Policy policy.Policy `json:"policy"`           // with all defaults spelled out
+	Policy policy.Policy `json:"policy"`           // with all defaults filled in
 	Others []string      `json:"others,omitempty"` // the other policies of the file
 }
 
@@ -26,8 +26,9 @@ func (a *app) policyShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show [FILE] [NAME]", Args: arguments(0, 2, "at most a file and the name of a policy"),
 		Short: "Show an effective policy and its hash",
-		Long: "Show the policy NAME (default: default) of a configuration file with all its defaults, and its hash, which stands\n" +
-			"in every plan and result. Without a file: that of PREEMPTION_CONFIG, else the built-in defaults.\n\n" +
+		Long: "Show the policy NAME (default: default) of a configuration file with all its defaults, and its hash. The same\n" +
+			"hash is in every plan and result. Without FILE the command reads the file of PREEMPTION_CONFIG, or shows the\n" +
+			"built-in defaults.\n\n" +
 			"Exit status: 0 done; 1 failed, also when the file is not valid; 2 wrong usage; 3 no such file or policy; 130 interrupted.",
 		Example: "  preemptctl policy show\n  preemptctl policy show preemption.yaml careful -o yaml",
 		RunE:    func(_ *cobra.Command, args []string) error { return a.policyShow(args) },

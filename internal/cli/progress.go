@@ -12,14 +12,14 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 )
 
-// Bounds of a look at what makes no progress.
+// Limits on the search for stalled workflows.
 const (
 	progressLimit = 3 * time.Second
 	progressLooks = 200 // workflows of many
 	stalledShown  = 10  // by doctor
 )
 
-// takeUp is how long a command that only hands over waits until what it sent is taken.
+// takeUp is how long a command that only hands a request over waits until the request is accepted.
 const takeUp = 2 * time.Second
 
 // progress finds the open workflows that make no progress, as the workers do for their /readyz.
@@ -38,7 +38,7 @@ func (s *session) progress(ctx context.Context) (health.Report, error) {
 	return r, err
 }
 
-// progressBeside is progress for a command that shows something else: where it cannot be told, that is no failure of it.
+// progressBeside is progress for a command that shows something else, which does not fail if progress is unknown.
 func (s *session) progressBeside(ctx context.Context) health.Report {
 	r, err := s.progress(ctx)
 	if err != nil {
@@ -48,14 +48,14 @@ func (s *session) progressBeside(ctx context.Context) health.Report {
 	return r
 }
 
-// tellStalled names on stderr what makes no progress.
+// tellStalled names the stalled workflows on stderr.
 func (a *app) tellStalled(r health.Report) {
 	for _, s := range r.Stalled {
 		a.notice("STALLED: %s; %s", s, s.Remedy)
 	}
 }
 
-// examineProgress adds to a diagnosis what makes no progress.
+// examineProgress adds the stalled workflows to a diagnosis.
 func (s *session) examineProgress(ctx context.Context, d *diagnosis) {
 	r, err := s.progress(ctx)
 	if err != nil {
@@ -73,7 +73,7 @@ func (s *session) examineProgress(ctx context.Context, d *diagnosis) {
 		if i == stalledShown {
 			break
 		}
-		d.add(doctorapi.Warning, "workflow "+one.WorkflowID, "waits, and goes on by itself: "+one.Cause, "")
+		d.add(doctorapi.Warning, "workflow "+one.WorkflowID, "waits, and continues by itself: "+one.Cause, "")
 	}
 	if r.Healthy() {
 		text := fmt.Sprintf("none of %d open workflows is stalled", r.Open)
@@ -84,7 +84,7 @@ func (s *session) examineProgress(ctx context.Context, d *diagnosis) {
 	}
 }
 
-// stalledWords says of a stalled workflow what it is and what is wrong.
+// stalledWords describes a stalled workflow and what is wrong with it.
 func stalledWords(s health.Stall) string {
 	text := s.Type + " " + s.Words()
 	if !s.Since.IsZero() {
@@ -93,8 +93,8 @@ func stalledWords(s health.Stall) string {
 	return text
 }
 
-// taken waits until a workflow has dealt with what it was sent: until it has no task any more. It returns why that is
-// not so, "" where it is. Where that cannot be told, a doubt is no reason to alarm anybody.
+// taken waits until a workflow has handled its signals, that is until it has no workflow task. It returns why it
+// has not, "" if it has or if that is unknown.
 func (s *session) taken(ctx context.Context, id string) (why string) {
 	ctx, cancel := context.WithTimeout(ctx, takeUp)
 	defer cancel()
@@ -123,10 +123,10 @@ func (s *session) taken(ctx context.Context, id string) (why string) {
 	}
 }
 
-// notTaken is the error for what was handed over and is not taken; nil where why is empty.
+// notTaken returns the error for a request that was handed over but not accepted; nil if why is empty.
 func (a *app) notTaken(id, why string) error {
 	if why == "" {
 		return nil
 	}
-	return failedf("%s has the request and has not dealt with it within %s: %s; it stays queued; look: %s", id, takeUp, why, a.command("doctor"))
+	return failedf("%s has the request and has not handled it within %s: %s; it stays queued; look: %s", id, takeUp, why, a.command("doctor"))
 }

@@ -47,7 +47,7 @@ func TestACommandThatOnlyHandsOverSaysSoWhereNobodyTakesIt(t *testing.T) {
 			t.Parallel()
 			start := time.Now()
 			got := s.run(args...)
-			got.want(t, 1, "stderr", "has the request and has not dealt with it within 2s: its task fails (attempt 2); it stays queued; look: preemptctl doctor")
+			got.want(t, 1, "stderr", "has the request and has not handled it within 2s: its task fails (attempt 2); it stays queued; look: preemptctl doctor")
 			if took := time.Since(start); took > promised {
 				t.Errorf("it took %s", took)
 			}

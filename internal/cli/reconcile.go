@@ -25,8 +25,9 @@ func (a *app) reconcileCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "reconcile", Args: noArgs,
 		Short: "Apply the settings that tags ask for to VMs that are off",
-		Long: "Look for VMs that are off and differ from what their tags ask for, because their power-off was missed, and apply\n" +
-			"that. VMs that are on are left for their power-off. To do this at set times: schedule create --reconcile.\n\n" +
+		Long: "Find VMs that are off and differ from what their tags ask for, because their power-off was missed, and apply the\n" +
+			"settings. VMs that are on are left until their next power-off. To do this at set times, use schedule create\n" +
+			"--reconcile.\n\n" +
 			exitStatus("", "another reconciliation is under way"),
 		Example: "  # what would be applied?\n  preemptctl reconcile --dry-run\n  preemptctl reconcile --wait -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -99,7 +100,7 @@ func reconcileMemo(state string) map[string]any {
 	return map[string]any{"kind": "reconcile", "vm": "", "name": "", "state": state, "reason": ""}
 }
 
-// reconcileVerdict is the error of a reconciliation that failed, for all VMs or for some.
+// reconcileVerdict returns the error of a reconciliation that failed, for all VMs or for some.
 func reconcileVerdict(r remediateapi.ReconcileResult) error {
 	failed := 0
 	for _, d := range r.Decisions {

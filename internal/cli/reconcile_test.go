@@ -47,7 +47,7 @@ func TestAScheduleCanReconcile(t *testing.T) {
 	s := newSite(t, true)
 	name := s.newSchedule()
 	s.run("schedule", "create", name, "--reconcile", "--cron", "0 3 * * *", "--paused").want(t, 0, "stdout", "every day at 03:00",
-		"asks for    reconciliation of VMs that are off with their tags", "within 6h ends undone")
+		"asks for    reconciliation of VMs that are off with their tags", "within 6h ends without doing anything")
 	action := s.describe(name).Schedule.Action.(*client.ScheduleWorkflowAction)
 	if action.Workflow != remediateapi.ReconcileType || action.TaskQueue != s.queue || action.ID != "schedule-"+name {
 		t.Errorf("unexpected action %+v", action)

@@ -50,6 +50,7 @@ func commands() [][]string {
 		{"workflow", "status"},
 		{"workflow", "list"},
 		{"workflow", "cancel"},
+		{"workflow", "repair"},
 		{"evict"},
 		{"restore"},
 		{"remediation"},
@@ -102,12 +103,13 @@ func reference(t *testing.T) string {
 	return b.String()
 }
 
-const intro = `The operator's hand. It speaks to Temporal alone and needs no vCenter password.
+const intro = `With preemptctl you plan, start, show and cancel preemptions, restores and remediations. It connects only to Temporal and needs
+no vCenter password.
 
 ## Connection
 
-Each setting is taken from its flag, else from the environment, else from its default. A flag that is
-given empty is wrong usage, never another namespace.
+Each setting is taken from its flag, or else from the environment, or else from its default. An empty flag is
+wrong usage; it never selects another namespace.
 
 | setting | flag | environment | default |
 | --- | --- | --- | --- |
@@ -126,7 +128,7 @@ given empty is wrong usage, never another namespace.
 | ` + "`--json`" + ` | JSON log lines, the result in one of them | notices |
 | ` + "`--json -o …`" + ` | the result itself | JSON log lines |
 
-With ` + "`--json`" + ` alone the lines that scripts know are kept: ` + "`run`" + ` writes msg "successfully triggered workflow" with
+With ` + "`--json`" + ` alone, the log lines are the prototype's, so that scripts keep working: ` + "`run`" + ` writes msg "successfully triggered workflow" with
 ` + "`workflowID` and `workflowRunID`; `status`" + ` writes msg "retrieved workflow status" with ` + "`status`" + `, the status as a JSON string;
 ` + "`cancel`" + ` writes msg "successfully cancelled workflow". Control characters in names and reasons are escaped in tables.
 
@@ -135,9 +137,9 @@ With ` + "`--json`" + ` alone the lines that scripts know are kept: ` + "`run`" 
 | code | meaning |
 | --- | --- |
 | 0 | done |
-| 1 | failed, also when any VM failed, no worker polls the task queue, or nobody follows vCenter's events |
+| 1 | failed; also when any VM failed, no worker polls the task queue, or no worker runs the watch |
 | 2 | wrong usage |
 | 3 | not found: no such workflow, VM, datastore, schedule, watch, file or policy, nothing to cancel |
-| 4 | refused: cooldown, a round under way, a VM that is not tagged or is spared, nothing eligible with ` + "`--fail-empty`" + `, a schedule of that name, a remediation with nothing to do, a reconciliation under way |
+| 4 | refused: cooldown, a round under way, a VM that is not tagged or is spared, no eligible VM with ` + "`--fail-empty`" + `, a schedule of that name exists, a remediation with nothing to do, a reconciliation under way |
 | 130 | interrupted |
 `

@@ -23,16 +23,17 @@ import (
 func (a *app) remediationCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remediation", Aliases: []string{"remediations"},
-		Short: "Show, plan and ask for remediations: VMs that grow, are reconfigured or move",
-		Long: "Show, plan and ask for remediations. A VM in alarm grows, a VM that is turned off gets the settings that its tags\n" +
-			"ask for, and VMs leave a full datastore. Rules in the worker's file start that; these commands show what came of\n" +
-			"it, and do it by hand.\n\n" + exitStatus("", ""),
+		Short: "Show, plan and start remediations: resize, reconfigure and move VMs",
+		Long: "Show, plan and start remediations. A VM in alarm gets more CPU or memory, a VM that is turned off gets the\n" +
+			"settings that its tags ask for, and VMs are moved off a full datastore. Rules in the worker's file start\n" +
+			"remediations. These commands show their results, and start them by hand.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl remediation list\n  preemptctl remediation show vm-12\n  preemptctl remediation plan web-1 --resource cpu",
 	}
 	return group(cmd, a.remediationListCommand(), a.remediationShowCommand(), a.remediationPlanCommand(), a.remediationRunCommand())
 }
 
-// kindOf is the kind of remediation that a workflow's type is of; empty: none.
+// kindOf returns the kind of remediation of a workflow type; empty: it is not a remediation.
 func kindOf(workflowType string) string {
 	for _, kind := range []string{remedy.KindResize, remedy.KindReconfigure, remedy.KindMove} {
 		if remedy.WorkflowType(kind) == workflowType {
@@ -42,7 +43,7 @@ func kindOf(workflowType string) string {
 	return ""
 }
 
-// aim is a VM or a datastore, as a person names it.
+// aim is a VM or a datastore, as the user names it.
 type aim struct {
 	kind string      // vsphere.TypeVM or vsphere.TypeDatastore
 	text string      // as it was named
@@ -51,7 +52,7 @@ type aim struct {
 
 var moRef = regexp.MustCompile(`^(vm|datastore)-[0-9]+$`)
 
-// aimAt reads what a person names. What is no reference is a VM, by inventory path or name.
+// aimAt reads the name of an object. Text that is not a reference names a VM, by inventory path or name.
 func aimAt(text string) aim {
 	kind, value := vsphere.TypeVM, text
 	if ref, ok := vsphere.ParseRef(text); ok && (ref.Type == vsphere.TypeVM || ref.Type == vsphere.TypeDatastore) {
@@ -75,7 +76,7 @@ func (t aim) words() string {
 	return "VM " + t.text
 }
 
-// nameCheck refuses what cannot be the name of anything.
+// nameCheck refuses text that cannot be a name.
 func nameCheck(what, name string) error {
 	switch {
 	case strings.TrimSpace(name) == "":
@@ -97,7 +98,7 @@ func remedyMemo(kind string, t aim) map[string]any {
 	return m
 }
 
-// maxLine is how long a text is that Temporal's list shows.
+// maxLine is the length of a text in Temporal's list.
 const maxLine = 200
 
 // line is a text as Temporal's list shows it.
@@ -111,10 +112,10 @@ type question struct {
 	input             any
 	memo              map[string]any
 	limit             time.Duration // after which it ends by itself; 0: never
-	unpolled          string        // what does not happen where no worker polls
+	unpolled          string        // what does not happen if no worker polls
 }
 
-// put starts a workflow, unless no worker would take it up.
+// put starts a workflow, unless no worker would take it.
 func (s *session) put(ctx context.Context, q question) (client.WorkflowRun, error) {
 	polled, err := s.polled(ctx)
 	if err != nil {
@@ -133,7 +134,7 @@ func (s *session) put(ctx context.Context, q question) (client.WorkflowRun, erro
 	return run, nil
 }
 
-// notNamed is the error where a workflow failed because what a person named is not there, or is not one; else nil.
+// notNamed returns an error if a workflow failed because the named object does not exist or is ambiguous; else nil.
 func notNamed(err error) error {
 	var app *temporal.ApplicationError
 	for errors.As(err, &app) {
@@ -145,8 +146,8 @@ func notNamed(err error) error {
 	return nil
 }
 
-// unanswered explains a workflow without result, and ends it: nobody waits for it any more. what is what did not
-// come, left what is to be known of what it did.
+// unanswered explains why a workflow has no result, and ends it, because nobody waits for it any more. what names the
+// missing result, left describes what the workflow may have done.
 func (s *session) unanswered(ctx context.Context, id, what, left string, err error) error {
 	if ctx.Err() != nil || timedOut(err) || temporal.IsTimeoutError(err) {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -155,12 +156,12 @@ func (s *session) unanswered(ctx context.Context, id, what, left string, err err
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			return interruptedf("interrupted: %s", left)
 		}
-		return failedf("no %s within the time given: is the worker at work, and vCenter within its reach? %s", what, left)
+		return failedf("no %s within the time given: is the worker running, and can it reach vCenter? %s", what, left)
 	}
 	return failedf("no %s: %w", what, reasonOf(err))
 }
 
-// reasonOf is what a failed workflow says, without the SDK's words about it.
+// reasonOf returns the message of a failed workflow, without the SDK's text around it.
 func reasonOf(err error) error {
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) {
@@ -169,20 +170,19 @@ func reasonOf(err error) error {
 	return err
 }
 
-// goesOn explains that nobody waits any more for a workflow that goes on. It returns nil where err is something else.
+// goesOn explains that the command no longer waits for a workflow that continues. It returns nil for other errors.
 func (a *app) goesOn(ctx context.Context, what, id string, err error) error {
 	if ctx.Err() == nil && !timedOut(err) {
 		return nil
 	}
-	text := fmt.Sprintf("%s %s goes on; look: %s", what, id, a.command("remediation", "show", id))
+	text := fmt.Sprintf("%s %s continues; look: %s", what, id, a.command("remediation", "show", id))
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return interruptedf("interrupted: %s", text)
 	}
 	return failedf("not done within --timeout: %s", text)
 }
 
-// reconciled is the result of a reconciliation from what waiting for it gave: a failed one carries it in its
-// error's details. It returns err where there is none.
+// reconciled returns the result of a reconciliation. A failed one has it in its error's details. It returns err if there is none.
 func reconciled(err error, r remediateapi.ReconcileResult) (remediateapi.ReconcileResult, error) {
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) && app.HasDetails() {

@@ -13,13 +13,13 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
-// The ids of plans, and of what a person asks for by a name that only the worker can resolve.
+// The ids of plans, and of remediations of objects that only the worker can find.
 const (
 	remediationPlanPrefix = "remediation-plan-"
 	remediationRunPrefix  = "remediation-run-"
 )
 
-// remediationKinds are what --kind takes.
+// remediationKinds are the values of --kind.
 var remediationKinds = []string{remedy.KindResize, remedy.KindReconfigure, remedy.KindMove}
 
 // remediationListed is one remediation in the list.
@@ -43,8 +43,9 @@ func (a *app) remediationListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
 		Short: "List remediations",
-		Long: "List the remediations that Temporal keeps, newest first, with what was decided last; with --all also plans.\n" +
-			"What was decided before that: remediation show.\n\n" + exitStatus("", ""),
+		Long: "List the remediations that Temporal keeps, newest first, each with its last decision; with --all also plans. For\n" +
+			"earlier decisions use remediation show.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl remediation list\n  preemptctl remediation list --kind move --limit 100 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if kind != "" && remedy.WorkflowType(kind) == "" {
@@ -96,7 +97,7 @@ func (a *app) remediationList(ctx context.Context, s *session, kind string, all 
 	})
 }
 
-// remediationListing reads the memo alone, which the workflow keeps up to date.
+// remediationListing reads only the memo, which the workflow keeps up to date.
 func remediationListing(info *workflowpb.WorkflowExecutionInfo) remediationListed {
 	w := listing(info)
 	return remediationListed{

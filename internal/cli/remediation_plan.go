@@ -16,7 +16,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Bounds of what is asked for by hand.
+// Limits of remediations by hand.
 const (
 	mostMaxCPUs     = 1024
 	mostMaxMemoryMB = 64 << 20
@@ -31,7 +31,7 @@ var (
 	ofResizesOnly = []string{"resource", "sizing", "max"}
 )
 
-// remedyFlags say what is to be remedied, and how.
+// remedyFlags say what to remedy, and how.
 type remedyFlags struct {
 	datastore, resource, mode, sizing string
 	move                              bool
@@ -46,16 +46,16 @@ func (f *remedyFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.mode, "mode", "", "for a VM without a tag of category "+remedy.CategoryMode+": "+strings.Join(resizeModes, ", ")+
 		" (default "+remedy.ModeHotOrOff+"); a move takes "+remedy.ModeRecommend+" or none")
 	flags.StringVar(&f.sizing, "sizing", remedy.SizingSteps, "how the next size is computed: "+strings.Join(sizings, ", "))
-	flags.IntVar(&f.max, "max", 0, "with --resource: most virtual CPUs, or MB of memory (default: that of the sizing)")
+	flags.IntVar(&f.max, "max", 0, "with --resource: largest number of virtual CPUs, or MB of memory (default: that of the sizing)")
 	flags.BoolVar(&f.move, "move", false, "move the VM to another datastore")
 	flags.StringVar(&f.datastore, "datastore", "", "move VMs off the datastore of this name or inventory path")
-	flags.IntVar(&f.targetUsage, "target-usage", remedy.DefaultTargetUsage, "of a move: percent used that the datastore is to come below")
+	flags.IntVar(&f.targetUsage, "target-usage", remedy.DefaultTargetUsage, "of a move: bring the usage of the datastore below this percentage")
 	for name, words := range map[string][]string{"resource": resizable, "mode": resizeModes, "sizing": sizings} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
 }
 
-// aimed is what the argument, or --datastore, names.
+// aimed returns the object that the argument, or --datastore, names.
 func (f remedyFlags) aimed(cmd *cobra.Command, args []string) (t aim, err error) {
 	switch named := cmd.Flags().Changed("datastore"); {
 	case named && len(args) > 0:
@@ -73,7 +73,7 @@ func (f remedyFlags) aimed(cmd *cobra.Command, args []string) (t aim, err error)
 	return aimAt(name), nameCheck("VM", name)
 }
 
-// check looks at the flags; dryRun: nothing is done with them.
+// check validates the flags. With dryRun nothing is done.
 func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
 	changed := cmd.Flags().Changed
 	if err := f.checkMove(changed, move); err != nil {
@@ -86,12 +86,12 @@ func (f remedyFlags) check(cmd *cobra.Command, move, dryRun bool) error {
 func (f remedyFlags) checkMove(changed func(flag string) bool, move bool) error {
 	for _, name := range ofResizesOnly {
 		if move && changed(name) {
-			return usagef("--%s is of a resize, and this is a move", name)
+			return usagef("--%s is for a resize, and this is a move", name)
 		}
 	}
 	switch {
 	case !move && changed("target-usage"):
-		return usagef("--target-usage is of a move: add --move, or name a datastore")
+		return usagef("--target-usage is for a move: add --move, or name a datastore")
 	case move && f.mode != "" && f.mode != remedy.ModeRecommend:
 		return usagef("--mode %q: a move takes %s, or none", f.mode, remedy.ModeRecommend)
 	case f.targetUsage < leastTarget || f.targetUsage > mostTarget:
@@ -112,7 +112,7 @@ func (f remedyFlags) checkResize(changed func(flag string) bool, dryRun bool) er
 	case changed("max") && f.resource == "":
 		return usagef("--max needs --resource: it is a number of virtual CPUs, or of MB")
 	case !dryRun && f.mode == remedy.ModePowerCycle:
-		return usagef("--mode %s is of a rule, which has the window for it: use %s, and turn the VM off", f.mode, remedy.ModeTag)
+		return usagef("--mode %s is for rules, which have the time window for it: use %s, and turn the VM off", f.mode, remedy.ModeTag)
 	}
 	most := mostMaxCPUs
 	if f.resource == remedy.Memory {
@@ -166,9 +166,9 @@ func (a *app) remediationPlanCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "plan {VM|DATASTORE}", Args: arguments(0, 1, "one VM or datastore"),
 		Short: "Show what a remediation would do",
-		Long: "Show to what size a VM would grow and how, or with --move where it would go; for a datastore, which VMs would leave\n" +
-			"it for which other, and why the others stay. Nothing is done. VM is its MoRef, its inventory path or its name, if\n" +
-			"only one has that; DATASTORE is a MoRef such as datastore-5, or named by --datastore.\n\n" +
+		Long: "Show the size that a VM would get and how, or with --move its destination. For a datastore, show which VMs would\n" +
+			"be moved to which other datastore, and why the others stay. Nothing is done. VM is a MoRef, an inventory path,\n" +
+			"or a name that only one VM has. DATASTORE is a MoRef such as datastore-5; or use --datastore.\n\n" +
 			exitStatus("no such VM or datastore, or several of that name", ""),
 		Example: "  preemptctl remediation plan web-1\n  preemptctl remediation plan vm-12 --resource memory --max 32768\n" +
 			"  preemptctl remediation plan web-1 --move\n  preemptctl remediation plan --datastore vmfs-1 --target-usage 70 -o json",
@@ -215,7 +215,7 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 		if err := verdictOf(r.Decisions); exitCodeOf(err) == program.Failed {
 			return err
 		}
-		return nil // that nothing is to be done is what was asked
+		return nil // "nothing to do" is a valid answer here
 	})
 }
 

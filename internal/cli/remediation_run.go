@@ -28,10 +28,10 @@ func (a *app) remediationRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run {VM|DATASTORE}", Args: arguments(0, 1, "one VM or datastore"),
 		Short: "Resize or move a VM, or move VMs off a datastore",
-		Long: "Resize a VM by one step, or with --move move it; or move VMs off a datastore. What bounds a rule bounds this: the\n" +
-			"owner's tags, the cooldown, and what hosts and datastores have room for. VM is its MoRef, its inventory path or its\n" +
-			"name, if only one has that; DATASTORE is a MoRef such as datastore-5, or named by --datastore.\n\n" +
-			exitStatus("no such VM or datastore, or several of that name", "with --wait: nothing is to be done, or can be"),
+		Long: "Resize a VM by one step, or with --move move it; or move VMs off a datastore. The limits of a rule apply here\n" +
+			"too: the owner's tags, the cooldown, and the room on hosts and datastores. VM is a MoRef, an inventory path, or\n" +
+			"a name that only one VM has. DATASTORE is a MoRef such as datastore-5; or use --datastore.\n\n" +
+			exitStatus("no such VM or datastore, or several of that name", "with --wait: there is nothing to do, or it cannot be done"),
 		Example: "  # what would happen?\n  preemptctl remediation run web-1 --dry-run\n" +
 			"  preemptctl remediation run vm-12 --resource memory --wait\n  preemptctl remediation run datastore-5 --target-usage 70 --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -95,13 +95,13 @@ func waitLimit(timeout time.Duration, wait bool) (time.Duration, error) {
 	case wait:
 		return timeout, nil
 	case timeout > 0:
-		return 0, usagef("--timeout needs --wait or --dry-run: without them nothing is waited for")
+		return 0, usagef("--timeout needs --wait or --dry-run: without them the command does not wait")
 	}
 	return quick, nil
 }
 
-// remedy asks for the remediation of one object: its own workflow where its reference is known, so that there is
-// one at a time, else one that finds the object first.
+// remedy asks for the remediation of one object: its own workflow if its reference is known, so that there is
+// one at a time, else a workflow that finds the object first.
 func (s *session) remedy(ctx context.Context, t aim, requests []remedy.Request) (out remediationStarted, err error) {
 	kind := requests[0].Kind
 	for _, r := range requests {
@@ -141,7 +141,7 @@ func (s *session) remedy(ctx context.Context, t aim, requests []remedy.Request) 
 	return out, nil
 }
 
-// remedied waits for a remediation and says what became of what was asked of it.
+// remedied waits for a remediation and returns the result of the request.
 func (a *app) remedied(ctx context.Context, s *session, out remediationStarted) error {
 	var r remediateapi.Report
 	ended := s.GetWorkflow(ctx, out.WorkflowID, out.RunID).Get(ctx, &r)
@@ -157,7 +157,7 @@ func (a *app) remedied(ctx context.Context, s *session, out remediationStarted) 
 	}
 	r.Decisions = slices.DeleteFunc(r.Decisions, func(d remediateapi.Decision) bool { return !slices.Contains(out.RequestIDs, d.RequestID) })
 	if len(r.Decisions) == 0 {
-		return failedf("remediation %s ended and does not say what became of the request; look: %s", out.WorkflowID, a.command("remediation", "show", out.WorkflowID))
+		return failedf("remediation %s ended and does not report the result of the request; look: %s", out.WorkflowID, a.command("remediation", "show", out.WorkflowID))
 	}
 	if err := a.showReport(r); err != nil {
 		return err

@@ -21,7 +21,7 @@ import (
 // remediationShown is one workflow as remediation show prints it.
 type remediationShown struct {
 	remediateapi.Report
-	Execution      string                        `json:"execution"` // how the workflow stands in Temporal
+	Execution      string                        `json:"execution"` // the workflow's state in Temporal
 	Failure        string                        `json:"failure,omitempty"`
 	StartedAt      time.Time                     `json:"startedAt"`
 	ClosedAt       time.Time                     `json:"closedAt,omitzero"`
@@ -32,9 +32,10 @@ func (a *app) remediationShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show ID|VM", Args: arguments(1, 1, "one id of a remediation, or the MoRef of a VM or datastore"),
 		Short: "Show what a remediation decided, and why",
-		Long: "Show what a remediation decided, oldest first: what caused it, the settings before and after, tags that cannot be\n" +
-			"applied, which VMs move where, and which stay and why. Named is the id of a remediation or reconciliation, or a VM\n" +
-			"or datastore by its MoRef, of which all is shown that Temporal keeps. One that has ended is shown without a worker.\n\n" +
+		Long: "Show the decisions of a remediation, oldest first: the cause, the settings before and after, tags that cannot be\n" +
+			"applied, which VMs were moved where, and which stayed and why. Give the id of a remediation or reconciliation,\n" +
+			"or the MoRef of a VM or datastore to see all its remediations that Temporal keeps. A remediation that has ended\n" +
+			"is shown without a worker.\n\n" +
 			exitStatus("no such remediation", ""),
 		Example: "  preemptctl remediation show vm-12\n  preemptctl remediation show move@datastore-5\n  preemptctl remediation show resize@vm-12 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,7 +64,7 @@ func (a *app) remediationShow(ctx context.Context, s *session, id string) error 
 		case err != nil && len(ids) == 1:
 			return err
 		case err != nil:
-			failed = errors.Join(failed, err) // the others are shown all the same
+			failed = errors.Join(failed, err) // the others are still shown
 			continue
 		}
 		shown = append(shown, one)
@@ -88,7 +89,7 @@ func (a *app) remediationShow(ctx context.Context, s *session, id string) error 
 	return firstOf(failed)
 }
 
-// firstOf is the first of joined errors: one line is told.
+// firstOf returns the first of joined errors, because only one line is printed.
 func firstOf(err error) error {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		return many.Unwrap()[0]
@@ -116,7 +117,7 @@ func (a *app) noRemediation(t aim, id string) error {
 	return notFoundf("no remediation %s %s: it never ran or is no longer kept; a VM is named by its MoRef here; see: %s", id, where, look)
 }
 
-// remediation looks one workflow up, and asks it what it decided.
+// remediation looks up one workflow, and queries its decisions.
 func (s *session) remediation(ctx context.Context, id string) (out remediationShown, err error) {
 	d, err := s.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil {
@@ -125,7 +126,7 @@ func (s *session) remediation(ctx context.Context, id string) (out remediationSh
 	info := d.GetWorkflowExecutionInfo()
 	kind := info.GetType().GetName()
 	if kindOf(kind) == "" && kind != remediateapi.ReconcileType {
-		return out, failedf("workflow %s is a %s: here remediations are shown", id, kind)
+		return out, failedf("workflow %s is a %s: this command shows remediations", id, kind)
 	}
 	w := listing(info)
 	out.Execution, out.StartedAt, out.ClosedAt = w.Status, w.StartedAt, w.ClosedAt
@@ -139,7 +140,7 @@ func (s *session) remediation(ctx context.Context, id string) (out remediationSh
 	return out, err
 }
 
-// report is a remediation's report as it stands, or as it ended with.
+// report returns the current or final report of a remediation.
 func (s *session) report(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, out *remediationShown) error {
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return s.answer(ctx, info, remediateapi.StateQuery, &out.Report)
@@ -150,7 +151,7 @@ func (s *session) report(ctx context.Context, info *workflowpb.WorkflowExecution
 	return out.ended(ctx, err, func() { out.Report = r })
 }
 
-// reconciliation is the result of a reconciliation; it answers nothing while it runs.
+// reconciliation returns the result of a reconciliation. There is none while it runs.
 func (s *session) reconciliation(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, out *remediationShown) error {
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return nil
@@ -161,7 +162,7 @@ func (s *session) reconciliation(ctx context.Context, info *workflowpb.WorkflowE
 	return out.ended(ctx, err, func() { out.Reconciliation = &r })
 }
 
-// ended takes a result over, or says why there is none. What was terminated has none, and is shown.
+// ended stores a result, or returns why there is none. A terminated workflow has none, and is shown.
 func (out *remediationShown) ended(ctx context.Context, err error, take func()) error {
 	switch {
 	case err == nil:
@@ -194,7 +195,7 @@ func remediationTable(t *table, one remediationShown) {
 	}
 }
 
-// verdictOf is the error of decisions that did not do what was asked: exit code 1 where one failed, 4 where all
+// verdictOf returns the error of decisions that did not do what was requested: exit code 1 if one failed, 4 if all
 // of them do nothing.
 func verdictOf(decisions []remediateapi.Decision) error {
 	var failed, nothing *remediateapi.Decision

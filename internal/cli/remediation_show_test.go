@@ -47,7 +47,7 @@ func TestShowTellsEveryDecision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.run("remediation", "show", "ledger-"+s.queue).want(t, 1, "stderr", "is a PreemptionLedger: here remediations are shown")
+	s.run("remediation", "show", "ledger-"+s.queue).want(t, 1, "stderr", "is a PreemptionLedger: this command shows remediations")
 }
 
 // newest is the id of the remediation of this site that was asked for last.

@@ -237,13 +237,13 @@ func TestRemediationSaysInItsExitCodeWhatBecameOfIt(t *testing.T) {
 		"planned, not one":        {[]string{"plan", "twins"}, 3, "2 VMs are called twins"},
 		"planned, failed":         {[]string{"plan", "broken"}, 1, "resize of VM web-1 (vm-1) failed: vCenter said no"},
 		"planned, without report": {[]string{"plan", "silent"}, 1, "no plan: nobody knows"},
-		"planned, too slow":       {[]string{"plan", "slow", "--timeout", "1s"}, 1, "no plan within the time given: is the worker at work, and vCenter within its reach? nothing was touched"},
+		"planned, too slow":       {[]string{"plan", "slow", "--timeout", "1s"}, 1, "no plan within the time given: is the worker running, and can it reach vCenter? nothing was touched"},
 		"not there":               {[]string{"run", "nosuch", "--wait"}, 3, "there is no VM nosuch"},
 		"failed":                  {[]string{"run", "broken", "--wait"}, 1, "resize of VM web-1 (vm-1) failed: vCenter said no"},
 		"at its limit":            {[]string{"run", "limit", "--wait"}, 4, "nothing is done about VM web-1 (vm-1) (AtLimit): the tag bounds it"},
 		"without report":          {[]string{"run", "silent", "--wait"}, 1, "ended without a result: nobody knows"},
-		"without a word of it":    {[]string{"run", "lost", "--wait"}, 1, "does not say what became of the request; look: preemptctl remediation show remediation-run-"},
-		"too slow":                {[]string{"run", "slow", "--wait", "--timeout", "1s"}, 1, "goes on; look: preemptctl remediation show remediation-run-"},
+		"without a word of it":    {[]string{"run", "lost", "--wait"}, 1, "does not report the result of the request; look: preemptctl remediation show remediation-run-"},
+		"too slow":                {[]string{"run", "slow", "--wait", "--timeout", "1s"}, 1, "continues; look: preemptctl remediation show remediation-run-"},
 		"dry run":                 {[]string{"run", "nosuch", "--dry-run"}, 3, "there is no VM nosuch"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,7 +29,7 @@ var hardwareSettings = []setting{
 	{remedy.CategoryCPUHotRemove, "CPU hot remove", func(h remedy.Hardware) string { return yesNo(h.CPUHotRemove) }},
 }
 
-// changeWords says what changes between two hardwares; empty: nothing.
+// changeWords describes the changes between two hardware settings; empty: none.
 func changeWords(before, after *remedy.Hardware) string {
 	var words []string
 	if before != nil && after != nil {
@@ -81,7 +81,7 @@ func decisionTable(t *table, d remediateapi.Decision) {
 	stayTable(t, d)
 }
 
-// causeWords says why something is remedied.
+// causeWords returns why an object is remedied.
 func causeWords(c remedy.Cause) string {
 	switch c.Event {
 	case remedy.ByHand:
@@ -99,7 +99,7 @@ func causeWords(c remedy.Cause) string {
 	return strings.TrimSpace(text + " " + timestamp(c.Time))
 }
 
-// fullWords says how full a datastore is, and will be.
+// fullWords returns how full a datastore is, and will be.
 func fullWords(u remedy.Usage) string {
 	text := fmt.Sprintf("%s of %s used", storage(u.Used), storage(u.Capacity))
 	if u.Capacity > 0 {
@@ -202,7 +202,7 @@ func subject(d remediateapi.Decision) string {
 // tagWords joins the tags of a category.
 func tagWords(tags []string) string { return strings.Join(tags, ", ") }
 
-// badWords says what is wrong with the tags of a category; empty: nothing.
+// badWords returns what is wrong with the tags of a category; empty: nothing.
 func badWords(bad []remedy.BadTag, category string) string {
 	var words []string
 	for _, b := range bad {
@@ -213,7 +213,7 @@ func badWords(bad []remedy.BadTag, category string) string {
 	return strings.Join(words, "; ")
 }
 
-// poweredWords says whether a VM is on, and what that means for what it is to become.
+// poweredWords returns whether a VM is on, and when its settings are applied.
 func poweredWords(power string, differs bool) string {
 	switch {
 	case power != vsphere.PoweredOff && differs:

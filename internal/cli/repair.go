@@ -24,15 +24,18 @@ func (a *app) repairCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "repair ID", Args: arguments(1, 1, "one workflow id"),
 		Short: "Free a workflow that is stuck",
-		Long: "Free a workflow that makes no progress, as doctor and list name it. Without --yes nothing is changed: it shows why the\n" +
-			"workflow is stuck, what its record and vCenter say of its VMs, and what would be done.\n\n" +
-			"With --yes it ends the workflow. Of a round it writes the result that can be proven, the attribute of VMs that the round\n" +
-			"turned off, and tells ledger and intake, so that VMs and scope are free; status shows the result. An intake, the ledger\n" +
-			"and the watch are started anew with what they had not dealt with, remembered, or reached. What others hold in\n" +
-			"the ledger is given back. What could not be proven is named. No VM is powered on or off.\n\n" +
-			exitCodes(", also when no worker polls the task queue", "no such workflow, or it has ended", "the workflow makes progress, or is none of ours"),
-		Example: "  preemptctl workflow repair preemption-ledger@vsphere-preemption\n" +
-			"  preemptctl workflow repair cluster-cpu-above-80@domain-c7 --yes",
+		Long: "Free a workflow that makes no progress, as doctor and list name it. Without --yes nothing is changed: the\n" +
+			"command shows why the workflow is stuck, what its record and vCenter say about its VMs, and what would be done.\n\n" +
+			"With --yes it ends the workflow. For a round, it writes the result that can be proven and the attribute of the\n" +
+			"VMs that the round turned off, and reports to ledger and intake, so that VMs and scope are free; status shows\n" +
+			"the result. An intake is started anew with the requests that it had not handled, the ledger with its records,\n" +
+			"and the watch at its checkpoint. For any other workflow, the VMs that it holds in the ledger are released. What\n" +
+			"could not be proven is named. No VM is powered on or off.\n\n" +
+			exitCodes(", also when no worker polls the task queue", "no such workflow, or it has ended", "the workflow makes progress, or is not one of ours"),
+		Example: "  # what would be done? exit code 4: it makes progress, so there is nothing to repair\n" +
+			"  preemptctl workflow repair preemption-ledger@vsphere-preemption\n" +
+			"  # do it; exit code 4 here too\n" +
+			"  preemptctl workflow repair preemption-ledger@vsphere-preemption --yes",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id := args[0]
 			switch {
@@ -47,7 +50,7 @@ func (a *app) repairCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
 	cmd.Flags().BoolVar(&force, "force", false, "also a workflow that makes progress")
-	cmd.Flags().DurationVar(&timeout, "timeout", repairLimit, "how long to wait for the worker that does it")
+	cmd.Flags().DurationVar(&timeout, "timeout", repairLimit, "how long to wait for the worker")
 	return cmd
 }
 
@@ -60,7 +63,7 @@ func (a *app) repair(ctx context.Context, s *session, in health.RepairInput) err
 		return notFoundf("nothing to repair: workflow %s is %s", in.WorkflowID, statusWord(info.GetStatus()))
 	}
 	if queue := info.GetTaskQueue(); queue != a.target.queue {
-		return refusedf("workflow %s is of task queue %s: name that with --queue", in.WorkflowID, queue)
+		return refusedf("workflow %s is on task queue %s: name it with --queue", in.WorkflowID, queue)
 	}
 	in.RunID = info.GetExecution().GetRunId()
 	polled, err := s.polled(ctx)
@@ -68,7 +71,7 @@ func (a *app) repair(ctx context.Context, s *session, in health.RepairInput) err
 		return err
 	}
 	if !polled {
-		return a.noWorker("only a worker can repair, as it can ask vCenter")
+		return a.noWorker("only a worker can repair, because it can ask vCenter")
 	}
 	options := client.StartWorkflowOptions{
 		ID: health.RepairID(in.WorkflowID), TaskQueue: a.target.queue, WorkflowExecutionTimeout: 4 * repairLimit,
@@ -84,9 +87,9 @@ func (a *app) repair(ctx context.Context, s *session, in health.RepairInput) err
 	var r health.RepairResult
 	if err := run.Get(ctx, &r); err != nil {
 		if ctx.Err() != nil || timedOut(err) {
-			return failedf("no worker ended the repair in time; it goes on as %s; look: %s", run.GetID(), a.command("doctor"))
+			return failedf("no worker ended the repair in time; it continues as %s; look: %s", run.GetID(), a.command("doctor"))
 		}
-		return failedf("the repair of %s failed: %w; ask again, it goes on where it stopped", in.WorkflowID, err)
+		return failedf("the repair of %s failed: %w; ask again, and it continues where it stopped", in.WorkflowID, err)
 	}
 	if err := a.showRepair(r); err != nil {
 		return err
@@ -130,7 +133,7 @@ func repairTable(t *table, r health.RepairResult) {
 	}
 }
 
-// repairedRound is the result that a repair wrote for a round that it ended; err where there is none.
+// repairedRound is the result that a repair wrote for a round that it ended; err if there is none.
 func (s *session) repairedRound(ctx context.Context, id, runID string, err error) (r health.RepairResult, _ error) {
 	if failed := s.GetWorkflow(ctx, health.RepairID(id), "").Get(ctx, &r); failed != nil || r.Round == nil || runID != "" && r.RunID != runID {
 		return r, err

@@ -13,7 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// decision is what a round's history says of its first plan.
+// decision is the first plan in a round's history.
 type decision struct {
 	demand  preemptapi.Demand
 	targets []policy.Target
@@ -21,7 +21,7 @@ type decision struct {
 	basis   preemptapi.Basis
 }
 
-// decided reads a round's history as far as its first plan. why says in words why there is nothing to replay.
+// decided reads a round's history as far as its first plan. why explains why there is nothing to replay.
 func (s *session) decided(ctx context.Context, w listed) (d decision, why string, err error) {
 	var asked struct {
 		Demand preemptapi.Demand `json:"demand"`
@@ -81,16 +81,16 @@ type replayedRound struct {
 	Then       []policy.Target  `json:"then"`
 	Now        []policy.Target  `json:"now"`
 	Different  bool             `json:"different"`
-	New        []policy.Target  `json:"new"`     // go now, and did not
-	Staying    []policy.Spared  `json:"staying"` // stay now, and went
-	Spared     []policy.Spared  `json:"spared"`  // all who stay now
+	New        []policy.Target  `json:"new"`     // chosen now, but not before
+	Staying    []policy.Spared  `json:"staying"` // chosen before, but not now
+	Spared     []policy.Spared  `json:"spared"`  // all that stay on now
 	Usage      []policy.Usage   `json:"usage,omitempty"`
 	Shortfall  policy.Resources `json:"shortfall,omitzero"`
 	Covered    policy.Resources `json:"covered,omitzero"`
 	Partial    bool             `json:"partial,omitempty"`
 }
 
-// replayed has the policy choose on what the round had before it. One VM that was named goes whatever the
+// replayed applies the policy to the recorded data of the round. A VM that was named is chosen whatever the
 // shortfall, as in the round.
 func (d decision) replayed(w listed, name string, p policy.Policy) replayedRound {
 	hash := p.Hash()

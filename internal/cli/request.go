@@ -17,12 +17,12 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
-// askFlags are the flags that say what is asked for.
+// askFlags are the flags of a request.
 type askFlags struct {
 	tag, criticality, replyTo, policy string
 }
 
-// requestFlags are the flags of the commands that make a request now, with what causes it.
+// requestFlags are the flags of commands that make a request now, with its cause.
 type requestFlags struct {
 	askFlags
 	event string
@@ -33,7 +33,7 @@ func (f *requestFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.event, "event", "e", "", "CloudEvent that causes the preemption: JSON, @FILE, or - for standard input")
 }
 
-// register makes the flags; the criticality that is set stands as its default, else LOW.
+// register adds the flags. A criticality that is set is the default, else LOW.
 func (f *askFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -78,7 +78,7 @@ func (a *app) asked(f askFlags) (preemption.WorkflowRequest, error) {
 	}, nil
 }
 
-// causingEvent reads the event from where the flag says, or makes one up where it says nothing.
+// causingEvent reads the event that the flag names, or makes one if the flag is empty.
 func (a *app) causingEvent(flag string) (event.Event, error) {
 	if flag == "" {
 		e := event.New()
@@ -111,7 +111,7 @@ func readFile(name string) ([]byte, error) {
 	return data, errors.Join(err, f.Close())
 }
 
-// readAll reads no more than shows that there is too much.
+// readAll reads at most one byte more than the limit.
 func readAll(r io.Reader) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, preemption.MaxRequestBytes+1))
 	if err != nil {

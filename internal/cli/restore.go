@@ -38,12 +38,13 @@ func (a *app) restoreCommand() *cobra.Command {
 	var f restoreFlags
 	cmd := &cobra.Command{
 		Use: "restore [VM...]", Args: cobra.ArbitraryArgs,
-		Short: "Power on again what was preempted",
-		Long: "Power on again the VMs that were preempted and that nobody touched since: all that carry the tag, or those that are\n" +
-			"named, by MoRef, inventory path or unique name. The most important come first, in waves, while the policy's target\n" +
-			"leaves room. Unlike a restore that an alarm's end starts it waits neither for the settle time nor for room.\n\n" +
+		Short: "Power on VMs that were preempted",
+		Long: "Power on VMs that were preempted and that nobody has touched since: all that carry the tag, or those that you\n" +
+			"name by MoRef, inventory path or unique name. The most important VMs come first, in waves, while the policy's\n" +
+			"target leaves room. A restore that the end of an alarm starts waits for the settle time and for room; this one\n" +
+			"does not.\n\n" +
 			exitStatus("no such VM, cluster or tag", "another restore of the scope or a preemption is under way in it"),
-		Example: "  # who would come back, in which order, and why not the others?\n  preemptctl restore --dry-run\n" +
+		Example: "  # which VMs would be restored, in which order, and why not the others?\n  preemptctl restore --dry-run\n" +
 			"  preemptctl restore --wait\n  preemptctl restore web-1 web-2 --wait\n  preemptctl restore --cluster domain-c7 -o json --wait",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.restore(cmd, f, args) },
 	}
@@ -53,7 +54,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	flags.StringVar(&f.cluster, "cluster", "", "MoRef of the cluster, such as domain-c7 (default: everything)")
 	flags.StringVar(&f.policy, "policy", "", "name of the policy in the worker's file (default: the policy \"default\")")
 	flags.StringVar(&f.replyTo, "reply-to", "", "URL that gets a CloudEvent about the restored VMs")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only show who would come back, in which wave, and why the others stay off")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show which VMs would be restored, in which wave, and why the others stay off")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the result")
 	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait or --dry-run: how long to wait (default: until there is a result; 2m for a dry run)")
 	return cmd
@@ -74,7 +75,7 @@ func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
 	case f.timeout < 0:
 		return usagef("--timeout %s is negative", f.timeout)
 	case f.timeout > 0 && !f.wait && !f.dryRun:
-		return usagef("--timeout needs --wait or --dry-run: without them nothing is waited for")
+		return usagef("--timeout needs --wait or --dry-run: without them the command does not wait")
 	}
 	if f.cluster != "" {
 		ref, ok := vsphere.ParseRef(f.cluster)
@@ -94,7 +95,7 @@ func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
 	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error { return a.restoreNow(ctx, s, f, in) })
 }
 
-// restoreNow starts the restore, and follows it where that is asked for.
+// restoreNow starts the restore, and follows it if requested.
 func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in preemptapi.RestoreInput) error {
 	polled, err := s.polled(ctx)
 	if err != nil {
@@ -146,7 +147,7 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in pre
 	return restoreVerdict(r)
 }
 
-// notRestored explains a restore without result. A dry run that nobody waits for any more is ended.
+// notRestored explains why there is no result of a restore. It ends a dry run for which nobody waits any more.
 func (a *app) notRestored(ctx context.Context, s *session, in preemptapi.RestoreInput, id string, err error) error {
 	if ctx.Err() == nil && !timedOut(err) {
 		return failedf("restore %s ended without a result: %w", id, err)
@@ -154,14 +155,14 @@ func (a *app) notRestored(ctx context.Context, s *session, in preemptapi.Restore
 	if in.DryRun {
 		return a.notPlanned(ctx, s, id, err)
 	}
-	text := fmt.Sprintf("restore %s goes on; stop it: %s", id, a.command("workflow", "cancel", "--workflow-id", id))
+	text := fmt.Sprintf("restore %s continues; stop it: %s", id, a.command("workflow", "cancel", "--workflow-id", id))
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return interruptedf("interrupted: %s", text)
 	}
 	return failedf("not done within --timeout: %s", text)
 }
 
-// restoreStatus shows a restore as it stands.
+// restoreStatus shows the state of a restore.
 func (a *app) restoreStatus(ctx context.Context, s *session, info *workflowpb.WorkflowExecutionInfo) error {
 	var r preemptapi.RestoreResult
 	err := s.answer(ctx, info, preemptapi.RestoreStateQuery, &r)
@@ -175,7 +176,7 @@ func (a *app) restoreStatus(ctx context.Context, s *session, info *workflowpb.Wo
 	return a.showRestore(r)
 }
 
-// restoreVerdict is the error of a restore that did not do what was asked.
+// restoreVerdict returns the error of a restore that did not do what was requested.
 func restoreVerdict(r preemptapi.RestoreResult) error {
 	switch r.State {
 	case preemptapi.RestoreRefused:
@@ -190,7 +191,7 @@ func (a *app) showRestore(r preemptapi.RestoreResult) error {
 	return a.show(view{value: r, msg: "restore", attrs: []any{"restore", r}, table: func(t *table) { restoreTable(t, r) }})
 }
 
-// restoreTable shows who came back, or would, and why the others stay off.
+// restoreTable shows which VMs were restored, or would be, and why the others stay off.
 func restoreTable(t *table, r preemptapi.RestoreResult) {
 	t.section()
 	t.row("restore", r.State)

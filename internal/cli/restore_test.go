@@ -66,7 +66,7 @@ func TestWithoutWaitRestoreSaysWhereToLook(t *testing.T) {
 	s := newSite(t, true)
 	s.run("restore", "-t", "slow").want(t, 0, "stdout", preemptapi.RestoreID(s.queue, vsphere.Ref{}))
 	s.run("restore", "-t", "slow").want(t, 4, "stderr", "refused: restore", "is under way", "workflow cancel --workflow-id "+preemptapi.RestoreID(s.queue, vsphere.Ref{}))
-	s.run("restore", "-t", "slow", "--wait", "--cluster", "domain-c8", "--timeout", "1s").want(t, 1, "stderr", "goes on; stop it")
+	s.run("restore", "-t", "slow", "--wait", "--cluster", "domain-c8", "--timeout", "1s").want(t, 1, "stderr", "continues; stop it")
 	s.run("workflow", "cancel", "-w", preemptapi.RestoreID(s.queue, vsphere.Ref{})).want(t, 0, "stdout", "cancelled")
 }
 

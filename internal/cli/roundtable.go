@@ -11,10 +11,10 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
-// planTable shows who would go, in order, and who would stay.
+// planTable shows the VMs that would be turned off, in order, and those that would stay on.
 func planTable(t *table, r preemptapi.RoundResult) {
 	t.section()
-	t.row("plan", fmt.Sprintf("%d would go, %d would stay", len(r.Targets), sparedTotal(r)))
+	t.row("plan", fmt.Sprintf("%d would be turned off, %d would stay on", len(r.Targets), sparedTotal(r)))
 	about(t, r)
 	t.field("to free", toFree(r))
 	usageTable(t, r.Usage)
@@ -45,7 +45,7 @@ func roundTable(t *table, r preemptapi.RoundResult) {
 	sparedTable(t, r)
 }
 
-// epilogue shows what became of the reply, and how the urgency changed.
+// epilogue shows the result of the reply, and the changes of the criticality.
 func epilogue(t *table, r preemptapi.RoundResult) {
 	switch {
 	case r.ReplyError != "":
@@ -58,8 +58,7 @@ func epilogue(t *table, r preemptapi.RoundResult) {
 	}
 }
 
-// targetsTable shows what became of each target, in the order in which they were to go. What was not recorded
-// of any has no column.
+// targetsTable shows the outcome of each target, in the order of the plan. Columns without any value are left out.
 func targetsTable(t *table, r preemptapi.RoundResult) {
 	if r.Brief {
 		briefTable(t, r)
@@ -90,7 +89,7 @@ func targetsTable(t *table, r preemptapi.RoundResult) {
 	}
 }
 
-// usageTable shows how the contended scopes stood, and what the plan makes of it.
+// usageTable shows the usage of the contended scopes, before and after the plan.
 func usageTable(t *table, all []policy.Usage) {
 	if len(all) == 0 {
 		return
@@ -123,7 +122,7 @@ func usageRow(t *table, l policy.Load, write func(int64) string, cells ...string
 	t.row(append(cells, write(l.Capacity), share(l, l.Used, write), some(l.Credited), loadAfter(l, write), target, some(l.Shortfall))...)
 }
 
-// loadAfter says what will be in use when the plan is carried out.
+// loadAfter returns the usage after the plan is carried out.
 func loadAfter(l policy.Load, write func(int64) string) string { return share(l, l.After, write) }
 
 func share(l policy.Load, n int64, write func(int64) string) string {
@@ -133,7 +132,7 @@ func share(l policy.Load, n int64, write func(int64) string) string {
 	return fmt.Sprintf("%s (%d%%)", write(n), n*100/l.Capacity)
 }
 
-// toFree says what was missing and how much of it the plan covers.
+// toFree returns the shortfall and how much of it the plan covers.
 func toFree(r preemptapi.RoundResult) string {
 	if (r.Shortfall == policy.Resources{}) {
 		return ""
@@ -145,7 +144,7 @@ func toFree(r preemptapi.RoundResult) string {
 	return text
 }
 
-// about shows what a round was asked for.
+// about shows the request of a round.
 func about(t *table, r preemptapi.RoundResult) {
 	t.row("tag", r.Tag)
 	t.row("criticality", string(r.Criticality))
@@ -161,7 +160,7 @@ func freed(r preemptapi.RoundResult) string {
 	return fmt.Sprintf("%d VMs, %s", len(r.Preempted()), capacity(r.FreedCPUMHz, r.FreedMemMB))
 }
 
-// why says the reason of an outcome, and whether the record on the VM is missing.
+// why returns the reason of an outcome, and whether the attribute on the VM is missing.
 func why(v preemptapi.VMOutcome) string {
 	text := reasonWords(v.Reason)
 	if v.AnnotationError != "" {
@@ -173,7 +172,7 @@ func why(v preemptapi.VMOutcome) string {
 	return text
 }
 
-// sparedTable shows why candidates stay; of those that are not listed one by one, how many by reason.
+// sparedTable shows why candidates stay on. Those that are not listed one by one are counted by reason.
 func sparedTable(t *table, r preemptapi.RoundResult) {
 	if len(r.Spared) > 0 {
 		t.section("SPARED", "MOREF", "WHY")
@@ -196,7 +195,7 @@ func sparedTotal(r preemptapi.RoundResult) (n int) {
 	return max(n, len(r.Spared))
 }
 
-// briefTable shows what an intake knows of a very large round.
+// briefTable shows what an intake keeps of a very large round.
 func briefTable(t *table, r preemptapi.RoundResult) {
 	t.section("OUTCOME", "VMS")
 	for _, outcome := range slices.Sorted(maps.Keys(r.Outcomes)) {

@@ -36,7 +36,7 @@ type runResult struct {
 	RunID         string                  `json:"workflowRunID,omitempty"`
 	RequestID     string                  `json:"requestID"`
 	WorkerPolling bool                    `json:"workerPolling"`
-	NotTaken      string                  `json:"notTaken,omitempty"` // why the intake has not dealt with it yet; without --wait
+	NotTaken      string                  `json:"notTaken,omitempty"` // why the intake has not handled it yet; without --wait
 	Decision      *preemptapi.Decision    `json:"decision,omitempty"` // with --wait
 	Round         *preemptapi.RoundResult `json:"round,omitempty"`    // with --wait
 }
@@ -46,14 +46,14 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "run", Args: noArgs,
 		Short: "Ask for a preemption",
-		Long: "Ask for a preemption of the VMs that carry a tag. The request goes to the intake workflow, which is started\n" +
-			"when it does not run. Without --wait the command ends as soon as the intake has taken the request, and fails where it\n" +
-			"has not within two seconds; with --wait it says what was decided and follows the round to its result.\n\n" +
-			"The same event acts once: asking again with it is answered by the round that it caused.\n\n" +
+		Long: "Ask for a preemption of the VMs that carry a tag. The request goes to the intake workflow, which is started if\n" +
+			"it does not run. Without --wait the command ends when the intake has accepted the request, and fails if that\n" +
+			"takes more than two seconds. With --wait it shows the decision and follows the round to its result.\n\n" +
+			"The same event acts only once. If you send it again, the answer is the round that it has started.\n\n" +
 			exitStatus("vCenter has no such tag", "refused (cooldown, or a round under way), or nothing was eligible with --fail-empty"),
-		Example: "  # ask, and look later\n  preemptctl workflow run\n" +
+		Example: "  # ask, and look at the result later\n  preemptctl workflow run\n" +
 			"  # ask to power off at once, and follow it\n  preemptctl workflow run --criticality HIGH --wait\n" +
-			"  # who would go?\n  preemptctl workflow run --dry-run\n" +
+			"  # which VMs would be turned off?\n  preemptctl workflow run --dry-run\n" +
 			"  # the same as a round that is recorded and touches nothing\n  preemptctl workflow run --observe --wait\n" +
 			"  # with the event that caused it\n  preemptctl workflow run --event @event.json --reply-to https://broker.corp.local",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd, f) },
@@ -63,7 +63,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.StringVarP(&f.workflowID, "workflow-id", "w", preemption.DefaultWorkflowID, "id of the intake workflow")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the decision and the round's result")
 	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait: how long to wait (default: until the round has its result)")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only show who would go, as plan does")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show which VMs would be turned off, as plan does")
 	flags.BoolVar(&f.observe, "observe", false, "decide and record everything, and touch no VM")
 	flags.BoolVar(&f.failEmpty, "fail-empty", false, "with --wait or --dry-run: exit 4 when no VM is eligible")
 	return cmd
@@ -78,7 +78,7 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	case f.timeout < 0:
 		return usagef("--timeout %s is negative", f.timeout)
 	case (f.timeout > 0 || f.failEmpty) && !f.wait && !f.dryRun:
-		return usagef("--timeout and --fail-empty need --wait or --dry-run: without them nothing is waited for")
+		return usagef("--timeout and --fail-empty need --wait or --dry-run: without them the command does not wait")
 	case f.dryRun:
 		return a.plan(cmd, planFlags{requestFlags: f.requestFlags, timeout: f.timeout, failEmpty: f.failEmpty})
 	}
@@ -102,13 +102,13 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	})
 }
 
-// reserved names the workflows of our own that an id belongs to, "" where it may be an intake's.
+// reserved names our own workflows to which an id belongs, "" if it may be an intake's.
 func reserved(id string) string {
 	what, _ := workflowid.Reserved(workflowid.Of(id))
 	return what
 }
 
-// send puts the request into the intake's queue and says whether somebody takes it from there.
+// send signals the request to the intake and reports whether it was accepted.
 func (a *app) send(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest, polled <-chan bool) error {
 	a.log.Debug("sending request", "workflowID", f.workflowID, "tag", req.Tag, "criticality", req.Criticality, "replyto", shown.Redact(req.ReplyTo))
 	runID, err := s.signalWithStart(ctx, f.workflowID, req)
@@ -142,7 +142,7 @@ func (a *app) send(ctx context.Context, s *session, f runFlags, req preemption.W
 	return a.notTaken(f.workflowID, out.NotTaken)
 }
 
-// summary is the line by which Temporal's list shows a request.
+// summary is the text of a request in Temporal's list.
 func summary(req preemption.WorkflowRequest) string {
 	text := fmt.Sprintf("%s preemption of VMs tagged %s", req.Criticality, req.Tag)
 	switch {
@@ -154,27 +154,27 @@ func summary(req preemption.WorkflowRequest) string {
 	return clean(shown.Clip(text, maxLine))
 }
 
-// memo is what the list of workflows shows of a request until its workflow says more.
+// memo is what the list of workflows shows about a request until its workflow adds more.
 func memo(req preemption.WorkflowRequest, state string) map[string]any {
 	return map[string]any{"alarm": "", "scope": "", "tag": req.Tag, "state": state}
 }
 
-// signalled is a signal to a workflow that it starts where that does not run.
+// signalled is a signal that starts its workflow if that does not run.
 type signalled struct {
 	id, kind, signal, summary string
 	payload                   any
 	memo                      map[string]any
 }
 
-// signalWithStart sends the request to an intake. A repeated call with the same request id is one to the server,
-// and the intake takes the same request once.
+// signalWithStart sends the request to an intake. For the server, a repeated call with the same request id is
+// the same call, and the intake accepts the same request only once.
 func (s *session) signalWithStart(ctx context.Context, id string, req preemption.WorkflowRequest) (runID string, err error) {
 	return s.signalStart(ctx, signalled{
 		id: id, kind: preemption.WorkflowName, signal: preemption.SignalChannel, summary: summary(req), payload: req, memo: memo(req, "requested"),
 	})
 }
 
-// signalStart sends a signal by one raw call: the SDK's own would first ask the server for its abilities.
+// signalStart sends a signal by one raw call: the SDK's own would first ask the server for its capabilities.
 func (s *session) signalStart(ctx context.Context, m signalled) (runID string, err error) {
 	conv := converter.GetDefaultDataConverter()
 	input, err := conv.ToPayloads(m.payload)

@@ -157,13 +157,13 @@ func TestAnInterruptedWaitLeavesTheRoundAndSaysSo(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	time.AfterFunc(1500*time.Millisecond, interrupt)
 	got := s.runCtx(ctx, "workflow", "run", "--wait", "-t", "slow", "-w", s.id())
-	got.want(t, 130, "stderr", "interrupted: round round-", "goes on; look: preemptctl workflow status", "cancel: preemptctl workflow cancel --workflow-id "+s.id())
+	got.want(t, 130, "stderr", "interrupted: round round-", "continues; look: preemptctl workflow status", "cancel: preemptctl workflow cancel --workflow-id "+s.id())
 }
 
 func TestAWaitEndsWithItsTimeout(t *testing.T) {
 	s := newSite(t, true)
 	got := s.run("workflow", "run", "--wait", "--timeout", "1s", "-t", "slow", "-w", s.id())
-	got.want(t, 1, "stderr", "not done within --timeout: round round-", "goes on")
+	got.want(t, 1, "stderr", "not done within --timeout: round round-", "continues")
 }
 
 func TestPlanShowsWhoWouldGoAndWhyOthersStay(t *testing.T) {
@@ -175,15 +175,15 @@ func TestPlanShowsWhoWouldGoAndWhyOthersStay(t *testing.T) {
 		says   []string
 	}{
 		"a plan": {[]string{"plan"}, 0, "stdout", []string{
-			"2 would go, 1 would stay", "1   web-2", "power off", "2   web-1", "shut down guest", "it is not in the contended cluster (it is in cluster-b)",
+			"2 would be turned off, 1 would stay on", "1   web-2", "power off", "2   web-1", "shut down guest", "it is not in the contended cluster (it is in cluster-b)",
 			"priority 10, frees 0.1 GHz", "to free       14.0 GHz, 0.0 GiB; only in part: the plan covers 13.0 GHz, 0.0 GiB",
 			"cluster-a (ClusterComputeResource:domain-c7)   2 (1 entering maintenance)   CPU        100.0 GHz    90.0 GHz (90%)    1.0 GHz    76.0 GHz (76%)    75%      14.0 GHz",
 		}},
-		"a dry run of run":        {[]string{"run", "--dry-run"}, 0, "stdout", []string{"2 would go"}},
+		"a dry run of run":        {[]string{"run", "--dry-run"}, 0, "stdout", []string{"2 would be turned off"}},
 		"as JSON":                 {[]string{"plan", "-o", "json"}, 0, "stdout", []string{`"state": "planned"`, `"reason": "out_of_scope"`, `"credited": 1000`, `"partial": true`}},
 		"as YAML":                 {[]string{"plan", "-o", "yaml"}, 0, "stdout", []string{"state: planned"}},
 		"as a log line":           {[]string{"plan", "--json"}, 0, "stdout", []string{`"msg":"planned"`, `"state":"planned"`}},
-		"nobody":                  {[]string{"plan", "-t", "empty"}, 0, "stdout", []string{"0 would go"}},
+		"nobody":                  {[]string{"plan", "-t", "empty"}, 0, "stdout", []string{"0 would be turned off"}},
 		"nobody, with fail-empty": {[]string{"plan", "-t", "empty", "--fail-empty"}, 4, "stderr", []string{"no VM tagged empty was eligible"}},
 		"a plan that fails":       {[]string{"plan", "-t", "nosuch"}, 1, "stderr", []string{"Error: no plan: vCenter has no such tag\n"}},
 		"an invalid request":      {[]string{"plan", "-t", "reject"}, 1, "stderr", []string{"no plan: tag is not among the allowed tags"}},

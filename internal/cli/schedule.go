@@ -21,8 +21,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
-// A schedule has its name behind a prefix as id in Temporal, so that it is told from other people's. Its
-// runs have it behind another, and Temporal adds the time.
+// The id of a schedule in Temporal is a prefix and its name, which distinguishes it from other people's schedules. The
+// ids of its runs have another prefix, and Temporal adds the time.
 const (
 	schedulePrefix     = "preemption-"
 	scheduledRunPrefix = "schedule-"
@@ -33,11 +33,12 @@ func (a *app) scheduleCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "schedule", Aliases: []string{"schedules"},
 		Short: "Preempt or reconcile at set times: create, list, pause, resume, run and delete schedules",
-		Long: "Preempt, or reconcile VMs with their tags, at set times. A schedule lives in Temporal and needs nothing that runs\n" +
-			"on its behalf: when it is due, Temporal starts an intake with the schedule's request, which completes as soon as\n" +
-			"that is dealt with; or a reconciliation.\n\n" +
-			"A run of an intake asks as a person does. Where a cooldown is under way, or a round that asks for as much, it is\n" +
-			"refused and does not wait: list shows that, and the next run asks anew.\n\n" + exitStatus("", ""),
+		Long: "Preempt VMs, or reconcile them with their tags, at set times. A schedule is kept in Temporal, and no program of\n" +
+			"ours has to run for it. When it is due, Temporal starts a reconciliation, or an intake with the schedule's\n" +
+			"request. The intake completes when the request is handled.\n\n" +
+			"A scheduled request is treated like a person's. In the cooldown, or beside a round that does as much, it is\n" +
+			"refused and does not wait. list shows the refusal, and the next run asks again.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl schedule create nightly --at 22:00 --time-zone Europe/Berlin\n  preemptctl schedule list",
 	}
 	return group(cmd, a.scheduleCreateCommand(), a.scheduleListCommand(), a.schedulePauseCommand(), a.scheduleResumeCommand(),
@@ -46,7 +47,7 @@ func (a *app) scheduleCommand() *cobra.Command {
 
 var goodName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// oneName takes the name of a schedule and nothing else.
+// oneName accepts one argument, the name of a schedule.
 func oneName(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
 		return usagef("%s takes one argument, the name of a schedule, got %d", c.CommandPath(), len(args))
@@ -72,11 +73,11 @@ var overlapPolicies = []overlap{
 	},
 	{
 		"cancel-other", enumspb.SCHEDULE_OVERLAP_POLICY_CANCEL_OTHER,
-		"a run that is due cancels the one under way, which spares what it has not acted on, and starts when that has ended",
+		"a run that is due cancels the one under way, which spares VMs that it has not acted on, and starts when that has ended",
 	},
 	{
 		"allow-all", enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL,
-		"a run starts whenever it is due; beside another that is at work it is refused",
+		"a run starts whenever it is due; if another is working, it is refused",
 	},
 }
 
@@ -87,7 +88,7 @@ func overlapWords() (words []string) {
 	return words
 }
 
-// overlapOf finds a policy by its number; one that is not offered here keeps Temporal's own name.
+// overlapOf finds a policy by its number; a policy that is not offered here keeps Temporal's own name.
 func overlapOf(policy enumspb.ScheduleOverlapPolicy) overlap {
 	for _, o := range overlapPolicies {
 		if o.policy == policy {
@@ -109,7 +110,7 @@ type scheduled struct {
 	Next        []time.Time            `json:"next"`
 	Overlap     string                 `json:"overlap"`
 	CatchUp     string                 `json:"catchUp"`
-	GiveUp      string                 `json:"giveUp,omitempty"` // when a run ends that no worker takes up
+	GiveUp      string                 `json:"giveUp,omitempty"` // when a run ends that no worker takes
 	Jitter      string                 `json:"jitter,omitempty"`
 	Paused      bool                   `json:"paused"`
 	PausedWhy   string                 `json:"pausedReason,omitempty"`
@@ -126,7 +127,7 @@ type scheduled struct {
 	Last        *scheduledRun          `json:"last,omitempty"`
 }
 
-// schedule looks one of ours up.
+// schedule looks up one of our schedules.
 func (s *session) schedule(ctx context.Context, name string) (client.ScheduleHandle, scheduled, error) {
 	a := s.app
 	h := s.ScheduleClient().GetHandle(ctx, schedulePrefix+name)
@@ -140,12 +141,12 @@ func (s *session) schedule(ctx context.Context, name string) (client.ScheduleHan
 	}
 	out, ok := scheduleOf(h.GetID(), d)
 	if !ok {
-		return h, out, refusedf("schedule %s asks for no preemption or reconciliation: it is not one of preemptctl's, and is left alone", h.GetID())
+		return h, out, refusedf("schedule %s starts no preemption or reconciliation: preemptctl did not create it, and leaves it alone", h.GetID())
 	}
 	return h, out, nil
 }
 
-// scheduleOf reads what Temporal has; ok is false where it is none of ours.
+// scheduleOf reads what Temporal has; ok is false if it is not one of ours.
 func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok bool) {
 	name, ours := strings.CutPrefix(id, schedulePrefix)
 	action, starts := d.Schedule.Action.(*client.ScheduleWorkflowAction)
@@ -177,7 +178,7 @@ func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok boo
 	return out, true
 }
 
-// asks takes over what a schedule's request asks for.
+// asks copies the values of a schedule's request.
 func (o *scheduled) asks(req preemption.WorkflowRequest) {
 	o.Tag, o.Criticality, o.Policy, o.ReplyTo = req.Tag, req.Criticality, req.Policy, shown.Redact(req.ReplyTo)
 }
@@ -212,7 +213,7 @@ func zoneName(name string) string {
 	return name
 }
 
-// notTaken tells whether Temporal found something wrong with what was asked.
+// notTaken reports whether Temporal refuses the request as wrong.
 func notTaken(err error) bool {
 	var invalid *serviceerror.InvalidArgument
 	return errors.As(err, &invalid)
@@ -230,7 +231,7 @@ type changed struct {
 	reconciles bool
 }
 
-// showChanged prints what was done to a schedule, and which of its runs go on.
+// showChanged prints what was done to a schedule, and which of its runs continue.
 func (a *app) showChanged(c changed) error {
 	return a.show(view{
 		value: c, msg: c.Done + " schedule",

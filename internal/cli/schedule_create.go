@@ -18,15 +18,15 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
-// Bounds of how late a run may start, and of how far runs are spread.
+// Limits on how late a run may start, and on the jitter.
 const (
-	leastCatchUp = 10 * time.Second // Temporal takes no less
+	leastCatchUp = 10 * time.Second // Temporal's minimum
 	mostCatchUp  = 24 * time.Hour
 	mostJitter   = 24 * time.Hour
-	// leastRun is the least time after which a run ends that no worker has taken up: what was meant for the night
-	// must not happen when a worker comes back in the morning. A round that takes longer goes on without its run.
+	// leastRun is the least time after which a run ends that no worker has taken. A run that was due in the night
+	// must not happen when a worker starts again in the morning. A round that takes longer continues without its run.
 	leastRun = time.Hour
-	// reconcileRun is leastRun of a reconciliation, which ends with its run: one of many VMs takes its time.
+	// reconcileRun is leastRun for a reconciliation, which ends with its run and takes long if there are many VMs.
 	reconcileRun = 6 * time.Hour
 
 	maxNote   = 500
@@ -60,28 +60,28 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME", Args: oneName,
 		Short: "Create a schedule",
-		Long: "Create a schedule: preempt the VMs that carry a tag whenever it is due, of everything tagged that the worker's\n" +
-			"vCenter has; or with --reconcile apply to VMs that are off what their tags ask for. Say when by --cron, --at or\n" +
-			"--every. In --cron a day must match both its fields. A time in the hour that a time zone skips in spring does not\n" +
-			"come that day; one in the hour that it repeats in autumn comes once.\n\n" +
-			"--overlap says what becomes of a run that is due while one is under way:\n\n" + meanings.String() + "\n" +
-			"A run that starts right behind one that preempted something is refused by its policy's cooldown.\n\n" +
-			"A run that could not start in time, because Temporal was away, is made up for within --catch-up and left out\n" +
-			"after that. A run that no worker takes up within an hour, or within --catch-up where that is longer, ends and\n" +
-			"does nothing; a reconciliation within six hours.\n\n" +
+		Long: "Create a schedule. At each of its times it preempts VMs that carry a tag, in the whole vCenter of the worker; or\n" +
+			"with --reconcile it applies to VMs that are off the settings that their tags ask for. Give the times by --cron, --at\n" +
+			"or --every. In --cron a day must match both day fields. A time in the hour that a time zone skips in spring is left\n" +
+			"out on that day. A time in the hour that it repeats in autumn comes once.\n\n" +
+			"--overlap says what happens to a run that is due while another is under way:\n\n" + meanings.String() + "\n" +
+			"A run that starts right after a run that preempted VMs is refused because of its policy's cooldown.\n\n" +
+			"If a run could not start in time, because Temporal was away, it starts within --catch-up, and is left out after\n" +
+			"that. If no worker takes a run within an hour, or within --catch-up if that is longer, the run ends and does\n" +
+			"nothing. For a reconciliation this takes six hours.\n\n" +
 			exitCodes("", "", "there is a schedule of that name"),
 		Example: "  # every night, at ten by the clock of Berlin\n" +
 			"  preemptctl schedule create nightly --at 22:00 --time-zone Europe/Berlin --tag spot --criticality MEDIUM\n" +
 			"  # when would it run?\n" +
 			"  preemptctl schedule create weekdays --cron \"30 18 * * MON-FRI\" --time-zone America/New_York --dry-run\n" +
-			"  # every six hours from four on\n" +
+			"  # every six hours, starting at four\n" +
 			"  preemptctl schedule create six-hourly --every 6h --at 04:00 --overlap cancel-other --paused\n" +
 			"  # every night, make up for power-offs that were missed\n" +
 			"  preemptctl schedule create reconcile --reconcile --cron \"0 3 * * *\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, name := range []string{"tag", "criticality", "reply-to", "policy"} {
 				if f.reconcile && cmd.Flags().Changed(name) {
-					return usagef("--%s is of a preemption, and --reconcile preempts nothing: leave one of them out", name)
+					return usagef("--%s is for a preemption, and --reconcile preempts nothing: leave one of them out", name)
 				}
 			}
 			return a.scheduleCreate(cmd, args[0], f)
@@ -91,18 +91,18 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	flags.SortFlags = false
 	f.whenFlags.register(cmd)
 	f.askFlags.register(cmd)
-	flags.BoolVar(&f.reconcile, "reconcile", false, "start the reconciliation of VMs that are off with their tags, instead of a preemption")
+	flags.BoolVar(&f.reconcile, "reconcile", false, "apply the settings of tags to VMs that are off, instead of a preemption")
 	flags.StringVar(&f.overlap, "overlap", overlapPolicies[0].word, "what to do with a run that is due while one is under way: "+strings.Join(overlapWords(), ", "))
 	flags.DurationVar(&f.catchUp, "catch-up", 10*time.Minute, "how late a run may start, 10s to 24h; later ones are left out")
 	flags.DurationVar(&f.jitter, "jitter", 0, "start each run at random up to this much later, at most 24h")
-	flags.StringVar(&f.note, "note", "", "what the schedule is for, kept with it")
-	flags.BoolVar(&f.paused, "paused", false, "create it paused: it runs once it is resumed")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be created, and when it would run; asks nobody")
+	flags.StringVar(&f.note, "note", "", "what the schedule is for; it is kept with the schedule")
+	flags.BoolVar(&f.paused, "paused", false, "create it paused: it starts nothing until it is resumed")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be created, and when it would run; connects to nothing")
 	_ = cmd.RegisterFlagCompletionFunc("overlap", cobra.FixedCompletions(overlapWords(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// check checks what is neither when nor what is asked for, and returns the overlap policy.
+// check validates the flags other than the times and the request, and returns the overlap policy.
 func (f scheduleFlags) check() (overlap, error) {
 	switch {
 	case f.catchUp < leastCatchUp || f.catchUp > mostCatchUp:
@@ -136,7 +136,7 @@ func (a *app) scheduleCreate(cmd *cobra.Command, name string, f scheduleFlags) e
 			return refusedf("schedule %s exists already and stays as it is; look: %s; to replace it, delete it first: %s",
 				name, a.command("schedule", "list"), a.command("schedule", "delete", name))
 		case notTaken(err):
-			return usagef("Temporal does not take schedule %s: %w", name, err)
+			return usagef("Temporal rejects schedule %s: %w", name, err)
 		case err != nil:
 			return fmt.Errorf("create schedule %s: %w", name, err)
 		}
@@ -145,14 +145,14 @@ func (a *app) scheduleCreate(cmd *cobra.Command, name string, f scheduleFlags) e
 			return err
 		}
 		if !yes {
-			a.notice("Warning: no worker polls task queue %s in namespace %s: runs start, and end undone where there is none within %s",
+			a.notice("Warning: no worker polls task queue %s in namespace %s: runs start, and end without doing anything if there is no worker within %s",
 				a.target.queue, a.target.namespace, span(f.giveUp()))
 		}
 		return nil
 	})
 }
 
-// scheduleOptions makes the schedule of the flags, and says when it runs next.
+// scheduleOptions makes the schedule of the flags, and returns when it runs next.
 func (a *app) scheduleOptions(name string, f scheduleFlags) (o client.ScheduleOptions, next []time.Time, err error) {
 	t, err := f.timing(a.Now())
 	if err != nil {
@@ -177,7 +177,7 @@ func (a *app) scheduleOptions(name string, f scheduleFlags) (o client.ScheduleOp
 	return o, t.next(a.Now(), nextShown), nil
 }
 
-// giveUp is when a run ends that no worker takes up.
+// giveUp is when a run ends that no worker takes.
 func (f scheduleFlags) giveUp() time.Duration {
 	if f.reconcile {
 		return max(f.catchUp, reconcileRun)
@@ -185,7 +185,7 @@ func (f scheduleFlags) giveUp() time.Duration {
 	return max(f.catchUp, leastRun)
 }
 
-// scheduledAction is what a run starts, and what is kept with the schedule about that.
+// scheduledAction is what a run starts, and its description in the schedule.
 func (a *app) scheduledAction(name string, f scheduleFlags) (action *client.ScheduleWorkflowAction, asks map[string]any, err error) {
 	action = &client.ScheduleWorkflowAction{ID: scheduledRunPrefix + name, TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.giveUp()}
 	var input any
@@ -213,7 +213,7 @@ func (a *app) scheduledAction(name string, f scheduleFlags) (action *client.Sche
 	return action, asks, nil
 }
 
-// planned is the schedule that the options make.
+// planned returns the schedule of the options.
 func planned(o client.ScheduleOptions, next []time.Time) scheduled {
 	d := &client.ScheduleDescription{
 		Schedule: client.Schedule{
@@ -248,7 +248,7 @@ func (a *app) createdTable(t *table, c created, title string) {
 	}
 	t.field("jitter", c.Jitter)
 	t.row("overlap", c.Overlap+": "+meaning(c.Overlap))
-	t.row("catch-up", c.CatchUp+": a run that cannot start within it is left out; one that no worker takes up within "+c.GiveUp+" ends undone")
+	t.row("catch-up", c.CatchUp+": a run that cannot start within it is left out; one that no worker takes up within "+c.GiveUp+" ends without doing anything")
 	t.row("asks for", asksWords(c.scheduled))
 	t.field("policy", c.Policy)
 	t.field("reply to", c.ReplyTo)
@@ -262,7 +262,7 @@ func (a *app) createdTable(t *table, c created, title string) {
 	}
 }
 
-// asksWords says what the runs of a schedule do.
+// asksWords describes what the runs of a schedule do.
 func asksWords(s scheduled) string {
 	if s.Reconciles {
 		return "reconciliation of VMs that are off with their tags"

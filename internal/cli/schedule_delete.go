@@ -11,9 +11,9 @@ func (a *app) scheduleDeleteCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NAME", Aliases: []string{"rm"}, Args: oneName,
 		Short: "Delete a schedule",
-		Long: "Delete a schedule: nothing starts by it any more. It asks nothing. A run under way is not touched, and what\n" +
-			"earlier runs did stays readable with workflow list and workflow status.\n\n" +
-			exitCodes("", "no such schedule", "the schedule is none of preemptctl's"),
+		Long: "Delete a schedule: it starts nothing any more. The command does not ask for confirmation. A run under way is not\n" +
+			"touched, and the results of earlier runs stay readable with workflow list and workflow status.\n\n" +
+			exitCodes("", "no such schedule", "preemptctl did not create the schedule"),
 		Example: "  preemptctl schedule delete nightly",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.scheduleDelete(ctx, s, args[0]) })

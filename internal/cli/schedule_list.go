@@ -19,7 +19,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 )
 
-// scheduledRun is a run of a schedule and what came of it.
+// scheduledRun is a run of a schedule and its result.
 type scheduledRun struct {
 	WorkflowID string    `json:"workflowID"`
 	Due        time.Time `json:"due"`
@@ -31,9 +31,10 @@ type scheduledRun struct {
 func (a *app) scheduleListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
-		Short: "List schedules, when they run, and what came of their last runs",
-		Long: "List the schedules of the namespace, when they run next by the clock of their time zone, and what came of their\n" +
-			"last run. A schedule that was created a moment ago may be missing.\n\n" + exitStatus("", ""),
+		Short: "List schedules, when they run, and the results of their last runs",
+		Long: "List the schedules of the namespace, when they run next by the clock of their time zone, and the result of their\n" +
+			"last run. A schedule that was created a moment ago may be missing.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl schedule list\n  preemptctl schedule list -o yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.scheduleList(ctx, s) })
@@ -68,7 +69,7 @@ func (a *app) scheduleList(ctx context.Context, s *session) error {
 	})
 }
 
-// schedules lists ours by name. The list of Temporal lags behind: each is looked up, and one that has just
+// schedules lists ours by name. Temporal's list lags behind, so each schedule is looked up, and one that has just
 // been deleted is left out.
 func (s *session) schedules(ctx context.Context) ([]scheduled, error) {
 	var names []string
@@ -106,7 +107,7 @@ func (s *session) schedules(ctx context.Context) ([]scheduled, error) {
 	return found, nil
 }
 
-// scheduledRun says what came of a run.
+// scheduledRun returns the result of a run.
 func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResult) *scheduledRun {
 	out := &scheduledRun{Due: r.ScheduleTime, StartedAt: r.ActualTime}
 	if r.StartWorkflowResult == nil {
@@ -135,7 +136,7 @@ func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResul
 	}
 	switch info.GetStatus() {
 	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
-		out.Result = "timed out: no worker took it up, or its round goes on without it"
+		out.Result = "timed out: no worker took it, or its round continues without it"
 	case enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED:
 		var res preemptapi.Response
 		if err := s.GetWorkflow(ctx, out.WorkflowID, info.GetExecution().GetRunId()).Get(ctx, &res); err != nil {
@@ -147,7 +148,7 @@ func (s *session) scheduledRun(ctx context.Context, r client.ScheduleActionResul
 	return out
 }
 
-// reconciledWords says what came of a reconciliation that has ended.
+// reconciledWords describes the result of a reconciliation that has ended.
 func (s *session) reconciledWords(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, status string) string {
 	var r remediateapi.ReconcileResult
 	e := info.GetExecution()
@@ -174,7 +175,7 @@ func (s *session) reconciledWords(ctx context.Context, info *workflowpb.Workflow
 	return text
 }
 
-// resultWords says what came of an intake that has completed.
+// resultWords describes the result of an intake that has completed.
 func resultWords(res preemptapi.Response) string {
 	r, d := res.Round, res.LastDecision
 	switch {
@@ -215,7 +216,7 @@ func pausedWords(s scheduled) string {
 	return "yes: " + s.PausedWhy
 }
 
-// runsWords counts what was started, and what was not.
+// runsWords counts the runs that were started, and those that were not.
 func runsWords(s scheduled) string {
 	text := strconv.Itoa(s.Runs)
 	if s.Skipped > 0 {

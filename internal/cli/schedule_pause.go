@@ -14,8 +14,8 @@ func (a *app) schedulePauseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "pause NAME", Args: oneName,
 		Short: "Pause a schedule",
-		Long: "Pause a schedule: nothing starts until it is resumed. A run under way is not touched.\n\n" +
-			exitCodes("", "no such schedule", "the schedule is none of preemptctl's"),
+		Long: "Pause a schedule: it starts nothing until it is resumed. A run under way is not touched.\n\n" +
+			exitCodes("", "no such schedule", "preemptctl did not create the schedule"),
 		Example: "  preemptctl schedule pause nightly --reason \"end of the quarter\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(reason) > maxNote {

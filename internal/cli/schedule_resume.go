@@ -13,8 +13,9 @@ func (a *app) scheduleResumeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "resume NAME", Aliases: []string{"unpause"}, Args: oneName,
 		Short: "Resume a paused schedule",
-		Long: "Resume a paused schedule: it runs again when it is next due. What was due meanwhile is not made up for.\n\n" +
-			exitCodes("", "no such schedule", "the schedule is none of preemptctl's"),
+		Long: "Resume a paused schedule: it runs again when it is next due. Runs that were due during the pause are not made up\n" +
+			"for.\n\n" +
+			exitCodes("", "no such schedule", "preemptctl did not create the schedule"),
 		Example: "  preemptctl schedule resume nightly",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.scheduleResume(ctx, s, args[0]) })
@@ -30,7 +31,7 @@ func (a *app) scheduleResume(ctx context.Context, s *session, name string) error
 	if err := h.Unpause(ctx, client.ScheduleUnpauseOptions{Note: cmp.Or(found.Note, "resumed by preemptctl")}); err != nil {
 		return fmt.Errorf("resume schedule %s: %w", name, err)
 	}
-	effect := "it runs again when it is next due; what was due meanwhile is not made up for"
+	effect := "it runs again when it is next due; runs that were due during the pause are not made up for"
 	if !found.Paused {
 		effect = "it was not paused"
 	}

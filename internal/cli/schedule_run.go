@@ -14,8 +14,8 @@ func (a *app) scheduleRunCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "run NAME", Aliases: []string{"trigger"}, Args: oneName,
 		Short: "Run a schedule now",
-		Long: "Run a schedule now, besides its times, even while it is paused. Its overlap policy holds for this run too.\n\n" +
-			exitStatus("no such schedule", "the schedule is none of preemptctl's"),
+		Long: "Run a schedule now, in addition to its times, even if it is paused. Its overlap policy applies to this run too.\n\n" +
+			exitStatus("no such schedule", "preemptctl did not create the schedule"),
 		Example: "  preemptctl schedule run nightly",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.scheduleRun(ctx, s, args[0]) })
@@ -43,7 +43,7 @@ func (a *app) scheduleRun(ctx context.Context, s *session, name string) error {
 		Name: name, ID: found.ID, Done: "triggered", Effect: effect, Running: found.Running, reconciles: found.Reconciles, next: a.command("schedule", "list"),
 	})
 	if !polled {
-		err = errors.Join(err, failedf("no worker polls task queue %s in namespace %s: the run waits for one, and ends undone if there is none within %s",
+		err = errors.Join(err, failedf("no worker polls task queue %s in namespace %s: the run waits for one, and ends without doing anything if there is none within %s",
 			found.Queue, a.target.namespace, cmp.Or(found.GiveUp, "any time")))
 	}
 	return err

@@ -133,8 +133,8 @@ func TestWhenIsSaidInWords(t *testing.T) {
 		"days of a week":  {[]string{"--cron", "0 22 * * 0,3"}, []string{"on Sun, Wed at 22:00"}},
 		"a day a month":   {[]string{"--cron", "0 22 1 * *"}, []string{"on day 1 of the month at 22:00"}},
 		"anything else":   {[]string{"--cron", "*/10 2-4 * JUN *"}, []string{"cron */10 2-4 * 6 *"}},
-		"overlap":         {[]string{"--at", "22:00"}, []string{"skip: a run that is due while one is under way is left out", "catch-up", "10m:", "within 1h ends undone"}},
-		"a long catch-up": {[]string{"--at", "22:00", "--catch-up", "6h"}, []string{"within 6h ends undone"}},
+		"overlap":         {[]string{"--at", "22:00"}, []string{"skip: a run that is due while one is under way is left out", "catch-up", "10m:", "within 1h ends without doing anything"}},
+		"a long catch-up": {[]string{"--at", "22:00", "--catch-up", "6h"}, []string{"within 6h ends without doing anything"}},
 		"the request":     {[]string{"--at", "22:00", "-c", "medium", "-t", "cat:spot", "--policy", "night"}, []string{"MEDIUM preemption of VMs tagged cat:spot", "night"}},
 		"paused":          {[]string{"--at", "22:00", "--paused", "--note", "why \x1b[31m"}, []string{"n (would be created, paused)", `why \x1b[31m`}},
 		"jitter":          {[]string{"--at", "22:00", "--jitter", "15m"}, []string{"jitter      15m"}},
@@ -232,7 +232,7 @@ func TestWithoutAWorkerAScheduleIsCreatedWithAWarning(t *testing.T) {
 	s := newSite(t, false)
 	name := s.newSchedule()
 	s.run("schedule", "create", name, "--at", "22:00").want(t, 0, "stderr", "Warning: no worker polls task queue "+s.queue)
-	s.run("schedule", "run", name).want(t, 1, "stderr", "no worker polls task queue "+s.queue, "the run waits for one, and ends undone if there is none within 1h")
+	s.run("schedule", "run", name).want(t, 1, "stderr", "no worker polls task queue "+s.queue, "the run waits for one, and ends without doing anything if there is none within 1h")
 }
 
 func TestADryRunCreatesNothing(t *testing.T) {
@@ -291,7 +291,7 @@ func TestPauseResumeAndDelete(t *testing.T) {
 		t.Errorf("unexpected row %+v", row)
 	}
 	s.run("schedule", "pause", name).want(t, 0, "stdout", "it was paused already")
-	s.run("schedule", "resume", name).want(t, 0, "stdout", "resumed", "what was due meanwhile is not made up for")
+	s.run("schedule", "resume", name).want(t, 0, "stdout", "resumed", "runs that were due during the pause are not made up for")
 	if row := s.shows(name, "it is resumed", running); row.Note != "saves power" || len(row.Next) == 0 {
 		t.Errorf("unexpected row %+v", row)
 	}
@@ -330,7 +330,7 @@ func TestOtherPeoplesSchedulesAreLeftAlone(t *testing.T) {
 		t.Errorf("it is listed: %+v", row)
 	}
 	for _, verb := range []string{"pause", "resume", "run", "delete"} {
-		s.run("schedule", verb, name).want(t, 4, "stderr", "schedule preemption-"+name+" asks for no preemption")
+		s.run("schedule", verb, name).want(t, 4, "stderr", "schedule preemption-"+name+" starts no preemption")
 	}
 	s.run("schedule", "create", name, "--at", "22:00").want(t, 4, "stderr", "exists already")
 }

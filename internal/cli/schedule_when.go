@@ -5,21 +5,21 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	_ "time/tzdata" // time zones are the same on a machine without a database of them
+	_ "time/tzdata" // for machines without a time zone database
 
 	"github.com/spf13/cobra"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cron"
 	"go.temporal.io/sdk/client"
 )
 
-// Bounds of an interval.
+// Limits of an interval.
 const (
 	leastEvery = time.Minute
 	mostEvery  = 366 * 24 * time.Hour
 	aDay       = 24 * time.Hour
 )
 
-// whenFlags say when a schedule runs.
+// whenFlags are the flags for the times of a schedule.
 type whenFlags struct {
 	cron, at, zone string
 	every          time.Duration
@@ -28,8 +28,8 @@ type whenFlags struct {
 func (f *whenFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.cron, "cron", "", "when, as five fields: minute, hour, day of month, month, day of week; or @daily and the like")
-	flags.StringVar(&f.at, "at", "", "when, as time of the day: HH:MM; daily, or with --every from there on")
-	flags.DurationVar(&f.every, "every", 0, "how often, such as 12h; with --at a divisor of a day in hours, else counted from midnight of 1970 UTC")
+	flags.StringVar(&f.at, "at", "", "when, as time of the day: HH:MM; daily, or with --every the first time of the day")
+	flags.DurationVar(&f.every, "every", 0, "how often, such as 12h; with --at a number of hours that divides a day; without it counted from midnight of 1970 UTC")
 	flags.StringVar(&f.zone, "time-zone", "UTC", "time zone of --cron and --at, such as Europe/Berlin")
 }
 
@@ -46,7 +46,7 @@ func (f whenFlags) timing(now time.Time) (t timing, err error) {
 		return t, err
 	}
 	if t.zone, err = time.LoadLocation(f.zone); err != nil || f.zone == "Local" || f.zone == "" {
-		return t, usagef("--time-zone %q is not known: name one as the time zone database has it, such as Europe/Berlin or UTC", f.zone)
+		return t, usagef("--time-zone %q is not known: use a name of the time zone database, such as Europe/Berlin or UTC", f.zone)
 	}
 	switch {
 	case f.cron != "":
@@ -56,7 +56,7 @@ func (f whenFlags) timing(now time.Time) (t timing, err error) {
 	default:
 		t.every = f.every
 		if f.zone != "UTC" {
-			err = usagef("--time-zone means nothing to --every alone, which is counted in UTC: add --at, or leave it out")
+			err = usagef("--time-zone has no effect on --every alone, which is counted in UTC: add --at, or leave it out")
 		}
 	}
 	if err == nil && len(t.next(now, 1)) == 0 {
@@ -86,7 +86,7 @@ func (f whenFlags) byCron() (*calendar, error) {
 	return &c, nil
 }
 
-// byTime is every day at a time, and from there on at every interval that a day is a multiple of.
+// byTime is every day at a time, and with an interval also at its multiples after that time.
 func (f whenFlags) byTime() (*calendar, error) {
 	at, err := time.Parse("15:04", f.at)
 	if err != nil {
@@ -94,7 +94,7 @@ func (f whenFlags) byTime() (*calendar, error) {
 	}
 	every := cmp.Or(f.every, aDay)
 	if every%time.Hour != 0 || every > aDay || aDay%every != 0 {
-		return nil, usagef("--every %s with --at: a day is no multiple of it in hours; use 1h, 2h, 3h, 4h, 6h, 8h, 12h or 24h, or --cron", f.every)
+		return nil, usagef("--every %s with --at: a day must be a multiple of it, in hours; use 1h, 2h, 3h, 4h, 6h, 8h, 12h or 24h, or --cron", f.every)
 	}
 	c := calendar{
 		cron.Minute: 1 << at.Minute(), cron.DayOfMonth: cron.DayOfMonth.Full(), cron.Month: cron.Month.Full(), cron.Weekday: cron.Weekday.Full(),
@@ -105,7 +105,7 @@ func (f whenFlags) byTime() (*calendar, error) {
 	return &c, nil
 }
 
-// next returns the next n times behind now, in the zone.
+// next returns the next n times after now, in the zone.
 func (t timing) next(now time.Time, n int) (all []time.Time) {
 	now = now.In(t.zone)
 	for range n {
@@ -138,8 +138,8 @@ func (t timing) spec(expr string, jitter time.Duration) client.ScheduleSpec {
 	return s
 }
 
-// whenOf says in words, and as cron or interval where it is one, when a schedule runs. It reads what
-// Temporal has, not what was once asked for: a schedule may have been changed elsewhere.
+// whenOf returns in words, and as cron or interval if possible, when a schedule runs. It reads what
+// Temporal has, not what was requested: a schedule may have been changed elsewhere.
 func whenOf(s *client.ScheduleSpec) (words, cron, every string) {
 	var all []string
 	for _, spec := range s.Calendars {
@@ -168,7 +168,7 @@ func whenOf(s *client.ScheduleSpec) (words, cron, every string) {
 	return strings.Join(all, "; "), cron, every
 }
 
-// words says a calendar in words where few suffice, else as cron.
+// words writes a calendar in words if few suffice, else as cron.
 func (c calendar) words() string {
 	hours, minutes := c[cron.Hour].Numbers(), c[cron.Minute].Numbers()
 	days, monthly := c[cron.Weekday] != cron.Weekday.Full(), c[cron.DayOfMonth] != cron.DayOfMonth.Full()
@@ -205,7 +205,7 @@ func weekdays(m cron.Set) string {
 	return strings.Join(parts, ", ")
 }
 
-// span writes a duration without its empty ends: 10m, not 10m0s.
+// span writes a duration without zero units: 10m, not 10m0s.
 func span(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {

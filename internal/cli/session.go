@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	firstAnswer  = 4500 * time.Millisecond // an address that has not answered by then is out of reach
+	firstAnswer  = 4500 * time.Millisecond // an address that has not answered by then is unreachable
 	quick        = 10 * time.Second        // for commands that wait for nobody
 	pollerFresh  = 75 * time.Second        // a worker's poll lasts up to a minute
 	pollerRecord = 330 * time.Second       // the server forgets a poller after five minutes
@@ -32,7 +32,7 @@ type session struct {
 	app *app
 }
 
-// withSession connects, runs f, and turns what went wrong into one clear line. limit bounds it; 0: none.
+// withSession connects, runs f, and turns an error into one clear line. limit bounds the time; 0: none.
 func (a *app) withSession(cmd *cobra.Command, limit time.Duration, f func(context.Context, *session) error) error {
 	ctx, giveUp := context.WithCancelCause(cmd.Context())
 	defer giveUp(nil)
@@ -47,7 +47,7 @@ func (a *app) withSession(cmd *cobra.Command, limit time.Duration, f func(contex
 	opts.ConnectionOptions.DialOptions = append(opts.ConnectionOptions.DialOptions, grpc.WithChainUnaryInterceptor(g.intercept))
 	c, err := client.NewLazyClient(opts)
 	if err != nil {
-		return usagef("the way to Temporal at %s cannot be set up: %w", a.target.address, err)
+		return usagef("the connection to Temporal at %s cannot be set up: %w", a.target.address, err)
 	}
 	defer c.Close()
 	alarm := time.AfterFunc(firstAnswer, g.expire)
@@ -62,8 +62,8 @@ func (e *unreachableError) Error() string {
 	return fmt.Sprintf("cannot reach Temporal at %s: %s; check --server or TEMPORAL_URL, and TEMPORAL_TLS_* if it wants TLS", e.address, e.reason)
 }
 
-// guard ends the session at the first sign that its address cannot be reached, where the SDK would try
-// for a minute. Once somebody has answered it lets the SDK bridge outages.
+// guard ends the session at the first sign that its address cannot be reached, while the SDK would try
+// for a minute. After a first answer it lets the SDK bridge outages.
 type guard struct {
 	address string
 	giveUp  context.CancelCauseFunc
@@ -77,7 +77,7 @@ func (g *guard) intercept(ctx context.Context, method string, req, reply any, cc
 		if !g.reached.Load() {
 			g.giveUp(&unreachableError{g.address, lastWords(status.Convert(err).Message())})
 		}
-	case codes.DeadlineExceeded, codes.Canceled: // our own doing
+	case codes.DeadlineExceeded, codes.Canceled: // caused by us
 	default:
 		g.reached.Store(true)
 	}
@@ -96,13 +96,13 @@ func lastWords(message string) string {
 	return strings.Trim(parts[len(parts)-1], `" `)
 }
 
-// polled tells whether a worker polls the task queue.
+// polled reports whether a worker polls the task queue.
 func (s *session) polled(ctx context.Context) (bool, error) {
 	return s.polledAt(ctx, s.app.target.queue)
 }
 
-// polledAt tells whether a worker polls a task queue. A poller that was not seen for longer than a poll
-// lasts has gone; one older than the server remembers tells of a clock that is wrong, and counts.
+// polledAt reports whether a worker polls a task queue. A poller that was not seen for longer than a poll
+// lasts is gone. One that is older than the server remembers means that a clock is wrong, and counts.
 func (s *session) polledAt(ctx context.Context, queue string) (bool, error) {
 	resp, err := s.WorkflowService().DescribeTaskQueue(ctx, &workflowservice.DescribeTaskQueueRequest{
 		Namespace: s.app.target.namespace, TaskQueueType: enumspb.TASK_QUEUE_TYPE_WORKFLOW,
@@ -121,8 +121,8 @@ func (s *session) polledAt(ctx context.Context, queue string) (bool, error) {
 	return false, nil
 }
 
-// polledLater asks in the background whether a worker polls the task queue. Where that cannot be told,
-// the answer is yes: a doubt is no reason to alarm anybody.
+// polledLater asks in the background whether a worker polls the task queue. If that is unknown,
+// the answer is yes, because a doubt is no reason for an alarm.
 func (s *session) polledLater(ctx context.Context) <-chan bool {
 	answer := make(chan bool, 1)
 	go func() {
@@ -135,7 +135,7 @@ func (s *session) polledLater(ctx context.Context) <-chan bool {
 	return answer
 }
 
-// noWorker is the error where nobody polls the task queue; what says what becomes of what was asked.
+// noWorker returns the error that no worker polls the task queue; what says what happens to the request.
 func (a *app) noWorker(what string) error {
 	return failedf("no worker polls task queue %s in namespace %s: %s", a.target.queue, a.target.namespace, what)
 }

@@ -23,10 +23,10 @@ const (
 	setupPause = 200 * time.Millisecond
 )
 
-// The states of a part of the set-up.
+// The states of one part.
 const (
 	partExists  = "exists"
-	partCreated = "created" // or, of a dry run, to be created
+	partCreated = "created" // or, in a dry run, to be created
 	partMissing = "missing"
 	partWrong   = "wrong"
 )
@@ -52,10 +52,10 @@ func (a *app) setupCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "setup", Args: noArgs,
-		Short: "Make the namespace and the search attributes in Temporal",
-		Long: "Make the Temporal namespace, and in it the search attributes by which preemptions are found, where they are missing,\n" +
-			"and check the types of those that exist. What exists stays as it is, so that this can be done again. Where Temporal\n" +
-			"does not let us, as on Temporal Cloud, it says what to do by hand. Needs neither worker nor vCenter.\n\n" +
+		Short: "Create the namespace and the search attributes in Temporal",
+		Long: "Create the Temporal namespace and its search attributes, which are used to find preemptions, and check the types\n" +
+			"of those that exist. Whatever exists stays as it is, so you can run this again. If Temporal refuses, as Temporal\n" +
+			"Cloud does, the command says what to do by hand. It needs neither worker nor vCenter.\n\n" +
 			exitCodes(", also when something is still missing or has another type", "", ""),
 		Example: "  # what is missing?\n  preemptctl setup --dry-run\n  preemptctl setup -s temporal.example.com:7233 --retention 720h",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -67,8 +67,8 @@ func (a *app) setupCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.DurationVar(&retention, "retention", 72*time.Hour, "how long a new namespace keeps what has ended")
-	flags.BoolVar(&dryRun, "dry-run", false, "only show what would be made")
+	flags.DurationVar(&retention, "retention", 72*time.Hour, "how long a new namespace keeps ended workflows")
+	flags.BoolVar(&dryRun, "dry-run", false, "only show what would be created")
 	return cmd
 }
 
@@ -109,7 +109,7 @@ func setupTable(t *table, out setUp) {
 	}
 }
 
-// withRemedy writes what is the matter and what to do about it.
+// withRemedy describes the problem and the remedy.
 func withRemedy(text, remedy string) string {
 	switch {
 	case remedy == "":
@@ -120,21 +120,21 @@ func withRemedy(text, remedy string) string {
 	return text + "; " + remedy
 }
 
-// forbidden tells whether the server does not let us, or does not offer it, as Temporal Cloud does with both.
+// forbidden reports whether the server denies the call, or does not offer it. Temporal Cloud does either.
 func forbidden(err error) bool {
 	var denied *serviceerror.PermissionDenied
 	var without *serviceerror.Unimplemented
 	return errors.As(err, &denied) || errors.As(err, &without)
 }
 
-// lookAtNamespace tells whether the namespace is there and how long it keeps what has ended; 0: not to be seen.
+// lookAtNamespace reports whether the namespace exists and returns its retention; 0: unknown.
 func (s *session) lookAtNamespace(ctx context.Context) (found bool, retention time.Duration, err error) {
 	d, err := s.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: s.app.target.namespace})
 	var none *serviceerror.NamespaceNotFound
 	switch {
 	case errors.As(err, &none):
 		return false, 0, nil
-	case forbidden(err): // who may use it sees that it is there
+	case forbidden(err): // everybody who may use it can see it
 		_, err = s.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: s.app.target.namespace})
 		if namespaceMissing(err) {
 			return false, 0, nil
@@ -144,7 +144,7 @@ func (s *session) lookAtNamespace(ctx context.Context) (found bool, retention ti
 		return false, 0, err
 	}
 	if state := d.GetNamespaceInfo().GetState(); state == enumspb.NAMESPACE_STATE_DELETED {
-		return false, 0, failedf("namespace %s on %s is being deleted: wait until it is gone, or take another name", s.app.target.namespace, s.app.target.address)
+		return false, 0, failedf("namespace %s on %s is being deleted: wait until it is deleted, or use another name", s.app.target.namespace, s.app.target.address)
 	}
 	return true, d.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration(), nil
 }
@@ -182,7 +182,7 @@ func (s *session) ensureNamespace(ctx context.Context, retention time.Duration, 
 	return p, s.awaitUsable(ctx, "")
 }
 
-// namespaceByHand says who creates the namespace where we may not.
+// namespaceByHand returns how to create the namespace by hand.
 func (s *session) namespaceByHand(retention time.Duration) string {
 	name, _, _ := strings.Cut(s.app.target.namespace, ".") // Temporal Cloud appends the account
 	days := (retention + 24*time.Hour - 1) / (24 * time.Hour)
@@ -246,8 +246,8 @@ func (s *session) compareAttributes(have map[string]string) (parts []part, missi
 // keyword is the type of our search attributes, as Temporal writes it.
 const keyword = "Keyword"
 
-// attributeTypes are the types of the search attributes. Where we may not list them we search by ours: what only
-// a Keyword takes tells that it is one.
+// attributeTypes are the types of the search attributes. If we may not list them, we search by ours: a search
+// that only a Keyword accepts shows the type.
 func (s *session) attributeTypes(ctx context.Context) (map[string]string, error) {
 	types := map[string]string{}
 	list, err := s.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: s.app.target.namespace})
@@ -278,7 +278,7 @@ func (s *session) search(ctx context.Context, query string) error {
 	return err
 }
 
-// attributePart says how a search attribute of this type stands; "": there is none.
+// attributePart returns the state of a search attribute of this type; "": there is none.
 func (s *session) attributePart(name, kind string) part {
 	p := part{Name: "search attribute " + name, State: partExists, Text: keyword}
 	namespace := s.app.target.namespace
@@ -302,7 +302,7 @@ func (s *session) awaitUsable(ctx context.Context, query string) error {
 	for {
 		err := s.search(ctx, query)
 		switch {
-		case forbidden(err): // who may make it need not be allowed to look
+		case forbidden(err): // a user that may create it need not be allowed to read
 			return nil
 		case err == nil || !clock.Sleep(ctx, setupPause):
 			return err
@@ -310,7 +310,7 @@ func (s *session) awaitUsable(ctx context.Context, query string) error {
 	}
 }
 
-// hours writes a retention without minutes and seconds, which it has none of.
+// hours writes a retention without minutes and seconds, which are always 0.
 func hours(d time.Duration) string {
 	text := strings.TrimSuffix(d.String(), "0s")
 	if h, zero := strings.CutSuffix(text, "h0m"); zero {

@@ -45,20 +45,21 @@ func (f *idFlags) check() error {
 // intakeStatus is what status prints of an intake: its documented answer, and more.
 type intakeStatus struct {
 	preemptapi.Response
-	Execution    string                  `json:"execution"`              // how the workflow stands in Temporal
-	RunningRound *preemptapi.RoundResult `json:"runningRound,omitempty"` // the round under way, as it stands
+	Execution    string                  `json:"execution"`              // the workflow's state in Temporal
+	RunningRound *preemptapi.RoundResult `json:"runningRound,omitempty"` // the round under way
 
 	info *workflowpb.WorkflowExecutionInfo
-	text string // the answer as it came
+	text string // the raw answer
 }
 
 func (a *app) statusCommand() *cobra.Command {
 	var f idFlags
 	cmd := &cobra.Command{
 		Use: "status", Args: noArgs,
-		Short: "Show how a preemption stands",
-		Long: "Show how a preemption stands: what was asked, what was decided, what became of each VM and why.\n" +
-			"An ended workflow answers too, as long as Temporal keeps it.\n\n" + exitStatus("no such workflow", ""),
+		Short: "Show the state of a preemption",
+		Long: "Show the state of a preemption: what was requested, what was decided, and what happened to each VM and why. A\n" +
+			"workflow that has ended can be shown as long as Temporal keeps it.\n\n" +
+			exitStatus("no such workflow", ""),
 		Example: "  preemptctl workflow status\n  preemptctl workflow status --workflow-id cluster-cpu-above-80@domain-c7\n" +
 			"  preemptctl workflow status -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -122,8 +123,8 @@ func ofRun(runID string) string {
 	return " with run " + runID
 }
 
-// intakeStatus asks the intake, and its round where one is under way. What no worker can answer is taken
-// from the result of an ended workflow.
+// intakeStatus asks the intake, and its round if one is under way. If no worker answers, it reads the result of
+// an ended workflow.
 func (s *session) intakeStatus(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (intakeStatus, error) {
 	st := intakeStatus{info: info, Execution: statusWord(info.GetStatus())}
 	err := s.answer(ctx, info, preemption.WorkFlowQueryType, &st.text)
@@ -153,7 +154,7 @@ func (s *session) intakeStatus(ctx context.Context, info *workflowpb.WorkflowExe
 	return st, nil
 }
 
-// whole is the result of a very large round, of which its intake keeps counts, as the round itself has it.
+// whole returns the whole result of a very large round from the round itself; its intake keeps only counts.
 func (s *session) whole(ctx context.Context, r *preemptapi.RoundResult) *preemptapi.RoundResult {
 	if r == nil || !r.Brief {
 		return r
@@ -161,16 +162,16 @@ func (s *session) whole(ctx context.Context, r *preemptapi.RoundResult) *preempt
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	full, err := s.roundResult(ctx, r.RoundID, "")
-	if err != nil { // it looks on for late guests, or has been deleted
+	if err != nil { // it still watches late guests, or was deleted
 		if full, err = s.roundState(ctx, r.RoundID); err != nil {
-			s.app.log.Warn("the round cannot be read; its intake has counts alone", "round", r.RoundID, "error", err)
+			s.app.log.Warn("the round cannot be read; its intake has only counts", "round", r.RoundID, "error", err)
 			return r
 		}
 	}
 	return &full
 }
 
-// answer queries a workflow. Where nobody polls the task queue it says so without waiting.
+// answer queries a workflow. If nobody polls the task queue it says so without waiting.
 func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecutionInfo, query string, to any) error {
 	qctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
@@ -184,7 +185,7 @@ func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecution
 		}
 		answered <- err
 	}()
-	dead := s.app.noWorker(fmt.Sprintf("nobody can answer for %s (%s)", e.GetWorkflowId(), statusWord(info.GetStatus())))
+	dead := s.app.noWorker(fmt.Sprintf("no worker can answer for %s (%s)", e.GetWorkflowId(), statusWord(info.GetStatus())))
 	var err error
 	select {
 	case err = <-answered:
@@ -201,12 +202,12 @@ func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecution
 			e.GetWorkflowId(), statusWord(info.GetStatus()), s.app.target.queue)
 	}
 	if err != nil {
-		return fmt.Errorf("ask workflow %s how it stands: %w", e.GetWorkflowId(), err)
+		return fmt.Errorf("query the state of workflow %s: %w", e.GetWorkflowId(), err)
 	}
 	return nil
 }
 
-// anyRound is a round as it stands, or the result of an ended round or plan.
+// anyRound returns the state of a round, or the result of an ended round or plan.
 func (s *session) anyRound(ctx context.Context, info *workflowpb.WorkflowExecutionInfo) (r preemptapi.RoundResult, err error) {
 	e := info.GetExecution()
 	if info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {

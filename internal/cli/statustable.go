@@ -47,7 +47,7 @@ func statusTable(t *table, st intakeStatus) {
 		roundTable(t, *r)
 	}
 	if st.Round == nil && st.RunningRound == nil && len(st.VirtualMachines) > 0 {
-		t.section("PREEMPTED") // a worker that tells no more than the documented fields
+		t.section("PREEMPTED") // a worker that sends only the documented fields
 		for _, vm := range st.VirtualMachines {
 			t.row(vm.Value)
 		}

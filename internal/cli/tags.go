@@ -6,9 +6,10 @@ import "github.com/spf13/cobra"
 func (a *app) tagsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tags",
-		Short: "Make the tags of wanted VM settings, and show those of a VM",
-		Long: "Make the tags of wanted VM settings, and show those of a VM. The owner of a VM attaches a tag, such as 4 of the\n" +
-			"category config.hardware.numCPU; it is applied when the VM is turned off.\n\n" + exitStatus("", ""),
+		Short: "Create the tags for VM settings, and show those of a VM",
+		Long: "Create the tags for VM settings, and show those of a VM. The owner of a VM attaches a tag, such as 4 of the\n" +
+			"category config.hardware.numCPU. The setting is applied when the VM is turned off.\n\n" +
+			exitStatus("", ""),
 		Example: "  preemptctl tags create\n  preemptctl tags show web-1",
 	}
 	return group(cmd, a.tagsCreateCommand(), a.tagsShowCommand())

@@ -18,7 +18,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
-// Bounds of what is created at once.
+// Limits on what is created at once.
 const (
 	maxCategories = 64
 	maxTags       = 256 // of one category
@@ -35,7 +35,7 @@ type tagsFlags struct {
 // tagsCreated is what tags create prints.
 type tagsCreated struct {
 	DryRun  bool               `json:"dryRun,omitempty"`
-	Created []remediateapi.Tag `json:"created"` // or, of a dry run, to be created
+	Created []remediateapi.Tag `json:"created"` // or, in a dry run, to be created
 	Existed []remediateapi.Tag `json:"existed"`
 }
 
@@ -43,11 +43,11 @@ func (a *app) tagsCreateCommand() *cobra.Command {
 	var f tagsFlags
 	cmd := &cobra.Command{
 		Use: "create", Args: noArgs,
-		Short: "Create the categories and tags of wanted VM settings",
-		Long: "Create the tag categories and tags by which the owners of VMs ask for settings: the settings of the original\n" +
-			"functions, with CPUs and cores 1 to 4, memory in powers of two from 1024 to 16384 MB, booleans, and the modes by\n" +
-			"which owners opt in and out. With --category only what that names. What exists stays as it is, so that this can be\n" +
-			"done again. The worker's user needs the privileges to create categories and tags.\n\n" +
+		Short: "Create the categories and tags for VM settings",
+		Long: "Create the tag categories and tags with which the owners of VMs ask for settings: the settings of the original\n" +
+			"functions, with CPUs and cores 1 to 4, memory in powers of two from 1024 to 16384 MB, booleans, and the modes\n" +
+			"with which owners opt in and out. With --category create only the tags that it names. Existing tags stay as they\n" +
+			"are, so you can run this again. The worker's user needs the privileges to create categories and tags.\n\n" +
 			exitCodes(", also when no worker polls the task queue", "", ""),
 		Example: "  # what is missing?\n  preemptctl tags create --dry-run\n  preemptctl tags create\n" +
 			"  # let owners ask for more CPUs\n  preemptctl tags create --category config.hardware.numCPU=8,16\n" +
@@ -78,7 +78,7 @@ func (a *app) tagsCreate(cmd *cobra.Command, f tagsFlags) error {
 		return usagef("--timeout %s is not above zero", f.timeout)
 	}
 	in := remediateapi.TagsInput{Values: values, DryRun: f.dryRun}
-	left := "what was created stays; to go on, run it again"
+	left := "what was created stays; run it again to continue"
 	if f.dryRun {
 		left = "nothing was touched"
 	}
@@ -95,7 +95,7 @@ func (a *app) tagsCreate(cmd *cobra.Command, f tagsFlags) error {
 	})
 }
 
-// tags has the worker create or read tags.
+// tags asks the worker to create or read tags.
 func (s *session) tags(ctx context.Context, in remediateapi.TagsInput, limit time.Duration, left string) (r remediateapi.TagsResult, err error) {
 	what := line("Creates categories and tags")
 	if in.VM != "" {
@@ -191,7 +191,7 @@ func tagValues(flags []string) (map[string][]string, error) {
 	return values, nil
 }
 
-// tagName refuses what vCenter takes as no name.
+// tagName refuses names that vCenter does not accept.
 func tagName(name string) error {
 	switch {
 	case name == "":
@@ -204,7 +204,7 @@ func tagName(name string) error {
 	return nil
 }
 
-// tagValue refuses a tag that could never be applied: what it says would be told as bad on every VM.
+// tagValue refuses a tag that could never be applied, because every VM with it would be reported as wrong.
 func tagValue(category, value string) error {
 	switch category {
 	case remedy.CategoryCPUs, remedy.CategoryMemory, remedy.CategoryCoresPerSocket, remedy.CategoryMaxCPUs, remedy.CategoryMaxMemory:

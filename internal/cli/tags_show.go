@@ -28,8 +28,8 @@ func (a *app) tagsShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show VM", Args: arguments(1, 1, "one VM: its name, inventory path or MoRef"),
 		Short: "Show the settings of a VM, and those that its tags ask for",
-		Long: "Show the settings of a VM and those that its tags ask for, and which tags cannot be applied. VM is its MoRef, its\n" +
-			"inventory path or its name, if only one has that. What is wanted of a VM that is on is applied when it is turned off.\n\n" +
+		Long: "Show the settings of a VM and those that its tags ask for, and which tags cannot be applied. VM is a MoRef, an\n" +
+			"inventory path, or a name that only one VM has. If the VM is on, the settings are applied when it is turned off.\n\n" +
 			exitStatus("no such VM, or several of that name", ""),
 		Example: "  preemptctl tags show web-1\n  preemptctl tags show vm-12 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {

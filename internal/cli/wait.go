@@ -31,8 +31,8 @@ func (a *app) runAndWait(ctx context.Context, s *session, f runFlags, req preemp
 	return verdict(*out.Round, f.failEmpty)
 }
 
-// askAndFollow returns the round that the request started, once that has acted on everything. A request that
-// starts none is shown and is an error.
+// askAndFollow returns the round that the request started, when it has acted on everything. If the request starts
+// no round, the decision is shown and is an error.
 func (a *app) askAndFollow(ctx context.Context, s *session, f runFlags, req preemption.WorkflowRequest, show func(runResult) error) (out runResult, err error) {
 	if f.timeout > 0 {
 		var cancel context.CancelFunc
@@ -71,7 +71,7 @@ func (a *app) askAndFollow(ctx context.Context, s *session, f runFlags, req pree
 // showRun prints the decision and the round.
 func (a *app) showRun(out runResult) error {
 	if out.Round == nil && !a.flags.outputSet && !a.flags.json {
-		return nil // the error line that follows says it all
+		return nil // the error line that follows is enough
 	}
 	return a.show(view{
 		value: out, msg: "preemption decided",
@@ -85,7 +85,7 @@ func (a *app) showRun(out runResult) error {
 }
 
 // ask sends the request as an update, which answers what was decided about it. An intake that is just
-// ending or starting a new run is asked again: it takes the same request once.
+// ending or starting a new run is asked again: it accepts the same request only once.
 func (s *session) ask(ctx context.Context, id string, req preemption.WorkflowRequest) (d preemptapi.Decision, err error) {
 	ctx, cancel := context.WithTimeout(ctx, decisionLimit)
 	defer cancel()
@@ -116,7 +116,7 @@ func (s *session) askOnce(ctx context.Context, id string, req preemption.Workflo
 	return d, err
 }
 
-// passing tells whether an error goes away by asking again.
+// passing reports whether asking again can help.
 func passing(err error) bool {
 	var away *serviceerror.Unavailable
 	var aborted *serviceerror.Aborted
@@ -148,12 +148,12 @@ func (a *app) turnedDown(d preemptapi.Decision) error {
 		return failedf("the request could not be carried out: %s", d.Reason)
 	}
 	if d.RoundID == "" {
-		return failedf("the request was decided as %q and names no round: %s", d.Verdict, d.Reason)
+		return failedf("the request was decided as %q but names no round: %s", d.Verdict, d.Reason)
 	}
 	return nil
 }
 
-// undecided explains why no decision came.
+// undecided explains why there is no decision.
 func (a *app) undecided(ctx context.Context, f runFlags, req preemption.WorkflowRequest, err error) error {
 	look := a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
 	var away *unreachableError
@@ -168,20 +168,20 @@ func (a *app) undecided(ctx context.Context, f runFlags, req preemption.Workflow
 	return fmt.Errorf("ask intake %s: %w", f.workflowID, err)
 }
 
-// timedOut tells whether a call ended with its time; gRPC may notice a moment before the context does.
+// timedOut reports whether a call exceeded its time; gRPC may notice a moment before the context does.
 func timedOut(err error) bool {
 	var late *serviceerror.DeadlineExceeded
 	var update *client.WorkflowUpdateServiceTimeoutOrCanceledError
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) || errors.As(err, &update)
 }
 
-// leftAlone says that the round goes on without us.
+// leftAlone returns the message that the round continues without us.
 func (a *app) leftAlone(ctx context.Context, intake, round string, err error) error {
 	var away *unreachableError
 	if ctx.Err() == nil && !timedOut(err) || errors.As(context.Cause(ctx), &away) {
 		return err
 	}
-	text := fmt.Sprintf("round %s goes on; look: %s; cancel: %s", round,
+	text := fmt.Sprintf("round %s continues; look: %s; cancel: %s", round,
 		a.command("workflow", "status", "--workflow-id", round), a.command(ofWorkflow(intake, "workflow", "cancel")...))
 	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return interruptedf("interrupted: %s", text)

@@ -18,25 +18,26 @@ func (a *app) watchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Show, pause and start the watch of vCenter's events",
-		Long: "Show, pause and start the watch of vCenter's events, which hands alarms to the rules of the worker's file. There is\n" +
-			"one watch per task queue, and so per vCenter, however many workers run. A worker whose file has rules starts it.\n\n" +
+		Long: "Show, pause and start the watch of vCenter's events, which hands alarms to the rules of the worker's file. There\n" +
+			"is one watch per task queue, and so per vCenter, however many workers run. A worker whose file has rules starts\n" +
+			"it.\n\n" +
 			exitStatus("", ""),
 		Example: "  preemptctl watch status\n  preemptctl watch stop --reason maintenance\n  preemptctl watch start",
 	}
 	return group(cmd, a.watchStatusCommand(), a.watchStartCommand(), a.watchStopCommand())
 }
 
-// watchLook is one look at the watch.
+// watchLook is the state of the watch at one time.
 type watchLook struct {
 	id       string
 	info     *workflowpb.WorkflowExecutionInfo
-	activity *workflowpb.PendingActivityInfo // nil: nobody is to follow
+	activity *workflowpb.PendingActivityInfo // nil: the watch is not meant to run
 	polled   bool                            // a worker polls the task queue
-	state    *watchapi.State                 // nil: nobody answered
-	silence  error                           // why, where a worker should have
+	state    *watchapi.State                 // nil: no answer
+	silence  error                           // why, if a worker should have answered
 }
 
-// lookAtWatch looks at the watch of the task queue; found is false where there is none.
+// lookAtWatch reads the watch of the task queue; found is false if there is none.
 func (s *session) lookAtWatch(ctx context.Context) (w watchLook, found bool, err error) {
 	w.id = watchapi.WorkflowID(s.app.target.queue)
 	d, err := s.DescribeWorkflowExecution(ctx, w.id, "")
@@ -64,7 +65,7 @@ func (s *session) lookAtWatch(ctx context.Context) (w watchLook, found bool, err
 	return w, true, ctx.Err()
 }
 
-// watchState asks the watch how it stands, or takes that from its result.
+// watchState queries the state of the watch, or reads it from its result.
 func (s *session) watchState(ctx context.Context, w watchLook) (*watchapi.State, error) {
 	var st watchapi.State
 	switch w.info.GetStatus() {
@@ -91,7 +92,7 @@ func (w watchLook) running() bool {
 
 func (w watchLook) paused() bool { return w.running() && w.state != nil && w.state.Paused }
 
-// checkpoint is the last that is known: the heartbeat's, which is fresher than the workflow's.
+// checkpoint returns the last known checkpoint: the heartbeat's, which is newer than the workflow's.
 func (w watchLook) checkpoint() (c watchapi.Checkpoint) {
 	if w.state != nil {
 		c = w.state.Checkpoint
@@ -103,7 +104,7 @@ func (w watchLook) checkpoint() (c watchapi.Checkpoint) {
 	return c
 }
 
-// heartbeat is when the activity was last heard of in its present attempt; zero: not yet.
+// heartbeat returns the time of the last heartbeat in the current attempt; zero: none yet.
 func (w watchLook) heartbeat() time.Time {
 	beat, start := w.activity.GetLastHeartbeatTime(), w.activity.GetLastStartedTime()
 	if beat == nil || beat.AsTime().Before(start.AsTime()) {

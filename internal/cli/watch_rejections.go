@@ -20,15 +20,15 @@ const (
 	rejectedShown   = 5
 )
 
-// rejected is a request or an alarm that an intake of the task queue did not take.
+// rejected is a request or an alarm that an intake of the task queue rejected.
 type rejected struct {
 	WorkflowID string    `json:"workflowID"`
 	Time       time.Time `json:"time"`
 	Reason     string    `json:"reason"`
 }
 
-// rejections returns what the intakes of the task queue rejected lately, newest first. Intakes that cannot be asked are
-// left out: the metric preemption_rejections_total counts theirs too.
+// rejections returns what the intakes of the task queue rejected recently, newest first. Intakes that do not answer are
+// left out; the metric preemption_rejections_total counts theirs too.
 func (s *session) rejections(ctx context.Context) []rejected {
 	ctx, cancel := context.WithTimeout(ctx, rejectedWait)
 	defer cancel()

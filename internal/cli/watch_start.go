@@ -15,9 +15,10 @@ func (a *app) watchStartCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "start", Aliases: []string{"resume"}, Args: noArgs,
-		Short: "Start the watch of vCenter's events, or let it go on",
-		Long: "Start the watch of vCenter's events, or let it go on where it is paused: from where it had come, so that nothing that\n" +
-			"vCenter still holds is missed. Only a worker whose file has rules can follow. Without any worker this warns.\n\n" +
+		Short: "Start or continue the watch of vCenter's events",
+		Long: "Start the watch of vCenter's events, or continue it if it is paused. It continues where it stopped, so that it\n" +
+			"misses no event that vCenter still has. Only a worker whose file has rules can run it. If no worker runs, the\n" +
+			"command warns.\n\n" +
 			exitStatus("", ""),
 		Example: "  preemptctl watch start\n  preemptctl watch start --dry-run",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -42,7 +43,7 @@ func (a *app) watchStart(ctx context.Context, s *session, dryRun bool) error {
 		out.Done, out.Effect = "unchanged", "it runs, and is not paused"
 		act = func() error { return nil }
 	case w.running():
-		out.Done, out.Effect = "resumed", "it goes on from where it had come"
+		out.Done, out.Effect = "resumed", "it continues where it stopped"
 	default:
 		out.Done, out.Effect = "started", "it follows vCenter's events from now on"
 		act = func() (err error) {
@@ -59,7 +60,7 @@ func (a *app) watchStart(ctx context.Context, s *session, dryRun bool) error {
 		return err
 	}
 	if !w.polled {
-		a.notice("Warning: no worker polls task queue %s in namespace %s: nobody follows until one with rules starts", a.target.queue, a.target.namespace)
+		a.notice("Warning: no worker polls task queue %s in namespace %s: no worker runs the watch until one with rules starts", a.target.queue, a.target.namespace)
 	}
 	return nil
 }
@@ -67,7 +68,7 @@ func (a *app) watchStart(ctx context.Context, s *session, dryRun bool) error {
 // goOn ends a pause.
 func (s *session) goOn(ctx context.Context, id string) error {
 	if err := s.SignalWorkflow(ctx, id, "", watchapi.ControlSignal, watchapi.Control{}); err != nil {
-		return fmt.Errorf("let the watch %s go on: %w", id, err)
+		return fmt.Errorf("continue the watch %s: %w", id, err)
 	}
 	return nil
 }

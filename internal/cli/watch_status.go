@@ -18,19 +18,19 @@ import (
 const (
 	watchFollowing  = "following"
 	watchPaused     = "paused"
-	watchStarting   = "starting"   // a worker has not taken it up yet
-	watchTrouble    = "in trouble" // a worker follows, and cannot read or hand over at the moment
-	watchBehind     = "behind"     // a worker follows, and its last look is long ago
+	watchStarting   = "starting"   // no worker has taken it yet
+	watchTrouble    = "in trouble" // a worker runs it, but cannot read or hand over at the moment
+	watchBehind     = "behind"     // a worker runs it, but its last read was long ago
 	watchFailing    = "failing"    // the last attempt failed
 	watchSilent     = "silent"     // a worker should answer and does not
 	watchUnattended = "unattended" // no worker polls the task queue
 	watchEnded      = "ended"
 )
 
-// watchSilence is how long the watch may go unheard of, or without a look.
+// watchSilence is how long the watch may be without a heartbeat, or without a read of vCenter.
 const watchSilence = 30 * time.Second
 
-// How often status looks again, and so how long it waits, while the watch is handed over.
+// How often status checks again, and so how long it waits, while one worker hands the watch to another.
 const (
 	watchLooks = 12
 	watchPause = 250 * time.Millisecond
@@ -40,18 +40,18 @@ const (
 type watchStatus struct {
 	WorkflowID    string              `json:"workflowID"`
 	RunID         string              `json:"workflowRunID"`
-	Execution     string              `json:"execution"` // how the workflow stands in Temporal
+	Execution     string              `json:"execution"` // the workflow's state in Temporal
 	State         string              `json:"state"`
-	Why           string              `json:"why,omitempty"` // why nobody follows
+	Why           string              `json:"why,omitempty"` // why no worker runs it
 	WorkerPolling bool                `json:"workerPolling"`
 	PausedAt      time.Time           `json:"pausedAt,omitzero"`
 	PausedReason  string              `json:"pausedReason,omitempty"`
-	Lag           string              `json:"lag,omitempty"`      // since the last look that vCenter answered
-	Heartbeat     time.Time           `json:"heartbeat,omitzero"` // of the worker that follows
+	Lag           string              `json:"lag,omitempty"`      // since vCenter's last answer
+	Heartbeat     time.Time           `json:"heartbeat,omitzero"` // of the worker that runs it
 	Attempt       int32               `json:"attempt,omitempty"`  // of the activity
 	Failure       string              `json:"failure,omitempty"`  // of the attempt before
 	Checkpoint    watchapi.Checkpoint `json:"checkpoint"`
-	// Stalled are the workflows of the task queue that make no progress: what is handed to them is not acted upon.
+	// Stalled are the workflows of the task queue that make no progress: events that are handed to them are not acted on.
 	Stalled []health.Stall `json:"stalled,omitempty"`
 	// Rejected is what the intakes of the task queue rejected in the last day, the newest first.
 	Rejected []rejected `json:"rejected,omitempty"`
@@ -60,11 +60,11 @@ type watchStatus struct {
 func (a *app) watchStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Args: noArgs,
-		Short: "Show how the watch of vCenter's events stands",
-		Long: "Show how the watch of vCenter's events stands: who follows, how far behind, the last event and what became of it,\n" +
-			"which alarms are active, what intakes rejected in the last day, and what is wrong. What is shown is up to ten seconds old: a worker tells every few seconds.\n" +
-			"A watch that is paused is no failure.\n\n" +
-			exitCodes(", also when the watch is in trouble, nobody follows, or a workflow that it hands to makes no progress", "no such watch", ""),
+		Short: "Show the state of the watch of vCenter's events",
+		Long: "Show the state of the watch of vCenter's events: which worker runs it, how far it is behind, the last event and\n" +
+			"its result, which alarms are active, what intakes rejected in the last day, and what is wrong. A worker reports\n" +
+			"every few seconds, so the answer is up to ten seconds old. A paused watch is not a failure.\n\n" +
+			exitCodes(", also when the watch is in trouble, no worker runs it, or a workflow that it signals makes no progress", "no such watch", ""),
 		Example: "  preemptctl watch status\n  preemptctl watch status -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withSession(cmd, quick+rejectedWait+watchLooks*watchPause, func(ctx context.Context, s *session) error { return a.watchStatus(ctx, s) })
@@ -101,7 +101,7 @@ func (a *app) watchStatus(ctx context.Context, s *session) error {
 	return failedf("vCenter's events are not followed for task queue %s: %s", a.target.queue, st.Why)
 }
 
-// settledWatch looks at the watch until it stands well, or has not for some looks; found is false where there is none.
+// settledWatch reads the watch until it is well, at most a few times; found is false if there is none.
 func (a *app) settledWatch(ctx context.Context, s *session) (st watchStatus, found bool, err error) {
 	for look := 1; ; look++ {
 		w, found, err := s.lookAtWatch(ctx)
@@ -115,7 +115,7 @@ func (a *app) settledWatch(ctx context.Context, s *session) (st watchStatus, fou
 	}
 }
 
-// unsettled tells whether another look may find the watch well: one worker hands over to another within
+// unsettled reports whether the watch may be well a moment later: one worker hands over to another within
 // a second or two.
 func (st watchStatus) unsettled() bool { return st.State == watchStarting || st.State == watchFailing }
 
@@ -136,7 +136,7 @@ func (a *app) watchStatusOf(w watchLook) watchStatus {
 	return st
 }
 
-// judgeWatch says in one word how the watch stands, and why nobody follows where that is so.
+// judgeWatch returns the state of the watch in one word, and why no worker runs it if that is so.
 func (a *app) judgeWatch(w watchLook, st watchStatus) (state, why string) {
 	ago := func(t time.Time) time.Duration { return a.Now().Sub(t) }
 	c := st.Checkpoint
@@ -159,14 +159,14 @@ func (a *app) judgeWatch(w watchLook, st watchStatus) (state, why string) {
 	case c.Trouble != "":
 		return watchTrouble, fmt.Sprintf("%s (since %s; it is tried again and again)", c.Trouble, timestamp(c.Since))
 	case c.LookedAt.IsZero():
-		return watchStarting, "the first look at vCenter is under way"
+		return watchStarting, "it reads vCenter for the first time"
 	case ago(c.LookedAt) > watchSilence:
-		return watchBehind, fmt.Sprintf("the last look at vCenter that was answered ended at %s", timestamp(c.LookedAt))
+		return watchBehind, fmt.Sprintf("vCenter last answered at %s", timestamp(c.LookedAt))
 	}
 	return watchFollowing, ""
 }
 
-// watchTable shows the watch, its last events and the alarms that stand.
+// watchTable shows the watch, its last events and the active alarms.
 func (a *app) watchTable(t *table, st watchStatus) {
 	c := st.Checkpoint
 	t.section()
@@ -174,7 +174,7 @@ func (a *app) watchTable(t *table, st watchStatus) {
 	t.field("why", st.Why)
 	if st.State == watchPaused {
 		t.row("paused", timestamp(st.PausedAt)+": "+orDash(st.PausedReason))
-		t.row("to go on", a.command("watch", "start"))
+		t.row("to continue", a.command("watch", "start"))
 	}
 	t.row("vCenter", orDash(c.VCenter))
 	t.row("worker", orDash(c.Worker))
@@ -218,7 +218,7 @@ func (a *app) watchTable(t *table, st watchStatus) {
 	}
 }
 
-// noteWords says of an event what it was and what became of it.
+// noteWords describes an event and its result.
 func noteWords(n *watchapi.Note) string {
 	if n == nil {
 		return "none"
@@ -236,7 +236,7 @@ func noteWords(n *watchapi.Note) string {
 	return text + ": " + orDash(n.What)
 }
 
-// actionWords says what was last made of an event.
+// actionWords returns the last result of an event.
 func actionWords(n *watchapi.Note) string {
 	if n == nil {
 		return "none"

@@ -13,7 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
-// How long to wait until nobody follows any more. A worker hears of a pause with its next heartbeat, within
+// How long to wait until no worker runs the watch any more. A worker learns of a pause with its next heartbeat, within
 // ten seconds.
 const (
 	pauseLimit = 45 * time.Second
@@ -26,8 +26,9 @@ func (a *app) watchStopCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "stop", Aliases: []string{"pause"}, Args: noArgs,
 		Short: "Pause the watch of vCenter's events",
-		Long: "Pause the watch of vCenter's events, and wait until nobody follows any more. The pause outlives workers and their\n" +
-			"restarts: only watch start ends it. What is under way is not touched, and events that reach a receiver still act.\n\n" +
+		Long: "Pause the watch of vCenter's events, and wait until no worker runs it any more. The pause outlives workers and\n" +
+			"their restarts: only watch start ends it. Work under way is not touched, and events that reach a receiver still\n" +
+			"act.\n\n" +
 			exitStatus("there is no watch to pause", ""),
 		Example: "  preemptctl watch stop --reason \"maintenance of cluster A\"\n  preemptctl watch stop --dry-run",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,7 +58,7 @@ func (a *app) watchStop(ctx context.Context, s *session, reason string, dryRun b
 	}
 	out := watchChanged{
 		WorkflowID: w.id, RunID: w.info.GetExecution().GetRunId(), Done: "paused", DryRun: dryRun, WorkerPolling: w.polled,
-		Effect: "nobody follows vCenter's events until it is started again, whichever workers come and go",
+		Effect: "no worker follows vCenter's events until the watch is started again, even after restarts of workers",
 		next:   a.command("watch", "start"),
 	}
 	switch {
@@ -74,10 +75,10 @@ func (a *app) watchStop(ctx context.Context, s *session, reason string, dryRun b
 		return fmt.Errorf("pause the watch %s: %w", w.id, err)
 	}
 	if !w.polled {
-		return errors.Join(a.showWatch(out), a.noWorker("nobody follows, and the pause stays queued and takes effect when one starts"))
+		return errors.Join(a.showWatch(out), a.noWorker("the watch does not run, and the pause stays queued until one starts"))
 	}
 	if w.activity != nil {
-		a.notice("told to pause; waiting until worker %s has heard of it and has stopped following, a matter of seconds",
+		a.notice("pausing; waiting until worker %s has received the pause and stopped the watch, which takes some seconds",
 			orDash(cmp.Or(w.checkpoint().Worker, w.activity.GetLastWorkerIdentity())))
 	}
 	if err := a.awaitPause(ctx, s); err != nil {
@@ -86,7 +87,7 @@ func (a *app) watchStop(ctx context.Context, s *session, reason string, dryRun b
 	return a.showWatch(out)
 }
 
-// awaitPause waits until the watch is paused and nobody follows.
+// awaitPause waits until the watch is paused and no worker runs it.
 func (a *app) awaitPause(ctx context.Context, s *session) error {
 	limited, cancel := context.WithTimeout(ctx, pauseLimit)
 	defer cancel()
@@ -107,13 +108,13 @@ func (a *app) awaitPause(ctx context.Context, s *session) error {
 		case errors.As(context.Cause(ctx), &away):
 			return away
 		case errors.Is(context.Cause(ctx), context.Canceled):
-			return interruptedf("interrupted: the pause stands; look: %s", status)
+			return interruptedf("interrupted: the watch stays paused; look: %s", status)
 		}
-		return failedf("the pause stands, and within %s it was not seen that the worker stopped following; look: %s", pauseLimit, status)
+		return failedf("the watch is paused, but within %s the worker did not report that it has stopped; look: %s", pauseLimit, status)
 	}
 }
 
-// noWatch is the error where there is no watch.
+// noWatch returns the error that there is no watch.
 func (a *app) noWatch(what string) error {
 	return notFoundf("%sno watch of vCenter's events for task queue %s in namespace %s on %s: it was never started, or is no longer kept; "+
 		"a worker whose file has rules starts it, and so does: %s",

@@ -144,8 +144,8 @@ func TestWatchStatusFailsWhereNobodyFollows(t *testing.T) {
 		says   string
 	}{
 		"in trouble":        {following(troubled), "in trouble", "vCenter is on fire (since 2026-01-02 03:04:05Z"},
-		"long without look": {following(behind), "behind", "the last look at vCenter that was answered ended at"},
-		"never looked":      {following(watchapi.Checkpoint{}), "starting", "the first look at vCenter is under way"},
+		"long without look": {following(behind), "behind", "vCenter last answered at"},
+		"never looked":      {following(watchapi.Checkpoint{}), "starting", "it reads vCenter for the first time"},
 		"no rules":          {noRules, "failing", "this worker's configuration has no rules"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestAWatchWithoutAWorker(t *testing.T) {
 	got.want(t, 0, "stderr", "Warning: no worker polls task queue "+s.queue)
 	got.want(t, 0, "stdout", "started")
 	s.run("watch", "status").want(t, 1, "stderr", "no worker polls task queue "+s.queue)
-	s.run("watch", "stop").want(t, 1, "stderr", "the pause stays queued and takes effect when one starts")
+	s.run("watch", "stop").want(t, 1, "stderr", "the pause stays queued until one starts")
 	s.run("watch", "start").want(t, 0, "stdout", "resumed")
 }
 
@@ -198,18 +198,18 @@ func TestAPauseOutlivesTheActivityUntilTheWatchIsStartedAgain(t *testing.T) {
 	s.becomes(t, "following").want(t, 0, "stdout", "following")
 
 	got := s.run("watch", "stop", "--reason", "evil \x1b[31mred")
-	got.want(t, 0, "stdout", "paused", "until it is started again", "preemptctl watch start")
+	got.want(t, 0, "stdout", "paused", "until the watch is started again", "preemptctl watch start")
 	got.want(t, 0, "stderr", "waiting until worker 7@here")
 	d, err := s.client.DescribeWorkflowExecution(t.Context(), watchapi.WorkflowID(s.queue), "")
 	if err != nil || len(d.GetPendingActivities()) != 0 {
 		t.Errorf("somebody still follows: %v, %v", d.GetPendingActivities(), err)
 	}
-	s.run("watch", "status").want(t, 0, "stdout", "(paused)", `evil \x1b[31mred`, "to go on", "42 read")
+	s.run("watch", "status").want(t, 0, "stdout", "(paused)", `evil \x1b[31mred`, "to continue", "42 read")
 	s.run("watch", "stop").want(t, 0, "stdout", "unchanged", "it is paused already, since 20", `evil \x1b[31mred`)
 
 	s.run("watch", "start", "--dry-run").want(t, 0, "stdout", "would be resumed")
 	s.run("watch", "status").want(t, 0, "stdout", "(paused)")
-	s.run("watch", "start").want(t, 0, "stdout", "resumed", "from where it had come")
+	s.run("watch", "start").want(t, 0, "stdout", "resumed", "where it stopped")
 	s.becomes(t, "following").want(t, 0, "stdout", "(following)", "43 read")
 }
 
@@ -252,7 +252,7 @@ func TestAPauseThatIsNotWaitedForStands(t *testing.T) {
 	go func() { stopped <- s.runCtx(ctx, "watch", "stop") }()
 	s.becomes(t, "paused")
 	cancel()
-	(<-stopped).want(t, 130, "stderr", "interrupted: the pause stands; look: preemptctl watch status")
+	(<-stopped).want(t, 130, "stderr", "interrupted: the watch stays paused; look: preemptctl watch status")
 	close(release)
 	eventually(t, "nobody follows", func() bool {
 		d, err := s.client.DescribeWorkflowExecution(t.Context(), watchapi.WorkflowID(s.queue), "")

@@ -9,7 +9,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// becameWords says what became, or would become, of a target.
+// becameWords returns what happened, or would happen, to a target.
 func becameWords(t preemptapi.VMOutcome) string {
 	if _, ok := t.Outcome.Would(); ok {
 		return "would " + t.Outcome.Words()
@@ -17,13 +17,13 @@ func becameWords(t preemptapi.VMOutcome) string {
 	return t.Outcome.Words()
 }
 
-// stateWords says the state of a round, and what it means where people ask.
+// stateWords returns the state of a round, with an explanation if it needs one.
 func stateWords(r preemptapi.RoundResult) string {
 	switch r.State {
 	case preemptapi.RoundObserved:
 		return r.State + ": nothing was touched"
 	case preemptapi.RoundRehearsed:
-		return r.State + ": the notice was given and taken back, nothing else"
+		return r.State + ": the notice was given and withdrawn, nothing else"
 	case preemptapi.RoundNotified:
 		if !r.Deadline.IsZero() {
 			return r.State + ": until " + timestamp(r.Deadline) + ", or until the guests are ready"
@@ -32,12 +32,12 @@ func stateWords(r preemptapi.RoundResult) string {
 	return r.State
 }
 
-// reasonWords says a reason in words, with what follows it behind a colon; text that is no known reason stays
+// reasonWords returns a reason in words, with the details after its colon. Text that is not a known reason stays
 // as it is.
 func reasonWords(reason string) string {
 	switch reason {
 	case preemptapi.ReasonRehearsed:
-		return "a rehearsal: only its notice was given, and taken back"
+		return "a rehearsal: only its notice was given, and then withdrawn"
 	case preemptapi.ReasonWithdrawn:
 		return "the preemption was withdrawn before its turn"
 	case preemptapi.ReasonIgnored:
@@ -57,7 +57,7 @@ func reasonWords(reason string) string {
 	return policy.Reason(reason).Explain()
 }
 
-// sparedWords says why a candidate stays.
+// sparedWords returns why a candidate stays on.
 func sparedWords(s policy.Spared) string {
 	if s.Detail == "" {
 		return s.Reason.Explain()
@@ -82,7 +82,7 @@ func capacity(mhz, mb int64) string {
 func megahertz(n int64) string { return fmt.Sprintf("%.1f GHz", float64(n)/1000) }
 func megabytes(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/1024) }
 
-// scopeWords names what was contended for.
+// scopeWords names the scope.
 func scopeWords(name string, ref vsphere.Ref) string {
 	switch {
 	case ref.Zero():

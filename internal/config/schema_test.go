@@ -310,14 +310,16 @@ func flow(v any) string {
 	return fmt.Sprint(v)
 }
 
-const about = `Behaviour is set in one YAML file, which ` + "`PREEMPTION_CONFIG`" + ` or ` + "`--config`" + ` names. Without it the defaults below hold. It is strict:
-an unknown key or an impossible value names line, key and what is allowed, and nothing starts. Durations are written with their
-unit: ` + "`90s`, `5m`, `1h30m`" + `. Globs know ` + "`*`, `?` and `[a-z]`" + `.
+const about = `Use this page to write the YAML file that configures worker, receiver and standalone. ` + "`PREEMPTION_CONFIG`" + ` or ` + "`--config`" + ` names the
+file. Without a file the defaults below apply. If a key is unknown or a value is impossible, the programs do not start, and say the line,
+the key and the allowed values. Durations have a unit: ` + "`90s`, `5m`, `1h30m`" + `. Globs use ` + "`*`, `?` and `[a-z]`" + `.
 
-    preemptctl policy check FILE          # is it valid?
-    preemptctl policy show FILE [NAME]    # the effective policy, and its hash, which stands in every plan and result
+` + "```sh" + `
+preemptctl policy check FILE          # is it valid?
+preemptctl policy show FILE [NAME]    # the effective policy, and its hash, which is in every plan and result
+` + "```" + `
 
-An editor that knows JSON schemas checks and completes the file with this line at its top:
+If your editor supports JSON schemas, it checks and completes the file with this line at its top:
 
     # yaml-language-server: $schema=https://raw.githubusercontent.com/vsphere-preemption/vsphere-preemption/main/docs/config.schema.json
 `
@@ -325,56 +327,57 @@ An editor that knows JSON schemas checks and completes the file with this line a
 const tags = `
 ## Tags on VMs
 
-The owners of VMs have a say through vSphere tags of these categories, whatever the file says.
+The owners of VMs control preemption with vSphere tags of these categories. The file cannot override them.
 
 | category | tag | meaning |
 | --- | --- | --- |
-| ` + "`preemption-priority`" + ` | a whole number such as ` + "`10`" + ` | lower goes first; without one ` + "`order.defaultPriority`" + ` holds |
-| ` + "`preemption-group`" + ` | any name | the VM's application group, for budgets; several are possible, and the budget of each holds |
-| ` + "`preemption-protect`" + ` | ` + "`do-not-preempt`" + ` | the VM stays |
-| ` + "`preemption-protect`" + ` | a duration such as ` + "`4h`" + ` | the VM stays that long after its power-on |
+| ` + "`preemption-priority`" + ` | a whole number such as ` + "`10`" + ` | lower priorities are preempted first; without a tag ` + "`order.defaultPriority`" + ` applies |
+| ` + "`preemption-group`" + ` | any name | the VM's application group, for budgets; several are possible, and the budget of each applies |
+| ` + "`preemption-protect`" + ` | ` + "`do-not-preempt`" + ` | the VM is not preempted |
+| ` + "`preemption-protect`" + ` | a duration such as ` + "`4h`" + ` | the VM is not preempted for that long after its power-on |
 
-A tag of these categories that cannot be read protects its VM, and is reported as ` + "`" + `unreadable_tag` + "`" + `. Letter case makes no
-difference, neither in the names of the categories nor in ` + "`" + `do-not-preempt` + "`" + `, nor in ` + "`" + `neverTouch` + "`" + ` and ` + "`" + `protect` + "`" + `.
-A VM that was moved by vMotion has lost its time of power-on; it then counts as on since the vMotion at least, for ` + "`" + `preemption-protect` + "`" + `
-and ` + "`" + `protect.minRuntime` + "`" + ` alike.
+A tag of these categories that cannot be read protects its VM, and is reported as ` + "`" + `unreadable_tag` + "`" + `. Letter case does not
+matter in the names of the categories, in ` + "`" + `do-not-preempt` + "`" + `, and in ` + "`" + `neverTouch` + "`" + ` and ` + "`" + `protect` + "`" + `.
+After a vMotion, vCenter no longer knows when a VM was powered on. The VM then counts as on since the vMotion, for
+` + "`" + `preemption-protect` + "`" + ` and ` + "`" + `protect.minRuntime` + "`" + `.
 
-vCenter leaves out tags and categories that the worker's user has no permission on, and says nothing of it: a VM that its owner
-protects would look like any other. So the three categories must be there and visible. While one is not, every plan and round is
-refused (` + "`" + `CategoriesUnseen` + "`" + `), the worker says so at its start, and ` + "`" + `preemptctl doctor` + "`" + ` fails. What helps:
+vCenter silently leaves out tags and categories for which the worker's user has no permission, so a VM that its owner
+protects would look like any other. Therefore the three categories must exist and be visible. While one is not, every plan and round is
+refused (` + "`" + `CategoriesUnseen` + "`" + `), the worker says so at its start, and ` + "`" + `preemptctl doctor` + "`" + ` fails. To correct this:
 
-- the role on tags as a *global* permission, for tags are outside the inventory: [security.md](security.md#roles-in-vcenter);
-- to make the category, empty if need be: ` + "`" + `govc tags.category.create -t VirtualMachine -m preemption-group` + "`" + `;
-- where the site has none, to say so in the file: ` + "`" + `limits: {withoutCategories: [preemption-group]}` + "`" + `. What is there counts all the same.
+- give the role on tags as a *global* permission, because tags are outside the inventory: [security.md](security.md#roles-in-vcenter);
+- or create the category, even without tags: ` + "`" + `govc tags.category.create -t VirtualMachine -m preemption-group` + "`" + `;
+- or, if your site does not want the category, name it in the file: ` + "`" + `limits: {withoutCategories: [preemption-group]}` + "`" + `. Its tags still count
+  if it exists.
 
-Single tags that are hidden *within* a visible category cannot be noticed: give the permission on all tags of the category.
+Single tags that are hidden *within* a visible category cannot be detected: give the permission on all tags of the category.
 
-Of remediation:
+Tags for remediation:
 
 | category | tag | meaning |
 | --- | --- | --- |
 | ` + "`" + remedy.CategoryMode + "`" + ` | a mode of ` + "`resize`" + ` | what is done for this VM instead of the rule's mode |
-| ` + "`" + remedy.CategoryMode + "`" + ` | ` + "`" + remedy.ModeOff + "`" + ` | this VM is left alone |
+| ` + "`" + remedy.CategoryMode + "`" + ` | ` + "`" + remedy.ModeOff + "`" + ` | this VM is never changed |
 | ` + "`" + remedy.CategoryMaxCPUs + "`" + ` | a number of virtual CPUs | the VM gets no more |
 | ` + "`" + remedy.CategoryMaxMemory + "`" + ` | MB | the VM gets no more |
 | ` + "`" + remedy.CategoryCPUs + "`, `" + remedy.CategoryMemory + "`, `" + remedy.CategoryCoresPerSocket + "`" + ` | a number | wanted from the next power-off on |
 | ` + "`" + remedy.CategoryCPUHotAdd + "`, `" + remedy.CategoryCPUHotRemove + "`, `" + remedy.CategoryMemoryHotAdd + "`" + ` | ` + "`true`, `false`" + ` | wanted from the next power-off on |
 
-## Who goes
+## Which VMs are chosen
 
-With a target the fewest VMs go that cover the shortfall, and none that is not needed:
+With a target, a round preempts the fewest VMs that cover the shortfall:
 
-1. Lower priorities first: a VM goes only if those of lower priority cannot do within the limits.
-2. Nobody whose group or scope budget does not allow it; of several budgets the most restrictive holds, and is named.
-3. As few as possible. Of equally many: fewer preemptions in the last 24 hours, then closest fit to what is missing, then youngest,
-   then smaller MoRef.
-4. What turns out not to be needed is given back, higher priorities first.
+1. Lower priorities come first. A VM is chosen only if the VMs of lower priority are not enough within the limits.
+2. A VM is not chosen if a group or scope budget does not allow it. Of several budgets the most restrictive one applies, and is named.
+3. As few VMs as possible are chosen. Among equally small sets, VMs with fewer preemptions in the last 24 hours are preferred, then the
+   closest fit to the shortfall, then the youngest, then the smaller MoRef.
+4. VMs that turn out not to be needed are removed from the plan, higher priorities first.
 
 The usage is that of the scope's hosts that are connected and not in maintenance: cores × MHz, memory, live usage. What was freed in
-the last minute or is being freed is credited. A host that is entering maintenance counts until it is in it. For a host's alarm the
-larger of the host's and its cluster's shortfall counts. Where nothing can be measured, nobody goes.
+the last minute, or is being freed, is subtracted as a credit. A host that is entering maintenance counts until it has entered it. For a
+host's alarm, the larger of the host's and its cluster's shortfall counts. If usage cannot be measured, no VM is chosen.
 
-Without a target up to ` + "`maxVMs`" + ` go, by priority, fewer preemptions, youngest, MoRef.
+Without a target, up to ` + "`maxVMs`" + ` VMs are chosen, by priority, fewer preemptions, youngest, MoRef.
 `
 
 func TestTheSchemaListsEachAction(t *testing.T) {

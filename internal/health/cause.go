@@ -19,10 +19,10 @@ import (
 // Bounds of a cause.
 const (
 	maxCause = 400 // bytes
-	lastOf   = 30  // events, the newest, among which the cause is looked for
+	lastOf   = 30  // events, the newest, in which the cause is searched
 )
 
-// cause says why the workflow's task fails, and since when: by the last failure in its history. A worker records only
+// cause returns why the workflow's task fails, and since when, by the last failure in its history. A worker records only
 // the first failure of a row; the later attempts end by their time.
 func (l *Looker) cause(ctx context.Context, id, run string) (text string, since time.Time) {
 	resp, err := l.Client.WorkflowService().GetWorkflowExecutionHistoryReverse(ctx, &workflowservice.GetWorkflowExecutionHistoryReverseRequest{
@@ -51,7 +51,7 @@ func causeIn(events []*historypb.HistoryEvent) (text string, since time.Time) {
 				text = "no worker ends its task in time (" + e.GetWorkflowTaskTimedOutEventAttributes().GetTimeoutType().String() + ")"
 			}
 		case enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-			return text, since // what is older passed
+			return text, since // older failures are over
 		}
 	}
 	return text, since
@@ -66,7 +66,7 @@ func message(f *failure.Failure) string {
 	return strings.Join(parts, ": ")
 }
 
-// bounded makes a text of others fit for a line: no secrets, no control characters, not too long.
+// bounded makes foreign text safe for one line: no secrets, no control characters, not too long.
 func bounded(text string) string {
 	text = shown.Redact(text)
 	text = strings.Map(func(r rune) rune {

@@ -12,17 +12,18 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 )
 
-// endedFor is how long a workflow that Temporal itself ended is told of.
+// endedFor is how long a workflow that Temporal itself ended is reported.
 const endedFor = 30 * time.Minute
 
 // byTemporal is the identity with which Temporal's server ends a workflow that passed a limit, such as that of the size of
 // its history or of one answer of a worker.
 const byTemporal = "history-service"
 
-// maxEnded bounds how many terminated workflows a look reads.
+// maxEnded is how many terminated workflows one check reads.
 const maxEnded = 50
 
-// ended adds the workflows that Temporal ended by itself a short time ago: nobody was told, and what reached them is lost.
+// ended adds the workflows that Temporal ended by itself a short time ago. Nobody was informed, and their open
+// requests are lost.
 func (l *Looker) ended(ctx context.Context, r *Report) error {
 	page, err := l.Client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
 		Namespace: l.Namespace, PageSize: maxEnded,
@@ -44,7 +45,7 @@ func (l *Looker) ended(ctx context.Context, r *Report) error {
 	return nil
 }
 
-// knowingly are the reasons with which Temporal ends what somebody replaced, or what a parent took with it.
+// knowingly are the reasons with which Temporal ends workflows that somebody replaced, or whose parent has ended.
 var knowingly = []string{"TerminateIfRunning", "parent close policy"}
 
 // endedByTemporal reports whether the server ended the workflow of itself, and why.
@@ -54,7 +55,7 @@ func (l *Looker) endedByTemporal(ctx context.Context, info *workflowpb.WorkflowE
 	for it.HasNext() {
 		event, err := it.Next()
 		if err != nil {
-			return "", false // deleted meanwhile, or the next look reads it
+			return "", false // deleted in the meantime, or the next check reads it
 		}
 		if a := event.GetWorkflowExecutionTerminatedEventAttributes(); a.GetIdentity() == byTemporal {
 			reason := a.GetReason()

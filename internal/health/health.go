@@ -20,15 +20,15 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
-// Report is what one look found.
+// Report is the result of one check.
 type Report struct {
 	At      time.Time `json:"at"`
 	Stalled []Stall   `json:"stalled"`
-	// Waiting are activities that wait for vCenter, or for a reply address: no stall, but worth knowing.
+	// Waiting are activities that wait for vCenter, or for a reply address. They are not stalled.
 	Waiting []Stall `json:"waiting,omitempty"`
 	Open    int     `json:"open"`   // workflows of ours that are open
-	Looked  int     `json:"looked"` // of which so many were looked at, in turn where there are too many for one look
-	// Probe is how long the last probe took, from its start to its result; zero: none was made by this look.
+	Looked  int     `json:"looked"` // number of them that were checked; if there are too many for one check, they take turns
+	// Probe is how long the last probe took, from its start to its result; zero: this check made none.
 	Probe time.Duration `json:"probe,omitempty"`
 }
 
@@ -50,13 +50,13 @@ type Kind string
 // The kinds.
 const (
 	TaskFails    Kind = "task_fails"     // its workflow task fails again and again
-	TaskHangs    Kind = "task_hangs"     // its workflow task was begun and does not end
-	NotTaken     Kind = "not_taken"      // its workflow task waits, though workers poll
+	TaskHangs    Kind = "task_hangs"     // its workflow task has begun and does not end
+	NotTaken     Kind = "not_taken"      // its workflow task waits, although workers poll
 	StepFails    Kind = "activity_fails" // an activity of it fails again and again
 	StepNotTaken Kind = "activity_not_taken"
 	WrongType    Kind = "wrong_type"   // another workflow runs under its id
-	Trouble      Kind = "trouble"      // the watch cannot read, or hand over
-	Missing      Kind = "missing"      // the watch does not run, though there are rules
+	Trouble      Kind = "trouble"      // the watch cannot read events, or cannot hand them over
+	Missing      Kind = "missing"      // the watch does not run, although there are rules
 	Silent       Kind = "silent"       // it does not answer
 	ProbeFails   Kind = "probe_failed" // the probe has no result
 	Ended        Kind = "ended"        // Temporal itself ended it a short time ago
@@ -71,21 +71,21 @@ func (k Kind) Repairable() bool {
 	return false
 }
 
-// Limits say from when on something counts as stalled. A moment's load, or a worker that was killed, passes them
-// by; a fault is seen within two minutes.
+// Limits say when a workflow counts as stalled. A short load, or a worker that was killed, does not exceed them. A
+// fault is found within two minutes.
 type Limits struct {
 	Attempts     int32         // of a workflow task, ...
 	TaskAge      time.Duration // ... that was first due so long ago
-	Hanging      time.Duration // a workflow task that goes on for so long, kept alive by local activities
+	Hanging      time.Duration // a workflow task that lasts for so long, kept alive by local activities
 	Taken        time.Duration // a task that no worker took for so long
 	StepAttempts int32         // of an activity, ...
 	StepAge      time.Duration // ... that was first due so long ago
 	Troubled     time.Duration // of the watch
-	Looks        int           // workflows that one look examines; others follow with the next
-	Listed       int           // open workflows that are listed at most
+	Looks        int           // workflows that one check examines; the next check examines others
+	Listed       int           // open workflows that are listed, at most
 }
 
-// DefaultLimits returns what holds in production.
+// DefaultLimits returns the limits for production.
 func DefaultLimits() Limits {
 	return Limits{
 		Attempts: 3, TaskAge: 15 * time.Second, Hanging: 100 * time.Second, Taken: 45 * time.Second,
@@ -93,7 +93,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// Types lists the workflow types that are looked at.
+// Types lists the workflow types that are checked.
 func Types() []string {
 	return []string{
 		preemption.WorkflowName, preemptapi.RoundType, preemptapi.PlanType, preemptapi.NamesType, preemptapi.RestoreType, ledger.WorkflowType, watchapi.WorkflowType,
@@ -121,7 +121,7 @@ func (r Report) Of(workflowID string) (s Stall, ok bool) {
 	return s, false
 }
 
-// Words says in one line what is stalled, "" where nothing is. It names the first few.
+// Words returns one line that says what is stalled, "" if nothing is. It names the first few.
 func (r Report) Words() string {
 	const named = 3
 	if len(r.Stalled) == 0 {
@@ -147,7 +147,7 @@ func (s Stall) String() string {
 	return text
 }
 
-// Words says what is wrong with it.
+// Words returns what is wrong with it.
 func (s Stall) Words() string {
 	what := map[Kind]string{
 		TaskFails: "cannot go on", TaskHangs: "does not come to an end of its task", NotTaken: "is taken up by no worker",
@@ -160,7 +160,7 @@ func (s Stall) Words() string {
 	return what + ": " + s.Cause
 }
 
-// sorted puts what is most important first: the ledger, the watch, then the longest.
+// sorted puts the most important first: the ledger, the watch, then those that are stalled longest.
 func sorted(all []Stall) []Stall {
 	rank := func(s Stall) int {
 		return cmp.Or(slices.Index([]string{"", ledger.WorkflowType, watchapi.WorkflowType, ProbeType}, s.Type), 0)
@@ -175,7 +175,7 @@ func sorted(all []Stall) []Stall {
 	return all
 }
 
-// remedyFor says what to do about a workflow.
+// remedyFor returns what to do about a workflow.
 func remedyFor(k Kind, id string) string {
 	switch k {
 	case TaskFails, TaskHangs, WrongType, StepFails:

@@ -15,7 +15,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 )
 
-// replyActivity delivers a reply: an address that does not answer keeps nobody from acting.
+// replyActivity delivers a reply. An address that does not answer delays nothing else.
 const replyActivity = "SendPreemptedEvent"
 
 // outages are the types of the errors by which an activity waits for vCenter: the kinds of vcenter that are an
@@ -30,7 +30,7 @@ func (l *Looker) judge(ctx context.Context, r *Report, d *workflowservice.Descri
 		if s.Kind == TaskFails {
 			cause, since := l.cause(ctx, s.WorkflowID, s.RunID)
 			if s.Cause = cause; !since.IsZero() {
-				s.Since = since // the task itself is due anew at each attempt
+				s.Since = since // the task is due again at each attempt
 				if l.now().Sub(since) < l.Limits.TaskAge {
 					return
 				}
@@ -76,7 +76,7 @@ func (l *Looker) judgeTask(s *Stall, task *workflowpb.PendingWorkflowTaskInfo, p
 	return true
 }
 
-// judgeStep judges a pending activity: stalled, or waiting for what is outside.
+// judgeStep judges a pending activity: stalled, or waiting for vCenter.
 func (l *Looker) judgeStep(s *Stall, p *workflowpb.PendingActivityInfo, polled func() bool) (stalled, waits bool) {
 	kind, failure := p.GetActivityType().GetName(), p.GetLastFailure()
 	first, known := firstDue(p)
@@ -105,8 +105,8 @@ func (l *Looker) judgeStep(s *Stall, p *workflowpb.PendingActivityInfo, polled f
 	return l.now().Sub(first) >= l.Limits.StepAge, false
 }
 
-// firstDue is when an activity was first due. The server tells that of its last attempt, and when all must be
-// over; known is false where the first cannot be told from that.
+// firstDue returns when an activity was first due. The server reports the last attempt, and when all attempts must be
+// over. known is false if the first time does not follow from that.
 func firstDue(p *workflowpb.PendingActivityInfo) (at time.Time, known bool) {
 	if all := p.GetActivityOptions().GetScheduleToCloseTimeout().AsDuration(); all > 0 && p.GetExpirationTime() != nil {
 		return p.GetExpirationTime().AsTime().Add(-all), true
@@ -114,7 +114,7 @@ func firstDue(p *workflowpb.PendingActivityInfo) (at time.Time, known bool) {
 	return earliest(p.GetScheduledTime(), p.GetLastStartedTime()), false
 }
 
-// judgeWatch judges what the watch's activity last said.
+// judgeWatch judges the last heartbeat of the watch's activity.
 func (l *Looker) judgeWatch(s *Stall, p *workflowpb.PendingActivityInfo) (stalled, waits bool) {
 	var c watchapi.Checkpoint
 	if beat := p.GetHeartbeatDetails(); beat == nil || converter.GetDefaultDataConverter().FromPayloads(beat, &c) != nil {
@@ -130,7 +130,7 @@ func (l *Looker) judgeWatch(s *Stall, p *workflowpb.PendingActivityInfo) (stalle
 	return l.now().Sub(c.Since) >= l.Limits.Troubled, false
 }
 
-// judgeAside judges what the watch could not hand over: an alarm that nobody acts upon.
+// judgeAside judges events that the watch could not hand over: alarms on which nobody acts.
 func (l *Looker) judgeAside(s *Stall, c watchapi.Checkpoint) (stalled bool) {
 	for _, a := range c.Aside {
 		if l.now().Sub(a.Since) < l.Limits.Troubled || a.Since.IsZero() {

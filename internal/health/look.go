@@ -21,13 +21,13 @@ import (
 // problems is the search attribute by which servers from 1.30 on flag workflows whose tasks fail.
 const problems = "TemporalReportedProblems"
 
-// Bounds of one look.
+// Limits on one check.
 const (
 	sideBySide = 8   // calls at a time
 	pageSize   = 500 // of a list
 )
 
-// Looker looks at the workflows of one task queue. It may be used by one caller at a time.
+// Looker checks the workflows of one task queue. It may be used by one caller at a time.
 type Looker struct {
 	Client    client.Client
 	Namespace string
@@ -35,10 +35,10 @@ type Looker struct {
 	Limits    Limits           // zero: the default
 	Now       func() time.Time // nil: the clock
 
-	turn int // where the next look begins, when there are too many for one
+	turn int // where the next check begins, if there are too many workflows for one
 }
 
-// Look finds what is stalled now. An error says that it could not look.
+// Look finds what is stalled now. An error means that it could not check.
 func (l *Looker) Look(ctx context.Context) (Report, error) {
 	if l.Limits == (Limits{}) {
 		l.Limits = DefaultLimits()
@@ -76,7 +76,7 @@ func (l *Looker) now() time.Time {
 	return time.Now()
 }
 
-// open lists the open workflows of ours. The list is that of visibility, which may be some seconds behind.
+// open lists our open workflows, from visibility, which may be some seconds behind.
 func (l *Looker) open(ctx context.Context) (all []*workflowpb.WorkflowExecutionInfo, err error) {
 	req := &workflowservice.ListWorkflowExecutionsRequest{
 		Namespace: l.Namespace, PageSize: pageSize,
@@ -96,7 +96,7 @@ func (l *Looker) open(ctx context.Context) (all []*workflowpb.WorkflowExecutionI
 	return all, nil
 }
 
-// singles looks at the workflows of which there is one per task queue, by their ids: another type may run there.
+// singles checks the workflows of which there is one per task queue, by their ids: another type may run there.
 func (l *Looker) singles(ctx context.Context, r *Report) (ids []string, err error) {
 	for _, one := range []struct{ id, kind string }{
 		{ledger.WorkflowID(l.TaskQueue), ledger.WorkflowType}, {watchapi.WorkflowID(l.TaskQueue), watchapi.WorkflowType},
@@ -105,7 +105,7 @@ func (l *Looker) singles(ctx context.Context, r *Report) (ids []string, err erro
 		var missing *serviceerror.NotFound
 		var elsewhere *serviceerror.NamespaceNotFound
 		if errors.As(err, &missing) && !errors.As(err, &elsewhere) {
-			continue // nothing needed it yet
+			continue // nothing has needed it yet
 		}
 		if err != nil {
 			return nil, fmt.Errorf("look at %s: %w", one.id, err)
@@ -126,7 +126,7 @@ func (l *Looker) singles(ctx context.Context, r *Report) (ids []string, err erro
 	return ids, nil
 }
 
-// pick chooses whom to examine: the singles and what the server flags always, the rest in turn.
+// pick chooses the workflows to examine: always the singles and those that the server flags, the others in turn.
 func (l *Looker) pick(open []*workflowpb.WorkflowExecutionInfo, singles []string) []string {
 	chosen := singles
 	known := map[string]bool{ledger.WorkflowID(l.TaskQueue): true, watchapi.WorkflowID(l.TaskQueue): true}
@@ -155,7 +155,7 @@ func (l *Looker) pick(open []*workflowpb.WorkflowExecutionInfo, singles []string
 	return chosen
 }
 
-// examine describes each, some at a time. One that has ended meanwhile is left out.
+// examine describes each workflow, some at a time. Workflows that have ended in the meantime are left out.
 func (l *Looker) examine(ctx context.Context, ids []string) (found []*workflowservice.DescribeWorkflowExecutionResponse, err error) {
 	all := make([]*workflowservice.DescribeWorkflowExecutionResponse, len(ids))
 	errs := make([]error, len(ids))
@@ -183,7 +183,7 @@ func (l *Looker) examine(ctx context.Context, ids []string) (found []*workflowse
 	return found, nil
 }
 
-// polled reports whether somebody polls the task queue. Where nobody does, everything waits, which others tell.
+// polled reports whether a worker polls the task queue. If none does, everything waits, which other checks report.
 func (l *Looker) polled(ctx context.Context) bool {
 	const fresh = 75 * time.Second // a poll lasts up to a minute
 	d, err := l.Client.DescribeTaskQueue(ctx, l.TaskQueue, enumspb.TASK_QUEUE_TYPE_WORKFLOW)

@@ -15,21 +15,21 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 )
 
-// How often a worker looks, and how long what it found counts.
+// How often a worker checks, and how long a report counts.
 const (
 	lookEvery  = 20 * time.Second
 	probeEvery = time.Minute
-	lookTime   = 30 * time.Second // for one look
+	lookTime   = 30 * time.Second // for one check
 	reportOld  = 90 * time.Second // a report that is older proves nothing
 	silences   = 2                // probes in a row that must fail: one may meet a worker that was killed
 )
 
-// Monitor looks again and again, and keeps the latest report for who asks whether the worker is ready.
+// Monitor checks regularly, and keeps the latest report for the readiness check.
 type Monitor struct {
 	Namespace string
 	TaskQueue string
 	Limits    Limits                // zero: the default
-	Every     time.Duration         // between looks; zero: the default
+	Every     time.Duration         // between checks; zero: the default
 	Watched   bool                  // there are rules, and so a watch should run
 	Metrics   client.MetricsHandler // nil: none
 	Log       *slog.Logger
@@ -39,7 +39,7 @@ type Monitor struct {
 	last    Report
 	since   time.Time // of the last report, or of the start
 	begun   time.Time
-	err     error // why the last look failed
+	err     error // why the last check failed
 
 	failed int // probes in a row
 	probed time.Time
@@ -47,7 +47,7 @@ type Monitor struct {
 	shown  map[string]bool
 }
 
-// Run looks until ctx ends.
+// Run checks until ctx ends.
 func (m *Monitor) Run(ctx context.Context, c client.Client) {
 	every := m.Every
 	if every <= 0 {
@@ -74,7 +74,7 @@ func (m *Monitor) begin(running bool) {
 	m.running, m.since, m.begun, m.err = running, time.Now(), time.Now(), nil
 }
 
-// look looks once, and probes where that is due: after a failure at once with the next look.
+// look checks once, and probes if that is due. After a failed probe, the next check probes again.
 func (m *Monitor) look(ctx context.Context, l *Looker, every time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
@@ -104,7 +104,7 @@ func (m *Monitor) look(ctx context.Context, l *Looker, every time.Duration) {
 	m.keep(r, err)
 }
 
-// watched adds that the watch does not run.
+// watched adds a stall if the watch does not run.
 func (m *Monitor) watched(ctx context.Context, l *Looker, r *Report) error {
 	id := watchapi.WorkflowID(l.TaskQueue)
 	d, err := l.Client.DescribeWorkflowExecution(ctx, id, "")
@@ -122,13 +122,13 @@ func (m *Monitor) watched(ctx context.Context, l *Looker, r *Report) error {
 	if closed := info.GetCloseTime(); closed != nil {
 		s.Since = closed.AsTime()
 	}
-	if time.Since(m.begun) > l.Limits.TaskAge { // a worker that starts is given time to start it
+	if time.Since(m.begun) > l.Limits.TaskAge { // a worker that has just started needs time to start it
 		r.Stalled = append(r.Stalled, s)
 	}
 	return nil
 }
 
-// keep takes over a report, tells of what is new in it, and sets the figures.
+// keep stores a report, logs what is new in it, and sets the metrics.
 func (m *Monitor) keep(r Report, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -172,8 +172,8 @@ func (m *Monitor) Report() Report {
 	return m.last
 }
 
-// Ready says why work does not get done, nil where it does. Before the first report, and while nothing is polled,
-// others say so.
+// Ready returns why no work gets done, nil if it does. Before the first report, and while nothing is polled,
+// other checks report it.
 func (m *Monitor) Ready(context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

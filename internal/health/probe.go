@@ -17,11 +17,10 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 )
 
-// The probe goes through what a request passes: a start, a workflow task, an activity, a workflow task and an end, and
-// the ledger answers a query, which only a worker can answer that has replayed it. The query costs no history. The
-// workflow has 11 events, and there is one a minute per task queue however many workers run: one that another
-// worker's probe has just proven is not proven again. An update of the ledger would prove no more, and 1,440 a
-// day would make it roll.
+// The probe takes the same path as a request: a start, a workflow task, an activity, a workflow task and an end. It also
+// sends the ledger a query, which only a worker that has replayed it can answer. The query adds nothing to the
+// history. The probe's workflow has 11 events, and there is one a minute per task queue, however many workers run. An
+// update of the ledger would prove no more, and 1,440 a day would make it continue as new.
 const (
 	probeStep  = "PreemptionProbe"
 	probeTime  = 15 * time.Second // for all of it
@@ -40,7 +39,7 @@ func Register(r worker.Registry) {
 	r.RegisterActivityWithOptions(probed, activity.RegisterOptions{Name: probeStep})
 }
 
-// probeWorkflow has one activity done.
+// probeWorkflow runs one activity.
 func probeWorkflow(ctx workflow.Context) error {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		ScheduleToCloseTimeout: probeTime, StartToCloseTimeout: probeTask, Summary: "proves that activities are done",
@@ -51,7 +50,7 @@ func probeWorkflow(ctx workflow.Context) error {
 
 func probed(context.Context) error { return nil }
 
-// Probe proves that work gets done, and says how long that took. What failed is returned as a stall.
+// Probe proves that work gets done, and returns how long that took. A failure is returned as a stall.
 func (l *Looker) Probe(ctx context.Context) (took time.Duration, failed []Stall) {
 	began := time.Now()
 	ledgerSays := make(chan error, 1)
@@ -71,7 +70,7 @@ func (l *Looker) Probe(ctx context.Context) (took time.Duration, failed []Stall)
 	return time.Since(began), failed
 }
 
-// askLedger has the ledger answer. One that does not run is not asked: it is started where it is needed.
+// askLedger sends the ledger a query. If it does not run, it is not asked: it is started when it is needed.
 func (l *Looker) askLedger(ctx context.Context) error {
 	id := ledger.WorkflowID(l.TaskQueue)
 	limited, cancel := context.WithTimeout(ctx, ledgerTime)
@@ -93,7 +92,7 @@ func (l *Looker) askLedger(ctx context.Context) error {
 	return nil
 }
 
-// probe has the probe's workflow done, unless somebody's was a moment ago.
+// probe runs the probe's workflow, unless another worker did so a moment ago.
 func (l *Looker) probe(ctx context.Context) error {
 	id := ProbeID(l.TaskQueue)
 	limited, cancel := context.WithTimeout(ctx, probeTime)

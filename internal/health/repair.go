@@ -18,11 +18,11 @@ func RepairID(workflowID string) string { return "preemption-repair@" + workflow
 type RepairInput struct {
 	WorkflowID string `json:"workflowID"`
 	RunID      string `json:"workflowRunID"`
-	Execute    bool   `json:"execute,omitempty"` // false: only look
+	Execute    bool   `json:"execute,omitempty"` // false: only show
 	Force      bool   `json:"force,omitempty"`   // also one that makes progress
 }
 
-// RepairResult is what was found, and done, about a workflow that is stuck.
+// RepairResult is what was found and done about a stuck workflow.
 type RepairResult struct {
 	WorkflowID string `json:"workflowID"`
 	RunID      string `json:"workflowRunID"`
@@ -38,7 +38,7 @@ type RepairResult struct {
 	At       time.Time `json:"at"`
 }
 
-// LookAt finds whether one workflow is stalled now.
+// LookAt checks whether one workflow is stalled now.
 func (l *Looker) LookAt(ctx context.Context, id string) (s Stall, stalled bool, err error) {
 	if l.Limits == (Limits{}) {
 		l.Limits = DefaultLimits()

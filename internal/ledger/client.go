@@ -44,17 +44,17 @@ func (c Client) Evicted(ctx context.Context, r EvictedRequest) error {
 	return c.update(ctx, UpdateEvicted, r, nil)
 }
 
-// Facts tells what a plan must know of other rounds and of earlier ones.
+// Facts returns what a plan must know about other rounds and earlier ones.
 func (c Client) Facts(ctx context.Context, r FactsRequest) (f Facts, err error) {
 	return f, c.update(ctx, UpdateFacts, r, &f)
 }
 
-// Stand tells in which scopes an intake's alarm is active now.
+// Stand records in which scopes an intake's alarm is active now.
 func (c Client) Stand(ctx context.Context, r StandingRequest) (a StandingAnswer, err error) {
 	return a, c.update(ctx, UpdateStanding, r, &a)
 }
 
-// RemedyFacts tells what a remediation must know of others and of earlier ones.
+// RemedyFacts returns what a remediation must know about others and earlier ones.
 func (c Client) RemedyFacts(ctx context.Context, r RemedyFactsRequest) (f RemedyFacts, err error) {
 	return f, c.update(ctx, UpdateRemedyFacts, r, &f)
 }
@@ -69,7 +69,7 @@ func (c Client) Remedied(ctx context.Context, r RemediedRequest) error {
 	return c.update(ctx, UpdateRemedied, r, nil)
 }
 
-// update asks the ledger that runs, which is quicker, and starts one only where none does.
+// update asks the running ledger, which is quicker, and starts one only if none runs.
 func (c Client) update(ctx context.Context, name string, arg, result any) error {
 	id := WorkflowID(c.TaskQueue)
 	h, err := c.Temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
@@ -88,7 +88,7 @@ func (c Client) update(ctx context.Context, name string, arg, result any) error 
 	return nil
 }
 
-// wrong says so if the question was refused because what runs under the ledger's id is no ledger.
+// wrong reports that the update was refused because the workflow under the ledger's id is not a ledger.
 func (c Client) wrong(ctx context.Context, id string, err error) error {
 	var refused *temporal.ApplicationError
 	if !errors.As(err, &refused) {

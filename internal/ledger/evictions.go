@@ -7,7 +7,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// Load is what a VM uses of its host, and frees when it goes.
+// Load is what a VM uses on its host, and frees when it is turned off.
 type Load struct {
 	Host     string `json:"host,omitempty"` // Type:Value
 	CPUMHz   int64  `json:"cpuMHz,omitempty"`
@@ -17,11 +17,11 @@ type Load struct {
 // Credit is what was freed, or is about to be.
 type Credit struct {
 	Load
-	VM string    `json:"vm,omitempty"` // that was evicted; empty: it has not gone yet, or several did
-	At time.Time `json:"at,omitzero"`  // when it was
+	VM string    `json:"vm,omitempty"` // that was evicted; empty: it is still on, or these are several VMs
+	At time.Time `json:"at,omitzero"`  // when it was evicted
 }
 
-// Evicted is a VM that a round turned off. One told without a host has the load it was reserved with.
+// Evicted is a VM that a round turned off. Without a host it has the load with which it was reserved.
 type Evicted struct {
 	VM       string    `json:"vm"` // Type:Value
 	Host     string    `json:"host,omitempty"`
@@ -30,7 +30,7 @@ type Evicted struct {
 	Time     time.Time `json:"time,omitzero"` // missing, or ahead of the ledger's: now
 }
 
-// EvictedRequest tells what a round has evicted so far. What is told again, here or by CompleteRequest,
+// EvictedRequest reports what a round has evicted so far. A VM that is reported again, here or by CompleteRequest,
 // counts once: a round evicts a VM once.
 type EvictedRequest struct {
 	Owner   string    `json:"owner"`
@@ -39,21 +39,21 @@ type EvictedRequest struct {
 }
 
 // RoundEvictions are what the ledger remembers of one round's evictions. Their loads are forgotten when
-// they are credited no longer.
+// they are no longer credited.
 type RoundEvictions struct {
 	Owner   string    `json:"owner"`
 	Scope   string    `json:"scope,omitempty"`
 	Evicted []Evicted `json:"evicted"`
 }
 
-// FactsRequest asks for what a plan must know of other rounds and of earlier ones.
+// FactsRequest asks for what a plan must know about other rounds and earlier ones.
 type FactsRequest struct {
 	Owner string `json:"owner"`
 	Scope string `json:"scope"`
-	// UnderWay are those of the VMs the owner has reserved that it goes on to evict whatever the plan says.
-	// The rest is up for another choice, and counts for nothing.
+	// UnderWay are those of the VMs the owner has reserved that it evicts whatever the plan says.
+	// The others may be chosen anew, and do not count.
 	UnderWay []string `json:"underWay,omitempty"`
-	// Within is as in AdmitRequest, for who was not admitted.
+	// Within is as in AdmitRequest, for owners that were not admitted.
 	Within string `json:"within,omitempty"`
 	// Restore notes that the owner is a restore, and asks for Standing.
 	Restore bool `json:"restore,omitempty"`
@@ -83,11 +83,11 @@ type Eviction struct {
 	Time time.Time `json:"time"`
 }
 
-// Bounds of what is remembered of past evictions.
+// Limits on the past evictions that are remembered.
 const (
 	maxEvictions = 5000
 	evictedFor   = recent + time.Hour
-	recent       = 24 * time.Hour // what Facts tell of
+	recent       = 24 * time.Hour // what Facts report
 	lately       = time.Minute    // what vCenter's statistics may not show yet
 )
 
@@ -121,7 +121,7 @@ func (s *State) Evicted(now time.Time, r EvictedRequest) {
 			e.Time = now
 		}
 		round.Evicted = append(round.Evicted, e)
-		news = news || !reserved // what was under way was reckoned with
+		news = news || !reserved // an eviction under way was counted already
 	}
 	if news {
 		s.change(round.Scope)
@@ -129,7 +129,7 @@ func (s *State) Evicted(now time.Time, r EvictedRequest) {
 	s.forgetEvictions(now)
 }
 
-// Facts answers what a plan must know.
+// Facts returns what a plan must know.
 func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 	s.Version = max(s.Version, 1)
 	s.learn(r.Scope, r.Within)
@@ -200,7 +200,7 @@ func (s *State) evictionsUnderWay(now time.Time, r FactsRequest, f *Facts, done 
 	}
 }
 
-// comeBack forgets what VMs freed that a restore is about to power on: they use it again.
+// comeBack forgets what VMs have freed that a restore is about to power on, because they will use it again.
 func (s *State) comeBack(vms []string) {
 	back := make(map[string]bool, len(vms))
 	for _, vm := range vms {
@@ -215,7 +215,7 @@ func (s *State) comeBack(vms []string) {
 	}
 }
 
-// maxCredits is up to how many credits are told VM by VM. Of more those of each host are added up: it is what counts.
+// maxCredits is the largest number of credits that are listed VM by VM. More are added up per host.
 const maxCredits = 1000
 
 func credits(freed map[string]Credit) (all []Credit) {
@@ -237,8 +237,8 @@ func credits(freed map[string]Credit) (all []Credit) {
 	return all
 }
 
-// activeScopes returns the scope of every owner that is active in one. One that is in none has "", and so
-// concerns all.
+// activeScopes returns the scope of every owner that is active in one. An owner without a scope has "", and so
+// concerns all scopes.
 func (s *State) activeScopes() map[string]string {
 	scopes := map[string]string{}
 	for _, key := range workflow.DeterministicKeys(s.Scopes) {
@@ -249,7 +249,7 @@ func (s *State) activeScopes() map[string]string {
 	return scopes
 }
 
-// change notes that plans made before now, for this scope or one that overlaps it, may not hold any more.
+// change records that earlier plans for this scope, or for one that overlaps it, may be out of date.
 func (s *State) change(key string) {
 	s.Version++
 	if sc := s.Scopes[key]; sc != nil {
@@ -259,20 +259,20 @@ func (s *State) change(key string) {
 	}
 }
 
-// reservationChanged notes a change of what an owner holds. Of an owner that is active in no scope it
-// matters to plans only if VMs are to go: whom remediation or restore hold, no budget counts.
+// reservationChanged records a change of what an owner holds. If the owner is active in no scope, the change
+// matters to plans only if VMs are to be evicted: budgets do not count VMs that remediation or restore hold.
 func (s *State) reservationChanged(owner string, goes bool) {
 	if key, active := s.activeScopes()[owner]; active || goes {
 		s.change(key)
 	}
 }
 
-// stale tells whether a plan was made from facts that hold no longer.
+// stale reports whether a plan was made from facts that have changed since.
 func (s *State) stale(r ReserveRequest) bool {
 	if r.Seen == 0 {
 		return false
 	}
-	if r.Seen > s.Version || r.Seen < s.Changed { // the first: seen of a ledger before this one
+	if r.Seen > s.Version || r.Seen < s.Changed { // the first: a version of an earlier ledger
 		return true
 	}
 	return slices.ContainsFunc(s.overlapping(r.Scope), func(sc *Scope) bool { return r.Seen < sc.Changed })

@@ -8,18 +8,17 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// Packed is what a ledger that holds or remembers very many VMs hands to its next run beside its State, in less room:
-// Temporal takes 2 MB.
+// Packed is the compressed part of a large State that a ledger hands to its next run: Temporal accepts 2 MB.
 type Packed struct {
 	// Held are the reserved VMs of each owner, without the type that most have.
 	Held map[string][]string `json:"held,omitempty"`
 	// Loads are VM|host|CPU|memory.
 	Loads []string `json:"loads,omitempty"`
-	// Evicted are, of each of State.Evictions in its order, VM|Unix time in nanoseconds|host|CPU|memory.
+	// Evicted are, for each of State.Evictions in its order, VM|Unix time in nanoseconds|host|CPU|memory.
 	Evicted [][]string `json:"evicted,omitempty"`
 }
 
-// packFrom is of how many VMs a state is packed. A smaller one is as it ever was.
+// packFrom is the number of VMs from which a state is packed. A smaller state stays as it is.
 const packFrom = 1000
 
 const (
@@ -27,7 +26,7 @@ const (
 	usualHost = "HostSystem:"
 )
 
-// terse leaves out the usual type of a reference; one of another type keeps it.
+// terse leaves out the usual type of a reference. Other types are kept.
 func terse(ref, usual string) string { return strings.TrimPrefix(ref, usual) }
 
 func full(ref, usual string) string {
@@ -37,7 +36,7 @@ func full(ref, usual string) string {
 	return usual + ref
 }
 
-// pack returns what the next run begins with.
+// pack returns the input of the next run.
 func (s State) pack() (State, *Packed) {
 	evicted := 0
 	for _, round := range s.Evictions {

@@ -2,7 +2,7 @@ package ledger
 
 import "time"
 
-// Holding is what a running round is known to hold, read from the round itself.
+// Holding is what a running round holds, read from the round itself.
 type Holding struct {
 	Owner     string
 	RequestID string // under which it was admitted
@@ -13,8 +13,8 @@ type Holding struct {
 	Loads     map[string]Load
 }
 
-// Rejoin adds what a running round holds to a state that may lack it, as after a loss. Where the state knows better,
-// it holds.
+// Rejoin adds what a running round holds to a state that may lack it, as after a loss. What the state already has
+// is kept.
 func (s *State) Rejoin(h Holding) {
 	s.learn(h.Scope, WithinUnknown)
 	if sc := s.scope(h.Scope); sc.Active == "" {
@@ -43,7 +43,7 @@ func (s *State) Rejoin(h Holding) {
 	s.Seen = append(s.Seen, Seen{RequestID: h.RequestID, Owner: h.Owner, Time: h.Since})
 }
 
-// Doubt makes every plan that was made so far stale: what it rests on may not be all.
+// Doubt makes every plan so far stale, because its facts may be incomplete.
 func (s *State) Doubt() {
 	s.Version++
 	s.Changed = s.Version

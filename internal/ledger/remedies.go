@@ -11,12 +11,12 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
-// RemedyFactsRequest asks for what a remediation must know of others and of earlier ones.
+// RemedyFactsRequest asks for what a remediation must know about others and earlier ones.
 type RemedyFactsRequest struct {
-	RequestID string   `json:"requestID,omitempty"` // repeated by another run it is a duplicate; none never is
+	RequestID string   `json:"requestID,omitempty"` // a duplicate if another run repeats it; an empty id is never one
 	By        string   `json:"by,omitempty"`        // the asking run
 	PerHour   int      `json:"perHour,omitempty"`   // as in RemedyRequest
-	VMs       []string `json:"vms,omitempty"`       // whose Reserved and Last to tell; none: all
+	VMs       []string `json:"vms,omitempty"`       // whose Reserved and Last to return; none: all
 }
 
 // RemedyFacts are the answer.
@@ -25,13 +25,13 @@ type RemedyFacts struct {
 	Version   int64                `json:"version"` // for RemedyRequest.Seen; never 0
 	Duplicate bool                 `json:"duplicate,omitempty"`
 	Reserved  map[string]string    `json:"reserved,omitempty"` // VM → owner
-	Flights   []remedy.Flight      `json:"flights,omitempty"`  // moves under way, of everybody
+	Flights   []remedy.Flight      `json:"flights,omitempty"`  // all moves under way
 	Last      map[string]time.Time `json:"last,omitempty"`     // LastKey → when the VM was last remedied so
 	Actions   int                  `json:"actions"`            // in the last hour, with those under way
-	Tripped   time.Time            `json:"tripped,omitzero"`   // until when the circuit breaker only lets recommend; zero: it is closed
+	Tripped   time.Time            `json:"tripped,omitzero"`   // until when the circuit breaker allows only recommendations; zero: it is closed
 }
 
-// RemedyRequest asks for one VM, to change or move it at once: who waits holds nothing.
+// RemedyRequest asks for one VM, to change or move it at once. An owner that waits holds nothing.
 type RemedyRequest struct {
 	Owner    string        `json:"owner"` // workflow id
 	VM       string        `json:"vm"`    // Type:Value
@@ -48,14 +48,14 @@ type RemedyRequest struct {
 	AtOnce    int `json:"atOnce,omitempty"`
 }
 
-// RemedyGrant is the answer. Where nothing is granted it gives one reason.
+// RemedyGrant is the answer. If nothing is granted, it has one reason.
 type RemedyGrant struct {
 	Granted bool      `json:"granted"`
 	Version int64     `json:"version,omitempty"` // with Granted: for Seen of the owner's next request
 	Holder  string    `json:"holder,omitempty"`  // another owner has the VM
 	Until   time.Time `json:"until,omitzero"`    // the VM is in its cooldown until then
-	Tripped time.Time `json:"tripped,omitzero"`  // until when the circuit breaker only lets recommend
-	Full    string    `json:"full,omitempty"`    // in words: the bound on moves that is reached, or who is before it
+	Tripped time.Time `json:"tripped,omitzero"`  // until when the circuit breaker allows only recommendations
+	Full    string    `json:"full,omitempty"`    // in words: the limit on moves that is reached, or who is first
 	Ahead   int       `json:"ahead,omitempty"`   // with Full: how many wait before it for a move off the same datastore
 	Stale   bool      `json:"stale,omitempty"`   // the moves under way have changed since Seen: choose again
 }
@@ -75,22 +75,22 @@ type Hold struct {
 	Flight   *remedy.Flight `json:"flight,omitempty"`
 }
 
-// Asked is a request for remediation that came before.
+// Asked is an earlier request for remediation.
 type Asked struct {
 	ID string `json:"id"`
 	By string `json:"by"`
 	At int64  `json:"at"` // Unix time
 }
 
-// Acted is when a VM was last remedied in one way, and how long that is remembered: Unix time and seconds, for
-// there may be many.
+// Acted is when a VM was last remedied in one way, and how long that is remembered, as Unix time and seconds,
+// because there may be many.
 type Acted [2]int64
 
 func (a Acted) at() time.Time { return time.Unix(a[0], 0).UTC() }
 
 func (a Acted) over(now time.Time) bool { return now.Unix() > a[0]+a[1] }
 
-// Bounds of what is remembered of past remediation.
+// Limits on the past remediations that are remembered.
 const (
 	maxActed   = 5000
 	maxActions = 1000 // for the circuit breaker
@@ -101,7 +101,7 @@ const (
 // LastKey is the key of RemedyFacts.Last.
 func LastKey(vm, what string) string { return vm + "|" + what }
 
-// RemedyFacts answers what a remediation must know, and remembers its request.
+// RemedyFacts returns what a remediation must know, and remembers its request.
 func (s *State) RemedyFacts(now time.Time, r RemedyFactsRequest) RemedyFacts {
 	s.FlightVersion = max(s.FlightVersion, 1)
 	actions := s.actions(now, "")
@@ -135,7 +135,7 @@ func (s *State) RemedyFacts(now time.Time, r RemedyFactsRequest) RemedyFacts {
 	return f
 }
 
-// ask remembers a request, and tells whether it came before by another run.
+// ask remembers a request, and reports whether it came before by another run.
 func (s *State) ask(now time.Time, r RemedyFactsRequest) (duplicate bool) {
 	old := 0
 	for old < len(s.Asked) && (len(s.Asked)-old > maxSeen || now.Unix()-s.Asked[old].At > int64(seenFor/time.Second)) {
@@ -154,7 +154,7 @@ func (s *State) ask(now time.Time, r RemedyFactsRequest) (duplicate bool) {
 	return false
 }
 
-// Remedy reserves a VM for an owner that is about to change or move it. Asked again by the same owner it is
+// Remedy reserves a VM for an owner that is about to change or move it. If the same owner asks again, it is
 // granted again.
 func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
 	s.FlightVersion = max(s.FlightVersion, 1)
@@ -209,8 +209,8 @@ func (s *State) refuseMove(now time.Time, r RemedyRequest) (g RemedyGrant, refus
 
 func same(a, b *remedy.Flight) bool { return a == b || a != nil && b != nil && *a == *b }
 
-// actions are the times of the last hour's, oldest first. What is under way counts as one of now, or many that
-// begin together would pass the circuit breaker together; but is left out.
+// actions are the times of the last hour's actions, oldest first. An action under way counts as one of now, so that
+// many that begin together cannot all pass the circuit breaker. The owner but is left out.
 func (s *State) actions(now time.Time, but string) []time.Time {
 	var times []time.Time
 	for _, at := range s.Actions {
@@ -226,7 +226,7 @@ func (s *State) actions(now time.Time, but string) []time.Time {
 	return times
 }
 
-// tripped returns when fewer than perHour are of the last hour again; zero: they are.
+// tripped returns when there will be fewer than perHour actions in the last hour; zero: now.
 func tripped(actions []time.Time, perHour int) time.Time {
 	if perHour <= 0 || len(actions) < perHour {
 		return time.Time{}
@@ -234,7 +234,7 @@ func tripped(actions []time.Time, perHour int) time.Time {
 	return actions[len(actions)-perHour].Add(time.Hour)
 }
 
-// full says which bound on moves at once is reached.
+// full returns the limit on simultaneous moves that is reached.
 func (s *State) full(r RemedyRequest) string {
 	all, off, to := 0, 0, 0
 	for _, vm := range workflow.DeterministicKeys(s.Holds) {
@@ -268,21 +268,20 @@ func underWay(n int, where, is, are string) string {
 	return fmt.Sprintf("%d moves%s %s", n, where, are)
 }
 
-// Waiter is who waits for a move off a datastore.
+// Waiter is an owner that waits for a move off a datastore.
 type Waiter struct {
 	Owner string `json:"owner"`
 	Heard int64  `json:"heard"` // when it asked last, Unix time
 }
 
-// unheardFor is how long who does not ask again keeps its place. Beyond maxWaiting, who asks is not remembered: the
-// line is long enough.
+// unheardFor is how long an owner that does not ask again keeps its place. At most maxWaiting owners are remembered.
 const (
 	unheardFor = 5 * time.Minute
 	maxWaiting = 500 // off one datastore
 )
 
-// queue tells how many wait before an owner for a move off the same datastore, the first of whom is the next: if
-// all were told that there is room, all would choose anew and all but one in vain.
+// queue returns how many wait before an owner for a move off the same datastore. Only the first is next: if all were
+// told that there is room, all would plan again, and all but one in vain.
 func (s *State) queue(now time.Time, r RemedyRequest) (ahead int) {
 	source := r.Flight.Source.String()
 	line := slices.DeleteFunc(s.Waiting[source], func(w Waiter) bool {
@@ -303,7 +302,7 @@ func (s *State) queue(now time.Time, r RemedyRequest) (ahead int) {
 	return ahead
 }
 
-// leave gives up an owner's places among those who wait.
+// leave removes an owner from the queues.
 func (s *State) leave(owner string) {
 	for _, source := range workflow.DeterministicKeys(s.Waiting) {
 		line := slices.DeleteFunc(s.Waiting[source], func(w Waiter) bool { return w.Owner == owner })
@@ -313,12 +312,12 @@ func (s *State) leave(owner string) {
 	}
 }
 
-// Remedied ends the hold on a VM, and its owner's waiting. Told again it changes nothing.
+// Remedied ends the hold on a VM, and its owner's waiting. A repetition changes nothing.
 func (s *State) Remedied(now time.Time, r RemediedRequest) {
 	s.leave(r.Owner)
 	hold, held := s.Holds[r.VM]
 	held = held && s.Reserved[r.VM] == r.Owner
-	if _, known := s.Acted[r.VM][r.What]; r.Acted && (held || !known) { // the latter: granted by a ledger before this one
+	if _, known := s.Acted[r.VM][r.What]; r.Acted && (held || !known) { // the latter: granted by an earlier ledger
 		s.act(now, r, hold.Cooldown)
 	}
 	if held {
@@ -341,12 +340,12 @@ func (s *State) act(now time.Time, r RemediedRequest, cooldown time.Duration) {
 	s.forgetActed(now)
 }
 
-// remembered is how long an action is, in seconds.
+// remembered returns how long an action is remembered, in seconds.
 func remembered(cooldown time.Duration) int64 {
 	return int64(min(max(cooldown, actedFor), longestFor) / time.Second)
 }
 
-// forgetActed drops the actions that hold nothing back any more, and the oldest of too many.
+// forgetActed drops the actions that no longer delay others, and the oldest of too many.
 func (s *State) forgetActed(now time.Time) {
 	type action struct {
 		vm, what string
@@ -375,7 +374,7 @@ func (s *State) unact(vm, what string) {
 	}
 }
 
-// letGo forgets what was being done to a VM.
+// letGo forgets the action on a VM.
 func (s *State) letGo(vm string) {
 	if s.Holds[vm].Flight != nil {
 		s.FlightVersion++

@@ -7,8 +7,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// StandingRequest replaces what an intake's alarm demands: the scopes in which it is active now. Without scopes
-// nothing of it is active any more.
+// StandingRequest replaces the scopes in which an intake's alarm is active. Without scopes the alarm is no longer
+// active anywhere.
 type StandingRequest struct {
 	Owner  string   `json:"owner"` // workflow id of the intake
 	Alarm  string   `json:"alarm,omitempty"`
@@ -36,14 +36,14 @@ type Restoring struct {
 	Seen  time.Time `json:"seen"`
 }
 
-// Bounds of what is remembered of standing demands and of restores. A restore under way plans every few minutes.
+// Limits on the active alarms and restores that are remembered. A restore under way plans every few minutes.
 const (
 	maxStanding       = 1000 // intakes
 	maxStandingScopes = 100  // of one intake
 	restoringFor      = time.Hour
 )
 
-// Stand replaces what an intake's alarm demands.
+// Stand replaces the scopes in which an intake's alarm is active.
 func (s *State) Stand(now time.Time, r StandingRequest) StandingAnswer {
 	for _, host := range workflow.DeterministicKeys(r.Within) {
 		s.learn(host, r.Within[host])
@@ -64,7 +64,7 @@ func (s *State) Stand(now time.Time, r StandingRequest) StandingAnswer {
 	return StandingAnswer{Restores: s.restoresIn(now, fresh...)}
 }
 
-// stands adds one scope to what an intake's alarm demands.
+// stands adds one scope in which an intake's alarm is active.
 func (s *State) stands(now time.Time, owner, alarm, scope string) {
 	known := s.Demands[owner]
 	if slices.ContainsFunc(known, func(d Standing) bool { return d.Scope == scope }) || len(known) >= maxStandingScopes {
@@ -106,7 +106,7 @@ func (s *State) standing(scope string) (list []Standing) {
 	return list
 }
 
-// restores notes that a restore plans in a scope, so that whoever demands something there can stop it.
+// restores records that a restore plans in a scope, so that a round there can stop it.
 func (s *State) restores(now time.Time, id, scope string) {
 	if s.Restores == nil {
 		s.Restores = map[string]Restoring{}
@@ -119,7 +119,7 @@ func (s *State) restores(now time.Time, id, scope string) {
 	}
 }
 
-// restoresIn returns the restores that planned lately in a scope that overlaps one of these.
+// restoresIn returns the restores that have planned recently in a scope that overlaps one of these.
 func (s *State) restoresIn(now time.Time, scopes ...string) (ids []string) {
 	for _, id := range workflow.DeterministicKeys(s.Restores) {
 		r := s.Restores[id]

@@ -27,10 +27,10 @@ type AdmitRequest struct {
 	Scope     string `json:"scope"`     // Type:Value; empty: everything tagged, which overlaps every scope
 	Owner     string `json:"owner"`     // workflow id of the round
 	Rank      int    `json:"rank"`      // the criticality's rank: a raise above what was acted on overrides the cooldown
-	// Within is, of a host, the cluster that it is in, WithinUnknown where nobody could say, "" where it is in none.
+	// Within is the cluster of a host, WithinUnknown if that is unknown, "" if it is in none.
 	Within string `json:"within,omitempty"`
 	// Intake is the workflow id of the intake whose Alarm is active in the scope, whatever the answer; empty: nobody
-	// goes on demanding it, as after a person's request.
+	// keeps demanding it, as after a person's request.
 	Intake string `json:"intake,omitempty"`
 	Alarm  string `json:"alarm,omitempty"`
 }
@@ -41,7 +41,7 @@ type Admission struct {
 	Owner   string    `json:"owner,omitempty"` // the round that is active, or that acted on the request before
 	Rank    int       `json:"rank,omitempty"`  // with Busy: the active round's rank; with Cooldown: what was acted on
 	Until   time.Time `json:"until,omitzero"`  // with Cooldown: when it ends
-	// Restores are under way in scopes that overlap this one: they are to be stopped before the round starts.
+	// Restores are under way in scopes that overlap this one. The caller stops them before the round starts.
 	Restores []string `json:"restores,omitempty"`
 }
 
@@ -49,10 +49,10 @@ type Admission struct {
 type ReserveRequest struct {
 	Owner string   `json:"owner"`
 	VMs   []string `json:"vms"` // Type:Value
-	// Loads are what those of the VMs use that are to be evicted.
+	// Loads are what the VMs use that are to be evicted.
 	Loads map[string]Load `json:"loads,omitempty"`
-	// Seen is the Version of the Facts that the plan was made from; zero: none. The answer is Stale if what
-	// they said of Scope, or of one that overlaps it, has changed since. Plans bound by budgets that span
+	// Seen is the Version of the Facts that the plan was made from; zero: none. The answer is Stale if the
+	// facts about Scope, or about one that overlaps it, have changed since. Plans bound by budgets that span
 	// scopes, such as those of application groups, leave Scope empty: it overlaps all.
 	Seen  int64  `json:"seen,omitempty"`
 	Scope string `json:"scope,omitempty"`
@@ -72,7 +72,7 @@ type CompleteRequest struct {
 	Preempted int           `json:"preempted"` // a round that preempted nothing starts no cooldown
 	Rank      int           `json:"rank"`
 	Cooldown  time.Duration `json:"cooldown"`
-	Evicted   []Evicted     `json:"evicted,omitempty"` // all of the round, told before or not
+	Evicted   []Evicted     `json:"evicted,omitempty"` // all VMs of the round, reported before or not
 }
 
 // Scope is what the ledger remembers of one scope.
@@ -91,8 +91,8 @@ type Seen struct {
 	RequestID string    `json:"requestID"`
 	Owner     string    `json:"owner"`
 	Time      time.Time `json:"time"`
-	// Dropped tells that its owner was found not to run, and had not completed: it may never have begun. Asked
-	// again it is granted; that a round which did run runs only once, its workflow id sees to.
+	// Dropped means that its owner does not run and had not completed, so it may never have begun. The same request
+	// is granted again. The workflow id ensures that a round which did run runs only once.
 	Dropped bool `json:"dropped,omitempty"`
 }
 
@@ -112,19 +112,19 @@ type State struct {
 	Version int64 `json:"version,omitempty"`
 	Changed int64 `json:"changed,omitempty"`
 
-	// Of remediation: of the reserved VMs what is being done to them; by VM and way when that was last done; when
-	// anything was done in the last hour (Unix time, oldest first), and the requests (oldest first).
+	// For remediation: what is being done to reserved VMs; when each VM was last remedied in each way; the times of
+	// the last hour's actions (Unix time, oldest first), and the requests (oldest first).
 	Holds   map[string]Hold             `json:"holds,omitempty"`
 	Acted   map[string]map[string]Acted `json:"acted,omitempty"`
 	Actions []int64                     `json:"actions,omitempty"`
 	Asked   []Asked                     `json:"asked,omitempty"`
 	// FlightVersion counts the changes of moves under way.
-	// Waiting are those who wait for a move, by the datastore that it is off; the first is the next.
+	// Waiting are the owners that wait for a move, by the source datastore; the first is next.
 	Waiting       map[string][]Waiter `json:"waiting,omitempty"`
 	FlightVersion int64               `json:"flightVersion,omitempty"`
 }
 
-// Bounds of what is remembered of past requests.
+// Limits on the past requests that are remembered.
 const (
 	maxSeen = 2000
 	seenFor = 24 * time.Hour
@@ -170,7 +170,7 @@ func (s *State) admit(now time.Time, r AdmitRequest) Admission {
 			continue
 		}
 		if seen.Owner == r.Owner && s.scope(r.Scope).Active == r.Owner {
-			return Admission{Verdict: Granted, Owner: r.Owner} // asked again after a lost answer
+			return Admission{Verdict: Granted, Owner: r.Owner} // repeated after a lost answer
 		}
 		if seen.Owner != r.Owner || !seen.Dropped {
 			return Admission{Verdict: Duplicate, Owner: seen.Owner}
@@ -198,7 +198,7 @@ func (s *State) admit(now time.Time, r AdmitRequest) Admission {
 	return Admission{Verdict: Granted, Owner: r.Owner}
 }
 
-// cooldownEnd returns when the last cooldown that holds the request back ends.
+// cooldownEnd returns the end of the last cooldown that delays the request.
 func (s *State) cooldownEnd(r AdmitRequest) (end time.Time) {
 	for _, sc := range s.overlapping(r.Scope) {
 		if r.Rank <= sc.HighestRank && sc.Until.After(end) {
@@ -217,7 +217,7 @@ func (s *State) Raise(owner string, rank int) {
 	}
 }
 
-// Reserve reserves VMs for an owner, replacing what it held; nothing changes when others hold one, or when
+// Reserve reserves VMs for an owner, replacing what it held; nothing changes if others hold a VM, or if
 // the plan is stale.
 func (s *State) Reserve(r ReserveRequest) Reservation {
 	var conflicts []string
@@ -251,7 +251,7 @@ func (s *State) Reserve(r ReserveRequest) Reservation {
 	return Reservation{Granted: true}
 }
 
-// release frees what an owner holds. It goes before the end of the owner's hold on its scope.
+// release frees what an owner holds. Call it before the owner's hold on its scope ends.
 func (s *State) release(owner string) {
 	var vms []string
 	for _, vm := range workflow.DeterministicKeys(s.Reserved) {
@@ -330,7 +330,7 @@ func (s *State) Owners(before time.Time) []string {
 }
 
 // Drop releases all that closed owners held.
-// What they were admitted for may begin after all where begin is set: the worker that was to start it may have died.
+// With begin, their requests may be granted again: the worker that was to start the round may have died.
 func (s *State) Drop(owners []string, begin bool) {
 	closed := make(map[string]bool, len(owners))
 	for _, owner := range owners {
@@ -368,7 +368,7 @@ func (s *State) Drop(owners []string, begin bool) {
 	}
 }
 
-// forget drops what is too old to matter.
+// forget drops old entries.
 func (s *State) forget(now time.Time) {
 	old := 0
 	for old < len(s.Seen) && (len(s.Seen)-old > maxSeen || now.Sub(s.Seen[old].Time) > seenFor) {

@@ -6,10 +6,10 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// WithinUnknown stands for the cluster of a host where nobody could say which: it may be any.
+// WithinUnknown stands for the cluster of a host if that is unknown: it may be any cluster.
 const WithinUnknown = "unknown"
 
-// learn notes which cluster a host is in. A host without a word of it overlaps no cluster, as in recorded histories.
+// learn records the cluster of a host. A host without this information overlaps no cluster, as in recorded histories.
 func (s *State) learn(scope, within string) {
 	if within == "" || !strings.HasPrefix(scope, usualHost) {
 		return
@@ -22,7 +22,7 @@ func (s *State) learn(scope, within string) {
 	}
 }
 
-// overlaps tells whether two scopes share VMs: everything overlaps all, and a host the cluster that it is in.
+// overlaps reports whether two scopes share VMs: everything overlaps all scopes, and a host overlaps its cluster.
 func (s *State) overlaps(a, b string) bool {
 	return a == b || a == "" || b == "" || s.isWithin(a, b) || s.isWithin(b, a)
 }
@@ -38,7 +38,7 @@ func (s *State) isWithin(host, cluster string) bool {
 	}
 }
 
-// forgetWithin drops the hosts of which nothing else is remembered.
+// forgetWithin drops hosts that have no other entry.
 func (s *State) forgetWithin() {
 	if len(s.Within) == 0 {
 		return

@@ -30,11 +30,11 @@ const (
 	QueryState        = "ledger_state"
 )
 
-// WorkflowID returns the id of the ledger that serves a task queue. Workers of one task queue speak to
-// one vCenter, so that this is one ledger per vCenter, known even while vCenter is away.
+// WorkflowID returns the id of the ledger that serves a task queue. Workers of one task queue work on
+// one vCenter, so this is one ledger per vCenter. The id is known even while vCenter is away.
 func WorkflowID(taskQueue string) string { return workflowid.Of(workflowid.Ledger + taskQueue) }
 
-// RaiseRequest tells that the active round of an owner acts at a higher rank from now on.
+// RaiseRequest reports that the active round of an owner acts at a higher rank from now on.
 type RaiseRequest struct {
 	Owner string `json:"owner"`
 	Rank  int    `json:"rank"`
@@ -43,17 +43,17 @@ type RaiseRequest struct {
 // Input starts the ledger; existing clients start it with none.
 type Input struct {
 	State State `json:"state"`
-	// Sweep is how often owners that ended without a word are looked for; default one minute.
+	// Sweep is how often to look for owners that ended without a report; default one minute.
 	Sweep time.Duration `json:"sweep,omitempty"`
-	// Due is when the next sweep is due, and Turn how many there were: a ledger that continues as new more often than it
-	// sweeps would never get to it.
+	// Due is when the next sweep is due, and Turn the number of sweeps so far. Without them, a ledger that continues as
+	// new more often than it sweeps would never sweep.
 	Due  time.Time `json:"due,omitzero"`
 	Turn int       `json:"turn,omitempty"`
-	// Packed is what of a large State is handed over in less room.
+	// Packed is the compressed part of a large State.
 	Packed *Packed `json:"packed,omitempty"`
 }
 
-// NewInput returns the input of a ledger that begins with the state: a large one goes in less room.
+// NewInput returns the input of a ledger that begins with the state: a large one is packed.
 func NewInput(s State, sweep time.Duration) Input {
 	state, packed := s.pack()
 	return Input{State: state, Sweep: sweep, Packed: packed}
@@ -62,7 +62,7 @@ func NewInput(s State, sweep time.Duration) Input {
 // Begin returns the state that a ledger with this input begins with.
 func (in Input) Begin() State { return in.State.unpack(in.Packed) }
 
-// versionBegin marks the sweeps after which a round that never began may.
+// versionBegin marks the sweeps after which a round that never began may begin.
 const versionBegin = "dropped-rounds-may-begin"
 
 // Activities are the ledger's look-ups.
@@ -86,7 +86,7 @@ func (a *Activities) ClosedOwners(ctx context.Context, owners []string) ([]strin
 	return closed, nil
 }
 
-// Ledger is the ledger's workflow. It runs for ever, continuing as new with its whole state.
+// Ledger is the ledger's workflow. It runs forever, continuing as new with its whole state.
 func Ledger(ctx workflow.Context, in Input) error {
 	state := in.Begin()
 	if in.Sweep <= 0 {
@@ -97,7 +97,7 @@ func Ledger(ctx workflow.Context, in Input) error {
 	}
 	due, turn := in.Due, in.Turn
 	for !workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
-		// The timer runs only while somebody holds something: an idle ledger costs nothing.
+		// The timer runs only while a workflow holds something, so an idle ledger costs nothing.
 		busy := state.Busy
 		roll := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
 		if err := workflow.Await(ctx, func() bool { return busy() || roll() }); err != nil {
@@ -114,7 +114,7 @@ func Ledger(ctx workflow.Context, in Input) error {
 			}
 		}
 		if early && busy() {
-			continue // it rolls: the next run goes on waiting
+			continue // it continues as new, and the next run waits
 		}
 		due = time.Time{}
 		if early {
@@ -134,8 +134,8 @@ func Ledger(ctx workflow.Context, in Input) error {
 }
 
 // sweep releases what workflows hold that ended without completing, such as a terminated round. An
-// owner admitted within the last sweep may not have started yet and is left alone. Of very many owners each turn looks
-// at some.
+// owner admitted since the last sweep may not have started yet and is left alone. If there are very many owners, each
+// sweep checks some of them.
 func sweep(ctx workflow.Context, state *State, every time.Duration, turn int) error {
 	owners := some(state.Owners(workflow.Now(ctx).Add(-every)), turn)
 	if len(owners) == 0 {
@@ -158,7 +158,7 @@ func sweep(ctx workflow.Context, state *State, every time.Duration, turn int) er
 	return nil
 }
 
-// maxSweep is how many owners one sweep looks at: each costs a call, and all of them must end within its time.
+// maxSweep is how many owners one sweep checks: each costs a call, and all calls must end within its time.
 const maxSweep = 200
 
 // some returns the owners whose turn it is.
@@ -191,8 +191,8 @@ func setHandlers(ctx workflow.Context, state *State) error {
 			state.Evicted(workflow.Now(ctx), r)
 			return true, nil
 		}),
-		// An update rather than a query: the clock that a query sees is that of the last workflow task, by which
-		// an idle ledger would credit the evictions of its last minute for hours.
+		// This is an update, not a query: a query sees the time of the last workflow task, so an idle ledger would
+		// credit the evictions of its last minute for hours.
 		workflow.SetUpdateHandler(ctx, UpdateFacts, func(ctx workflow.Context, r FactsRequest) (Facts, error) {
 			return state.Facts(workflow.Now(ctx), r), nil
 		}),

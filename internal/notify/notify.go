@@ -30,7 +30,7 @@ type Error struct {
 	Err       error
 }
 
-// Error says what failed and where.
+// Error returns what failed and where.
 func (e *Error) Error() string {
 	return shown.Redact(fmt.Sprintf("send CloudEvent to %s: %v", e.Target, e.Err))
 }
@@ -38,7 +38,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// errRefused tells that an address is not allowed.
+// errRefused means that an address is not allowed.
 var errRefused = errors.New("the address is not allowed: loopback, link-local and metadata addresses are refused unless limits.replyAllow names them")
 
 // Sender delivers CloudEvents by HTTP.
@@ -71,7 +71,7 @@ func New(allow []string, timeout time.Duration) (*Sender, error) {
 }
 
 // Send delivers one event, given as structured JSON, to the target URL in binary mode. Its error is an
-// *Error; redirects are not followed, and of an answer no more than its status and headers is read.
+// *Error; redirects are not followed, and only status and headers of the answer are read.
 func (s *Sender) Send(ctx context.Context, target string, raw json.RawMessage) error {
 	visible := shown.Redact(target)
 	var e event.Event
@@ -101,11 +101,11 @@ func (s *Sender) Send(ctx context.Context, target string, raw json.RawMessage) e
 	return classify(visible, c.Send(ctx, e))
 }
 
-// maxAnswer bounds what is read of an answer: its status and headers.
+// maxAnswer limits the status and headers of an answer.
 const maxAnswer = 64 << 10
 
-// statusOnly drops the body of every answer unread. The status alone decides about a delivery, and whoever
-// chose the address could otherwise answer without end, which the CloudEvents SDK reads into memory.
+// statusOnly drops the body of every answer unread. The status alone decides about a delivery. Otherwise an
+// endless answer would fill the memory, because the CloudEvents SDK reads all of it.
 type statusOnly struct{ base http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
@@ -114,12 +114,12 @@ func (s statusOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = resp.Body.Close() // nothing of it is used
+	_ = resp.Body.Close() // the body is not used
 	resp.Body, resp.ContentLength = http.NoBody, 0
 	return resp, nil
 }
 
-// classify turns the protocol's result into an *Error, or nil where the receiver took the event.
+// classify turns the protocol's result into an *Error, or nil if the receiver took the event.
 func classify(target string, result protocol.Result) error {
 	if protocol.IsACK(result) {
 		return nil
@@ -137,7 +137,7 @@ func classify(target string, result protocol.Result) error {
 }
 
 // dialer checks each address when it is dialled, after the name was resolved, so that no name can lead
-// where an address may not.
+// to an address that is not allowed.
 func (s *Sender) dialer(host string) *net.Dialer {
 	named := slices.Contains(s.allow, strings.ToLower(host))
 	return &net.Dialer{

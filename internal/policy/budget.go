@@ -7,23 +7,23 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// limits are what the budgets leave for a plan.
+// limits are what the budgets still allow for a plan.
 type limits struct {
-	blackout string         // the window in which nobody goes, in words; empty: none
+	blackout string         // the window in which no VM is turned off, in words; empty: none
 	room     int            // VMs that the scope budgets still allow; -1: any number
-	detail   string         // of the scope budget that leaves least
+	detail   string         // of the most restrictive scope budget
 	groups   []groupLimit   // of the groups that have a budget
 	index    map[string]int // into groups, by name
 	pools    []int          // see Plan.Pools
 }
 
-// groupLimit is how many of a group's VMs may still go.
+// groupLimit is how many of a group's VMs may still be turned off.
 type groupLimit struct {
 	left   int
 	detail string
 }
 
-// limitsOf computes what the budgets leave. Of several the most restrictive holds.
+// limitsOf computes what the budgets still allow. Of several budgets the most restrictive one applies.
 func limitsOf(s *vsphere.Snapshot, d *Demand, p *Policy, now time.Time) limits {
 	l := limits{room: -1, index: map[string]int{}}
 	var groups []group
@@ -43,7 +43,7 @@ func limitsOf(s *vsphere.Snapshot, d *Demand, p *Policy, now time.Time) limits {
 	return l
 }
 
-// group is an application group: how many VMs it has, and how many are up and not already on their way down.
+// group is an application group: how many VMs it has, and how many are on and not already being turned off.
 type group struct {
 	name      string
 	total, up int
@@ -68,7 +68,7 @@ func groupsIn(s *vsphere.Snapshot, reserved map[vsphere.Ref]bool) (groups []grou
 			}
 		}
 	}
-	for i := range groups { // where all members are known, they count
+	for i := range groups { // if all members are known, they count
 		if known, ok := s.Groups[groups[i].name]; ok {
 			groups[i].total, groups[i].up = max(known.Total, len(known.Up)), 0
 			for _, ref := range known.Up {
@@ -81,7 +81,7 @@ func groupsIn(s *vsphere.Snapshot, reserved map[vsphere.Ref]bool) (groups []grou
 	return groups
 }
 
-// group lowers what each group that the budget names may still give.
+// group lowers the limit of each group that the budget names.
 func (l *limits) group(b Budget, groups []group) {
 	for _, g := range groups {
 		if _, ok := matching([]string{b.Group}, g.name); !ok {
@@ -101,8 +101,8 @@ func (l *limits) group(b Budget, groups []group) {
 	}
 }
 
-// scope lowers the room to what the budget leaves. A percentage is of the candidates that are on or went
-// within the budget's time, so that it does not shrink while they go.
+// scope lowers the room to what the budget allows. A percentage is taken of the candidates that are on or were turned
+// off within the budget's time, so that it does not shrink while they are turned off.
 func (l *limits) scope(at int, s *vsphere.Snapshot, d *Demand, p *Policy, now time.Time) {
 	b := p.Budgets[at]
 	pool, went := map[vsphere.Ref]bool{}, 0
@@ -137,7 +137,7 @@ func (l *limits) scope(at int, s *vsphere.Snapshot, d *Demand, p *Policy, now ti
 	}
 }
 
-// blackout returns the window in words where it lasts at now. One that cannot be read lasts for ever: that
+// blackout returns the window in words if it is open at now. A window that cannot be read is always open, which
 // protects.
 func (b Budget) blackout(now time.Time) string {
 	c, err := parseStarts(b.Window)
@@ -177,7 +177,7 @@ func (l *limits) groupsOf(vm *vsphere.VM) (groups []int) {
 	return groups
 }
 
-// use takes the VM off what the budgets leave, or tells which of them does not allow it.
+// use subtracts the VM from what the budgets allow, or returns the budget that does not allow it.
 func (l *limits) use(vm *vsphere.VM) (Reason, string) {
 	groups := l.groupsOf(vm)
 	if l.blackout != "" {

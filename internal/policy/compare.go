@@ -4,17 +4,16 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Difference is how a plan for the same candidates differs from an earlier one. The order in which they go does
-// not count.
+// Difference is how a plan for the same candidates differs from an earlier one. Their order does not count.
 type Difference struct {
-	Added   []Target `json:"added"`   // go now, and did not
-	Dropped []Spared `json:"dropped"` // stay now, and went; with why
+	Added   []Target `json:"added"`   // chosen now, but not before
+	Dropped []Spared `json:"dropped"` // chosen before, but not now, with the reason
 }
 
-// None tells whether both plans choose the same.
+// None reports whether both plans choose the same VMs.
 func (d Difference) None() bool { return len(d.Added)+len(d.Dropped) == 0 }
 
-// Compare tells what the plan changes about the earlier choice.
+// Compare returns how the plan differs from the earlier choice.
 func Compare(was []Target, is Plan) Difference {
 	d := Difference{Added: []Target{}, Dropped: []Spared{}}
 	went, goes, stays := map[vsphere.Ref]bool{}, map[vsphere.Ref]bool{}, map[vsphere.Ref]Spared{}

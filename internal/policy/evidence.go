@@ -7,8 +7,9 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// lost says why the VM is no longer ours: others touched it since the power-off of our record, it is on, it went off
-// again since, or nothing shows that it was we who turned it off. lasts is how long a guest shutdown explains a power-off.
+// lost returns why the VM is no longer ours: others touched it since the power-off of our record, it is on, it was
+// turned off again since, or nothing proves that we turned it off. lasts is how long after a request to shut down a
+// power-off is attributed to that request.
 func (o *Owned) lost(lasts time.Duration) (Reason, string) {
 	switch touched := o.Touched != nil && !o.Touched.Time.Before(o.ourSince()); {
 	case touched:
@@ -32,15 +33,15 @@ func (o *Owned) lost(lasts time.Duration) (Reason, string) {
 }
 
 const (
-	// sameMoment is how far our record and vCenter's event of one power-off may lie apart where a round has decided about
-	// it: by the policy of its time, which may have given guests longer than today's does.
+	// sameMoment is how far apart our record and vCenter's event of one power-off may be if a round has decided about
+	// it. The policy of that time may have given guests longer than today's does.
 	sameMoment = 15 * time.Minute
 	// clocksDiffer is how far vCenter's clock may be ahead of ours.
 	clocksDiffer = 2 * time.Hour
 )
 
-// recorded reports whether the VM's last power-off is the one that our record tells of, rather than one of a later life:
-// of the last two power-offs it is the nearer one to the record, which was written when we saw the VM off.
+// recorded reports whether the VM's last power-off is the one of our record, and not a later one. Of the last two
+// power-offs it is the one closer to the record, which was written when we saw the VM off.
 func (o *Owned) recorded() bool {
 	at := o.Record.At
 	if !o.Off.Before.IsZero() && o.Off.Before.Sub(at).Abs() < o.Off.Time.Sub(at).Abs() {
@@ -49,7 +50,7 @@ func (o *Owned) recorded() bool {
 	return o.Off.Time.Sub(at) <= clocksDiffer
 }
 
-// ourSince is when the power-off of our record was. What others did from then on makes the VM its owner's.
+// ourSince returns the time of the power-off of our record. If others have touched the VM since then, it is its owner's.
 func (o *Owned) ourSince() time.Time {
 	switch {
 	case o.Off == nil || o.Record == nil || o.recorded():

@@ -10,7 +10,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// exclusion returns why the VM cannot go, whatever its owner and the policy say, or "".
+// exclusion returns why the VM cannot be turned off, whatever its owner and the policy say, or "".
 func exclusion(vm *vsphere.VM, s *vsphere.Snapshot, d *Demand, p *Policy) Reason {
 	switch {
 	case !vm.Tagged:
@@ -90,7 +90,7 @@ func protection(vm *vsphere.VM, preempted int, now time.Time, p *Policy) (Reason
 	return "", ""
 }
 
-// unseen tells what is seen of a path that is not whole.
+// unseen describes the visible part of an incomplete path.
 func unseen(what, path string) string {
 	if path == "" {
 		return "none of its " + what + " can be seen"
@@ -98,7 +98,7 @@ func unseen(what, path string) string {
 	return fmt.Sprintf("of its %s only %s can be seen", what, path)
 }
 
-// protectedByTag reads the tags of CategoryProtect: of several durations the longest holds.
+// protectedByTag reads the tags of CategoryProtect. Of several durations the longest applies.
 func protectedByTag(vm *vsphere.VM, now time.Time) (Reason, string) {
 	var longest time.Duration
 	for _, tag := range vm.Tags[CategoryProtect] {
@@ -123,7 +123,7 @@ func protectedByTag(vm *vsphere.VM, now time.Time) (Reason, string) {
 	return "", ""
 }
 
-// priority reads the tag of CategoryPriority; without one the policy's default holds.
+// priority reads the tag of CategoryPriority. Without one, the policy's default applies.
 func priority(vm *vsphere.VM, p *Policy) (int, error) {
 	tags := vm.Tags[CategoryPriority]
 	switch len(tags) {

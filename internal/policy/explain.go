@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// why says in words why a target goes at its rank.
+// why explains in words why a target is turned off at its rank.
 func (c *candidate) why(rank int, need load, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "rank %d: priority %d", rank, c.priority)
@@ -22,7 +22,7 @@ func (c *candidate) why(rank int, need load, now time.Time) string {
 	return b.String()
 }
 
-// staying knows why an eligible candidate was not chosen.
+// staying explains why eligible candidates were not chosen.
 type staying struct {
 	limits   *limits
 	choice   *selection
@@ -80,7 +80,7 @@ func times(n int) string {
 	return strconv.Itoa(n) + " times"
 }
 
-// age writes a time that has passed to the minute, a shorter one to the second.
+// age writes a duration to the minute, a short one to the second.
 func age(d time.Duration) string {
 	if d < time.Minute {
 		return brief(d.Truncate(time.Second))

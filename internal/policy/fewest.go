@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Bounds of the search for the fewest. What they cut off costs at most one VM more than needed.
+// Limits on the search for the fewest VMs. If one is reached, the result has at most one VM too many.
 const (
 	weighings  = 16        // of CPU against memory
 	maxNodes   = 50_000    // of the exact search
@@ -14,23 +14,23 @@ const (
 	tinyExcess = 1e-9      // of rounding
 )
 
-// search looks for the fewest candidates of a pool that cover what is missing.
+// search finds the fewest candidates of a pool that cover what is missing.
 //
 // For one resource the largest suffice. For two, candidates are weighed: the share of the missing CPU that
 // each frees, times w, plus that of the missing memory, times 1-w. For the best w the heaviest are at most one
 // more than the fewest possible, as the linear relaxation has at most two fractional variables; w is found by
-// halving. Whether one fewer would do is then settled by an exact search, which is bounded.
+// halving. A bounded exact search then decides whether one fewer would do.
 type search struct {
 	s       *selection
 	missing load
 	pool    []int
 	w       float64 // the weight of CPU
-	low     int     // no fewer than these can do it
+	low     int     // at least so many are needed
 	best    []int
 }
 
 // fewest returns the fewest of a part of the candidates that cover what is missing, and of equally many those
-// that come first in order; nil where they cannot.
+// that come first in order; nil if they cannot.
 func (s *selection) fewest(from, to int) []int {
 	f := search{s: s, missing: s.missing(), low: 1}
 	var sum load
@@ -81,7 +81,7 @@ func (f *search) weigh() {
 	}
 }
 
-// score is how heavy a candidate weighs.
+// score is the weight of a candidate.
 type score struct {
 	weight float64
 	i      int
@@ -108,7 +108,7 @@ func (f *search) scores() []score {
 	return list
 }
 
-// bound raises the least number: the heaviest must weigh as much as what is missing.
+// bound raises the least number: the heaviest must together weigh as much as what is missing.
 func (f *search) bound(scores []score) {
 	sum := 0.0
 	for n, sc := range scores {
@@ -120,7 +120,7 @@ func (f *search) bound(scores []score) {
 	f.low = max(f.low, len(scores)+1)
 }
 
-// heaviest takes the heaviest that the limits allow until they cover what is missing; nil where they do not.
+// heaviest takes the heaviest that the limits allow until they cover what is missing; nil if they do not.
 // lacking is the resource that was missing longest.
 func (f *search) heaviest(scores []score) (set []int, lacking int) {
 	t := selection{all: f.s.all, need: f.missing, room: f.s.room, left: slices.Clone(f.s.left), in: make([]bool, len(f.s.all))}
@@ -146,8 +146,8 @@ func (f *search) heaviest(scores []score) (set []int, lacking int) {
 	return t.chosen, lacking
 }
 
-// prune drops candidates in whose stead, in any set of up to size, another one does: those that size others,
-// which no group holds back, exceed in both resources.
+// prune drops candidates that another one can replace in any set of up to size: those for which size others, not
+// limited by a group, free more of both resources.
 func (f *search) prune(size int) {
 	slices.SortFunc(f.pool, func(a, b int) int {
 		x, y := f.s.all[a].frees, f.s.all[b].frees
@@ -168,7 +168,7 @@ func (f *search) prune(size int) {
 	})
 }
 
-// exact looks for smaller sets than the best, or for any where there is none yet.
+// exact looks for smaller sets than the best, or for any set if there is none yet.
 func (f *search) exact() {
 	if f.best != nil && len(f.best) == f.low || f.low > f.s.room {
 		return
@@ -196,7 +196,7 @@ func (f *search) exact() {
 	}
 }
 
-// exactSearch tries sets in order of weight, and turns back where the rest cannot do.
+// exactSearch tries sets in order of weight, and backtracks if the rest cannot cover what is missing.
 type exactSearch struct {
 	*search
 	scores  []score

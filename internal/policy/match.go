@@ -6,7 +6,7 @@ import (
 )
 
 // Match returns the first glob that matches the name of a VM, as in neverTouch. A glob that cannot be read
-// matches, and letter case makes no difference: that protects.
+// matches, which protects. Letter case does not matter.
 func Match(globs []string, name string) (glob string, ok bool) { return matching(globs, name) }
 
 // IsVCLS reports whether a VM of this name is one of vSphere's own.
@@ -49,8 +49,8 @@ func below(globs []string, at string) (string, bool) {
 	return "", false
 }
 
-// protects matches as path.Match does, but that letter case makes no difference and a pattern that cannot be read
-// matches: vCenter keeps DB-01 and db-01 for the same name, and so do people.
+// protects matches as path.Match does, but ignores letter case, and a pattern that cannot be read matches. For
+// vCenter, and for people, DB-01 and db-01 are the same name.
 func protects(pattern, name string) bool {
 	ok, err := path.Match(pattern, name)
 	if ok || err != nil {

@@ -13,7 +13,7 @@ type Resources struct {
 	MemoryMB int64 `json:"memoryMB"`
 }
 
-// load is the same by index, for what treats both alike.
+// load is the same, indexed by resource.
 type load [2]int64
 
 func (l load) resources() Resources { return Resources{CPUMHz: l[0], MemoryMB: l[1]} }
@@ -24,17 +24,17 @@ func (l load) minus(m load) load { return load{l[0] - m[0], l[1] - m[1]} }
 // beyond returns how much of l the other leaves, at least nothing.
 func (l load) beyond(m load) load { return load{max(0, l[0]-m[0]), max(0, l[1]-m[1])} }
 
-// Load is how one resource of a scope stands, in MHz or MB.
+// Load is the usage of one resource of a scope, in MHz or MB.
 type Load struct {
 	Capacity  int64 `json:"capacity"`
 	Used      int64 `json:"used"`               // measured
-	Credited  int64 `json:"credited,omitempty"` // of it, what was freed lately or is about to be
+	Credited  int64 `json:"credited,omitempty"` // of it, what was freed recently or is about to be freed
 	After     int64 `json:"after"`              // used, less what is credited and what the targets free
 	Target    int   `json:"target,omitempty"`   // percent to come down to, the margin taken off; 0: none
 	Shortfall int64 `json:"shortfall,omitempty"`
 }
 
-// Usage is how a scope stands, from the hosts that count: those that are connected and not in maintenance.
+// Usage is the usage of a scope. It counts hosts that are connected and not in maintenance.
 type Usage struct {
 	Scope  vsphere.Ref `json:"scope,omitzero"` // zero: everything
 	Name   string      `json:"name,omitempty"`
@@ -46,8 +46,8 @@ type Usage struct {
 	Memory  Load `json:"memory"` // MB
 }
 
-// measured returns how the contended scope stands and, where it is a host's alarm, the host and its cluster.
-// A scope of which no host counts is left out.
+// measured returns the usage of the contended scope. For a host's alarm, it returns the host and its cluster.
+// A scope without a host that counts is left out.
 func measured(s *vsphere.Snapshot, d *Demand, goal Goal) []Usage {
 	scopes := []vsphere.Ref{d.Scope}
 	for _, h := range s.Hosts {
@@ -114,8 +114,8 @@ func (u *Usage) wake(s *vsphere.Snapshot) {
 	}
 }
 
-// freed are the credits without those of VMs that are on again: what they freed is used again. One that went a moment
-// before the snapshot may have been read as it was.
+// freed returns the credits without those of VMs that are on again, because they use their share again. A VM that was
+// turned off just before the snapshot may still have been read as on.
 func freed(s *vsphere.Snapshot, d *Demand) []Credit {
 	if !slices.ContainsFunc(d.Credits, func(c Credit) bool { return !c.VM.Zero() }) {
 		return d.Credits
@@ -130,7 +130,7 @@ func freed(s *vsphere.Snapshot, d *Demand) []Credit {
 // readLate is how long reading an inventory may take.
 const readLate = 10 * time.Second
 
-// count adds one host, to which no more than its usage is credited.
+// count adds one host. Its credit is at most its usage.
 func (l *Load) count(capacity, used, credit int64) {
 	credit = min(max(0, credit), max(0, used))
 	l.Capacity += capacity
@@ -155,7 +155,7 @@ func shortfall(all []Usage) (need load) {
 	return need
 }
 
-// after takes what the VM frees off the usage of the scopes it runs in.
+// after subtracts what the VM frees from the usage of its scopes.
 func after(all []Usage, vm *vsphere.VM) {
 	for i := range all {
 		if u := &all[i]; inScope(vm, u.Scope) {

@@ -8,12 +8,12 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Demand is what is asked of a plan, and what is known of earlier ones.
+// Demand is the input of a plan: what is requested, and what is known about earlier plans.
 type Demand struct {
 	Tag         string        `json:"tag"`
 	Criticality string        `json:"criticality"`
 	Scope       vsphere.Ref   `json:"scope,omitzero"` // zero: everything tagged
-	Host        vsphere.Ref   `json:"host,omitzero"`  // the host in alarm, where the alarm is a host's
+	Host        vsphere.Ref   `json:"host,omitzero"`  // the host in alarm, if the alarm is a host's
 	Now         time.Time     `json:"now,omitzero"`   // zero: the time of the snapshot
 	Reserved    []vsphere.Ref `json:"reserved,omitempty"`
 	Self        []string      `json:"self,omitempty"`    // BIOS UUIDs of our own VMs
@@ -22,7 +22,7 @@ type Demand struct {
 	Preempted map[string]int `json:"preempted,omitempty"`
 	// Evictions are those done or under way in this scope, as far back as the longest scope budget looks.
 	Evictions []Eviction `json:"evictions,omitempty"`
-	// Pools are the plan's, where it is checked again; nil counts the candidates of the snapshot.
+	// Pools are those of the plan that is checked again; nil counts the candidates of the snapshot.
 	Pools []int `json:"pools,omitempty"`
 	// Credits are what was freed in the last minute, which vCenter's statistics do not show yet, or is being
 	// freed, by this round too.
@@ -37,14 +37,14 @@ type Eviction struct {
 
 // Credit is what a VM freed, or is about to free, on a host.
 type Credit struct {
-	VM       vsphere.Ref `json:"vm,omitzero"` // that went; zero: it has not gone yet, or several did
-	At       time.Time   `json:"at,omitzero"` // when it went
+	VM       vsphere.Ref `json:"vm,omitzero"` // that was turned off; zero: it is still on, or these are several VMs
+	At       time.Time   `json:"at,omitzero"` // when it was turned off
 	Host     vsphere.Ref `json:"host"`
 	CPUMHz   int64       `json:"cpuMHz"`
 	MemoryMB int64       `json:"memoryMB"`
 }
 
-// Target is a candidate chosen to go.
+// Target is a candidate that a plan has chosen.
 type Target struct {
 	Ref          vsphere.Ref `json:"ref"`
 	Name         string      `json:"name"`
@@ -55,7 +55,7 @@ type Target struct {
 	Host         vsphere.Ref `json:"host,omitzero"`
 	Rank         int         `json:"rank,omitempty"` // from 1
 	Priority     int         `json:"priority,omitempty"`
-	Why          string      `json:"why,omitempty"` // why it goes at this rank, in words
+	Why          string      `json:"why,omitempty"` // why it is turned off at this rank, in words
 }
 
 // Spared is a candidate that stays, and why.
@@ -63,24 +63,24 @@ type Spared struct {
 	Ref    vsphere.Ref `json:"ref"`
 	Name   string      `json:"name,omitempty"`
 	Reason Reason      `json:"reason"`
-	Detail string      `json:"detail,omitempty"` // what about this candidate, in words; empty: the reason says it all
+	Detail string      `json:"detail,omitempty"` // details about this candidate, in words; empty: the reason is enough
 }
 
-// Plan is who goes, in order, and why every other candidate stays.
+// Plan is the targets in their order, and for every other candidate the reason why it stays on.
 type Plan struct {
 	Targets []Target `json:"targets"`
 	Spared  []Spared `json:"spared"`
-	// Usage is how the contended scope stands, before and after; of a host's alarm the host and its cluster.
+	// Usage is the usage of the contended scope, before and after. For a host's alarm: of the host and its cluster.
 	Usage     []Usage   `json:"usage,omitempty"`
 	Shortfall Resources `json:"shortfall,omitzero"` // what must be freed to reach the policy's target
 	Covered   Resources `json:"covered,omitzero"`   // of it, what the targets free
 	Partial   bool      `json:"partial,omitempty"`  // the shortfall is not covered
-	// Pools are how many VMs the percentages of the policy's budgets are of, one for each budget; 0 where a
-	// budget has none. Nil where no budget has.
+	// Pools are the numbers of VMs of which the budgets' percentages are taken, one for each budget; 0 if the
+	// budget has no percentage. Nil if no budget has one.
 	Pools []int `json:"pools,omitempty"`
 }
 
-// candidate is a VM that may go, with what the order looks at.
+// candidate is a VM that may be turned off, with the values that decide its order.
 type candidate struct {
 	vm        *vsphere.VM
 	priority  int
@@ -91,11 +91,11 @@ type candidate struct {
 
 // Choose computes the plan. The same inventory, in whatever order, gives the same plan.
 //
-// With a target utilisation the fewest VMs go that cover the shortfall, and none that is not needed; without
-// one, up to maxVMs. Lower priorities go first: a VM goes only if those of lower priority cannot do. Of
-// equally many, those go that were preempted less often in the last 24 hours, fit closest to what is missing,
-// are youngest, and have the smaller MoRef. Limits and budgets come last, so that a candidate which cannot go
-// never takes the place of one that can.
+// With a target utilisation, it chooses the fewest VMs that cover the shortfall; without one, up to maxVMs. Lower
+// priorities come first: a VM is chosen only if those of lower priority are not enough. Among equally small sets, it
+// prefers VMs that were preempted less often in the last 24 hours, that fit closest to what is missing, that are the
+// youngest, and that have the smaller MoRef. Limits and budgets are applied last, so that a candidate that cannot be
+// turned off never takes the place of one that can.
 func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 	now := d.at(s)
 	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)), Usage: measured(&s, &d, p.Target)}
@@ -144,7 +144,7 @@ func (d *Demand) at(s vsphere.Snapshot) time.Time {
 	return d.Now
 }
 
-// sift spares what cannot or must not go, and returns the others in order.
+// sift spares candidates that cannot or must not be turned off, and returns the others in order.
 func (plan *Plan) sift(s *vsphere.Snapshot, d *Demand, p *Policy, l *limits, now time.Time) []candidate {
 	for _, ref := range s.Others {
 		reason := NotAVM
@@ -184,7 +184,7 @@ func (plan *Plan) spare(vm *vsphere.VM, reason Reason, detail string) {
 	plan.Spared = append(plan.Spared, Spared{Ref: vm.Ref, Name: vm.Name, Reason: reason, Detail: detail})
 }
 
-// settle writes down who goes and what that brings.
+// settle records the targets and what they free.
 func (plan *Plan) settle(choice *selection, now time.Time, goal Goal) {
 	for rank, i := range choice.ranked() {
 		c := &choice.all[i]

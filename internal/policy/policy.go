@@ -32,7 +32,7 @@ type Treatment struct {
 }
 
 // Forces reports whether a guest that was asked to shut down and is still on loses its power: at the end of its grace
-// period, or at once where the action is such.
+// period, or at once if the action says so.
 func (t Treatment) Forces() bool { return t.ThenForce || t.Action.AtOnce() }
 
 // Treatments holds the treatment of each criticality.
@@ -65,17 +65,17 @@ type Policy struct {
 	RepeatWhileRed  bool           `json:"repeatWhileRed"`  // plan again after each cooldown while the alarm stays up
 	Criticality     Treatments     `json:"criticality"`     // what each criticality means
 	NeverTouch      []string       `json:"neverTouch"`      // name globs of VMs that are never touched
-	WithdrawWait    clock.Duration `json:"withdrawWait"`    // how long a withdrawn round looks what shut-down guests do
-	LateWatch       clock.Duration `json:"lateWatch"`       // how long a guest that ignored its shutdown is watched on
+	WithdrawWait    clock.Duration `json:"withdrawWait"`    // how long a withdrawn round watches guests that were asked to shut down
+	LateWatch       clock.Duration `json:"lateWatch"`       // how long a guest that ignored its shutdown is still watched
 	PowerOffTimeout clock.Duration `json:"powerOffTimeout"` // how long one power-off may take before it counts as failed
-	Target          Goal           `json:"target,omitzero"` // the utilisation to come down to; zero: up to maxVMs go
+	Target          Goal           `json:"target,omitzero"` // the utilisation to reach; zero: up to maxVMs are turned off
 	Order           Order          `json:"order,omitzero"`
 	Protect         Protect        `json:"protect,omitzero"`
 	Budgets         []Budget       `json:"budgets,omitempty"`
 	Restore         Restore        `json:"restore,omitzero"`
 }
 
-// Default returns the policy that holds where no file says otherwise: the prototype's documented
+// Default returns the policy that applies if no file says otherwise: the prototype's documented
 // defaults (10 VMs per run, one minute between runs, HIGH off at once).
 func Default() Policy {
 	return Policy{
@@ -92,14 +92,14 @@ func Default() Policy {
 	}
 }
 
-// ShutdownLasts returns how long after a guest was asked to shut down that explains that it goes off: the longest grace
-// period and the time that late guests are looked on for. What goes off later went by itself.
+// ShutdownLasts returns how long after a request to shut down a power-off is attributed to the request: the longest
+// grace period and the late watch. A VM that goes off later did so by itself.
 func (p Policy) ShutdownLasts() time.Duration {
 	c := p.Criticality
 	return max(c.High.GracePeriod, c.Medium.GracePeriod, c.Low.GracePeriod).D() + p.LateWatch.D() + shutdownMargin
 }
 
-// shutdownMargin is for what takes its time around the waiting itself.
+// shutdownMargin is for the steps before and after the waiting.
 const shutdownMargin = time.Minute
 
 // Hash returns a short fingerprint of the effective policy, the same for the same values. A setting that is

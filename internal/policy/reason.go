@@ -5,8 +5,8 @@ type Reason string
 
 // The reasons for which a candidate stays.
 const (
-	NotAVM           Reason = "not_a_vm"            // the tag stands on another kind of object
-	NotTagged        Reason = "not_tagged"          // the tag was taken off meanwhile
+	NotAVM           Reason = "not_a_vm"            // the tag is on another kind of object
+	NotTagged        Reason = "not_tagged"          // the tag was detached in the meantime
 	Gone             Reason = "gone"                // the VM was destroyed; its tag association lives on
 	Template         Reason = "template"            // a template never runs
 	NotPoweredOn     Reason = "not_powered_on"      // already off or suspended
@@ -15,8 +15,8 @@ const (
 	PendingOperation Reason = "pending_operation"   // vCenter refuses to power it off at this moment
 	NotConnected     Reason = "not_connected"       // its host is away: vCenter cannot act on it
 	BeingEvicted     Reason = "being_evicted"       // another round, or a remediation, has reserved it
-	Protected        Reason = "protected"           // a tag of CategoryProtect holds
-	UnreadableTag    Reason = "unreadable_tag"      // a tag of ours cannot be read: that protects
+	Protected        Reason = "protected"           // a tag of CategoryProtect applies
+	UnreadableTag    Reason = "unreadable_tag"      // a tag of ours cannot be read, which protects
 	MinRuntime       Reason = "min_runtime"         // within protect.minRuntime
 	PreemptedOften   Reason = "preempted_too_often" // protect.maxPreemptionsPerDay is reached
 	ExcludedFolder   Reason = "excluded_folder"     // named in protect.folders
@@ -24,9 +24,9 @@ const (
 	FolderUnseen     Reason = "folder_unseen"       // protect.folders is set, and its folders cannot all be seen
 	PoolUnseen       Reason = "pool_unseen"         // protect.resourcePools is set, and its pools cannot all be seen
 	ExcludedName     Reason = "excluded_name"       // named in protect.names
-	Blackout         Reason = "blackout"            // nobody goes in this window
-	GroupBudget      Reason = "group_budget"        // so many of its group must stay up
-	ScopeBudget      Reason = "scope_budget"        // so many went from this scope lately
+	Blackout         Reason = "blackout"            // no VM is turned off in this window
+	GroupBudget      Reason = "group_budget"        // so many VMs of its group must stay on
+	ScopeBudget      Reason = "scope_budget"        // so many VMs of this scope were turned off recently
 	OverLimit        Reason = "limit"               // the plan already holds maxVMs
 	NotNeeded        Reason = "not_needed"          // the shortfall is covered without it, or it does not help
 	CannotCover      Reason = "cannot_cover"        // ifShort is none, and all together do not cover the shortfall

@@ -6,8 +6,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Recheck tells why a target may no longer be acted on, from its state just before; "" where it may. The
-// power state is left to the caller, who knows what an unexpected "off" means.
+// Recheck returns why a target may no longer be acted on, from its state just before; "" if it may. The
+// caller checks the power state, because it knows what an unexpected "off" means.
 func Recheck(vm vsphere.VM, scope vsphere.Ref) Reason {
 	switch {
 	case vm.Ref.Zero():
@@ -26,11 +26,11 @@ func Recheck(vm vsphere.VM, scope vsphere.Ref) Reason {
 	return ""
 }
 
-// RecheckAll tells which targets may no longer go, just before acting on them, and why, in the order of the
-// targets. The snapshot holds the targets and their groups as they are now; the demand is that of the plan
-// with what has happened since, in which the targets themselves may be reserved but are no evictions yet.
-// Besides what Recheck sees, tags that protect, exclusions, windows and budgets count anew; the shortfall and
-// maxVMs were the plan's. As with Recheck, a target that is off by now is left to the caller.
+// RecheckAll returns which targets may no longer be turned off, just before acting on them, and why, in their
+// order. The snapshot holds the targets and their groups as they are now; the demand is that of the plan
+// with what has happened since. The targets themselves may be reserved in it, but are not yet evictions.
+// In addition to Recheck, it checks tags that protect, exclusions, windows and budgets again, but not the shortfall
+// and maxVMs. As with Recheck, the caller handles a target that is off by now.
 func RecheckAll(s vsphere.Snapshot, d Demand, p Policy, targets []vsphere.Ref) (spared []Spared) {
 	now := d.at(s)
 	d.Reserved = slices.DeleteFunc(slices.Clone(d.Reserved), func(ref vsphere.Ref) bool { return slices.Contains(targets, ref) })

@@ -9,9 +9,9 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// The reasons for which a VM that we turned off stays off, besides those for which candidates stay.
+// The reasons for which a VM that we turned off stays off, in addition to those of candidates.
 const (
-	TouchedByOwner   Reason = "touched_by_owner"   // somebody else used or changed it since: it is no longer ours
+	TouchedByOwner   Reason = "touched_by_owner"   // somebody else has used or changed it since
 	Untagged         Reason = "untagged"           // it does not carry the tag any more
 	OtherTag         Reason = "other_tag"          // it was preempted for another tag
 	AttributeChanged Reason = "attribute_changed"  // our record on it is not as we wrote it
@@ -27,14 +27,14 @@ const (
 	ScopeBusy        Reason = "preemption_running" // a round is under way in its scope
 )
 
-// maxCycles is how many preemptions in 24 hours make a VM cycle: it then stays off.
+// maxCycles is the number of preemptions in 24 hours after which a VM stays off.
 const maxCycles = 3
 
-// Record is what our attribute on a VM says of its preemption.
+// Record is what our attribute on a VM says about its preemption.
 type Record struct {
 	InstanceUUID string      `json:"instanceUUID,omitempty"`
 	Tag          string      `json:"tag"`
-	Scope        vsphere.Ref `json:"scope,omitzero"` // that was contended for; zero: everything, or unknown
+	Scope        vsphere.Ref `json:"scope,omitzero"` // in which VMs were preempted; zero: everything, or unknown
 	At           time.Time   `json:"at"`             // by our clock
 	CPUMHz       int64       `json:"cpuMHz"`         // what it used
 	MemoryMB     int64       `json:"memoryMB"`
@@ -46,7 +46,7 @@ type Trace struct {
 	Event string    `json:"event"`
 	User  string    `json:"user,omitempty"` // empty: the guest itself
 	Ours  bool      `json:"ours,omitempty"`
-	// Of a power-off: when we last asked for it, and when the VM had gone off in its life before.
+	// For a power-off: when we last asked for it, and when the VM was turned off the time before.
 	Asked  time.Time `json:"asked,omitzero"`
 	Before time.Time `json:"before,omitzero"`
 }
@@ -58,12 +58,12 @@ type Owned struct {
 	PowerState   string      `json:"powerState"`
 	InstanceUUID string      `json:"instanceUUID,omitempty"`
 	Record       *Record     `json:"record,omitempty"`  // nil: it cannot be read
-	Off          *Trace      `json:"off,omitempty"`     // how it last went off; nil: vCenter does not tell, or it was on again
+	Off          *Trace      `json:"off,omitempty"`     // its last power-off; nil: unknown to vCenter, or it was on again
 	Touched      *Trace      `json:"touched,omitempty"` // by another user, the last time; nil: nobody
-	Back         *Trace      `json:"back,omitempty"`    // our own power-on, where nobody else touched it since
+	Back         *Trace      `json:"back,omitempty"`    // our own power-on, if nobody else touched it since
 }
 
-// Since returns when it went off: by vCenter's clock where that tells, else by ours.
+// Since returns when the VM was turned off, by vCenter's clock if known, else by ours.
 func (o Owned) Since() time.Time {
 	switch {
 	case o.Off != nil:
@@ -74,22 +74,22 @@ func (o Owned) Since() time.Time {
 	return time.Time{}
 }
 
-// ReturnDemand is what is asked of a restore.
+// ReturnDemand is the input of a restore's choice.
 type ReturnDemand struct {
 	Tag       string         `json:"tag"`
 	Scope     vsphere.Ref    `json:"scope,omitzero"` // zero: everything
 	Now       time.Time      `json:"now,omitzero"`   // zero: the time of the snapshot
 	Only      []vsphere.Ref  `json:"only,omitempty"` // of these alone; empty: of all
-	Done      []vsphere.Ref  `json:"done,omitempty"` // decided about before: left out altogether
+	Done      []vsphere.Ref  `json:"done,omitempty"` // decided before, and left out
 	Self      []string       `json:"self,omitempty"` // BIOS UUIDs of our own VMs
 	Reserved  []vsphere.Ref  `json:"reserved,omitempty"`
 	Preempted map[string]int `json:"preempted,omitempty"` // in the last 24 hours, by Ref.String
-	// Warming are VMs that came back a moment ago, with what they used before: as much of it as they do not
-	// use yet is reckoned with.
+	// Warming are VMs that were restored a moment ago, with what they used before. What they do not use yet
+	// counts as used.
 	Warming []Return `json:"warming,omitempty"`
 }
 
-// Return is a VM that comes back.
+// Return is a VM to restore.
 type Return struct {
 	Ref      vsphere.Ref `json:"ref"`
 	Name     string      `json:"name"`
@@ -98,25 +98,25 @@ type Return struct {
 	OffSince time.Time   `json:"offSince"` // by vCenter's clock
 	CPUMHz   int64       `json:"cpuMHz"`   // what it used
 	MemoryMB int64       `json:"memoryMB"`
-	// InstanceUUID tells it from another VM that has its MoRef later, as after vCenter was restored from a backup.
+	// InstanceUUID distinguishes it from another VM that gets its MoRef, as after vCenter was restored from a backup.
 	InstanceUUID string `json:"instanceUUID,omitempty"`
 }
 
-// Returns is who comes back, in order and waves, and why everybody else that we turned off does not.
+// Returns is the VMs to restore, in order and waves, and why the others that we turned off stay off.
 type Returns struct {
 	Returns []Return `json:"returns"`
 	Left    []Spared `json:"left"`
-	// Adopt are on by our own power-on, of which the record does not tell yet.
+	// Adopt are VMs that our own power-on has turned on, but whose record does not say so yet.
 	Adopt []Return `json:"adopt,omitempty"`
-	// Usage is how the scope stands, now and after all that come back; of a restore of everything each
-	// cluster of theirs.
+	// Usage is the usage of the scope, now and after the restore. If everything is restored: of each cluster
+	// of the VMs.
 	Usage []Usage `json:"usage,omitempty"`
-	Later bool    `json:"later,omitempty"` // some of those left may come back later
+	Later bool    `json:"later,omitempty"` // some of the others may be restored later
 }
 
-// ChooseReturns computes who may come back. Most important first: the highest priority, then those off for
-// longest, then the smaller MoRef. A VM that finds no room waits, and nobody of lower priority in its cluster
-// comes before it. The same inventory, in whatever order, gives the same answer.
+// ChooseReturns chooses the VMs to restore, the most important first: the highest priority, then those off for the
+// longest time, then the smaller MoRef. A VM for which there is no room waits, and no VM of lower priority in its
+// cluster is restored before it. The order of the inventory does not matter.
 func ChooseReturns(s vsphere.Snapshot, owned []Owned, d ReturnDemand, p Policy) Returns {
 	if d.Now.IsZero() {
 		d.Now = s.Time
@@ -135,7 +135,7 @@ func ChooseReturns(s vsphere.Snapshot, owned []Owned, d ReturnDemand, p Policy) 
 	return r.out
 }
 
-// returning is one choice in the making.
+// returning is the state of one choice.
 type returning struct {
 	s       *vsphere.Snapshot
 	d       *ReturnDemand
@@ -145,7 +145,7 @@ type returning struct {
 	out     Returns
 }
 
-// measure takes the usage of the scope, and of each cluster where everything is the scope.
+// measure reads the usage of the scope; if that is everything, also of each cluster.
 func (r *returning) measure() {
 	scopes := []vsphere.Ref{r.d.Scope}
 	for _, h := range r.s.Hosts {
@@ -167,7 +167,7 @@ func (r *returning) measure() {
 	}
 }
 
-// warm reckons with what VMs that came back a moment ago do not use yet.
+// warm counts what VMs that were restored a moment ago do not use yet.
 func (r *returning) warm() {
 	for _, w := range r.d.Warming {
 		if vm := r.vms[w.Ref]; vm != nil && vm.PowerState == vsphere.PoweredOn {
@@ -185,7 +185,7 @@ func (r *returning) load(vm *vsphere.VM, l load) {
 	}
 }
 
-// sift leaves out who must not come back, and returns the others in order.
+// sift leaves out VMs that must not be restored, and returns the others in order.
 func (r *returning) sift(owned []Owned) (list []Return) {
 	only, done, reserved := setOf(r.d.Only), setOf(r.d.Done), setOf(r.d.Reserved)
 	found := map[vsphere.Ref]bool{}
@@ -273,10 +273,10 @@ func (r *returning) outside(o *Owned, vm *vsphere.VM) (Reason, string) {
 	return "", ""
 }
 
-// known is an instance UUID as it is told.
+// known describes an instance UUID.
 func known(uuid string) string { return cmp.Or(uuid, "unknown") }
 
-// place gives the VM its place in a wave, or leaves it for want of room.
+// place puts the VM into a wave, or leaves it out if there is no room.
 func (r *returning) place(ret Return) {
 	vm := r.vms[ret.Ref]
 	if most, ok := r.blocked[vm.Cluster]; ok && ret.Priority < most {
@@ -295,7 +295,7 @@ func (r *returning) place(ret Return) {
 	r.out.Returns = append(r.out.Returns, ret)
 }
 
-// room tells why the VM's scopes cannot take its load; "" where they can, or the policy has no target.
+// room returns why the VM's scopes have no room for its load; "" if they have, or the policy has no target.
 func (r *returning) room(vm *vsphere.VM, l load) (Reason, string) {
 	if !r.p.Target.Set() {
 		return "", ""
@@ -331,7 +331,7 @@ func (r *returning) leave(ref vsphere.Ref, name string, reason Reason, detail st
 	r.out.Later = r.out.Later || reason.Passes()
 }
 
-// Passes tells whether what keeps a VM from coming back may pass by itself.
+// Passes reports whether the reason for not restoring a VM may end by itself.
 func (r Reason) Passes() bool {
 	switch r {
 	case NoRoom, NoHost, NotMeasured, BeingEvicted, NotConnected, PendingOperation:

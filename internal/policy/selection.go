@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// selection is a set of candidates in the making, with what limits still leave.
+// selection is a set of candidates that is being chosen, with what the limits still allow.
 type selection struct {
 	all      []candidate // in order
 	need     load        // what must be freed
-	room     int         // how many more may go
-	left     []int       // how many more of each limited group may go
+	room     int         // how many more may be chosen
+	left     []int       // how many more of each limited group may be chosen
 	chosen   []int       // into all, as they were taken
 	in       []bool
 	freed    load
@@ -23,7 +23,7 @@ func (s *selection) has(i int) bool {
 	return s.in != nil && s.in[i]
 }
 
-// may tells whether the candidate is still to be had within the limits.
+// may reports whether the limits still allow the candidate.
 func (s *selection) may(i int) bool {
 	if s.room == 0 || s.has(i) {
 		return false
@@ -31,7 +31,7 @@ func (s *selection) may(i int) bool {
 	return !slices.ContainsFunc(s.all[i].groups, func(g int) bool { return s.left[g] == 0 })
 }
 
-// helps tells whether the candidate frees anything of what is missing.
+// helps reports whether the candidate frees anything of what is missing.
 func (s *selection) helps(i int) bool {
 	missing, frees := s.missing(), s.all[i].frees
 	return missing[0] > 0 && frees[0] > 0 || missing[1] > 0 && frees[1] > 0
@@ -65,7 +65,7 @@ func (s *selection) fresh() selection {
 	return selection{all: s.all, need: s.need, room: s.room, left: slices.Clone(s.left)}
 }
 
-// inOrder takes what the limits allow.
+// inOrder takes the candidates in order as far as the limits allow.
 func (s *selection) inOrder() {
 	for i := range s.all {
 		if s.may(i) {
@@ -74,8 +74,8 @@ func (s *selection) inOrder() {
 	}
 }
 
-// cover returns the fewest candidates that free what is needed, lower priorities first, none of them in vain;
-// where no choice within the limits does, what comes closest in order.
+// cover returns the fewest candidates that free what is needed, lower priorities first, and none that is not
+// needed. If no choice within the limits covers the need, it returns what comes closest, in order.
 func (s selection) cover() selection {
 	walk := s.fresh()
 	classes := s.classes()
@@ -96,17 +96,17 @@ func (s selection) cover() selection {
 			walk = all
 		}
 	}
-	for walk.giveBack() && !walk.covered() { // what was given back makes room
+	for walk.giveBack() && !walk.covered() { // what was removed makes room
 		walk.fill(0, len(s.all))
 	}
 	return walk
 }
 
-// across covers the need where taking all of the lower priorities uses up a limit: from as few of the lowest
-// priorities as can do it together. ok is false where all together cannot.
+// across covers the need if taking all of the lower priorities would use up a limit. It chooses from as few of the
+// lowest priorities as can cover it together. ok is false if all together cannot.
 func (s *selection) across(classes []int) (best selection, ok bool) {
 	for low, high := 0, len(classes)-1; low <= high; {
-		middle := high // first of all: do all together?
+		middle := high // first: are all together enough?
 		if ok {
 			middle = (low + high) / 2
 		}
@@ -142,7 +142,7 @@ func (s *selection) takeAll(set []int) {
 	}
 }
 
-// fill takes what helps from a part of the candidates, closest fit first, until the need is covered or a
+// fill takes useful candidates from a part of them, closest fit first, until the need is covered or a
 // limit is reached.
 func (s *selection) fill(from, to int) {
 	for s.room > 0 && !s.covered() {
@@ -165,7 +165,7 @@ func (s *selection) fill(from, to int) {
 	}
 }
 
-// closer tells whether a goes before b when this much is missing; what scale has none of does not matter.
+// closer reports whether a comes before b when this much is missing. A resource that scale lacks does not matter.
 func (s *selection) closer(a, b int, missing, scale load) bool {
 	x, y := &s.all[a], &s.all[b]
 	return cmp.Or(cmp.Compare(x.priority, y.priority), cmp.Compare(x.preempted, y.preempted),
@@ -182,7 +182,7 @@ func distance(frees, missing, scale load) (sum float64) {
 	return sum
 }
 
-// giveBack drops, the last taken first, whatever the shortfall does not grow without. It tells whether there
+// giveBack drops, the last taken first, the candidates that are not needed. It reports whether there
 // was any.
 func (s *selection) giveBack() (any bool) {
 	for _, i := range slices.Backward(slices.Clone(s.chosen)) {
@@ -194,8 +194,8 @@ func (s *selection) giveBack() (any bool) {
 	return any
 }
 
-// ranked returns who was chosen, in order: by priority, earlier preemptions, and how much of the need each
-// frees; where nothing is needed, as the candidates are.
+// ranked returns the chosen candidates, ordered by priority, earlier preemptions, and how much of the need each
+// frees. If nothing is needed, the order of the candidates stays.
 func (s *selection) ranked() []int {
 	list := slices.Clone(s.chosen)
 	slices.SortFunc(list, func(a, b int) int {

@@ -10,31 +10,31 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
-// What happens where the shortfall cannot be covered.
+// What happens if the shortfall cannot be covered.
 const (
 	ShortPartial = "partial" // do what can be done
-	ShortNone    = "none"    // preempt nobody
+	ShortNone    = "none"    // preempt no VM
 )
 
-// DefaultPriority is the priority of a VM that carries none, where the policy does not say otherwise.
+// DefaultPriority is the priority of a VM without a priority tag, unless the policy says otherwise.
 const DefaultPriority = 100
 
 // maxPriority bounds priorities on both sides of zero.
 const maxPriority = 1_000_000
 
 // Goal is the utilisation to come down to, in percent of the capacity of the contended scope. What must be
-// freed is usage − (target − margin). Zero: no goal, up to maxVMs go.
+// freed is usage − (target − margin). Zero: no goal, and up to maxVMs are turned off.
 type Goal struct {
 	CPU     int    `json:"cpu,omitempty"`     // 1 to 100; 0: CPU does not matter
 	Memory  int    `json:"memory,omitempty"`  // 1 to 100; 0: memory does not matter
-	Margin  int    `json:"margin"`            // how far below the target to come
+	Margin  int    `json:"margin"`            // how far below the target to go
 	IfShort string `json:"ifShort,omitempty"` // partial (the default) or none
 }
 
-// DefaultGoal returns what holds where a file names a target and is silent about the rest.
+// DefaultGoal returns the defaults of a target in a file.
 func DefaultGoal() Goal { return Goal{Margin: 5, IfShort: ShortPartial} }
 
-// Set tells whether there is a goal.
+// Set reports whether there is a goal.
 func (g Goal) Set() bool { return g.CPU > 0 || g.Memory > 0 }
 
 func (g Goal) ifShort() string {
@@ -56,7 +56,7 @@ func (o Order) priority() int {
 	return *o.DefaultPriority
 }
 
-// Protect says which candidates stay, whatever is asked for.
+// Protect says which candidates stay on, whatever the request is.
 type Protect struct {
 	MinRuntime           clock.Duration `json:"minRuntime,omitempty"`           // since power-on
 	MaxPreemptionsPerDay int            `json:"maxPreemptionsPerDay,omitempty"` // of one VM, in 24 h; 0: any number
@@ -65,18 +65,18 @@ type Protect struct {
 	Names                []string       `json:"names,omitempty"`                // name globs
 }
 
-// IsZero tells whether nothing is set; an empty list is as good as none.
+// IsZero reports whether nothing is set; an empty list counts as none.
 func (p Protect) IsZero() bool {
 	return p.MinRuntime == 0 && p.MaxPreemptionsPerDay == 0 && len(p.Folders)+len(p.ResourcePools)+len(p.Names) == 0
 }
 
-// Budget is one of three: how much of a group stays up, how many a scope gives within a time, or a window
-// in which nobody goes.
+// Budget is one of three: how much of a group stays on, how many VMs of a scope may be turned off within a time, or a
+// window in which no VM is turned off.
 type Budget struct {
-	Group        string         `json:"group,omitempty"`       // glob of group names; each group is counted for itself
-	MinAvailable Amount         `json:"minAvailable,omitzero"` // VMs of the group that stay up; a percentage is rounded up
+	Group        string         `json:"group,omitempty"`       // glob of group names; each group is counted separately
+	MinAvailable Amount         `json:"minAvailable,omitzero"` // VMs of the group that stay on; a percentage is rounded up
 	Scope        bool           `json:"scope,omitempty"`
-	Max          Amount         `json:"max,omitzero"`       // VMs of the scope that go; a percentage is rounded down
+	Max          Amount         `json:"max,omitzero"`       // VMs of the scope that may be turned off; a percentage is rounded down
 	Per          clock.Duration `json:"per,omitempty"`      // within this time; 0: 1h
 	Window       string         `json:"window,omitempty"`   // cron expression of the start: minute hour day month weekday
 	Duration     clock.Duration `json:"duration,omitempty"` // of the window
@@ -90,7 +90,7 @@ func (b Budget) per() clock.Duration {
 	return b.Per
 }
 
-// location returns the window's time zone. "Local" is none: it means something else on every machine.
+// location returns the window's time zone. "Local" is refused, because it differs between machines.
 func (b Budget) location() (*time.Location, error) {
 	if b.TimeZone == "Local" {
 		return nil, fmt.Errorf("time zone %q differs from machine to machine", b.TimeZone)
@@ -152,20 +152,20 @@ func (a Amount) atMost(total int) int {
 	return a.N
 }
 
-// Restore says whether and how VMs come back when the pressure has ended.
+// Restore says whether and how VMs are restored when the load has fallen.
 type Restore struct {
 	Enabled bool           `json:"enabled"`
-	Settle  clock.Duration `json:"settle"` // how long the pressure must have ended
+	Settle  clock.Duration `json:"settle"` // how long the load must have been low
 	Wave    int            `json:"wave"`   // VMs at a time
-	GiveUp  clock.Duration `json:"giveUp"` // after which a VM is left off
+	GiveUp  clock.Duration `json:"giveUp"` // after which a VM is not restored
 }
 
-// DefaultRestore returns what holds where a file is silent about it.
+// DefaultRestore returns the defaults of a restore in a file.
 func DefaultRestore() Restore {
 	return Restore{Settle: clock.Duration(10 * time.Minute), Wave: 2, GiveUp: clock.Duration(24 * time.Hour)}
 }
 
-// terse returns the policy without what is spelled out though it is the default.
+// terse returns the policy without settings that have their default values.
 func (p Policy) terse() Policy {
 	if p.Order.priority() == DefaultPriority {
 		p.Order = Order{}
@@ -179,7 +179,7 @@ func (p Policy) terse() Policy {
 	return p
 }
 
-// Explicit returns the policy with the defaults of what it leaves out spelled out, for people to read.
+// Explicit returns the policy with all defaults filled in, for people to read.
 func (p Policy) Explicit() Policy {
 	priority := p.Order.priority()
 	p.Order.DefaultPriority = &priority

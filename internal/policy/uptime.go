@@ -6,7 +6,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// run is for how long a VM has been on.
+// run is how long a VM has been on.
 type run struct {
 	least time.Duration
 	exact bool // false: it may be longer
@@ -21,8 +21,8 @@ func (r run) String() string {
 	return "at least " + age(r.least)
 }
 
-// uptime returns for how long the VM has been on. After a vMotion vCenter does not know any more since when, and
-// counts from the vMotion. A start in the future, which differing clocks bring about, is a start just now.
+// uptime returns how long the VM has been on. After a vMotion, vCenter no longer knows the start, and counts from the
+// vMotion. A start in the future, because of differing clocks, counts as a start now.
 func uptime(vm *vsphere.VM, now time.Time) run {
 	if !vm.BootTime.IsZero() {
 		return run{least: max(0, now.Sub(vm.BootTime)), exact: true, known: true}

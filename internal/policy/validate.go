@@ -13,7 +13,7 @@ import (
 
 const week = 7 * 24 * time.Hour
 
-// Validate tells every impossible value, naming its key and the allowed values.
+// Validate returns an error for every impossible value, with its key and the allowed values.
 func (p Policy) Validate() error {
 	var c check
 	c.oneOf("mode", p.Mode, ModeAct, ModeObserve)
@@ -155,7 +155,7 @@ func (c *check) budget(key string, b Budget) {
 	}
 }
 
-// strays tells of settings that belong to another kind of budget.
+// strays finds settings that belong to another kind of budget.
 func (c *check) strays(key, kind string, first bool, firstKeys string, second bool, secondKeys string) {
 	if first {
 		c.add(key, "has %s, which a %s budget does not take", firstKeys, kind)

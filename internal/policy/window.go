@@ -9,17 +9,17 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cron"
 )
 
-// Window is a time that comes again and again, such as each Sunday night.
+// Window is a recurring time, such as each Sunday night.
 type Window struct {
 	Cron     string         `json:"window"`             // of the start: minute hour day month weekday
 	Duration clock.Duration `json:"duration"`           // 1 minute to a week
 	TimeZone string         `json:"timeZone,omitempty"` // as the tz database names it; empty: UTC
 }
 
-// furthest is how far ahead a start is looked for: 29 February may be eight years away.
+// furthest is how far ahead to search for a start: 29 February may be eight years away.
 const furthest = 8*366*24*time.Hour + time.Hour
 
-// Check tells every impossible value, naming its key.
+// Check returns an error for every impossible value, with its key.
 func (w Window) Check() error {
 	var c check
 	if _, err := parseStarts(w.Cron); err != nil {
@@ -32,7 +32,7 @@ func (w Window) Check() error {
 	return errors.Join(c...)
 }
 
-// Open tells whether the window is open at now, and until when. One that cannot be read is never open.
+// Open reports whether the window is open at now, and until when. A window that cannot be read is never open.
 func (w Window) Open(now time.Time) (until time.Time, ok bool) {
 	c, zone, err := w.read()
 	if err != nil {
@@ -45,7 +45,7 @@ func (w Window) Open(now time.Time) (until time.Time, ok bool) {
 	return start.Add(w.Duration.D()).In(zone), true
 }
 
-// Next returns when the window opens for the first time after now, and when it closes then. It fails where the
+// Next returns when the window opens for the first time after now, and when it closes then. It fails if the
 // window cannot be read or never opens.
 func (w Window) Next(now time.Time) (from, until time.Time, err error) {
 	c, zone, err := w.read()

@@ -20,19 +20,19 @@ import (
 // The results of a request, as answers, metrics and logs name them.
 const (
 	sent         = "sent"         // 202: Temporal has it
-	ignored      = "ignored"      // 200: nothing is to be done about it
+	ignored      = "ignored"      // 200: there is nothing to do
 	malformed    = "malformed"    // 400: no valid CloudEvent, or its data is not what its class says
-	refused      = "refused"      // 400: a rule is on it and can never act upon it
+	refused      = "refused"      // 400: a rule matches it but can never act on it
 	unauthorized = "unauthorized" // 401
-	aborted      = "aborted"      // 408: the sender did not bring the whole body
+	aborted      = "aborted"      // 408: the sender did not send the whole body
 	tooLong      = "too_large"    // 413
-	unsupported  = "unsupported"  // 415: no CloudEvent, or in a format that is not read
+	unsupported  = "unsupported"  // 415: not a CloudEvent, or an unsupported format
 	saturated    = "saturated"    // 429
 	unavailable  = "unavailable"  // 503: Temporal did not take it
-	behindhand   = "backlog"      // 503: too much waits already for a worker
+	behindhand   = "backlog"      // 503: too many events wait for a worker
 )
 
-// outcome is what became of a request.
+// outcome is the result of a request.
 type outcome struct {
 	status     int
 	result     string
@@ -57,7 +57,7 @@ func unsupport(format string, args ...any) error {
 	return &problem{outcome{status: http.StatusUnsupportedMediaType, result: unsupported, reason: fmt.Sprintf(format, args...)}}
 }
 
-// unread says why a body could not be read.
+// unread returns why a body could not be read.
 func unread(err error) error {
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
@@ -98,8 +98,8 @@ type answer struct {
 	Reason     string `json:"reason,omitempty"`
 }
 
-// wantsBody tells whether a sender can read the body of a success. Knative's brokers take any body that is
-// no CloudEvent for a failed delivery (502) and bring the event again; they name nothing that they accept,
+// wantsBody reports whether a sender can read the body of a success. Knative's brokers treat any body that is
+// not a CloudEvent as a failed delivery (502) and send the event again; they name nothing that they accept,
 // and prefer a reply.
 func wantsBody(h http.Header) bool {
 	return h.Get("Accept") != "" && !strings.Contains(strings.ToLower(h.Get("Prefer")), "reply")
@@ -127,8 +127,8 @@ func write(w http.ResponseWriter, out outcome) {
 	_, _ = w.Write(append(body, '\n')) // a sender that went away needs no answer
 }
 
-// tell logs what became of an event: what was acted upon, what was refused, though not each of a storm, and
-// what was ignored only to help find a fault.
+// tell logs the result of an event. In a storm not every refusal is logged. Ignored events are logged at debug
+// level.
 func (r *Receiver) tell(req *http.Request, out outcome, e event.Event) {
 	ctx := req.Context()
 	level, text := slog.LevelWarn, "event refused"
@@ -190,7 +190,7 @@ type throttle struct {
 	untold int
 }
 
-// pass tells whether to speak, and of how many before nothing was said.
+// pass reports whether to log, and how many calls before were not logged.
 func (t *throttle) pass(now time.Time) (ok bool, untold int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// What a sender has for a body: the grace, and a second more for each leastRate bytes that have come, but no
+// The time for a body: the grace, and a second more for each leastRate bytes that have arrived, but no
 // more than mostTime. A sender in the same data centre needs milliseconds.
 const (
 	grace     = 2 * time.Second
@@ -22,9 +22,9 @@ const (
 // patience is how long a body may take before it can lose its place to another of the same client.
 const patience = 100 * time.Millisecond
 
-// pool is bounded room for bodies. Where it is full, a newcomer takes the place of the body that has been
-// coming for the longest, of the client that holds the most places. So neither one client nor slow senders
-// keep others out, even where all share one address behind a proxy: what arrives at once is not displaced.
+// pool is bounded room for bodies. When it is full, a new body takes the place of the body that has been
+// arriving for the longest time, of the client that holds the most places. So neither one client nor slow senders
+// block others, even if all share one address behind a proxy: a body that arrives at once is not displaced.
 type pool struct {
 	most int
 
@@ -40,13 +40,13 @@ type place struct {
 	since  time.Time
 
 	mu   sync.Mutex
-	stop func(time.Time) // sets the deadline of the body; nil once the body is there or lost its place
+	stop func(time.Time) // sets the deadline of the body; nil once the body has arrived or lost its place
 	lost bool
 }
 
 func newPool(most int) *pool { return &pool{most: most, clients: map[string]int{}} }
 
-// take returns a place for a client's body, after a little wait where all are taken by what is no slower.
+// take returns a place for a client's body. It waits a little if all places are taken by bodies that are no slower.
 func (p *pool) take(ctx context.Context, client string, deadline func(time.Time), wait time.Duration) (*place, error) {
 	const again = 20 * time.Millisecond
 	for end := time.Now().Add(wait); ; {
@@ -122,7 +122,7 @@ func (p *pool) taken() int {
 	return len(p.held)
 }
 
-// release gives the place back.
+// release frees the place.
 func (l *place) release() {
 	l.pool.mu.Lock()
 	defer l.pool.mu.Unlock()
@@ -147,8 +147,8 @@ func (l *place) lose() bool {
 	return true
 }
 
-// arrived says that the body is there: its place can no longer be lost, and its connection has time for the
-// answer. It returns false where the place was lost before.
+// arrived records that the body has arrived: its place can no longer be lost, and its connection has time for the
+// answer. It returns false if the place was lost before.
 func (l *place) arrived() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,7 +159,7 @@ func (l *place) arrived() bool {
 	return !l.lost
 }
 
-// paced reads a body as long as it comes at the least rate.
+// paced reads a body as long as it arrives at the least rate.
 type paced struct {
 	from  io.Reader
 	start time.Time
@@ -180,8 +180,8 @@ func (r *paced) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// clientOf names who holds places: the address that the connection came from, for IPv6 its network of 64
-// bits. Headers such as X-Forwarded-For are not believed, since whoever sends may write them.
+// clientOf names the client that holds places: the remote address of the connection, for IPv6 its network of 64
+// bits. Headers such as X-Forwarded-For are ignored, because the sender can write them.
 func clientOf(req *http.Request) string {
 	host, _, err := net.SplitHostPort(req.RemoteAddr)
 	if err != nil {

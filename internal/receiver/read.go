@@ -27,8 +27,8 @@ type mode int
 
 const (
 	binary         mode = iota // attributes in the headers, data in the body
-	structuredMode             // all in the body
-	unstated                   // in the body, if that shows itself to be a CloudEvent
+	structuredMode             // everything in the body
+	unstated                   // in the body, if that is a CloudEvent
 )
 
 const (
@@ -38,7 +38,7 @@ const (
 	headPrefix = "Ce-"
 )
 
-// modeOf tells how a request carries its event, by its headers.
+// modeOf returns how a request carries its event, by its headers.
 func modeOf(h http.Header) (mode, error) {
 	media := h.Get("Content-Type")
 	name, _, _ := strings.Cut(media, ";")
@@ -97,7 +97,7 @@ func readStructured(mode mode, body []byte, e *event.Event) (err error) {
 	if mode == unstated && !claimsToBe(body) {
 		return unsupport("neither ce- headers nor a JSON object with specversion: this is no CloudEvent")
 	}
-	// The SDK indexes before it looks, as in {"data_base64":1,"specversion":"1.0"}.
+	// The SDK indexes without a check, as in {"data_base64":1,"specversion":"1.0"}.
 	defer func() {
 		if r := recover(); r != nil {
 			*e = event.Event{}
@@ -111,12 +111,12 @@ func readStructured(mode mode, body []byte, e *event.Event) (err error) {
 	return validate(e)
 }
 
-// trim cuts what may stand around JSON: white space and a byte order mark.
+// trim removes white space and a byte order mark around JSON.
 func trim(body []byte) []byte {
 	return bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\uFEFF")))
 }
 
-// claimsToBe tells whether a body is a JSON object with a specversion.
+// claimsToBe reports whether a body is a JSON object with a specversion.
 func claimsToBe(body []byte) bool {
 	var probe struct {
 		SpecVersion json.RawMessage `json:"specversion"`
@@ -124,7 +124,7 @@ func claimsToBe(body []byte) bool {
 	return len(body) > 0 && body[0] == '{' && json.Unmarshal(body, &probe) == nil && probe.SpecVersion != nil
 }
 
-// validate tells in one line, always the same, what an event lacks.
+// validate returns one line, always in the same order, that says what an event lacks.
 func validate(e *event.Event) error {
 	err := e.Validate()
 	if err == nil {
@@ -144,8 +144,8 @@ func message(e event.Event) alarm.Message {
 	}
 }
 
-// structured is the event in structured JSON 1.0: the body where it is that already. Data that JSON cannot
-// hold as it is, such as XML that calls itself JSON, goes as base64.
+// structured returns the event in structured JSON 1.0: the body if it is that already. Data that JSON cannot
+// hold as it is, such as XML that claims to be JSON, is encoded as base64.
 func structured(mode mode, e *event.Event, body []byte) (json.RawMessage, error) {
 	if mode != binary && e.SpecVersion() == event.CloudEventsVersionV1 {
 		return trim(body), nil
@@ -163,7 +163,7 @@ func structured(mode mode, e *event.Event, body []byte) (json.RawMessage, error)
 	return raw, nil
 }
 
-// plain tells whether JSON can hold an event's data as a value or, where its media type is not JSON, as a string.
+// plain reports whether JSON can hold an event's data as a value or, where its media type is not JSON, as a string.
 func plain(e event.Event) bool {
 	name, _, err := mime.ParseMediaType(e.DataContentType())
 	if e.DataContentType() == "" || err == nil && (strings.HasSuffix(name, "/json") || strings.HasSuffix(name, "+json")) {
@@ -172,7 +172,7 @@ func plain(e event.Event) bool {
 	return utf8.Valid(e.DataEncoded)
 }
 
-// errOutrun is the end of a body whose place another got.
+// errOutrun ends the reading of a body whose place another body got.
 var errOutrun = errors.New("the body was slower than others, and lost its place to them")
 
 // room is what a request holds of the bounded room for events, until it is answered.
@@ -190,8 +190,8 @@ func (h *room) release() {
 	}
 }
 
-// read takes a place, reads the body, and takes a slot to handle it in. A body that is still coming holds no
-// slot, so that slow senders keep nobody from being handled.
+// read takes a place, reads the body, and takes a slot to handle it in. A body that is still arriving holds no
+// slot, so that slow senders do not delay others.
 func (r *Receiver) read(w http.ResponseWriter, req *http.Request, held *room) ([]byte, error) {
 	control := http.NewResponseController(w)
 	deadline := func(t time.Time) { _ = control.SetReadDeadline(t) } // a recorder in a test has none
@@ -212,7 +212,7 @@ func (r *Receiver) read(w http.ResponseWriter, req *http.Request, held *room) ([
 	return body, r.slot(req.Context(), held)
 }
 
-// body reads the body in its place, a large one in one of the large places besides.
+// body reads the body in its place; a large body also needs one of the large places.
 func (r *Receiver) body(w http.ResponseWriter, req *http.Request, held *room, deadline func(time.Time)) ([]byte, error) {
 	client := clientOf(req)
 	small, err := r.small.take(req.Context(), client, deadline, r.cfg.MaxWait)
@@ -232,7 +232,7 @@ func (r *Receiver) body(w http.ResponseWriter, req *http.Request, held *room, de
 	} else if err != nil {
 		return nil, err
 	}
-	large, err := r.large.take(req.Context(), client, deadline, r.cfg.MaxWait) // its small place may be lost meanwhile
+	large, err := r.large.take(req.Context(), client, deadline, r.cfg.MaxWait) // its small place may be lost in the meantime
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +248,7 @@ func (r *Receiver) body(w http.ResponseWriter, req *http.Request, held *room, de
 	return buf.Bytes(), err
 }
 
-// slot waits for a place among those that are handled, a little.
+// slot waits a little for a slot to handle the event.
 func (r *Receiver) slot(ctx context.Context, held *room) error {
 	t := time.NewTimer(r.cfg.MaxWait)
 	defer t.Stop()

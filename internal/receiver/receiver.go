@@ -1,7 +1,6 @@
-// Package receiver takes CloudEvents over HTTP and hands them to the rules: its one job is to answer a
-// sender truthfully, so that a broker brings again what may yet succeed and nothing else. It decodes with
-// alarm and decides nothing, which is trigger's. Of ours it imports those two; it must not import the
-// watch, vcenter, or anything that reads a configuration.
+// Package receiver takes CloudEvents over HTTP and hands them to the rules. Its one job is to answer a
+// sender truthfully, so that a broker sends again only what may still succeed. It decodes with
+// alarm; trigger decides.
 package receiver
 
 import (
@@ -26,11 +25,11 @@ const (
 	DefaultSendTimeout   = 5 * time.Second
 )
 
-// coming is how many bodies may be on their way for each slot that handles them.
+// coming is how many bodies may be arriving for each slot that handles them.
 const coming = 4
 
-// Small is what every place may hold of an event; a larger one needs one of the few large places besides, so
-// that the memory in use is bounded and large events hold up no small one. vSphere's have 2 to 6 KiB.
+// Small is the size of an event that fits every place. A larger event also needs one of the few large places, so
+// that memory is bounded and large events do not delay small ones. vSphere's have 2 to 6 KiB.
 const Small = 16 << 10
 
 // Engine applies the rules to an event, as trigger.Engine does.
@@ -44,7 +43,7 @@ type Config struct {
 	Classes []alarm.Class // of events that rules are on: trigger.Classes; all others are ignored unread
 	Token   *Token        // what senders must show; nil: nothing
 
-	MaxConcurrent int           // events handled at a time; four times as many may be on their way
+	MaxConcurrent int           // events handled at a time; four times as many may be arriving
 	MaxLarge      int           // of those, larger than Small
 	MaxWait       time.Duration // for a free place or slot, then 429
 	SendTimeout   time.Duration // for Temporal to take an event, then 503
@@ -54,7 +53,7 @@ type Config struct {
 	Log     *slog.Logger // nil: none
 }
 
-// Metrics are told what happens. No class that a sender made up reaches them.
+// Metrics count what happens. A class that a sender made up is never used as a label.
 type Metrics interface {
 	Receiving(n int) // a request came (1) or was answered (-1)
 	Received(class, result string, took time.Duration)
@@ -150,7 +149,7 @@ func (r *Receiver) post(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(out.status)
 }
 
-// take does all that is done about a request, from the cheapest on. What is known of the event is left in e.
+// take handles a request, the cheapest checks first. It leaves what is known about the event in e.
 func (r *Receiver) take(w http.ResponseWriter, req *http.Request, e *event.Event) outcome {
 	if r.cfg.Token != nil && !r.cfg.Token.Shown(req.Header) {
 		w.Header().Set("WWW-Authenticate", "Bearer")
@@ -180,7 +179,7 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request, e *event.Event
 	return r.handle(req.Context(), mode, e, body)
 }
 
-// handle completes the event with its body and hands it on.
+// handle reads the event's body and hands the event to the rules.
 func (r *Receiver) handle(ctx context.Context, mode mode, e *event.Event, body []byte) outcome {
 	if mode == binary {
 		if len(body) > 0 {

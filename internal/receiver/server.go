@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Server returns a server for a Receiver, with bounds on what a slow or greedy sender can hold. The time to
-// write leaves room for a body that comes slowly, the wait for a slot, and Temporal.
+// Server returns a server for a Receiver that limits what a slow or greedy sender can hold. The time to
+// write is enough for a body that arrives slowly, the wait for a slot, and Temporal.
 func Server(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,

@@ -14,19 +14,19 @@ import (
 // maxToken bounds the file of a token.
 const maxToken = 16 << 10
 
-// Token is the bearer token that senders must show. It lives in a file and is read anew when that changes,
+// Token is the bearer token that senders must send. It is in a file, which is read again when it changes,
 // so that it can be rotated without a restart.
 type Token struct {
 	path string
 	log  *slog.Logger
 
 	mu   sync.Mutex
-	seen os.FileInfo // what was read, or could not be
+	seen os.FileInfo // the file that was read, or could not be
 	sum  [sha256.Size]byte
 }
 
 // ReadToken reads the token in the file at path, without white space around it. A file that cannot be read,
-// or is empty, is an error; later, the last token that could be read holds. The log, which never gets the
+// or is empty, is an error; later, the last token that could be read stays valid. The log, which never gets the
 // token, may be nil.
 func ReadToken(path string, log *slog.Logger) (*Token, error) {
 	if log == nil {
@@ -57,7 +57,7 @@ func readSum(path string) (sum [sha256.Size]byte, err error) {
 	return sha256.Sum256([]byte(text)), nil
 }
 
-// Shown tells whether a request's header shows the token.
+// Shown reports whether a request's header has the token.
 func (t *Token) Shown(h http.Header) bool {
 	want := t.current()
 	scheme, shown, _ := strings.Cut(h.Get("Authorization"), " ")

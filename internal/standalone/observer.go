@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -30,8 +31,10 @@ func states(vc *simulation.VCenter) []vmState {
 
 // observer looks at the simulated VMs and says what has changed.
 type observer struct {
-	vc    *simulation.VCenter
-	out   *screen
+	vc  *simulation.VCenter
+	out *screen
+
+	mu    sync.Mutex
 	known map[types.ManagedObjectReference]vmState
 }
 
@@ -52,7 +55,10 @@ func (o *observer) watch(every time.Duration) (stop func()) {
 	}
 }
 
+// look says what has changed since it last did.
 func (o *observer) look() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for _, now := range states(o.vc) {
 		before := o.known[now.Ref]
 		if now == before {

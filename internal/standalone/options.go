@@ -60,17 +60,17 @@ func (p Program) command(o *options) (cmd *cobra.Command, ran *bool) {
 	cmd = &cobra.Command{
 		Use:   "standalone",
 		Short: "Everything in one process: Temporal, its web UI and a worker; with --simulate also a vCenter to try it on",
-		Long: `Everything in one process: Temporal on a file, its web UI, and a worker.
+		Long: `Run everything in one process: Temporal with its data in a file, its web UI, and a worker.
 
-With --simulate nothing else is needed: a simulated vCenter is filled, an alarm is raised on it, and what is found,
-chosen, powered off, annotated and left alone is shown and then checked against vCenter. Without it the same process
-works on the real vCenter that VCENTER_URL and the worker's other variables name. With rules in the file (or
-VSPHERE_ALARM_NAME and VSPHERE_PREEMPTION_TAG) it watches that vCenter's alarms; with PORT set it also takes them as
-CloudEvents over HTTP there (RECEIVER_TOKEN_FILE: only from those who show the token).
+With --simulate nothing else is needed. The program starts a simulated vCenter, raises an alarm on it, shows which VMs
+are found, chosen, powered off, annotated and left alone, and checks the result against vCenter. Without --simulate
+it works on the real vCenter that VCENTER_URL and the worker's other variables name. With rules in the file (or
+VSPHERE_ALARM_NAME and VSPHERE_PREEMPTION_TAG) it watches that vCenter's alarms. If PORT is set, it also receives them as
+CloudEvents over HTTP there (with RECEIVER_TOKEN_FILE: only from senders with the token).
 
-With --inventory the simulated vCenter is a twin of a real one, saved by govc object.save. It shows which VMs carry the
-tag; with --alarm it raises that alarm, and shows who is powered off there and why the others stay. Replies to other
-systems are left out. See docs/rehearse.md.
+With --inventory the simulated vCenter is a twin of a real one, saved by govc object.save. The program shows which VMs
+carry the tag. With --alarm it raises that alarm, and shows which VMs are powered off and why the others stay on. No
+replies are sent to other systems. See docs/rehearse.md.
 
 Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2 wrong usage, 130 interrupted.`,
 		Example: `  standalone --simulate                     watch one preemption, then try preemptctl on it
@@ -85,8 +85,8 @@ Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2
 	f.BoolVar(&o.simulate, "simulate", false, "use a simulated vCenter and show one preemption on it")
 	f.BoolVar(&o.once, "once", false, "with --simulate: end after the scenario, with 0 only if every VM is as reported")
 	f.StringVar(&o.data, "data", "", "folder for Temporal's data (default vsphere-preemption in $XDG_DATA_HOME or ~/.local/share)")
-	f.BoolVar(&o.inMemory, "in-memory", false, "keep Temporal's data in memory: it is lost at the end")
-	f.BoolVar(&o.headless, "headless", false, "leave the Temporal web UI out")
+	f.BoolVar(&o.inMemory, "in-memory", false, "keep Temporal's data in memory, so that it is lost at the end")
+	f.BoolVar(&o.headless, "headless", false, "do not start the Temporal web UI")
 	f.StringVarP(&o.file, "config", "f", "", "the YAML file with policies and limits (default $PREEMPTION_CONFIG)")
 	o.rehearsalOptions.flags(f)
 	cmd.SetArgs(p.Args)

@@ -129,7 +129,7 @@ func (p Program) ended(ctx context.Context, o options, err error) int {
 // run shows the scenario, or says that the worker is ready.
 func (p Program) run(ctx context.Context, s *stack) error {
 	if s.vcenter == nil {
-		s.out.say("ready", "requests are taken; Ctrl-C ends")
+		s.out.say("ready", "requests are accepted; Ctrl-C ends")
 		return nil
 	}
 	if s.inventory != "" {

@@ -35,7 +35,7 @@ func TestWithoutSimulationItWorksOnTheVCenterOfTheEnvironmentAndEndsNothing(t *t
 	data := t.TempDir()
 	first, _ := real(t, data)
 	first.start()
-	first.await(`(?m)` + line("ready", "requests are taken"))
+	first.await(`(?m)` + line("ready", "requests are accepted"))
 	open(t, first)
 	first.signals <- os.Interrupt
 	first.end(program.Done)
@@ -85,7 +85,7 @@ func TestAVCenterThatIsNotThereIsWaitedFor(t *testing.T) {
 	tr, vc := real(t, t.TempDir())
 	vc.Close()
 	tr.start()
-	tr.await(`(?m)` + line("vCenter", "cannot be worked with yet, requests wait until it can: "))
+	tr.await(`(?m)` + line("vCenter", "cannot be used yet, requests wait until it can: "))
 	tr.signals <- os.Interrupt
 	tr.end(program.Done)
 }

@@ -64,7 +64,8 @@ func (r *rehearsal) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer newObserver(r.vcenter, r.out).watch(rehearsalLooks)()
+	r.seen = newObserver(r.vcenter, r.out)
+	defer r.seen.watch(rehearsalLooks)()
 	before, usage := states(r.vcenter), r.usage()
 	if _, err := r.vcenter.PostAlarm(ctx, simulation.AlarmChange{Name: r.alarm, Entity: at.ref, From: "green", To: r.colour()}); err != nil {
 		return err
@@ -288,7 +289,7 @@ func (r *rehearsal) tell(result preemptapi.RoundResult) {
 		return
 	}
 	r.told = true
-	r.out.say("found", "%d VMs tagged %s: %d go, %d stay", len(targets)+stay, result.Tag, len(targets), stay)
+	r.out.say("found", "%d VMs tagged %s: %d are chosen, %d stay on", len(targets)+stay, result.Tag, len(targets), stay)
 	for i, name := range targets {
 		r.out.say("chosen", "%s  %d of %d", plain(name), i+1, len(targets))
 	}

@@ -24,9 +24,9 @@ func (a *act) tell(r preemptapi.RoundResult) {
 	}
 	a.told = true
 	if r.Shortfall.CPUMHz > 0 {
-		a.out.say("shortfall", "%s is %.1f GHz above its target: the fewest VMs that free so much go", a.cluster, float64(r.Shortfall.CPUMHz)/1000)
+		a.out.say("shortfall", "%s is %.1f GHz above its target: the fewest VMs that free so much are chosen", a.cluster, float64(r.Shortfall.CPUMHz)/1000)
 	}
-	a.out.say("found", "%d VMs tagged %s: %d go, %d stay", len(targets)+len(r.Spared), r.Tag, len(targets), len(r.Spared))
+	a.out.say("found", "%d VMs tagged %s: %d are chosen, %d stay on", len(targets)+len(r.Spared), r.Tag, len(targets), len(r.Spared))
 	for i, name := range targets {
 		a.out.say("chosen", "%-*s  %d of %d: on, tagged, in %s", nameWidth, name, i+1, len(targets), a.cluster)
 	}
@@ -115,16 +115,16 @@ func indented(text string) string {
 	return b.String()
 }
 
-// suggest prints what can be tried from a second terminal, as it can be typed there. A cooldown that lasts is told.
+// suggest prints what can be tried from a second terminal, as it can be typed there. It mentions a cooldown under way.
 func (s *scenario) suggest(cooldown time.Time) {
 	text := s.commands([]try{
 		{"workflow status -w " + alarmName + "@" + s.vcenter.Cluster(contended).Ref.Value, "the preemption you have just seen"},
-		{"watch status", "what follows vCenter's alarms"},
+		{"watch status", "the watch of vCenter's alarms"},
 		{"workflow list", "every preemption workflow"},
-		{"workflow plan", "who would go now, and why the others stay; nothing is touched"},
-		{"evict cluster-a-batch-01 --notice-only", "tell one VM that it would go, and take that back"},
+		{"workflow plan", "which VMs would be turned off now, and why the others stay on; nothing is touched"},
+		{"evict cluster-a-batch-01 --notice-only", "give one VM the notice, and withdraw it"},
 		{"evict cluster-a-batch-01", "evict it: notice, guest shutdown, record"},
-		{"restore --dry-run", "what would come back"},
+		{"restore --dry-run", "which VMs would be restored"},
 	})
 	if !cooldown.IsZero() {
 		text += "\nA run is refused until " + cooldown.Format(time.TimeOnly) + ": the policy's cooldown lasts until then.\n"

@@ -35,6 +35,7 @@ type scenario struct {
 	meddle func(*stack) // of tests; nil otherwise
 	names  map[string]string
 	posted int32 // events made up so far
+	seen   *observer
 }
 
 // act is one preemption.
@@ -66,8 +67,8 @@ func (s *scenario) play(ctx context.Context) error {
 		fmt.Errorf("the scenario did not end within %s: look at the workflows with preemptctl, or set DEBUG=true", scenarioTimeout))
 	defer cancel()
 	s.describe()
-	stop := newObserver(s.vcenter, s.out).watch(pollEvery)
-	defer stop()
+	s.seen = newObserver(s.vcenter, s.out)
+	defer s.seen.watch(pollEvery)()
 	first := &act{scenario: s, cluster: contended, colour: "red"}
 	first.change = first.postAlarm
 	last, err := first.play(ctx)
@@ -321,6 +322,7 @@ func (s *scenario) follow(ctx context.Context, id string, tell func(preemptapi.R
 		return result, fmt.Errorf("read the result of round %s: %w", id, err)
 	}
 	tell(result)
+	s.seen.look() // what the round did is said before that it is done
 	s.out.say("done", "round %s in %s: %s", result.State, result.EndedAt.Sub(result.StartedAt).Round(time.Millisecond), id)
 	if result.State == preemptapi.RoundFailed {
 		return result, fmt.Errorf("round %s failed: %s", id, result.Reason)
@@ -338,7 +340,7 @@ func (a *act) fall(ctx context.Context) error {
 		return err == nil && len(r.Levels) == 0 && len(r.Deferred) == 0 && r.State != "running", err
 	})
 	if err == nil {
-		a.out.say("done", "workflow %s knows of no alarm any more and will not act again", a.id())
+		a.out.say("done", "workflow %s has no active alarm any more and will not act again", a.id())
 	}
 	return err
 }

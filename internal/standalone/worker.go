@@ -90,7 +90,7 @@ func (s *stack) startWatch(ctx context.Context) error {
 		s.out.say("config", "%s", warning)
 	}
 	if len(rules) == 0 {
-		s.out.say("watch", "no rules, so that alarms start nothing: name rules in a file with --config")
+		s.out.say("watch", "no rules, so alarms start nothing: write rules into a file and name it with --config")
 		return nil
 	}
 	timing := watch.DefaultTiming()
@@ -132,7 +132,7 @@ func (s *stack) startReceiver() error {
 		}
 	}
 	if token == nil && !s.simulate {
-		s.log.Warn("no token is asked for: whoever reaches this address can ask for preemptions; set RECEIVER_TOKEN_FILE", "addr", addr)
+		s.log.Warn("no token is required: everybody who reaches this address can request preemptions; set RECEIVER_TOKEN_FILE", "addr", addr)
 	}
 	r, err := receiver.New(receiver.Config{
 		Engine:  &trigger.Engine{Temporal: s.client, TaskQueue: s.queue(), Rules: s.receiver.Rules},
@@ -214,7 +214,7 @@ func (s *stack) policies() map[string]policy.Policy {
 // seekVCenter logs in ahead of need, and says why that does not work yet.
 func (s *stack) seekVCenter(ctx context.Context, gateway *vcenter.Gateway) {
 	connected := worker.SeekVCenter(ctx, gateway, func(reason string, _ time.Duration) {
-		s.out.say("vCenter", "cannot be worked with yet, requests wait until it can: %s", reason)
+		s.out.say("vCenter", "cannot be used yet, requests wait until it can: %s", reason)
 	})
 	if connected {
 		s.out.say("vCenter", "%s, logged in as %s", s.set.VCenter.Host(), gateway.User())

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Build says which build of the project a program is.
+// Build identifies the build of a program.
 type Build struct {
 	Version string // v1.2.3, or a pseudo-version; "devel" where unknown
-	Commit  string // "" where unknown
-	Date    string // of the commit, RFC 3339; "" where unknown
+	Commit  string // "" if unknown
+	Date    string // of the commit, RFC 3339; "" if unknown
 	Go      string // the Go version
 }
 
-// ReadBuild returns the build. What the linker was told (-ldflags "-X main.version=...") comes first;
+// ReadBuild returns the build. Values set by the linker (-ldflags "-X main.version=...") come first;
 // empty values are taken from what Go stamps into every binary.
 func ReadBuild(version, commit, date string) Build {
 	b := Build{Version: version, Commit: commit, Date: date}

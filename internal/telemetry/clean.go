@@ -9,7 +9,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
-// clean hides the secrets of URLs in every record, whoever wrote it: the errors of HTTP clients name whole URLs.
+// clean hides the secrets of URLs in every record, because the errors of HTTP clients contain whole URLs.
 type clean struct{ slog.Handler }
 
 // Handle logs the record without secrets.
@@ -57,7 +57,7 @@ func redacted(a slog.Attr) slog.Attr {
 	return a
 }
 
-// escaped writes JSON lines without characters that hide or turn around what stands there.
+// escaped writes JSON lines without characters that hide or reverse text.
 type escaped struct{ to io.Writer }
 
 // Write implements io.Writer.

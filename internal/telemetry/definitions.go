@@ -4,10 +4,10 @@ import (
 	"slices"
 )
 
-// Part is a part of the product that has figures of its own.
+// Part is a part of the product with metrics of its own.
 type Part string
 
-// The parts. What Temporal's SDK tells belongs to both.
+// The parts. The metrics of Temporal's SDK belong to both.
 const (
 	Worker   Part = "worker"
 	Receiver Part = "receiver"
@@ -25,12 +25,12 @@ const (
 
 // definition is one metric.
 type definition struct {
-	name    string // by which it is recorded; it is exported with the unit or _total behind it
+	name    string // for recording; it is exported with the unit or _total appended
 	kind    Kind
 	labels  []string
 	help    string
 	parts   []Part
-	start   [][]string // values of each label of a counter that are shown from the start, at 0
+	start   [][]string // values of each label for which a counter starts at 0
 	buckets []float64
 }
 

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// Bounds of the health server.
+// Limits of the health server.
 const (
-	checkTimeout = 3 * time.Second        // one look at all checks
-	checkFresh   = 200 * time.Millisecond // an answer is given again for so long: probing costs calls
+	checkTimeout = 3 * time.Second        // for all checks together
+	checkFresh   = 200 * time.Millisecond // how long an answer is reused, because checking costs calls
 )
 
 // Check is one condition of readiness. Ready returns why the program is not ready, or nil; it must honour
@@ -40,8 +40,8 @@ type Health struct {
 }
 
 // Serve answers /healthz (200 as long as the process answers), /readyz (200 when every check passes, else 503
-// with a line per failing one) and /metrics, where there are any, on addr until Stop. An address that cannot be had is an error
-// where it was asked for (explicit); otherwise a warning, and the program goes on without.
+// with a line per failing one) and /metrics, if there are any, on addr until Stop. If it cannot listen on the address, that
+// is an error if the address was set (explicit). Otherwise it logs a warning, and the program runs without the server.
 func Serve(l *slog.Logger, addr string, explicit bool, metrics http.Handler, checks ...Check) (*Health, error) {
 	h := &Health{metrics: metrics, checks: checks, done: make(chan struct{})}
 	listener, err := net.Listen("tcp", addr)
@@ -116,7 +116,7 @@ func answer(w http.ResponseWriter, status int, text string) {
 	_, _ = io.WriteString(w, text+"\n") // a prober that went away needs no answer
 }
 
-// look runs all checks side by side and returns a line for each failing one, in the order given.
+// look runs all checks in parallel and returns a line for each failing one, in the order given.
 func (h *Health) look(ctx context.Context) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,9 +12,9 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// Metrics are the figures of one program: the only registry, of what definitions names. Workflows and activities
-// record by the handler that Temporal's SDK gives them, which is ForTemporal's; of labels it keeps those that are
-// defined, so that no id gets in.
+// Metrics is the one registry of a program, with the metrics in definitions. Workflows and activities
+// record through the handler that Temporal's SDK gives them, which is that of ForTemporal. It keeps only the defined
+// labels, so that no id becomes a label.
 type Metrics struct {
 	registry *prometheus.Registry
 	counters map[string]*prometheus.CounterVec
@@ -29,7 +29,7 @@ func NewMetrics(b Build, parts ...Part) *Metrics {
 		registry: prometheus.NewRegistry(), counters: map[string]*prometheus.CounterVec{},
 		gauges: map[string]*prometheus.GaugeVec{}, timers: map[string]*prometheus.HistogramVec{}, labels: map[string][]string{},
 	}
-	// Registering fails only for what the definitions, which tests read, have twice.
+	// Registering fails only for duplicate definitions, which a test excludes.
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, d := range definitions() {
 		if slices.ContainsFunc(d.parts, func(p Part) bool { return slices.Contains(parts, p) }) {
@@ -88,7 +88,7 @@ func product(labels [][]string) (all [][]string) {
 	return all
 }
 
-// ServeHTTP shows the figures in Prometheus' text form, uncompressed: that costs less than the few KiB are worth.
+// ServeHTTP writes the metrics in Prometheus' text form, uncompressed, because they are only a few KiB.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	families, err := m.registry.Gather()
 	if err != nil {
@@ -117,14 +117,14 @@ func (m *Metrics) time(name string, took time.Duration, values ...string) {
 	m.timers[name].WithLabelValues(values...).Observe(took.Seconds())
 }
 
-// KnowPolicies has the figures of these policies begin at 0, so that the first plan that falls short shows as an increase.
+// KnowPolicies starts the metrics of these policies at 0, so that the first plan that falls short shows as an increase.
 func (m *Metrics) KnowPolicies(names ...string) {
 	for _, values := range product([][]string{names, planResults}) {
 		m.counters["preemption_plans"].WithLabelValues(values...)
 	}
 }
 
-// VCenterCalled takes one call to vCenter.
+// VCenterCalled counts one call to vCenter.
 func (m *Metrics) VCenterCalled(method, code string, took time.Duration) {
 	m.count("preemption_vcenter_calls", method, code)
 	m.time("preemption_vcenter_call", took, method)
@@ -136,25 +136,25 @@ func (m *Metrics) VCenterLimited(calls int) { m.gauge("preemption_vcenter_call_l
 // VCenterRenewed takes a login that replaces a lost session.
 func (m *Metrics) VCenterRenewed(api string) { m.count("preemption_vcenter_session_renewals", api) }
 
-// Preempted takes how many VMs are off by us.
+// Preempted sets how many VMs are off because we turned them off.
 func (m *Metrics) Preempted(n int) { m.gauge("preemption_vms_preempted", float64(n)) }
 
-// TookOver takes that a workflow of another program was taken over.
+// TookOver counts a workflow of another program that was taken over.
 func (m *Metrics) TookOver(what string) { m.count("preemption_takeovers", what) }
 
-// Receiving takes that a request with an event came (1) or was answered (-1).
+// Receiving counts a request with an event that has arrived (1) or was answered (-1).
 func (m *Metrics) Receiving(n int) {
 	m.gauges["preemption_receiver_in_flight"].WithLabelValues().Add(float64(n))
 }
 
-// Received takes what became of a request with an event.
+// Received counts the result of a request with an event.
 func (m *Metrics) Received(class, result string, took time.Duration) {
 	m.count("preemption_receiver_events", class, result)
 	m.time("preemption_receiver", took)
 }
 
-// ForTemporal returns the handler that a Temporal client is given: it takes the SDK's own metrics, and those that
-// workflows and activities record. What is not defined is dropped.
+// ForTemporal returns the metrics handler for a Temporal client. It records the SDK's own metrics, and those of
+// workflows and activities. Metrics that are not defined are dropped.
 func (m *Metrics) ForTemporal() client.MetricsHandler { return recorder{m, nil} }
 
 // recorder records by name and tags.

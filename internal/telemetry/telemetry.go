@@ -1,5 +1,5 @@
-// Package telemetry tells what a program does: its log, its health over HTTP, and which build it is. It
-// imports of this project only what makes text fit to be shown, keeps nothing global, and knows nothing of what it reports on.
+// Package telemetry reports what a program does: its log, its health and metrics over HTTP, and its build. It
+// has no global state, and knows nothing about the packages that use it.
 package telemetry
 
 import (
@@ -15,8 +15,8 @@ const (
 	Text = "text"
 )
 
-// New returns a logger that writes to w, as text where format is Text and as JSON otherwise; with debug
-// also what only helps to find a fault.
+// New returns a logger that writes to w, as text if format is Text and as JSON otherwise; with debug
+// it also writes debug records.
 func New(w io.Writer, format string, debug bool) *slog.Logger {
 	options := &slog.HandlerOptions{Level: slog.LevelInfo}
 	if debug {

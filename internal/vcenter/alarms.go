@@ -13,7 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// AlarmState is how an alarm stands on an entity.
+// AlarmState is the state of an alarm on an entity.
 type AlarmState struct {
 	Alarm    vsphere.Ref
 	Name     string // of the alarm, as vCenter writes it in events
@@ -21,17 +21,17 @@ type AlarmState struct {
 	Colour   string    // green, yellow, red or gray
 	Time     time.Time // since when, by vCenter's clock, UTC
 	EventKey int64     // of the event that triggered it; 0 unless the alarm is one on events
-	// Silenced says why nothing is to be done about the alarm, in words: a person has acknowledged it, or alarm actions
-	// are disabled on the entity or above it. Empty: nothing of the kind.
+	// Silenced says in words why the alarm must not be acted on: a person has acknowledged it, or alarm actions
+	// are disabled on the entity or above it. Empty: it may be acted on.
 	Silenced string
-	// JSON is the state in the dress of StreamEvent.JSON: an AlarmStatusChangedEvent from gray, which is
+	// JSON is the state in the form of StreamEvent.JSON: an AlarmStatusChangedEvent from gray, which is
 	// unknown, to Colour.
 	JSON []byte
 }
 
 // TriggeredAlarms lists every alarm that is yellow or red now, anywhere in this vCenter, the oldest
-// first. Those whose alarm or entity vCenter does not show, because it vanished meanwhile or because our user may not see
-// it, are unseen: they have no name and no JSON. One call, and a second when there are any; more only where vCenter
+// first. Those whose alarm or entity vCenter does not show, because it no longer exists or because our user may not see
+// it, are unseen: they have no name and no JSON. One call, and a second if there are any; more only if vCenter
 // answers in pages.
 func (g *Gateway) TriggeredAlarms(ctx context.Context) (states, unseen []AlarmState, err error) {
 	c := call{op: "list", object: "triggered alarms"}
@@ -68,7 +68,7 @@ const (
 	declaredStates  = "declaredAlarmState"
 )
 
-// triggered reads what is yellow or red below the root folder.
+// triggered reads the yellow and red alarms below the root folder.
 func (g *Gateway) triggered(ctx context.Context, c call) ([]types.AlarmState, error) {
 	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
 		return []types.PropertyFilterSpec{stateSpec(s.client.ServiceContent.RootFolder, triggeredStates)}, nil
@@ -90,8 +90,8 @@ func (g *Gateway) triggered(ctx context.Context, c call) ([]types.AlarmState, er
 
 var errRootHidden = errors.New("vCenter does not show its root folder")
 
-// AlarmStatus tells how one alarm stands on one entity now. The name must match too, unless it is empty:
-// another vCenter may have another alarm of that reference. found is false where vCenter declares no such
+// AlarmStatus returns the current state of one alarm on one entity. The name must match too, unless it is empty:
+// another vCenter may have another alarm of that reference. found is false if vCenter declares no such
 // alarm on the entity, or has no such alarm or entity. One call.
 func (g *Gateway) AlarmStatus(ctx context.Context, alarm vsphere.Ref, name string, entity vsphere.Ref) (state AlarmState, found bool, err error) {
 	if alarm.Zero() || entity.Zero() {
@@ -100,7 +100,7 @@ func (g *Gateway) AlarmStatus(ctx context.Context, alarm vsphere.Ref, name strin
 	c := call{op: "read the alarm states of", object: g.names.describe(entity)}
 	objects, err := g.retrieve(ctx, c,
 		stateSpec(toMoRef(entity), declaredStates), alarmSpec([]vsphere.Ref{alarm}, []vsphere.Ref{entity}))
-	if KindOf(err) == NotFound { // it went while it was read
+	if KindOf(err) == NotFound { // it was removed while it was read
 		return AlarmState{}, false, nil
 	}
 	if err != nil {
@@ -131,7 +131,7 @@ func stateSpec(ref types.ManagedObjectReference, path string) types.PropertyFilt
 	}
 }
 
-// states reads alarm states of an object. That we may not see them is an error: no alarm looks the same.
+// states reads alarm states of an object. If we may not see them, that is an error, because it looks like no alarm.
 func (g *Gateway) states(c call, o object, path string) ([]types.AlarmState, error) {
 	if err := o.denied[path]; err != nil {
 		return nil, g.failure(c, err)
@@ -163,7 +163,7 @@ func alarmSpec(alarms, entities []vsphere.Ref) types.PropertyFilterSpec {
 	return spec
 }
 
-// index puts together what one retrieval says of an object in several places.
+// index combines what one retrieval says about an object in several places.
 func index(objects []object) inventory {
 	inv := make(inventory, len(objects))
 	for _, o := range objects {
@@ -182,7 +182,7 @@ func index(objects []object) inventory {
 	return inv
 }
 
-// alarmState dresses up a state; ok is false when vCenter does not show its alarm or entity.
+// alarmState completes a state; ok is false if vCenter does not show its alarm or entity.
 func (g *Gateway) alarmState(inv inventory, s types.AlarmState) (state AlarmState, ok bool) {
 	state = AlarmState{
 		Alarm: fromMoRef(s.Alarm), Entity: fromMoRef(s.Entity),
@@ -205,7 +205,7 @@ func (g *Gateway) alarmState(inv inventory, s types.AlarmState) (state AlarmStat
 	return state, true
 }
 
-// place is the head of an event of the entity: where it is, as far as that is known.
+// place returns the location of the entity for an event, as far as it is known.
 func (inv inventory) place(entity vsphere.Ref) (e types.Event) {
 	within := entity
 	switch name := inv.name(entity); entity.Type {

@@ -13,7 +13,7 @@ import (
 
 // fieldCache knows the numeric keys of custom attributes by name. A key may be 0.
 type fieldCache struct {
-	turn chan struct{} // held while looking one up or creating it
+	turn chan struct{} // held while a key is looked up or created
 
 	mu   sync.Mutex
 	keys map[string]int32
@@ -36,7 +36,7 @@ func (f *fieldCache) put(name string, key int32) {
 	f.keys[name] = key
 }
 
-// forget drops a key that vCenter rejected, unless it was renewed meanwhile.
+// forget drops a key that vCenter rejected, unless it was renewed in the meantime.
 func (f *fieldCache) forget(name string, key int32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -76,7 +76,7 @@ func (g *Gateway) setField(ctx context.Context, ref vsphere.Ref, key int32, name
 	return err
 }
 
-// fieldKey returns the attribute's key; many callers at once make it once.
+// fieldKey returns the attribute's key. Simultaneous callers create it only once.
 func (g *Gateway) fieldKey(ctx context.Context, name string) (int32, error) {
 	if key, ok := g.fields.get(name); ok {
 		return key, nil
@@ -96,7 +96,7 @@ func (g *Gateway) fieldKey(ctx context.Context, name string) (int32, error) {
 }
 
 // ensureField reads the attribute's key, creating it if it is missing. When another worker creates it
-// at the same moment, vCenter refuses ours as a duplicate and it is read again.
+// at the same moment, vCenter refuses ours as a duplicate, and the key is read again.
 func (g *Gateway) ensureField(ctx context.Context, name string) (int32, error) {
 	key, ok, err := g.readField(ctx, name)
 	if ok || err != nil {

@@ -13,14 +13,14 @@ import (
 type Wait struct {
 	VM      vsphere.Ref
 	Task    vsphere.Ref // zero: none, as after ShutdownGuest
-	Suspend bool        // the task is Suspend's: what an error speaks of
+	Suspend bool        // the task is Suspend's, for the text of errors
 }
 
-// WaitResult is what became of a VM: exactly one of Off, On, Gone and Err is set.
+// WaitResult is the result for a VM: exactly one of Off, On, Gone and Err is set.
 type WaitResult struct {
 	Off       bool  // vCenter says it is powered off or suspended
 	Suspended bool  // with Off: which of the two
-	On        bool  // vCenter says it is powered on; for AwaitOff: although its task succeeded, so somebody powered it on again
+	On        bool  // vCenter says it is powered on; with AwaitOff: although its task succeeded, so somebody powered it on again
 	ByTask    bool  // with Off and On: its task succeeded, so that nobody else turned it off or on
 	Gone      bool  // the VM no longer exists
 	Err       error // its task failed, or vCenter lost it, see TaskLost, and the VM is as it was
@@ -56,12 +56,12 @@ type waiting struct {
 	tasks    map[vsphere.Ref]*awaited
 	order    []*awaited
 	open     int // not yet reported
-	rounds   int // answers taken
+	rounds   int // answers processed
 	describe func(vsphere.Ref) string
 	report   func(vsphere.Ref, WaitResult)
 }
 
-// awaited is one VM, its task, and vCenter's last word on them.
+// awaited is one VM, its task, and their last known states.
 type awaited struct {
 	vm, task vsphere.Ref
 	suspend  bool
@@ -70,11 +70,11 @@ type awaited struct {
 	seen, gone bool
 	denied     error // vCenter does not let us see the VM
 	power      string
-	since      time.Time // when it was first seen as wanted
+	since      time.Time // when it was first seen in the wanted state
 	forgotten  time.Time // when its task was first seen to be lost
-	undone     time.Time // when it was first seen as it was although its task had succeeded
+	undone     time.Time // when it was first seen unchanged although its task had succeeded
 	taskSeen   bool
-	taskLost   bool // vCenter no longer has it, as after a restart
+	taskLost   bool // vCenter no longer knows it, as after a restart
 	taskState  types.TaskInfoState
 	taskEntity vsphere.Ref
 	taskFault  *types.LocalizedMethodFault
@@ -274,7 +274,7 @@ func (a *awaited) cameBack() bool {
 	return time.Since(a.undone) > undonePatience
 }
 
-// undonePatience is how long vCenter may take to show what a task did that succeeded.
+// undonePatience is how long vCenter may take to show the effect of a successful task.
 const undonePatience = 3 * time.Second
 
 func (w *waiting) opOf(a *awaited) string {
@@ -284,7 +284,7 @@ func (w *waiting) opOf(a *awaited) string {
 	return w.op
 }
 
-// taskPatience is how long the task of a VM that is off or on may take to end. It tells whose doing it was.
+// taskPatience is how long the task of a VM that is off or on may take to end. The task shows who caused the change.
 const taskPatience = time.Second
 
 // taskOver reports whether nothing more is to be learned from the task of a VM that is as wanted.

@@ -71,7 +71,7 @@ func run[T any](ctx context.Context, g *Gateway, c call, s *slot[T], f func(cont
 	return err
 }
 
-// inSession runs f in the current session, and once more in a new one when the session was lost.
+// inSession runs f in the current session, and once more in a new one if the session was lost.
 func inSession[T any](ctx context.Context, s *slot[T], f func(context.Context, T) error) error {
 	for again := false; ; again = true {
 		session, generation, err := s.get(ctx)
@@ -100,7 +100,7 @@ func interrupted(c call, err error) error {
 	return fmt.Errorf("%s %s: %w", c.op, c.object, err)
 }
 
-// observe tells of one attempt of a call to vCenter.
+// observe reports one attempt of a call to vCenter.
 func (g *Gateway) observe(ctx context.Context, method string, began time.Time, err error) {
 	code := "OK"
 	switch {
@@ -120,7 +120,7 @@ func (g *Gateway) observe(ctx context.Context, method string, began time.Time, e
 	g.cfg.Observe(method, code, time.Since(began))
 }
 
-// observed tells of each call of SOAP.
+// observed reports each SOAP call.
 type observed struct {
 	soap.RoundTripper
 	g *Gateway
@@ -145,7 +145,7 @@ func enter(ctx context.Context, semaphore chan struct{}) error {
 	}
 }
 
-// contact remembers how the last calls went.
+// contact remembers the results of the last calls.
 type contact struct {
 	mu  sync.Mutex
 	at  time.Time

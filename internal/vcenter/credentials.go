@@ -14,14 +14,14 @@ import (
 
 // After a rejected login the same user name and password are not sent again for firstRefusal, then for
 // twice as long each time up to maxRefusal. vCenter's default locks an account after five failures in
-// three minutes: at this pace there are three at most, and soon two, which leaves room for another worker.
+// three minutes: at this pace there are at most three, and later two, which leaves room for another worker.
 const (
 	firstRefusal = 30 * time.Second
 	maxRefusal   = 2 * time.Minute
 )
 
 // credentials reads user name and password from a folder at each login, so that a rotated secret is
-// taken up without a restart, and remembers what vCenter rejected, never the password itself.
+// used without a restart, and remembers what vCenter rejected, never the password itself.
 type credentials struct {
 	folder string
 	now    func() time.Time
@@ -37,8 +37,8 @@ func newCredentials(folder string) *credentials {
 	return &credentials{folder: folder, now: time.Now}
 }
 
-// use logs in with the credentials in the folder. When vCenter rejects them and the files have changed
-// meanwhile, the new ones are tried once.
+// use logs in with the credentials in the folder. If vCenter rejects them and the files have changed
+// in the meantime, the new ones are tried once.
 func (c *credentials) use(login func(*url.Userinfo) error) error {
 	user, err := c.read()
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *credentials) file(name string) (string, error) {
 	return strings.TrimSpace(string(raw)), nil
 }
 
-// fileReason drops the path from a file error, as it is named already.
+// fileReason drops the path from a file error, because the message names it already.
 func fileReason(err error) error {
 	var path *os.PathError
 	if errors.As(err, &path) {

@@ -16,7 +16,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// hostProperties are what a policy.Host is made of.
+// hostProperties are the properties of a policy.Host.
 var hostProperties = []string{
 	"name", "parent", "runtime.connectionState", "runtime.standbyMode", "runtime.inMaintenanceMode",
 	"summary.hardware.cpuMhz", "summary.hardware.numCpuCores", "summary.hardware.memorySize",
@@ -24,7 +24,7 @@ var hostProperties = []string{
 }
 
 // RecheckDetail is Recheck with what policy.RecheckAll needs: a snapshot of those VMs with their tags and
-// paths and their groups as they are now; without hosts. A scope that is gone is refused as by Candidates.
+// paths and their groups as they are now; without hosts. A scope that no longer exists is refused, as in Candidates.
 // Three REST calls, two side by side, then one SOAP call; one more REST call per 1000 tags of owners.
 func (g *Gateway) RecheckDetail(ctx context.Context, tag string, refs []vsphere.Ref, scope Scope) (vsphere.Snapshot, error) {
 	const op = "check again"
@@ -53,16 +53,16 @@ func (g *Gateway) RecheckDetail(ctx context.Context, tag string, refs []vsphere.
 	return snapshot, nil
 }
 
-// ownerTag is a tag by which owners of VMs have a say, and the VMs that carry it.
+// ownerTag is an owners' tag, and the VMs that carry it.
 type ownerTag struct {
 	category, name string
 	vms            []vsphere.Ref
 }
 
-// details are all such tags; nil where nobody asked.
+// details are all such tags; nil if nobody asked.
 type details []ownerTag
 
-// tagDetails reads, side by side, who carries the tag and who carries which tag of the owners.
+// tagDetails reads in parallel which objects carry the tag, and which VMs carry which owners' tags.
 func (g *Gateway) tagDetails(ctx context.Context, op, tag string) (carrying []vsphere.Ref, d details, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -84,7 +84,7 @@ func (g *Gateway) tagDetails(ctx context.Context, op, tag string) (carrying []vs
 	return carrying, d, nil
 }
 
-// ownersSay reads who carries which tag of the owners. It fails while one of their categories cannot be seen.
+// ownersSay reads which VMs carry which owners' tags. It fails if one of the owners' categories cannot be seen.
 func (g *Gateway) ownersSay(ctx context.Context, op string) (details, error) {
 	d, err := g.ownerTags(ctx, op, ownerCategories)
 	if err != nil || g.unseenCategories() == nil {
@@ -93,7 +93,7 @@ func (g *Gateway) ownersSay(ctx context.Context, op string) (details, error) {
 	if err := g.CheckOwnerCategories(ctx); err != nil {
 		return nil, err
 	}
-	return g.ownerTags(ctx, op, ownerCategories) // with those that were seen only now
+	return g.ownerTags(ctx, op, ownerCategories) // with those that have become visible
 }
 
 // groups returns the VMs of the application groups that any of the VMs belongs to, by name.
@@ -107,7 +107,7 @@ func (d details) groups(of map[vsphere.Ref]bool) map[string][]vsphere.Ref {
 	return groups
 }
 
-// membersFor lists who else is in the groups of the VMs.
+// membersFor lists the other members of the VMs' groups.
 func (d details) membersFor(vms []vsphere.Ref) (others []vsphere.Ref) {
 	known := setOf(vms)
 	for _, members := range d.groups(known) {
@@ -122,7 +122,7 @@ func (d details) membersFor(vms []vsphere.Ref) (others []vsphere.Ref) {
 	return others
 }
 
-// fill gives the VMs of the snapshot their tags and paths, and the snapshot its groups.
+// fill adds tags and paths to the VMs of the snapshot, and the groups to the snapshot.
 func (d details) fill(s *vsphere.Snapshot, inv inventory) {
 	at := make(map[vsphere.Ref]int, len(s.VMs))
 	of := make(map[vsphere.Ref]bool, len(s.VMs))
@@ -166,7 +166,7 @@ func (inv inventory) group(members []vsphere.Ref) (group vsphere.Group) {
 }
 
 // ownerTags reads which VMs carry the tags of these categories, sorted by name: a call for the list of
-// each category's tags, so that one made a moment ago counts, and one per 1000 tags in those categories.
+// each category's tags, so that one that was created a moment ago counts, and one per 1000 tags in those categories.
 func (g *Gateway) ownerTags(ctx context.Context, op string, categories []string) (details, error) {
 	for again := false; ; again = true {
 		ids, err := g.ownerTagIDs(ctx, categories, g.tags.unnamed)
@@ -176,7 +176,7 @@ func (g *Gateway) ownerTags(ctx context.Context, op string, categories []string)
 		d, err := g.carriers(ctx, op, ids, categories)
 		if KindOf(err) != NotFound || again {
 			return d, err
-		} // one was deleted meanwhile
+		} // one was deleted in the meantime
 	}
 }
 
@@ -212,7 +212,7 @@ func (g *Gateway) carriers(ctx context.Context, op string, ids, categories []str
 	return d, nil
 }
 
-// readCategories reads the names of categories, some at a time; those deleted meanwhile are left out.
+// readCategories reads the names of categories, some at a time. Those deleted in the meantime are left out.
 func (g *Gateway) readCategories(ctx context.Context, ids []string) error {
 	return g.forEach(ctx, ids, func(ctx context.Context, id string) error {
 		name, err := g.readCategory(ctx, id)
@@ -238,7 +238,7 @@ func (g *Gateway) readCategory(ctx context.Context, id string) (name string, err
 
 const categoryPath = "/com/vmware/cis/tagging/category"
 
-// hosts traverses from a scope to its hosts, of a host to all of its cluster, and to their recent tasks.
+// hosts traverses from a scope to its hosts, from a host to all hosts of its cluster, and to their recent tasks.
 func hosts() []types.BaseSelectionSpec {
 	tasks := &types.TraversalSpec{Type: vsphere.TypeHost, Path: "recentTask"}
 	compute := &types.TraversalSpec{Type: vsphere.TypeCompute, Path: "host", SelectSet: []types.BaseSelectionSpec{tasks}}
@@ -258,7 +258,7 @@ func hosts() []types.BaseSelectionSpec {
 	}
 }
 
-// ClusterOf returns the cluster that the host is in; zero where it stands alone. One call.
+// ClusterOf returns the cluster that the host is in; zero if it stands alone. One call.
 func (g *Gateway) ClusterOf(ctx context.Context, host vsphere.Ref) (vsphere.Ref, error) {
 	c := call{op: "look for the cluster of", object: host.String()}
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
@@ -279,7 +279,7 @@ func (g *Gateway) ClusterOf(ctx context.Context, host vsphere.Ref) (vsphere.Ref,
 
 var errNoParent = errors.New("this vCenter shows neither the host nor what it is in")
 
-// hostsOf lists the hosts below the scope, of a host those of its cluster; all without one.
+// hostsOf lists the hosts below the scope, for a host those of its cluster; without a scope all.
 func (inv inventory) hostsOf(scope vsphere.Ref) (list []vsphere.Host) {
 	if scope.Type == vsphere.TypeHost {
 		scope = inv[scope].refTo("parent")
@@ -293,7 +293,7 @@ func (inv inventory) hostsOf(scope vsphere.Ref) (list []vsphere.Host) {
 	return list
 }
 
-// below tells whether one of the object's ancestors is this one.
+// below reports whether the object is below this ancestor.
 func (inv inventory) below(o object, ancestor vsphere.Ref) bool {
 	for depth := 0; depth < maxDepth; depth++ {
 		parent := o.refTo("parent")
@@ -308,7 +308,7 @@ func (inv inventory) below(o object, ancestor vsphere.Ref) bool {
 	return false
 }
 
-// maxDepth bounds a climb in an inventory that changed while it was read, and may seem to have a cycle.
+// maxDepth bounds the way up in an inventory that changed while it was read, and may seem to have a cycle.
 const maxDepth = 100
 
 const bytesPerMB = 1 << 20

@@ -16,10 +16,10 @@ type Presented struct {
 	Subject    string
 	NotAfter   time.Time
 	Thumbprint string // SHA-256
-	Trust      string // what it was held against; "": nothing
+	Trust      string // how it was verified; "": not at all
 }
 
-// Presented tells which certificate vCenter presented last; ok is false without TLS, and before the first answer.
+// Presented returns the certificate that vCenter presented last; ok is false without TLS, and before the first answer.
 func (g *Gateway) Presented() (c Presented, ok bool) {
 	cert := g.transport.certificate()
 	if cert == nil {
@@ -38,7 +38,7 @@ func (g *Gateway) Presented() (c Presented, ok bool) {
 	return c, true
 }
 
-// Encrypted tells whether vCenter is spoken to over TLS.
+// Encrypted reports whether the connection to vCenter uses TLS.
 func (g *Gateway) Encrypted() bool { return g.url.Scheme == "https" }
 
 // Named is an object and its name.
@@ -114,7 +114,7 @@ func (g *Gateway) Datacenters(ctx context.Context) ([]Named, error) {
 	return list, err
 }
 
-// Tag tells the category of the tag and which objects carry it.
+// Tag returns the category of the tag and the objects that carry it.
 func (g *Gateway) Tag(ctx context.Context, name string) (category string, carriers []vsphere.Ref, err error) {
 	const op = "look at"
 	if carriers, err = g.tagged(ctx, op, name); err != nil {
@@ -128,7 +128,7 @@ func (g *Gateway) Tag(ctx context.Context, name string) (category string, carrie
 	return category, carriers, err
 }
 
-// HasAttribute tells whether vCenter has the custom attribute for virtual machines. One call.
+// HasAttribute reports whether vCenter has the custom attribute for virtual machines. One call.
 func (g *Gateway) HasAttribute(ctx context.Context, name string) (bool, error) {
 	_, ok, err := g.readField(ctx, name)
 	return ok, err
@@ -140,8 +140,8 @@ type Lack struct {
 	On        []Named
 }
 
-// Lacks tells which of the privileges our user lacks on which objects; none stands for vCenter's root. One call,
-// and one more where something is lacking.
+// Lacks returns which of the privileges our user lacks on which objects; without objects, on vCenter's root. One call,
+// and one more if something is lacking.
 func (g *Gateway) Lacks(ctx context.Context, privileges []string, on []vsphere.Ref) ([]Lack, error) {
 	c := call{op: "look up", object: "the privileges of " + g.User()}
 	var answer []types.EntityPrivilege

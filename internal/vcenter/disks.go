@@ -9,7 +9,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// diskProperties are what of a VM tells where its files are.
+// diskProperties are the properties that say where a VM's files are.
 var diskProperties = []string{"datastore", "config.files.vmPathName", "config.hardware.device"}
 
 func (o object) devices() []types.BaseVirtualDevice {
@@ -17,12 +17,12 @@ func (o object) devices() []types.BaseVirtualDevice {
 	return list.VirtualDevice
 }
 
-// home is the datastore of a VM's configuration files, zero when it cannot be known.
+// home is the datastore of a VM's configuration files; zero if unknown.
 func (inv inventory) home(vm object) vsphere.Ref {
 	return inv.datastoreAt(vm, vm.text("config.files.vmPathName"))
 }
 
-// datastoreOf is the datastore of a device's file, zero when it has none or it cannot be known.
+// datastoreOf is the datastore of a device's file; zero if it has none or it is unknown.
 func (inv inventory) datastoreOf(vm object, backing types.BaseVirtualDeviceBackingInfo) vsphere.Ref {
 	file, ok := backing.(types.BaseVirtualDeviceFileBackingInfo)
 	if !ok {
@@ -50,7 +50,7 @@ func (inv inventory) datastoreAt(vm object, path string) vsphere.Ref {
 	return vsphere.Ref{}
 }
 
-// datastoreName is what stands in the brackets of a path, "" for a path that is on no datastore.
+// datastoreName is the text in the brackets of a path, "" for a path that is on no datastore.
 func datastoreName(path string) string {
 	rest, ok := strings.CutPrefix(path, "[")
 	if !ok {
@@ -63,7 +63,7 @@ func datastoreName(path string) string {
 	return name
 }
 
-// diskBacking is what the backing of a virtual disk tells of it.
+// diskBacking is what the backing of a virtual disk says about it.
 type diskBacking struct {
 	mode, sharing string
 	raw, child    bool // child: it has a parent, of a snapshot or a linked clone
@@ -109,7 +109,7 @@ func sharedBuses(devices []types.BaseVirtualDevice) map[int32]bool {
 	return shared
 }
 
-// disks lists the virtual disks of a VM; linked tells whether one of them has a parent.
+// disks lists the virtual disks of a VM; linked reports whether one of them has a parent.
 func (inv inventory) disks(vm object) (list []remedy.Disk, linked bool) {
 	devices := vm.devices()
 	shared, used := sharedBuses(devices), vm.usedByDisks()
@@ -147,13 +147,13 @@ func provisioned(disk *types.VirtualDisk) int64 {
 	return disk.CapacityInKB << 10
 }
 
-// layout is what vCenter knows of a VM's files.
+// layout is what vCenter knows about a VM's files.
 func (o object) layout() types.VirtualMachineFileLayoutEx {
 	layout, _ := o.props["layoutEx"].(types.VirtualMachineFileLayoutEx)
 	return layout
 }
 
-// usedByDisks is what the files of each disk take, by the disk's key: all extents of the whole chain.
+// usedByDisks is the space that the files of each disk take, by the disk's key: all extents of the whole chain.
 func (o object) usedByDisks() map[int32]int64 {
 	layout := o.layout()
 	sizes := make(map[int32]int64, len(layout.File))
@@ -171,7 +171,7 @@ func (o object) usedByDisks() map[int32]int64 {
 	return used
 }
 
-// otherBytes is what those files of a VM take on the datastore that are no disks: swap, logs, configuration.
+// otherBytes is the space that files other than disks take on the datastore: swap, logs, configuration.
 func (inv inventory) otherBytes(vm object, datastore vsphere.Ref) (bytes int64) {
 	layout := vm.layout()
 	ofDisks := make(map[int32]bool)
@@ -203,7 +203,7 @@ func (inv inventory) media(vm object) (images, datastores []string) {
 		}
 		connection := device.GetVirtualDevice().Connectable
 		if datastoreName(file) == "" || connection == nil || !connection.Connected && !connection.StartConnected {
-			continue // none, on the host such as VMware Tools', or not in use
+			continue // none, on the host (as for VMware Tools), or not in use
 		}
 		images = append(images, file)
 		datastores = append(datastores, inv.datastoreOf(vm, device.GetVirtualDevice().Backing).Value)

@@ -8,8 +8,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// findWakeable notes which of the hosts in standby DPM may wake by itself. One call where a host is in standby, else
-// none. What may not be seen is not woken.
+// findWakeable marks the hosts in standby that DPM may wake by itself. One call if a host is in standby, else
+// none. A host that cannot be seen is not counted.
 func (g *Gateway) findWakeable(ctx context.Context, c call, hosts []vsphere.Host) error {
 	var clusters []vsphere.Ref
 	for _, h := range hosts {
@@ -45,7 +45,7 @@ func (g *Gateway) findWakeable(ctx context.Context, c call, hosts []vsphere.Host
 
 const typeCluster = "ClusterComputeResource"
 
-// wakes reports whether DPM wakes the host without asking: the host's own setting goes before the cluster's.
+// wakes reports whether DPM wakes the host without asking: the host's own setting overrides the cluster's.
 func wakes(config types.ClusterConfigInfoEx, host vsphere.Ref) bool {
 	dpm := config.DpmConfigInfo
 	if dpm == nil || dpm.Enabled == nil || !*dpm.Enabled {

@@ -17,7 +17,7 @@ import (
 	"github.com/vmware/govmomi/vim25/xml"
 )
 
-// Kind says what went wrong, in terms a caller can act on. The values are stable: they serve as error
+// Kind says what went wrong, so that a caller can act on it. The values are stable: they serve as error
 // types in histories and metrics.
 type Kind string
 
@@ -26,7 +26,7 @@ const (
 	TagNotFound      Kind = "TagNotFound"
 	TagAmbiguous     Kind = "TagAmbiguous" // the name exists in several categories
 	ScopeNotFound    Kind = "ScopeNotFound"
-	CategoriesUnseen Kind = "CategoriesUnseen" // the tags by which owners have a say cannot be seen
+	CategoriesUnseen Kind = "CategoriesUnseen" // the owners' tag categories cannot be seen
 	Credentials      Kind = "Credentials"      // secret files missing or unreadable
 	InvalidLogin     Kind = "InvalidLogin"     // vCenter rejects user name or password
 	Certificate      Kind = "Certificate"
@@ -40,11 +40,11 @@ const (
 	Busy             Kind = "Busy"      // another operation is under way on the object
 	NoRoom           Kind = "NoRoom"    // no host or datastore has the resources, or admission control keeps them
 	Ambiguous        Kind = "Ambiguous" // several objects have the name
-	Invalid          Kind = "Invalid"   // the request can never be granted as it is made
+	Invalid          Kind = "Invalid"   // the request can never be granted as it is
 	Unknown          Kind = "Unknown"
 )
 
-// Outage tells whether vCenter as a whole cannot be used now: wait it out, it says nothing about the object.
+// Outage reports whether vCenter as a whole cannot be used now. Wait until it is over: it says nothing about the object.
 func (k Kind) Outage() bool {
 	switch k {
 	case Unavailable, Credentials, InvalidLogin, Certificate:
@@ -53,7 +53,7 @@ func (k Kind) Outage() bool {
 	return false
 }
 
-// Retryable tells whether the same call may succeed later.
+// Retryable reports whether the same call may succeed later.
 func (k Kind) Retryable() bool {
 	switch k {
 	case Busy, TaskFailed, Conflict, NoRoom, Unknown:
@@ -89,7 +89,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// KindOf classifies any error: "" for none, Unknown for what is not vCenter's. Look at the context first:
+// KindOf classifies any error: "" for none, Unknown for errors that are not vCenter's. Check the context first:
 // a caller's own deadline looks like an unavailable vCenter.
 func KindOf(err error) Kind {
 	if err == nil {
@@ -99,7 +99,7 @@ func KindOf(err error) Kind {
 }
 
 // failure gives an error its kind, operation, object and remedy. An Error with a kind of its own, such
-// as a failed login, keeps them and is prefixed by nothing: it says better what is wrong.
+// as a failed login, keeps them and gets no prefix, because it explains the problem better.
 func (g *Gateway) failure(c call, err error) error {
 	var known *Error
 	if errors.As(err, &known) {
@@ -169,8 +169,8 @@ func statusKind(code int) Kind {
 	return Unknown
 }
 
-// vapiKind maps the errors that the REST API names, of which most come with status 400; "" where the status
-// says enough.
+// vapiKind maps the errors that the REST API names, most of them with status 400; "" if the status
+// is enough.
 func vapiKind(name string) Kind {
 	switch strings.TrimPrefix(name, "com.vmware.vapi.std.errors.") {
 	case "already_exists", "concurrent_change":
@@ -216,7 +216,7 @@ func faultKind(err error) Kind {
 	return Unknown
 }
 
-// noRoom tells whether the resources, which have many faults made from one, do not suffice, or the datastore
+// noRoom reports whether the resources do not suffice (many faults derived from one), or the datastore
 // has no space or cannot be used.
 func noRoom(err error) bool {
 	return holds[types.BaseInsufficientResourcesFault](err) ||
@@ -225,20 +225,20 @@ func noRoom(err error) bool {
 		holds[*types.DatastoreNotWritableOnHost](err) || holds[*types.InaccessibleDatastore](err)
 }
 
-// invalid tells whether the hardware asked for is such as the VM or its host cannot have, whatever its state.
+// invalid reports whether the VM or its host can never have the requested hardware, whatever its state.
 func invalid(err error) bool {
 	return holds[*types.InvalidArgument](err) || holds[*types.InvalidVmConfig](err) ||
 		holds[*types.NumVirtualCpusIncompatible](err) || holds[types.BaseVirtualHardwareCompatibilityIssue](err)
 }
 
-// holds tells whether err is, or was caused by, a fault of this type; of an interface, of one made from it.
+// holds reports whether err is, or was caused by, a fault of this type; for an interface, of a type derived from it.
 func holds[F any](err error) bool {
 	var f F
 	_, ok := fault.As(err, &f)
 	return ok
 }
 
-// broken tells whether no complete answer came.
+// broken reports whether no complete answer came.
 func broken(err error) bool {
 	var (
 		network net.Error
@@ -251,7 +251,7 @@ func broken(err error) bool {
 		errors.Is(err, context.DeadlineExceeded)
 }
 
-// sessionLost tells whether vCenter no longer knows our session. A failed login is something else.
+// sessionLost reports whether vCenter no longer knows our session. A failed login is something else.
 func sessionLost(err error) bool {
 	if err == nil {
 		return false
@@ -263,7 +263,7 @@ func sessionLost(err error) bool {
 	return holds[*types.NotAuthenticated](err)
 }
 
-// loginRejected tells whether vCenter answered a login with a no.
+// loginRejected reports whether vCenter answered a login with a no.
 func loginRejected(err error) bool {
 	if err == nil {
 		return false

@@ -18,12 +18,12 @@ type StreamEvent struct {
 	Key   int64     // of the event in vCenter; a vCenter set up anew begins again
 	Class string    // such as AlarmStatusChangedEvent; of an EventEx its type id, such as com.vmware.vc.ha.VmRestartedByHAEvent
 	Time  time.Time // createdTime by vCenter's clock, UTC
-	JSON  []byte    // the event with vCenter's keys (createdTime); nil where it cannot be written in JSON
+	JSON  []byte    // the event with vCenter's keys (createdTime); nil if it cannot be written in JSON
 }
 
 const (
-	eventOverlap = 5 * time.Second // read again by a new collector, as events may come late and in the same second
-	eventRenewal = 5 * time.Minute // after which a collector without news makes room for a new one
+	eventOverlap = 5 * time.Second // read again by a new collector, because events may come late and in the same second
+	eventRenewal = 5 * time.Minute // after which a collector without events is replaced
 	maxSeen      = 20 * eventPage  // identities kept; more within eventOverlap could be returned twice
 )
 
@@ -36,12 +36,12 @@ type EventReader struct {
 	call    call
 	classes []string
 	since   time.Time
-	stop    func() bool // forget about the end of the context
+	stop    func() bool // stop watching the context
 
 	mu       sync.Mutex
 	closed   bool
 	history  *history // nil: to be made
-	expected bool     // its making is no recovery: it is the first, or takes over from one without news
+	expected bool     // making it is no recovery: it is the first, or replaces one without events
 	reopened int
 	reached  time.Time // the latest event returned
 	seen     seenEvents
@@ -60,9 +60,9 @@ func (g *Gateway) Events(ctx context.Context, since time.Time, classes []string)
 	return r
 }
 
-// Next returns what happened and was not yet returned by this reader, up to one page of 1000, oldest
-// first; nothing when there is no news: it does not wait. One call, one more for a new collector. A lost
-// session, collector or vCenter is recovered from, without loss and without repetition; while vCenter
+// Next returns the events that this reader has not returned yet, up to one page of 1000, oldest
+// first. It does not wait for events. One call, one more for a new collector. After a lost
+// session, collector or vCenter it continues without loss and without repetition. While vCenter
 // cannot be reached, Next returns its error and may be called again.
 func (r *EventReader) Next(ctx context.Context) ([]StreamEvent, error) {
 	r.mu.Lock()
@@ -86,8 +86,8 @@ func (r *EventReader) Next(ctx context.Context) ([]StreamEvent, error) {
 	}
 }
 
-// Reopened counts how often the reader had to recover with a new collector. Nothing that vCenter keeps
-// in its history is missed by that; what happened while it was down may not be in it, so look at
+// Reopened counts how often the reader had to recover with a new collector. The reader misses nothing that is
+// in vCenter's history. Events from while vCenter was down may not be in it, so compare
 // TriggeredAlarms when the number has grown.
 func (r *EventReader) Reopened() int {
 	r.mu.Lock()
@@ -109,7 +109,7 @@ func (r *EventReader) close(ctx context.Context) {
 	r.discard(ctx)
 }
 
-// read takes a page from the collector, which it makes if there is none.
+// read reads a page from the collector, and makes a collector if there is none.
 func (r *EventReader) read(ctx context.Context) ([]types.BaseEvent, error) {
 	if r.closed {
 		return nil, &Error{Op: r.call.op, Object: r.call.object, Kind: Unavailable, Err: errReaderClosed}
@@ -138,8 +138,8 @@ func (r *EventReader) discard(ctx context.Context) {
 	}
 }
 
-// renew gives up a collector that has had no news for long: one that is far behind may answer nothing
-// for ever.
+// renew replaces a collector that has had no events for long, because one that is far behind may never answer
+// again.
 func (r *EventReader) renew(ctx context.Context) {
 	if time.Since(r.history.opened) > eventRenewal {
 		r.discard(ctx)
@@ -147,7 +147,7 @@ func (r *EventReader) renew(ctx context.Context) {
 	}
 }
 
-// begin is where a new collector starts: a whole second, as vCenter may keep no more of the time.
+// begin is the time at which a new collector starts: a whole second, because vCenter may not store fractions.
 func (r *EventReader) begin() time.Time {
 	begin := r.since
 	if back := r.reached.Add(-eventOverlap); back.After(begin) {
@@ -156,7 +156,7 @@ func (r *EventReader) begin() time.Time {
 	return begin.Truncate(time.Second)
 }
 
-// fresh picks from a page what was not returned before.
+// fresh returns the events of a page that were not returned before.
 func (r *EventReader) fresh(page []types.BaseEvent) (events []StreamEvent) {
 	slices.SortFunc(page, older)
 	for _, event := range page {
@@ -173,18 +173,18 @@ func (r *EventReader) fresh(page []types.BaseEvent) (events []StreamEvent) {
 	return events
 }
 
-// early tells whether an event was before since; one kept in whole seconds may have been after it.
+// early reports whether an event was before since. With whole seconds it may have been after it.
 func (r *EventReader) early(at time.Time) bool {
 	return at.Before(r.since) && !at.Equal(r.since.Truncate(time.Second))
 }
 
-// seenEvents remembers the events that a new collector would tell again.
+// seenEvents remembers the events that a new collector would return again.
 type seenEvents struct {
 	ids   map[eventID]bool
 	order []eventID
 }
 
-// add takes an event in; false means that it was in already.
+// add adds an event; false means that it is known already.
 func (s *seenEvents) add(id eventID) bool {
 	if s.ids[id] {
 		return false
@@ -197,7 +197,7 @@ func (s *seenEvents) add(id eventID) bool {
 	return true
 }
 
-// forget drops the events before that time, and the oldest where there are too many.
+// forget drops the events before that time, and the oldest if there are too many.
 func (s *seenEvents) forget(before int64) {
 	n := 0
 	for n < len(s.order) && (s.order[n].at < before || len(s.order)-n > maxSeen) {
@@ -212,7 +212,7 @@ func (g *Gateway) streamEvent(event types.BaseEvent) StreamEvent {
 	return StreamEvent{Key: int64(e.Key), Class: classOf(event), Time: e.CreatedTime.UTC(), JSON: g.marshal(event)}
 }
 
-// classOf is the class that a filter knows the event by.
+// classOf is the class of the event for filters.
 func classOf(event types.BaseEvent) string {
 	switch e := event.(type) {
 	case *types.EventEx:
@@ -223,8 +223,8 @@ func classOf(event types.BaseEvent) string {
 	return className(event)
 }
 
-// marshal writes the event in JSON. One that has none, as with a year of five digits, must not hold up
-// those after it.
+// marshal writes the event in JSON. An event that cannot be written, as with a year of five digits, must not
+// delay those after it.
 func (g *Gateway) marshal(event types.BaseEvent) []byte {
 	text, err := json.Marshal(event)
 	if err != nil {

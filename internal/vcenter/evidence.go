@@ -13,21 +13,21 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Evidence is vCenter's record of how a VM went off. With no Event there is none of that yet: the VM was only asked to
-// go, by us.
+// Evidence is vCenter's record of how a VM was turned off. Without Event there is no such record yet: we have only
+// asked the VM to shut down.
 type Evidence struct {
 	Time  time.Time // of the event, by vCenter's clock
 	Event string    // class: VmPoweredOffEvent or VmSuspendedEvent
-	User  string    // who did it as vCenter says; "" for the guest itself
-	// Ours: the VM went off by our session's user, or by itself after our guest shutdown. Never set by
-	// a mere request.
+	User  string    // who did it, according to vCenter; "" for the guest itself
+	// Ours: our session's user turned the VM off, or the guest did so after our request to shut down. A
+	// request alone never sets it.
 	Ours       bool
 	Asked      time.Time // when we last asked for it in that life of the VM, by vCenter's clock; zero: no event says so
-	Before     time.Time // when the VM had gone off in its life before; zero: it had not since then
+	Before     time.Time // when the VM was turned off the time before; zero: not since then
 	ChainOrKey int32     // chain id of the event, its key if it has none
 }
 
-// evidenceEvents are what a VM's way off and back on leaves behind.
+// evidenceEvents are the events of a VM that is turned off and on again.
 var evidenceEvents = []string{
 	"VmGuestShutdownEvent", "VmStoppingEvent", "VmSuspendingEvent",
 	"VmPoweredOffEvent", "VmSuspendedEvent",
@@ -37,10 +37,10 @@ var evidenceEvents = []string{
 // clockSkew is allowed between the caller's clock and vCenter's.
 const clockSkew = 5 * time.Second
 
-// PowerOffEvidence tells of each VM how it last went off since then. VMs without such an event, or
-// powered on again after it, are absent, unless we asked them to go. Four calls whatever the number of VMs, one more per
+// PowerOffEvidence returns for each VM how it was last turned off since then. VMs without such an event, or
+// powered on again after it, are absent, unless we asked them to shut down. Four calls whatever the number of VMs, one more per
 // 1000 power events of the whole vCenter in that time. Prefer a since that came from ServerTime. Events may come seconds
-// after the state that they tell of, see AwaitEvidence.
+// after the change of the state, see AwaitEvidence.
 func (g *Gateway) PowerOffEvidence(ctx context.Context, refs []vsphere.Ref, since time.Time) (map[vsphere.Ref]Evidence, error) {
 	if len(refs) == 0 {
 		return map[vsphere.Ref]Evidence{}, nil
@@ -58,8 +58,8 @@ func (g *Gateway) PowerOffEvidence(ctx context.Context, refs []vsphere.Ref, sinc
 	return found, nil
 }
 
-// PoweredOnAgain finds out who powered each VM on after we had turned it off since then: the last that did. VMs of which
-// vCenter does not tell so are absent. It costs as much as PowerOffEvidence.
+// PoweredOnAgain returns who last powered on each VM after we had turned it off since then. VMs for which vCenter has
+// no such event are absent. It costs as much as PowerOffEvidence.
 func (g *Gateway) PoweredOnAgain(ctx context.Context, refs []vsphere.Ref, since time.Time) (map[vsphere.Ref]Touch, error) {
 	trails, err := g.trails(ctx, refs, since)
 	if err != nil {
@@ -101,7 +101,7 @@ func (g *Gateway) trails(ctx context.Context, refs []vsphere.Ref, since time.Tim
 type trail struct {
 	us       string
 	evidence Evidence
-	back     Touch // its last power-on, after we had turned it off; zero: it was not ours before
+	back     Touch // its last power-on after we had turned it off; zero: we had not
 }
 
 func (t *trail) add(event types.BaseEvent) {
@@ -129,8 +129,8 @@ func (t *trail) add(event types.BaseEvent) {
 	}
 }
 
-// asked takes in our request. One that stands a moment behind the VM's end was before it: a host's clock wrote the one,
-// vCenter's the other, and nobody can ask a VM that is off.
+// asked records our request. A request with a time just after the power-off was before it: the host's clock wrote one
+// time, vCenter's the other, and a VM that is off cannot be asked.
 func (t *trail) asked(at time.Time) {
 	t.evidence.Asked = at
 	if t.evidence.Event != "" && t.evidence.User == "" && at.Sub(t.evidence.Time) <= defaultEventLag {
@@ -149,9 +149,9 @@ func account(user string) string {
 
 func className(event types.BaseEvent) string { return reflect.TypeOf(event).Elem().Name() }
 
-// readEvents reads the events of these classes since then that are to be kept, oldest first. It reads those of the whole
-// vCenter page by page and keeps of each page no more than that, without what nobody reads of it: a busy vCenter has
-// hundreds of thousands in a day, of several KB each.
+// readEvents reads the wanted events of these classes since then, oldest first. It reads the events of the whole vCenter
+// page by page and keeps only the wanted ones, without fields that are not used, because a busy vCenter has
+// hundreds of thousands of events in a day, of several KB each.
 func (g *Gateway) readEvents(ctx context.Context, what string, classes []string, since time.Time, keep func(types.BaseEvent) bool) ([]types.BaseEvent, error) {
 	h, err := g.openHistory(ctx, call{op: "read", object: what}, classes, since)
 	if err != nil {

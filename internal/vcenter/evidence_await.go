@@ -8,8 +8,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// defaultEventLag is how long events are waited for that should tell of a state: vCenter posts them independently of it,
-// seconds later at times, or never.
+// defaultEventLag is how long to wait for the event of a change: vCenter posts events independently of the state,
+// sometimes seconds later, or never.
 const defaultEventLag = 15 * time.Second
 
 const (
@@ -17,8 +17,8 @@ const (
 	longestEvidencePause = 2 * time.Second
 )
 
-// AwaitEvidence is PowerOffEvidence that looks again until vCenter tells of each VM how it went off, or
-// Config.EventLag has passed.
+// AwaitEvidence calls PowerOffEvidence again until vCenter has an event for each VM, or Config.EventLag
+// has passed.
 func (g *Gateway) AwaitEvidence(ctx context.Context, refs []vsphere.Ref, since time.Time) (found map[vsphere.Ref]Evidence, err error) {
 	err = g.AwaitEvents(ctx, func() (complete bool, err error) {
 		found, err = g.PowerOffEvidence(ctx, refs, since)
@@ -32,12 +32,12 @@ func (g *Gateway) AwaitEvidence(ctx context.Context, refs []vsphere.Ref, since t
 	return found, err
 }
 
-// complete reports whether no event that may come later says more. Of a guest that went off by itself our request, posted
-// independently, may be still to come.
+// complete reports whether later events cannot add anything. For a guest that went off by itself, the event of our
+// request may still come.
 func (e Evidence) complete() bool { return e.Event != "" && (e.User != "" || !e.Asked.IsZero()) }
 
-// AwaitEvents looks until what it finds is complete, Config.EventLag has passed or ctx has ended. Its error is that of a
-// look.
+// AwaitEvents reads until the result is complete, Config.EventLag has passed or ctx has ended. Its error is that of a
+// read.
 func (g *Gateway) AwaitEvents(ctx context.Context, look func() (complete bool, err error)) error {
 	until, wait := time.Now().Add(g.cfg.EventLag), firstEvidencePause
 	for {
@@ -50,5 +50,5 @@ func (g *Gateway) AwaitEvents(ctx context.Context, look func() (complete bool, e
 	}
 }
 
-// EventsLag reports whether events that tell of a state since then may be still to come.
+// EventsLag reports whether events of changes since then may still come.
 func (g *Gateway) EventsLag(since time.Time) bool { return time.Since(since) < g.cfg.EventLag }

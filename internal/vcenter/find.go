@@ -71,7 +71,7 @@ func (g *Gateway) findMoRef(ctx context.Context, c call, ref vsphere.Ref) (vsphe
 	return ref, nil
 }
 
-// findPath returns the zero reference when nothing, or no VM, is there.
+// findPath returns the zero reference if there is no VM at the path.
 func (g *Gateway) findPath(ctx context.Context, c call, path string) (ref vsphere.Ref, err error) {
 	err = g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.FindByInventoryPath(ctx, s.client, &types.FindByInventoryPath{

@@ -1,8 +1,7 @@
 // Package vcenter is the one gateway to vCenter: it keeps a SOAP and a REST session, reads candidates
 // and their state, powers VMs off and on, waits for them, writes attributes and guest keys, looks up who
-// did what to a VM, and follows events and alarms. vim25 types stop here: what goes in and out are the nouns of
-// package policy and the types below. It must import neither Temporal nor CloudEvents nor any of our
-// workflow packages; retrying over minutes, planning and reporting are theirs.
+// did what to a VM, and follows events and alarms. vim25 types are used only here: parameters and results are the nouns of
+// package vsphere and the types below. Callers retry over minutes, plan and report.
 package vcenter
 
 import (
@@ -40,20 +39,20 @@ type Config struct {
 	CAFile     string // PEM
 	Thumbprint string // SHA-1 or SHA-256 of vCenter's certificate, in hex, colons or not
 
-	// Tags are the tags that rounds are known to be about; empty: any. They are looked up ahead of need.
+	// Tags are the tags that rounds use; empty: any. They are looked up in advance.
 	Tags []string
 
-	// WithoutCategories are those of the owners' tag categories that this site does not have. The others must be seen,
-	// or nobody is a candidate.
+	// WithoutCategories are those of the owners' tag categories that this site does not have. The others must be visible,
+	// or there are no candidates.
 	WithoutCategories []string
-	// TrustedUsers are service users, as DOMAIN\\user or user@domain: what they change on a VM that is off does not make
-	// it theirs.
+	// TrustedUsers are service users, as DOMAIN\\user or user@domain: what they change on a VM that is off does not prevent
+	// its restore.
 	TrustedUsers []string
 
 	MaxConcurrentCalls int           // at once, over the whole gateway; fewer while vCenter is overloaded
 	CallTimeout        time.Duration // bound of each call, including a login it may need
-	KeepAlive          time.Duration // how often an idle session is touched
-	EventLag           time.Duration // how long an event may come after the state that it tells of; zero: 15 s
+	KeepAlive          time.Duration // how often an idle session is used
+	EventLag           time.Duration // how long after a change its event may come; zero: 15 s
 
 	// Aliases are names by which event routers call this vCenter, beside those that it has itself: a host, a host and
 	// port, or a whole source.
@@ -65,7 +64,7 @@ type Config struct {
 	Logger  *slog.Logger
 }
 
-// Gateway talks to one vCenter. It is safe for concurrent use; make one per process.
+// Gateway is the connection to one vCenter. It is safe for concurrent use; make one per process.
 type Gateway struct {
 	cfg       Config
 	url       *url.URL // without userinfo
@@ -211,7 +210,7 @@ func (g *Gateway) Connect(ctx context.Context) error {
 	return nil
 }
 
-// warm reads the tags ahead of need: first those of owners, of which it says loudly when they cannot be seen.
+// warm reads the tags in advance, first those of owners. It logs an error if those cannot be seen.
 func (g *Gateway) warm(ctx context.Context) {
 	err := g.CheckOwnerCategories(ctx)
 	switch KindOf(err) {
@@ -226,14 +225,14 @@ func (g *Gateway) warm(ctx context.Context) {
 	}
 }
 
-// findTags looks for the tags that rounds are known to be about. A name without its category takes the names of all tags.
+// findTags looks up the tags that rounds use. A name without its category requires the names of all tags.
 func (g *Gateway) findTags(ctx context.Context) error {
 	if len(g.cfg.Tags) == 0 {
 		return g.loadTags(ctx)
 	}
 	for _, name := range g.cfg.Tags {
 		_, err := g.resolveTag(ctx, "look ahead for", name)
-		if kind := KindOf(err); err != nil && kind != TagNotFound && kind != TagAmbiguous { // a round says so, and doctor
+		if kind := KindOf(err); err != nil && kind != TagNotFound && kind != TagAmbiguous { // a round and doctor report it
 			return err
 		}
 	}
@@ -265,8 +264,8 @@ func (g *Gateway) Close(ctx context.Context) {
 	g.transport.base.CloseIdleConnections()
 }
 
-// LastContact tells when vCenter last answered a call (zero: never), and the last error since by which
-// it was unusable, nil if there was none.
+// LastContact returns when vCenter last answered a call (zero: never), and the last error since then that
+// made it unusable, nil if there was none.
 func (g *Gateway) LastContact() (time.Time, error) { return g.contact.last() }
 
 // User is our session's user as vCenter writes it in events (VSPHERE.LOCAL\preemption), or "" before
@@ -292,7 +291,7 @@ func (g *Gateway) ServerTime(ctx context.Context) (time.Time, error) {
 	return now, err
 }
 
-// identity is what a login tells about vCenter and ourselves.
+// identity is what a login shows about vCenter and our user.
 type identity struct {
 	user, instanceUUID, fqdn, version string
 	api                               string // the version of the SOAP API that was agreed upon
@@ -304,7 +303,7 @@ func (g *Gateway) known() identity {
 	return g.identity
 }
 
-// Addresses are the names and addresses of vCenter itself, as far as they are known: a VM that has one of them is it.
+// Addresses are the names and addresses of vCenter itself, as far as they are known. A VM that has one of them is vCenter.
 func (g *Gateway) Addresses() []string {
 	addrs := append([]string{g.url.Hostname()}, g.transport.addresses()...)
 	if fqdn := g.known().fqdn; fqdn != "" {
@@ -313,7 +312,7 @@ func (g *Gateway) Addresses() []string {
 	return unique(addrs)
 }
 
-// background runs f until Close at the latest, which waits for it; after Close it does nothing.
+// background runs f until Close at the latest, which waits for it. After Close it does nothing.
 func (g *Gateway) background(f func(ctx context.Context)) (started bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

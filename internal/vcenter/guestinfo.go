@@ -31,10 +31,10 @@ func (g *Gateway) ClearGuestInfo(ctx context.Context, ref vsphere.Ref, key strin
 }
 
 // SetGuestInfos is SetGuestInfo for many VMs side by side, each with a value of its own, and removes the other keys in the
-// same reconfiguration; it returns the VMs that failed and why. One that hangs holds up the answer until ctx ends, and fails
-// no other. One call per VM, and as many to wait for all as AwaitOff needs. Where an answer is lost it
-// reads what the VM has, and sets it again if need be, for some ten seconds; then AnswerLost of the error says that
-// the VM may have the value.
+// same reconfiguration; it returns the VMs that failed and why. A VM that hangs delays the answer until ctx ends, but does not
+// make others fail. One call per VM, and as many to wait for all as AwaitOff needs. If an answer is lost, it
+// reads the VM's value, and sets it again if necessary, for some ten seconds. After that AnswerLost of the error
+// reports that the VM may have the value.
 func (g *Gateway) SetGuestInfos(ctx context.Context, key string, values map[vsphere.Ref]string, removed ...string) map[vsphere.Ref]error {
 	failed := g.setGuestInfos(ctx, key, values, removed)
 	doubtful := make(map[vsphere.Ref]bool)
@@ -42,7 +42,7 @@ func (g *Gateway) SetGuestInfos(ctx context.Context, key string, values map[vsph
 		var refs []vsphere.Ref
 		for ref, err := range failed {
 			doubtful[ref] = doubtful[ref] || unanswered(err)
-			if unanswered(err) || doubtful[ref] && KindOf(err) == Busy { // busy with our own of before
+			if unanswered(err) || doubtful[ref] && KindOf(err) == Busy { // busy with our earlier call
 				refs = append(refs, ref)
 			}
 		}
@@ -70,21 +70,21 @@ func (g *Gateway) SetGuestInfos(ctx context.Context, key string, values map[vsph
 	return failed
 }
 
-// lostLooks is how often a VM is looked at whose answer was lost.
+// lostLooks is how often a VM is read after a lost answer.
 const lostLooks = 6
 
-// unanswered tells whether a change may have been made although it failed.
+// unanswered reports whether a change may have been made although it failed.
 func unanswered(err error) bool {
 	return KindOf(err).Outage() || TaskLost(err) || errors.Is(err, context.Canceled)
 }
 
-// lostAnswer is the error of a change of which nobody knows whether it was made.
+// lostAnswer is the error of a change that may or may not have been made.
 type lostAnswer struct{ error }
 
 // Unwrap returns the last attempt's error.
 func (e *lostAnswer) Unwrap() error { return e.error }
 
-// AnswerLost tells whether the change that failed with err may have been made all the same.
+// AnswerLost reports whether the change that failed with err may still have been made.
 func AnswerLost(err error) bool {
 	var lost *lostAnswer
 	return errors.As(err, &lost)
@@ -113,7 +113,7 @@ func (g *Gateway) setGuestInfos(ctx context.Context, key string, values map[vsph
 		})
 	}
 	group.Wait()
-	// Its error is that of the VMs of which nobody saw the end.
+	// Its error is that of the VMs whose tasks were not seen to end.
 	unended, _ := g.awaitTasks(ctx, setsGuestInfo, waits)
 	maps.Copy(failed, unended)
 	return failed

@@ -11,7 +11,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// hardwareProperties are what a remedy.VM is made of, apart from its tags.
+// hardwareProperties are the properties of a remedy.VM, apart from its tags.
 var hardwareProperties = []string{
 	"name", "disabledMethod", "recentTask",
 	"config.template", "config.uuid", "config.instanceUuid", "config.changeVersion", "config.managedBy", "config.ftInfo",
@@ -23,13 +23,13 @@ var hardwareProperties = []string{
 	"guest.toolsRunningStatus", "guest.guestFamily", "guest.hostName", "guest.ipAddress",
 }
 
-// sizeProperties are what is read of hosts that VMs may grow or move to.
+// sizeProperties are the properties of hosts on which VMs may grow or to which they may move.
 var sizeProperties = []string{
 	"name", "parent", "recentTask", "runtime.connectionState", "runtime.standbyMode", "runtime.inMaintenanceMode",
 	"summary.hardware.numCpuThreads", "summary.hardware.memorySize",
 }
 
-// Hardware reads what a resize of VMs looks at, their tags of remedy.Categories among it. A VM absent from
+// Hardware reads the input of a resize of VMs, with their tags of remedy.Categories. A VM absent from
 // the result no longer exists. One SOAP call for all, with their hosts and all others of the clusters, and one
 // REST call per 1000 VMs; one more for each tag and category on them that was not seen before.
 func (g *Gateway) Hardware(ctx context.Context, refs []vsphere.Ref) (map[vsphere.Ref]remedy.VM, error) {
@@ -63,7 +63,7 @@ func (g *Gateway) Hardware(ctx context.Context, refs []vsphere.Ref) (map[vsphere
 	return vms, nil
 }
 
-// machineProperties asks for these of VMs, and for what is around them.
+// machineProperties asks for these properties of VMs, and for the objects around them.
 func machineProperties(ofVMs []string) []types.PropertySpec {
 	return []types.PropertySpec{
 		{Type: vsphere.TypeVM, PathSet: ofVMs},
@@ -92,7 +92,7 @@ func aroundVM() []types.BaseSelectionSpec {
 	}
 }
 
-// machines retrieves VMs with what is around them, in one call.
+// machines retrieves VMs with the objects around them, in one call.
 func (g *Gateway) machines(ctx context.Context, c call, specs ...types.PropertyFilterSpec) (inventory, error) {
 	objects, err := g.retrieve(ctx, c, specs...)
 	if err != nil {
@@ -113,7 +113,7 @@ func (g *Gateway) inventoryOf(objects []object) inventory {
 	return inv
 }
 
-// machine makes a remedy.VM of what was retrieved, without tags and cluster sizes.
+// machine makes a remedy.VM of the retrieved properties, without tags and cluster sizes.
 func (inv inventory) machine(ref vsphere.Ref) remedy.VM {
 	o := inv[ref]
 	base, _ := inv.vm(ref)
@@ -154,7 +154,7 @@ func (inv inventory) machine(ref vsphere.Ref) remedy.VM {
 	return vm
 }
 
-// busy tells whether another operation is under way on the VM: a task that has not ended, or one of somebody
+// busy reports whether another operation is under way on the VM: a task that has not ended, or one of somebody
 // else that keeps it from being changed or moved, such as a backup.
 func (inv inventory) busy(vm object) bool {
 	disabled := vm.texts("disabledMethod")
@@ -167,8 +167,7 @@ func (o object) faultTolerant() bool {
 	return o.props["config.ftInfo"] != nil || state != "" && state != string(types.VirtualMachineFaultToleranceStateNotConfigured)
 }
 
-// isLinux looks at what VMware Tools say, then at what the VM was configured for: without tools that is all
-// there is.
+// isLinux reads the guest system from VMware Tools, or without Tools from the VM's configuration.
 func isLinux(family, id, name string) bool {
 	switch types.VirtualMachineGuestOsFamily(family) {
 	case types.VirtualMachineGuestOsFamilyLinuxGuest:
@@ -184,7 +183,7 @@ func isLinux(family, id, name string) bool {
 	return slices.ContainsFunc(distributions, func(d string) bool { return strings.HasPrefix(id, d) })
 }
 
-// distributions begin the guest ids of those kinds of Linux that do not say so.
+// distributions are the prefixes of Linux guest ids that do not contain "linux".
 var distributions = []string{
 	"almalinux", "amazonlinux", "asianux", "centos", "coreos", "crxpod", "crxsys", "debian", "fedora", "mandrake", "mandriva",
 	"fusionos", "nld", "oes", "opensuse", "oraclelinux", "pardus", "redhat", "rhel", "rocky", "sjds", "sles", "suse", "turbolinux",
@@ -203,7 +202,7 @@ func (o object) size() size {
 	}
 }
 
-// usable tells whether VMs can be on the host, now and after a while.
+// usable reports whether VMs can be on the host, now and after a while.
 func (inv inventory) usable(host object) bool {
 	h := inv.host(host)
 	return h.Connected && !h.InMaintenance && !h.EnteringMaintenance

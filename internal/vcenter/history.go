@@ -15,7 +15,7 @@ import (
 // eventPage is the most that vCenter answers at once.
 const eventPage = 1000
 
-// errHistoryLost says that the collector went with its session, with a restart of vCenter, or was
+// errHistoryLost means that the collector ended with its session, in a restart of vCenter, or was
 // destroyed by somebody else.
 var errHistoryLost = errors.New("vCenter no longer has our event collector")
 
@@ -30,13 +30,13 @@ type history struct {
 	until   time.Time // zero: no end
 }
 
-// openHistory makes a collector that stands before the oldest event of these classes since then. The
-// call outlives a caller who leaves: what it makes is then destroyed. One call.
+// openHistory makes a collector positioned before the oldest event of these classes since then. If the caller's
+// context ends first, the collector is destroyed. One call.
 func (g *Gateway) openHistory(ctx context.Context, c call, classes []string, since time.Time) (*history, error) {
 	return g.openHistoryUntil(ctx, c, classes, since, time.Time{})
 }
 
-// openHistoryUntil is openHistory for events up to a time; zero: all to come, too.
+// openHistoryUntil is openHistory for events up to a time; zero: without end.
 func (g *Gateway) openHistoryUntil(ctx context.Context, c call, classes []string, since, until time.Time) (*history, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, interrupted(c, err)
@@ -67,8 +67,8 @@ func (g *Gateway) openHistoryUntil(ctx context.Context, c call, classes []string
 	}
 }
 
-// open creates the collector. A session that may have no more of them is given up for a new one: they
-// are ours, made by calls whose answers were lost, so that only the end of the session destroys them.
+// open creates the collector. If the session has too many collectors, it is replaced by a new session:
+// our calls whose answers were lost have made them, so only the end of the session destroys them.
 func (h *history) open(ctx context.Context, classes []string, since time.Time) error {
 	err := h.create(ctx, classes, since)
 	if h.session == nil || !holds[*types.InvalidState](err) {
@@ -114,8 +114,8 @@ func (g *Gateway) retire(ctx context.Context, session *soapSession) {
 	})
 }
 
-// next reads on until there are events that this version knows, or no more. Those of other classes, as of a newer vCenter
-// or of an extension, have no content here: they are skipped one by one. See page for errors.
+// next reads until there are events that this version knows, or no more. Events of other classes, as of a newer vCenter
+// or an extension, have no content here and are skipped one by one. See page for errors.
 func (h *history) next(ctx context.Context) ([]types.BaseEvent, error) {
 	for {
 		page, err := h.page(ctx)
@@ -134,7 +134,7 @@ func (h *history) next(ctx context.Context) ([]types.BaseEvent, error) {
 }
 
 // page reads the page after the last one. After an error, also the context's, the collector may have
-// moved on past events that nobody saw: destroy it. The error holds errHistoryLost when it is gone.
+// skipped events: destroy it. The error holds errHistoryLost if the collector no longer exists.
 func (h *history) page(ctx context.Context) (page []types.BaseEvent, err error) {
 	c := h.call
 	c.write = true // repeated by the transport it would skip a page
@@ -156,8 +156,8 @@ func (h *history) page(ctx context.Context) (page []types.BaseEvent, err error) 
 	return page, err
 }
 
-// destroy gives the collector back in the background, also when the caller was cancelled or the gateway
-// has a new session by now: the old one may live on in vCenter.
+// destroy removes the collector in the background, even if the caller was cancelled or the gateway
+// has a new session by now, because the old session may still exist in vCenter.
 func (h *history) destroy(ctx context.Context) {
 	h.g.cleanUp(ctx, 0, func(ctx context.Context) error {
 		_, err := methods.DestroyCollector(withReplay(ctx), h.session.client, &types.DestroyCollector{This: h.ref})
@@ -165,8 +165,8 @@ func (h *history) destroy(ctx context.Context) {
 	})
 }
 
-// eventID tells events apart. Keys begin again when vCenter's database does, and many events share a
-// moment where it counts whole seconds; both together are unique.
+// eventID identifies an event. Keys begin again with a new database of vCenter, and many events share a
+// time if it has whole seconds. Both together are unique.
 type eventID struct {
 	key int32
 	at  int64 // nanoseconds

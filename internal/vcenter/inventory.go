@@ -22,7 +22,7 @@ type Scope struct {
 	Detail bool
 }
 
-// vmProperties are what a policy.VM is made of. Each costs time with thousands of VMs.
+// vmProperties are the properties of a policy.VM. Each costs time with thousands of VMs.
 var vmProperties = []string{
 	"name", "parent", "parentVApp", "resourcePool", "disabledMethod",
 	"config.template", "config.uuid", "config.instanceUuid", "config.changeVersion", "config.managedBy",
@@ -58,7 +58,7 @@ func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (vsph
 	}
 	for _, ref := range vms {
 		vm, ok := inventory.vm(ref)
-		if !ok { // destroyed, its association lives on
+		if !ok { // destroyed, but its tag association still exists
 			snapshot.Others = append(snapshot.Others, ref)
 			continue
 		}
@@ -73,7 +73,7 @@ func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (vsph
 	return snapshot, err
 }
 
-// candidates lists what carries the tag, with the tags of owners where they are asked for.
+// candidates lists the objects that carry the tag, with the owners' tags if requested.
 func (g *Gateway) candidates(ctx context.Context, op, tag string, detail bool) ([]vsphere.Ref, details, error) {
 	if detail {
 		return g.tagDetails(ctx, op, tag)
@@ -82,14 +82,14 @@ func (g *Gateway) candidates(ctx context.Context, op, tag string, detail bool) (
 	return refs, nil, err
 }
 
-// Recheck reads tag membership and state of some VMs anew, just before acting on them: one REST and one
+// Recheck reads tag membership and state of some VMs again, just before acting on them: one REST and one
 // SOAP call, side by side. A VM absent from the result no longer exists.
 func (g *Gateway) Recheck(ctx context.Context, tag string, refs []vsphere.Ref) (map[vsphere.Ref]vsphere.VM, error) {
 	return g.state(ctx, "check again", tag, refs)
 }
 
 // State reads the state of some VMs: one SOAP call, and, unless the tag is empty, one REST call beside it
-// that tells which VMs carry it. A VM absent from the result does not exist.
+// for the VMs that carry it. A VM absent from the result does not exist.
 func (g *Gateway) State(ctx context.Context, tag string, refs []vsphere.Ref) (map[vsphere.Ref]vsphere.VM, error) {
 	return g.state(ctx, "read the state of", tag, refs)
 }
@@ -155,10 +155,10 @@ func (g *Gateway) describeAll(refs []vsphere.Ref) string {
 	return strings.Join(list, ", ")
 }
 
-// inventory is the result of one retrieval: VMs, what lies above them, and the scope.
+// inventory is the result of one retrieval: VMs, their ancestors, and the scope.
 type inventory map[vsphere.Ref]object
 
-// wanted is what an inventory is to hold.
+// wanted is the content of an inventory.
 type wanted struct {
 	vms     []vsphere.Ref
 	members []vsphere.Ref // other VMs, of which only the power state and whether they are templates
@@ -289,7 +289,7 @@ func (o object) toolsStarting() bool {
 	return o.text(toolsStatus) == string(types.VirtualMachineToolsRunningStatusGuestToolsExecutingScripts)
 }
 
-// vm makes a policy.VM of what was retrieved; ok is false when the VM does not exist.
+// vm makes a policy.VM of the retrieved properties; ok is false if the VM does not exist.
 func (inv inventory) vm(ref vsphere.Ref) (vm vsphere.VM, ok bool) {
 	o, ok := inv[ref]
 	if !ok || ref.Type != vsphere.TypeVM {
@@ -330,7 +330,7 @@ func (inv inventory) vm(ref vsphere.Ref) (vm vsphere.VM, ok bool) {
 	return vm, true
 }
 
-// ancestors lists what lies above a VM: folders up to the root, then host and cluster, then pools.
+// ancestors lists the objects above a VM: folders up to the root, then host and cluster, then pools.
 func (inv inventory) ancestors(vm object, host vsphere.Ref) []vsphere.Ref {
 	var list []vsphere.Ref
 	seen := make(map[vsphere.Ref]bool)

@@ -12,7 +12,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// APIVersion is the version of the API that vCenter itself has; see ServiceVersion for the one that is spoken. One call.
+// APIVersion is vCenter's own API version; see ServiceVersion for the negotiated one. One call.
 func (g *Gateway) APIVersion(ctx context.Context) (own string, err error) {
 	err = g.soap(ctx, call{op: "ask the version of", object: g.url.Host}, func(ctx context.Context, s *soapSession) error {
 		own = s.client.ServiceContent.About.ApiVersion
@@ -22,7 +22,7 @@ func (g *Gateway) APIVersion(ctx context.Context) (own string, err error) {
 	return own, err
 }
 
-// ClusterModes is how a cluster is run. An empty text stands for what is switched off.
+// ClusterModes are the modes of a cluster. An empty text means off.
 type ClusterModes struct {
 	Ref       vsphere.Ref
 	Seen      bool   // false: its configuration is not shown to us
@@ -97,7 +97,7 @@ func modesOf(o object) ClusterModes {
 
 func switchedOn(b *bool) bool { return b != nil && *b }
 
-// TakesSeveral reads several objects with one filter, and makes a filter on them to wait with: it tells how many
+// TakesSeveral reads several objects with one filter, and makes a filter to wait for them. It returns how many
 // objects were answered. Two calls, and two for the filter's collector.
 func (g *Gateway) TakesSeveral(ctx context.Context, refs []vsphere.Ref) (answered int, err error) {
 	spec := types.PropertyFilterSpec{PropSet: []types.PropertySpec{{Type: "ManagedEntity", PathSet: []string{"parent"}}}}
@@ -137,7 +137,7 @@ func (g *Gateway) LongestValue(ctx context.Context, refs []vsphere.Ref) (longest
 	return longest, err
 }
 
-// Lag is how much later than the end of its task, by vCenter's clock, a power-off event is stamped.
+// Lag is how much later than the end of its task the time of a power-off event is, by vCenter's clock.
 type Lag struct {
 	Median, Longest time.Duration
 	Events          int // that have their task

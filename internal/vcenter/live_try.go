@@ -9,19 +9,19 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// restoreTime is how long a tried attribute may take to be as it was.
+// restoreTime is how long it may take to restore a tried attribute.
 const restoreTime = 8 * time.Second
 
-// Tried is what came of values of growing length.
+// Tried is the result of values of growing length.
 type Tried struct {
 	Accepted int   // the longest that was kept
 	Refused  int   // the first that was not; 0: all were kept
 	Why      error // of the refusal
 }
 
-// TryValues gives a VM's custom attribute values of these lengths, the shortest first, until one is refused or kept
-// otherwise than it was written, and takes it away then. An error says that this could not be found out, or that a value
-// may be left.
+// TryValues gives a VM's custom attribute values of these lengths, the shortest first, until one is refused or stored
+// differently, and then removes it. An error means that the length could not be found out, or that a value
+// may remain.
 func (g *Gateway) TryValues(ctx context.Context, ref vsphere.Ref, name string, lengths []int, value func(length int) string) (t Tried, err error) {
 	var written string
 	defer func() {
@@ -58,8 +58,8 @@ func (g *Gateway) try(ctx context.Context, ref vsphere.Ref, name, value string) 
 	return err
 }
 
-// undo takes the value away, unless somebody wrote another one meanwhile. The last value that was written, and the one
-// before it where that was refused, begin alike.
+// undo removes the value, unless somebody wrote another one in the meantime. The last value that was written, and the
+// one before it if the last was refused, begin with the same text.
 func (g *Gateway) undo(ctx context.Context, ref vsphere.Ref, name, written string) error {
 	now, err := g.Annotations(ctx, []vsphere.Ref{ref}, name)
 	if err != nil {

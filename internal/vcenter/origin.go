@@ -17,7 +17,7 @@ import (
 
 // Named reports whether an event's source names this vCenter: by the address that we use, its own name or one of its
 // addresses, its instance UUID, or a configured alias. Routers write a source as https://host/sdk, https://host:443/sdk
-// or host. A source that is not known is not foreign for that: see Happened. No call.
+// or host. An unknown source alone does not make an event foreign: see Happened. No call.
 func (g *Gateway) Named(source string) bool {
 	source = strings.ToLower(strings.TrimSpace(source))
 	if source == "" {
@@ -37,7 +37,7 @@ func (g *Gateway) Named(source string) bool {
 	return port == ours && slices.ContainsFunc(g.Addresses(), func(name string) bool { return strings.EqualFold(name, host) })
 }
 
-// sourceHost takes the host and the port from a source in any of its forms, the port by its scheme where it is missing.
+// sourceHost returns host and port of a source in any of its forms. A missing port follows from the scheme.
 func sourceHost(source string) (host, port string) {
 	if !strings.Contains(source, "://") {
 		source = "https://" + strings.TrimPrefix(source, "//")
@@ -59,7 +59,7 @@ func sourceHost(source string) (host, port string) {
 	return host, port
 }
 
-// AlarmEvent is what tells of which vCenter a change of an alarm is.
+// AlarmEvent is what identifies the vCenter of an alarm's change.
 type AlarmEvent struct {
 	Source string // of the event; "": unknown
 	Key    int64
@@ -70,9 +70,9 @@ type AlarmEvent struct {
 	To     string // colour
 }
 
-// Foreign says why a change is taken for one of another vCenter, "" where it is this one's: its source names it, its own
-// history has the change, or the alarm has that colour on that entity now. So the events of routers that call this
-// vCenter otherwise are taken, and those of a vCenter whose objects only have the same references and names are not.
+// Foreign returns why a change counts as one of another vCenter, "" if it is this one's: its source names it, its
+// history has the change, or the alarm has that colour on that entity now. So events of routers that use another name
+// for this vCenter are accepted, and events of a vCenter whose objects only have the same references and names are not.
 func (g *Gateway) Foreign(ctx context.Context, e AlarmEvent) (string, error) {
 	known, err := g.Knows(ctx, e)
 	if err != nil || known {
@@ -89,8 +89,8 @@ func (g *Gateway) Knows(ctx context.Context, e AlarmEvent) (bool, error) {
 	return g.Happened(ctx, e)
 }
 
-// Unlike says why a change that this vCenter does not know is taken for one of another; "" where its alarm stands as the
-// change says.
+// Unlike returns why a change that this vCenter does not know counts as one of another; "" if its alarm is in the
+// state of the change.
 func (g *Gateway) Unlike(ctx context.Context, e AlarmEvent) (string, error) {
 	got, err := g.AlarmStanding(ctx, e.Alarm, e.Name, e.Entity)
 	if err != nil || got.Known && got.State.Colour == e.To {
@@ -101,7 +101,7 @@ func (g *Gateway) Unlike(ctx context.Context, e AlarmEvent) (string, error) {
 		shown.Clip(e.Name, maxTold), shown.Clip(shown.Redact(e.Source), maxTold), e.To, e.Entity), nil
 }
 
-// maxTold is how much of a text from outside is told, in bytes.
+// maxTold is how much of a foreign text is quoted, in bytes.
 const maxTold = 80
 
 // Happened reports whether this vCenter's own history has the change: the same key, time, alarm and entity. Three

@@ -23,8 +23,8 @@ type OwnerCategory struct {
 	Without bool // the configuration says that this site has none
 }
 
-// OwnerCategories reports what our user sees of the owners' categories, those of remediation last where it is asked for.
-// The calls of a detailed look at the candidates.
+// OwnerCategories reports what our user sees of the owners' categories, those of remediation last if requested.
+// It needs the calls of a detailed Candidates.
 func (g *Gateway) OwnerCategories(ctx context.Context, remediation bool) ([]OwnerCategory, error) {
 	names := ownerCategories
 	if remediation {
@@ -52,13 +52,13 @@ func (g *Gateway) without(category string) bool {
 	return ok
 }
 
-// CheckOwnerCategories fails with kind CategoriesUnseen while a category of the owners cannot be seen: vCenter leaves
-// out what a user has no permission on, and says nothing, so that a VM whose owner protects it would look like any other.
+// CheckOwnerCategories fails with kind CategoriesUnseen while a category of the owners cannot be seen: vCenter silently
+// leaves out objects for which a user has no permission, so a VM that its owner protects would look like any other.
 func (g *Gateway) CheckOwnerCategories(ctx context.Context) error {
 	if g.unseenCategories() == nil {
 		return nil
 	}
-	if _, err := g.ownerTagIDs(ctx, ownerCategories, anyID); err != nil { // one was made or renamed, or a permission granted
+	if _, err := g.ownerTagIDs(ctx, ownerCategories, anyID); err != nil { // one was created or renamed, or a permission was granted
 		return err
 	}
 	unseen := g.unseenCategories()
@@ -77,7 +77,7 @@ func (g *Gateway) CheckOwnerCategories(ctx context.Context) error {
 
 var errUnseen = errors.New("it is not there, or our user has no permission on it; VMs that their owners protect could not be told from others")
 
-// unseenCategories are those that this site should have and that are not known.
+// unseenCategories are the categories that this site should have and that are unknown.
 func (g *Gateway) unseenCategories() (names []string) {
 	for _, name := range ownerCategories {
 		if !g.without(name) && len(g.tags.categoriesNamed([]string{name})) == 0 {
@@ -88,8 +88,8 @@ func (g *Gateway) unseenCategories() (names []string) {
 }
 
 // ownerTagIDs lists the tags of these categories, whatever the case of their letters: a call for each of them, side by
-// side, and one more for each tag that was not seen before. While one of them is not known, a call looks for it, and
-// one more for each category that reread says. A category that does not exist has none.
+// side, and one more for each tag that was not seen before. While one of them is unknown, a call searches for it, and
+// one more for each category that reread names. A category that does not exist has no tags.
 func (g *Gateway) ownerTagIDs(ctx context.Context, categories []string, reread func(id string) bool) ([]string, error) {
 	if err := enter(ctx, g.tags.turn); err != nil {
 		return nil, interrupted(call{op: "read", object: "tags"}, err)
@@ -104,7 +104,7 @@ func (g *Gateway) ownerTagIDs(ctx context.Context, categories []string, reread f
 		err := g.listTagsOf(ctx, g.tags.categoriesNamed(categories))
 		if kind := KindOf(err); again || kind != NotFound && kind != NoPermission {
 			return g.tags.inCategories(categories), err
-		} // one was deleted, or hidden from us, meanwhile
+		} // one was deleted, or hidden from us, in the meantime
 	}
 }
 
@@ -129,7 +129,7 @@ func (g *Gateway) listTagsOf(ctx context.Context, categories map[string]string) 
 	return first
 }
 
-// sameName returns the one of the names that is written so, whatever the case of its letters.
+// sameName returns the name that is equal, ignoring letter case.
 func sameName(names []string, name string) (string, bool) {
 	i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
 	if i < 0 {

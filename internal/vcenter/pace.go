@@ -13,20 +13,20 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
 
-// How a refusal for rate is heeded.
+// How calls are delayed after a refusal because of their rate.
 const (
 	firstHold   = 250 * time.Millisecond
 	longestHold = 8 * time.Second
 	mostHolds   = 8 // of one call: half a minute in all
 )
 
-// pace holds all calls of the REST API back for a while when vCenter refuses one for their rate.
+// pace delays all calls of the REST API for a while if vCenter refuses one because of their rate.
 type pace struct {
 	mu    sync.Mutex
 	until time.Time
 }
 
-// hold keeps calls back for d from now on; the longest of several holds.
+// hold delays calls for d from now on; the longest of several delays counts.
 func (p *pace) hold(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -35,7 +35,7 @@ func (p *pace) hold(d time.Duration) {
 	}
 }
 
-// wait waits while calls are held back; it is false when the context ended first.
+// wait waits while calls are delayed; it is false if the context ended first.
 func (p *pace) wait(ctx context.Context) bool {
 	for {
 		p.mu.Lock()
@@ -50,7 +50,7 @@ func (p *pace) wait(ctx context.Context) bool {
 	}
 }
 
-// rest is soap for the REST API. A call that is refused for its rate was not carried out, and is made again.
+// rest is soap for the REST API. A call that is refused because of the rate was not carried out, and is made again.
 func (g *Gateway) rest(ctx context.Context, c call, f func(context.Context, *rest.Client) error) error {
 	for hold, tries := firstHold, 1; ; hold, tries = min(2*hold, longestHold), tries+1 {
 		if !g.pace.wait(ctx) {
@@ -67,8 +67,8 @@ func (g *Gateway) rest(ctx context.Context, c call, f func(context.Context, *res
 	}
 }
 
-// tooFast tells whether vCenter refused a call for the rate of calls, and after which time it may be made again, where
-// it says so.
+// tooFast reports whether vCenter refused a call for the rate of calls, and after which time it may be made again, if
+// vCenter says so.
 func tooFast(err error) (after time.Duration, is bool) {
 	var status *statusError
 	if !errors.As(err, &status) {
@@ -78,7 +78,7 @@ func tooFast(err error) (after time.Duration, is bool) {
 	return status.after, limited
 }
 
-// retryAfter reads the header of that name; 0 where it gives no seconds.
+// retryAfter reads the header of that name; 0 if it gives no seconds.
 func retryAfter(h http.Header) time.Duration {
 	seconds, err := strconv.Atoi(h.Get("Retry-After"))
 	if err != nil || seconds < 0 {

@@ -7,7 +7,7 @@ import (
 // typeFolder is the type of folders, of which the uppermost is vCenter's root.
 const typeFolder = "Folder"
 
-// locate tells the VM where it is: the inventory paths of its folder and of its resource pool or vApp.
+// locate sets the VM's location: the inventory paths of its folder and of its resource pool or vApp.
 func (inv inventory) locate(vm *vsphere.VM) {
 	above, owner := inv.placed(vm.Ref)
 	folder, folderSeen := inv.path(above)
@@ -16,8 +16,8 @@ func (inv inventory) locate(vm *vsphere.VM) {
 	vm.PoolPath, vm.PoolUnseen = pool, !poolSeen
 }
 
-// placed are the VM's folder, and its resource pool or vApp. A VM in a vApp has no folder of its own: the vApp's counts,
-// of a vApp within another that of the outer one.
+// placed are the VM's folder, and its resource pool or vApp. A VM in a vApp has no folder of its own: the vApp's folder counts,
+// and for a nested vApp that of the outer one.
 func (inv inventory) placed(ref vsphere.Ref) (folder, owner vsphere.Ref) {
 	vm := inv[ref]
 	folder, owner = vm.refTo("parent"), vm.refTo("resourcePool")
@@ -28,7 +28,7 @@ func (inv inventory) placed(ref vsphere.Ref) (folder, owner vsphere.Ref) {
 	return inv.folderOf(vapp, folder), vapp
 }
 
-// folderOf is the folder of a vApp where none is known yet.
+// folderOf is the folder of a vApp if none is known yet.
 func (inv inventory) folderOf(vapp, folder vsphere.Ref) vsphere.Ref {
 	for depth := 0; folder.Zero() && inv[vapp].ref == vapp && depth < maxDepth; depth++ {
 		folder, vapp = inv[vapp].refTo("parentFolder"), inv[vapp].refTo("parent")
@@ -36,8 +36,8 @@ func (inv inventory) folderOf(vapp, folder vsphere.Ref) vsphere.Ref {
 	return folder
 }
 
-// path writes the names from the root folder, which has none of its own there, down to the object. It is not whole where
-// our user may not see something on the way, of which vCenter says nothing.
+// path writes the names from below the root folder down to the object. It is incomplete if our user may not see an
+// object on the way, which vCenter does not report.
 func (inv inventory) path(ref vsphere.Ref) (path string, whole bool) {
 	for depth := 0; depth < maxDepth; depth++ {
 		o, ok := inv[ref]

@@ -10,7 +10,7 @@ import (
 )
 
 // PowerOff cuts the power of a VM and returns the task, without waiting for it. A VM that is already
-// off shows as a failed task (kind InvalidState), not as an error here. One call.
+// off results in a failed task (kind InvalidState), not as an error here. One call.
 func (g *Gateway) PowerOff(ctx context.Context, ref vsphere.Ref) (task vsphere.Ref, err error) {
 	err = g.onVM(ctx, "power off", ref, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.PowerOffVM_Task(ctx, s.client, &types.PowerOffVM_Task{This: toMoRef(ref)})
@@ -35,8 +35,8 @@ func (g *Gateway) Suspend(ctx context.Context, ref vsphere.Ref) (task vsphere.Re
 }
 
 // PowerOn turns a VM on, or resumes it, on the host where it is registered, and returns the task without
-// waiting for it. A VM that is already on shows as a failed task (kind InvalidState), one for which there
-// is no room as one of kind NoRoom. One call.
+// waiting for it. A VM that is already on results in a failed task of kind InvalidState, one for which there
+// is no room in one of kind NoRoom. One call.
 func (g *Gateway) PowerOn(ctx context.Context, ref vsphere.Ref) (task vsphere.Ref, err error) {
 	err = g.onVM(ctx, "power on", ref, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.PowerOnVM_Task(ctx, s.client, &types.PowerOnVM_Task{This: toMoRef(ref)})
@@ -48,7 +48,7 @@ func (g *Gateway) PowerOn(ctx context.Context, ref vsphere.Ref) (task vsphere.Re
 	return task, err
 }
 
-// ShutdownGuest asks the guest to shut down; whether and when it does is for AwaitOff to see. Kind
+// ShutdownGuest asks the guest to shut down. Use AwaitOff to see whether and when it does. Kind
 // ToolsUnavailable: the guest has no running VMware Tools. One call.
 func (g *Gateway) ShutdownGuest(ctx context.Context, ref vsphere.Ref) error {
 	return g.onVM(ctx, "shut down the guest of", ref, func(ctx context.Context, s *soapSession) error {

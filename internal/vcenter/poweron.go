@@ -10,15 +10,15 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Started is what became of the wish to power on a VM.
+// Started is the result of asking to power on a VM.
 type Started struct {
 	Task vsphere.Ref // for AwaitOn; zero: DRS powers it on and names no task
 	Err  error       // it was not tried; kind NoRoom: no host can take it
 }
 
-// PowerOnMany powers VMs on where DRS finds room for them, also in clusters where DRS only recommends, and
-// says of each how that began, without waiting until it is on. Where vCenter refuses to do so for all
-// together, or leaves one out, it is powered on where it is registered. A call to find the data centres,
+// PowerOnMany powers VMs on where DRS finds room for them, also in clusters in which DRS only recommends. It
+// returns for each VM how that began, without waiting until it is on. If vCenter refuses to do so for all
+// together, or leaves a VM out, the VM is powered on where it is registered. A call to find the data centres,
 // about seven for each of them, and one for each VM left out.
 func (g *Gateway) PowerOnMany(ctx context.Context, refs []vsphere.Ref) map[vsphere.Ref]Started {
 	started := make(map[vsphere.Ref]Started, len(refs))
@@ -52,7 +52,7 @@ func failAll(started map[vsphere.Ref]Started, refs []vsphere.Ref, err error) map
 	return started
 }
 
-// datacenter is the data centre of a VM, zero when it cannot be seen.
+// datacenter is the data centre of a VM; zero if it cannot be seen.
 func (inv inventory) datacenter(vm vsphere.Ref) vsphere.Ref {
 	for _, ref := range inv.ancestors(inv[vm], inv[vm].refTo("runtime.host")) {
 		if ref.Type == "Datacenter" {
@@ -82,7 +82,7 @@ func (g *Gateway) powerOnIn(ctx context.Context, place vsphere.Ref, refs []vsphe
 	}
 }
 
-// placeAll lets DRS power the VMs on, and notes those of which it says what it did.
+// placeAll lets DRS power the VMs on, and records those for which it reports the result.
 func (g *Gateway) placeAll(ctx context.Context, place vsphere.Ref, refs []vsphere.Ref, started map[vsphere.Ref]Started) error {
 	c := call{op: "power on", object: g.describeAll(refs), write: true}
 	req := types.PowerOnMultiVM_Task{This: toMoRef(place), Option: []types.BaseOptionValue{&types.OptionValue{

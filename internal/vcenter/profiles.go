@@ -16,11 +16,11 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// profilesAsked is of how many VMs and disks one call asks the storage policies.
+// profilesAsked is for how many VMs and disks one call reads the storage policies.
 const profilesAsked = 1000
 
-// storagePolicies notes which storage policies the VMs and their disks have, and which datastores vCenter finds
-// compatible with each. Where it may not be asked, the VMs say why they are unknown. Two calls, one more for each policy
+// storagePolicies records the storage policies of the VMs and their disks, and which datastores vCenter finds
+// compatible with each. If it may not read them, the VMs say why they are unknown. Two calls, one more for each policy
 // and for each 1000 VMs and disks.
 func (g *Gateway) storagePolicies(ctx context.Context, inv inventory, st *remedy.Storage) error {
 	if len(st.VMs) == 0 {
@@ -165,7 +165,7 @@ func (g *Gateway) inPolicies(ctx context.Context, op string, f func(context.Cont
 	})
 }
 
-// keepPolicies has a move keep the storage policies of what moves: without them vCenter may take its defaults.
+// keepPolicies makes a move keep the storage policies of the moved files. Otherwise vCenter may use its defaults.
 func (g *Gateway) keepPolicies(ctx context.Context, vm object, spec *types.VirtualMachineRelocateSpec) error {
 	of, err := g.profilesOf(ctx, profileKeys(vm))
 	if err != nil {

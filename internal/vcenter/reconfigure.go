@@ -12,8 +12,8 @@ import (
 )
 
 // Reconfigure changes the settings that the change names, and no others, and returns the task without
-// waiting for it. With a changeVersion vCenter refuses when the VM was changed since that was read: kind
-// Conflict, of the task; so does it when this was called before and nobody saw the answer. Kind Invalid: there
+// waiting for it. With a changeVersion, the task fails with kind Conflict if the VM was changed since that was
+// read, also by an earlier call whose answer was lost. Kind Invalid: there
 // is nothing to change. One call.
 func (g *Gateway) Reconfigure(ctx context.Context, ref vsphere.Ref, c remedy.Change, changeVersion string) (task vsphere.Ref, err error) {
 	const op = "reconfigure"

@@ -11,10 +11,10 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Relocate moves what the VM has on the source, disks and configuration files, to the destination, and
-// returns the task without waiting for it. What it has elsewhere stays, and so do its host and the format of
-// its disks. Kind InvalidState: it has nothing on the source, as after a move that nobody saw the end of; or a
-// disk of it is on no datastore. Kind NotFound: the VM no longer exists. What moves keeps its storage policy. Four calls.
+// Relocate moves the VM's disks and configuration files on the source to the destination, and
+// returns the task without waiting for it. Its other files, its host and the format of its disks stay.
+// Kind InvalidState: it has nothing on the source, as after a move whose end was not seen; or one of its
+// disks is on no datastore. Kind NotFound: the VM no longer exists. The files keep their storage policy. Four calls.
 func (g *Gateway) Relocate(ctx context.Context, ref vsphere.Ref, source, destination vsphere.Ref) (task vsphere.Ref, err error) {
 	const op = "relocate"
 	c := call{op: op, object: g.names.describe(ref)}
@@ -39,7 +39,7 @@ func (g *Gateway) Relocate(ctx context.Context, ref vsphere.Ref, source, destina
 	if !ok {
 		return vsphere.Ref{}, &Error{Op: op, Object: c.object, Kind: NotFound, Err: errGone}
 	}
-	if denied := vm.denied["config.hardware.device"]; denied != nil { // its disks would go with its home
+	if denied := vm.denied["config.hardware.device"]; denied != nil { // its disks would move with its home
 		return vsphere.Ref{}, g.failure(c, denied)
 	}
 	spec, err := inv.relocateSpec(vm, source, destination)
@@ -63,7 +63,7 @@ func (g *Gateway) Relocate(ctx context.Context, ref vsphere.Ref, source, destina
 
 var errNothingThere = errors.New("it has nothing on the datastore to move it from")
 
-// relocateSpec says of each disk where it is to be: those that are not named would go with the home.
+// relocateSpec names the destination of each disk, because disks that are not named would move with the home.
 func (inv inventory) relocateSpec(vm object, source, destination vsphere.Ref) (types.VirtualMachineRelocateSpec, error) {
 	spec, moves := types.VirtualMachineRelocateSpec{}, false
 	if inv.home(vm) == source {
@@ -94,8 +94,8 @@ func moRefTo(ref vsphere.Ref) *types.ManagedObjectReference {
 	return &r
 }
 
-// RecommendDatastore asks Storage DRS where in the storage pod the VM should go. Ok is false when it
-// recommends nothing, nothing that is one datastore for the whole VM, or only with moves of other VMs. The
+// RecommendDatastore asks Storage DRS where in the storage pod the VM should go. Ok is false if it
+// recommends nothing, more than one datastore for the VM, or only with moves of other VMs. The
 // recommendation is never applied: use Relocate. One call.
 func (g *Gateway) RecommendDatastore(ctx context.Context, vm vsphere.Ref, pod vsphere.Ref) (dest vsphere.Ref, ok bool, err error) {
 	c := call{op: "ask for a datastore for", object: g.names.describe(vm)}
@@ -134,7 +134,7 @@ func (g *Gateway) RecommendDatastore(ctx context.Context, vm vsphere.Ref, pod vs
 
 var errNoStorageDRS = errors.New("this is an ESX host, not a vCenter: it has no Storage DRS")
 
-// recommended is the one datastore that a recommendation comes to.
+// recommended is the one datastore of a recommendation.
 func recommended(r types.ClusterRecommendation) (dest vsphere.Ref, ok bool) {
 	for _, action := range r.Action {
 		placement, is := action.(*types.StoragePlacementAction)

@@ -16,7 +16,7 @@ import (
 type object struct {
 	ref    vsphere.Ref
 	props  map[string]any
-	denied map[string]error // why a property is absent, where vCenter says so
+	denied map[string]error // why a property is absent, if vCenter says so
 }
 
 // retrieve reads properties with one call, or a few when vCenter answers in pages. Objects that do not

@@ -18,7 +18,7 @@ import (
 // generation, so that of many callers that find it lost only the first replaces it.
 type slot[T any] struct {
 	login   func(context.Context) (T, error)
-	renewed func()        // is told of each login but the first
+	renewed func()        // called for each login but the first
 	turn    chan struct{} // held while logging in; a channel, so that waiting ends with the context
 
 	mu         sync.Mutex
@@ -119,7 +119,7 @@ func (g *Gateway) loginSOAP(ctx context.Context) (*soapSession, error) {
 	return &soapSession{client: client}, nil
 }
 
-// introduce notes who we are and whom we talk to.
+// introduce records our user and vCenter's identity.
 func (g *Gateway) introduce(ctx context.Context, client *vim25.Client, session types.UserSession) {
 	about := client.ServiceContent.About
 	id := identity{user: session.UserName, instanceUUID: about.InstanceUuid, fqdn: g.known().fqdn, version: about.Version + " build " + about.Build, api: client.Version}
@@ -132,7 +132,7 @@ func (g *Gateway) introduce(ctx context.Context, client *vim25.Client, session t
 	g.log.Info("logged in to vCenter", "api", "SOAP", "user", id.user, "version", client.ServiceContent.About.Version, "apiVersion", id.api)
 }
 
-// vcenterFQDN asks vCenter for its own name; "" when it does not tell.
+// vcenterFQDN asks vCenter for its own name; "" if unknown.
 func vcenterFQDN(ctx context.Context, client *vim25.Client) string {
 	setting := client.ServiceContent.Setting
 	if setting == nil {
@@ -161,8 +161,8 @@ func (g *Gateway) loginREST(ctx context.Context) (*rest.Client, error) {
 	return client, nil
 }
 
-// keepAlive touches both sessions now and then, so that they do not expire, and keeps the tag cache
-// true. What fails is tried again at the next tick: calls log in again by themselves.
+// keepAlive uses both sessions regularly, so that they do not expire, and keeps the tag cache
+// up to date. A failure is tried again at the next tick: calls log in again by themselves.
 func (g *Gateway) keepAlive(ctx context.Context) {
 	tick := time.NewTicker(g.cfg.KeepAlive)
 	defer tick.Stop()
@@ -187,9 +187,8 @@ func (g *Gateway) keepAlive(ctx context.Context) {
 
 const cleanUpTime = 5 * time.Second
 
-// cleanUp removes something from vCenter in the background, a while later, whether or not the caller's
-// context still lives: the caller has its answer. An outage is waited out, until Close; what still stays
-// behind ends with its session.
+// cleanUp removes something from vCenter in the background, a while later, even if the caller's context
+// has ended. It waits during an outage, until Close. What remains then ends with its session.
 func (g *Gateway) cleanUp(ctx context.Context, later time.Duration, f func(context.Context) error) {
 	g.background(func(lifetime context.Context) {
 		for wait := later; ; wait = min(max(2*wait, firstBackoff), longestBackoff) {

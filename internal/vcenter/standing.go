@@ -12,15 +12,15 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Standing is how an alarm stands on an entity at this moment, and what vCenter says beside it.
+// Standing is the current state of an alarm on an entity, and what else vCenter says about it.
 type Standing struct {
 	// Gone: this vCenter has no such entity, or does not show it to us.
 	Gone bool
 	// Known: the alarm is declared on the entity; otherwise State is empty.
 	Known bool
 	State AlarmState
-	// Yellow and Red are the usage, in percent, above which the alarm turns that colour; zero where the alarm is no
-	// plain one on the usage of hosts or clusters.
+	// Yellow and Red are the usage, in percent, above which the alarm turns that colour; zero if the alarm is not
+	// a plain one on the usage of hosts or clusters.
 	Yellow, Red policy.Goal
 }
 
@@ -32,7 +32,7 @@ func (s Standing) Threshold(colour string) policy.Goal {
 	return s.Red
 }
 
-// AlarmStanding reads how an alarm stands on an entity. The alarm is known by its reference and, unless it is empty, its
+// AlarmStanding reads the state of an alarm on an entity. The alarm is known by its reference and, unless it is empty, its
 // name; without a reference by its name alone. One call, one more for an alarm that is known by its name alone, and one
 // more, once, for the counter of an alarm on usage.
 func (g *Gateway) AlarmStanding(ctx context.Context, alarm vsphere.Ref, name string, entity vsphere.Ref) (Standing, error) {
@@ -89,7 +89,7 @@ func (g *Gateway) declared(ctx context.Context, c call, alarms []vsphere.Ref, en
 	return inv, states, err
 }
 
-// acknowledged says who acknowledged an alarm; "" where nobody did.
+// acknowledged returns who acknowledged an alarm; "" if nobody did.
 func acknowledged(s types.AlarmState) string {
 	if s.Acknowledged == nil || !*s.Acknowledged {
 		return ""
@@ -104,7 +104,7 @@ func acknowledged(s types.AlarmState) string {
 	return fmt.Sprintf("the alarm was acknowledged by %s%s", by, at)
 }
 
-// silenced says why nothing is to be done about an alarm on an entity; "" where nothing speaks against it.
+// silenced returns why an alarm on an entity must not be acted on; "" if it may.
 func (inv inventory) silenced(s types.AlarmState) string {
 	if by := acknowledged(s); by != "" {
 		return by
@@ -144,7 +144,7 @@ func (g *Gateway) thresholds(ctx context.Context, alarm object) (yellow, red pol
 	return yellow, red, nil
 }
 
-// percent of vCenter's hundredths; 0 where the alarm has no such threshold.
+// percent of vCenter's hundredths; 0 if the alarm has no such threshold.
 func percent(hundredths int32) int {
 	p := int(hundredths) / 100
 	if p < 1 || p > 100 {
@@ -153,7 +153,7 @@ func percent(hundredths int32) int {
 	return p
 }
 
-// metrics returns the conditions of an alarm that turns when any of them holds; none where one of them is of another
+// metrics returns the conditions of an alarm that turns when any of them holds; none if one of them is of another
 // kind than "usage of a host or cluster is above".
 func metrics(expression any) []*types.MetricAlarmExpression {
 	switch e := expression.(type) {
@@ -198,7 +198,7 @@ const (
 	counterMemory = "mem.usage"
 )
 
-// counter names a performance counter, which vCenter numbers as it likes.
+// counter names a performance counter. vCenter assigns the numbers.
 func (g *Gateway) counter(ctx context.Context, id int32) (string, error) {
 	if name, ok := g.counters.Load(id); ok {
 		return name.(string), nil

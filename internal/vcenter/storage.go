@@ -20,7 +20,7 @@ const (
 	podPath = "podStorageDrsEntry.storageDrsConfig.podConfig"
 )
 
-// Storage reads what a choice of moves looks at: all datastores and hosts that we may see, and the VMs on the
+// Storage reads the input of a choice of moves: all datastores and hosts that we may see, and the VMs on the
 // source, or, with a zero source, that one VM. VMs that have only an image on the source are among them. Kind
 // ScopeNotFound: this vCenter has no such datastore; kind NotFound: no such VM. One SOAP call, however many
 // there are, those of storagePolicies, and one REST call per 1000 VMs; one more for each tag and category on them that
@@ -105,7 +105,7 @@ func datastoresAndHosts() []types.BaseSelectionSpec {
 	}}
 }
 
-// storage makes a remedy.Storage of what was retrieved, without tags.
+// storage makes a remedy.Storage of the retrieved properties, without tags.
 func (inv inventory) storage() remedy.Storage {
 	s := remedy.Storage{
 		Time:  time.Now().UTC(),
@@ -162,13 +162,13 @@ func (inv inventory) datastore(o object) remedy.Datastore {
 	return d
 }
 
-// writable tells whether a host can write to the datastore. What an old host does not say is so.
+// writable reports whether a host can write to the datastore. If an old host does not say, it can.
 func writable(mount types.HostMountInfo) bool {
 	return mount.AccessMode == string(types.HostMountModeReadWrite) &&
 		(mount.Mounted == nil || *mount.Mounted) && (mount.Accessible == nil || *mount.Accessible)
 }
 
-// podMode is how Storage DRS works in a storage pod, "" where it is off.
+// podMode is how Storage DRS works in a storage pod, "" if it is off.
 func (o object) podMode() string {
 	config, _ := o.props[podPath].(types.StorageDrsPodConfigInfo)
 	switch {
@@ -212,7 +212,7 @@ func (g *Gateway) Datastore(ctx context.Context, nameOrMoRef string) (vsphere.Re
 	return g.theDatastore(c, what, whole, objects)
 }
 
-// theDatastore is the one of these that is called so, or, when its whole MoRef was given, the one that exists.
+// theDatastore is the one with this name, or, if its whole MoRef was given, the one that exists.
 func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object) (vsphere.Ref, error) {
 	var found []vsphere.Ref
 	for _, o := range objects {
@@ -245,8 +245,8 @@ func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object
 
 var errNoDatastore = errors.New("this vCenter has no such datastore")
 
-// RefreshDatastore lets vCenter look at how much is free on the datastore now, which it else does every few
-// minutes. Without permission to ask for that it returns nil: the figure comes later. One call.
+// RefreshDatastore makes vCenter measure the free space of the datastore now, which it otherwise does every few
+// minutes. Without permission for that it returns nil, and the value is updated later. One call.
 func (g *Gateway) RefreshDatastore(ctx context.Context, ref vsphere.Ref) error {
 	c := call{op: "refresh", object: g.names.describe(ref)}
 	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {

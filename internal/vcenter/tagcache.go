@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	missEvery = 3 * time.Second  // an unknown name is looked for in vCenter at most this often in the long run,
+	missEvery = 3 * time.Second  // an unknown name is searched in vCenter at most this often in the long run,
 	missBurst = 5                // and so often at once
 	fullEvery = 10 * time.Minute // names of known tags are read again at most this often on behalf of an unknown one
 )
 
-// tagCache knows tags by id. vCenter's API lists ids only, so that each name costs a call: they are read once, and
-// later only for ids not seen before. Those of the owners' categories, and of the category that a name gives, are
-// enough; all are read only for a name without its category, which may be in any.
+// tagCache has the tags by id. vCenter's API lists only ids, and each name costs a call: names are read once, and
+// later only for new ids. The owners' categories, and the category in a tag's name, are enough. All names are
+// read only for a tag name without category, which may be in any.
 type tagCache struct {
 	turn chan struct{} // held while refreshing
 
@@ -27,7 +27,7 @@ type tagCache struct {
 	listed     time.Time         // when the last list of ids was asked for
 	whole      bool              // all tags that were listed are known
 	full       time.Time
-	looksPaid  time.Time // until when the looks for unknown names would have taken, one each missEvery
+	looksPaid  time.Time // when the searches so far would have ended at one each missEvery
 }
 
 type tagInfo struct {
@@ -105,7 +105,7 @@ func (t *tagCache) learnCategory(id, name string) {
 	t.categories[id] = name
 }
 
-// put adds a tag that was read or made one by one. The caller holds the turn, or the next refresh may lose it.
+// put adds one tag that was read or created. The caller holds the turn, or the next refresh may lose it.
 func (t *tagCache) put(id string, info tagInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -120,7 +120,7 @@ func (t *tagCache) drop(id string) {
 	delete(t.used, id)
 }
 
-// categoryNamed is the id of the category of that name, "" when it is not known.
+// categoryNamed is the id of the category of that name; "" if unknown.
 func (t *tagCache) categoryNamed(name string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -129,7 +129,7 @@ func (t *tagCache) categoryNamed(name string) string {
 		if known == name {
 			return id
 		}
-		if strings.EqualFold(known, name) { // vCenter takes no second one
+		if strings.EqualFold(known, name) { // vCenter refuses a second one
 			found = id
 		}
 	}
@@ -162,7 +162,7 @@ func (t *tagCache) namedCategories() []string {
 	return slices.Collect(maps.Keys(t.categories))
 }
 
-// unnamed tells whether the category's name is not known.
+// unnamed reports whether the category's name is not known.
 func (t *tagCache) unnamed(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -182,7 +182,7 @@ func (t *tagCache) categoriesNamed(names []string) map[string]string {
 	return found
 }
 
-// knowsCategories tells whether there is a category of each of these names.
+// knowsCategories reports whether there is a category of each of these names.
 func (t *tagCache) knowsCategories(names []string) bool {
 	known := make(map[string]bool)
 	for _, name := range t.categoriesNamed(names) {
@@ -209,7 +209,7 @@ func (t *tagCache) inCategoryIDs(categories map[string]string) (ids []string) {
 	return ids
 }
 
-// isWhole tells whether all tags of this vCenter are known, as far as they were listed.
+// isWhole reports whether all listed tags of this vCenter are known.
 func (t *tagCache) isWhole() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -235,15 +235,15 @@ func (t *tagCache) knows(id string) bool {
 	return ok
 }
 
-// listedSince tells whether the ids were asked for since then.
+// listedSince reports whether the ids were asked for since then.
 func (t *tagCache) listedSince(then time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.listed.After(then)
 }
 
-// nextLook takes the right to look for an unknown name, and says how long to wait before it is used: not at all for
-// some in a row, then as long as each look is worth.
+// nextLook reserves a search for an unknown name, and returns how long to wait before it: not at all for
+// some in a row, then missEvery for each.
 func (t *tagCache) nextLook() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

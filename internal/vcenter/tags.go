@@ -28,7 +28,7 @@ func (g *Gateway) tagged(ctx context.Context, op, name string) ([]vsphere.Ref, e
 	if KindOf(err) != NotFound {
 		return refs, err
 	}
-	g.tags.forget(id) // deleted meanwhile; perhaps there is a new one of this name
+	g.tags.forget(id) // deleted in the meantime; perhaps there is a new one of this name
 	if id, err = g.resolveTag(ctx, op, name); err != nil {
 		return nil, err
 	}
@@ -52,9 +52,9 @@ func (g *Gateway) attached(ctx context.Context, op, name, id string) ([]vsphere.
 	return slices.Compact(refs), err
 }
 
-// resolveTag turns `name` or `category:name` into the tag's id. A known name costs no call; an unknown one is believed
-// to be none only when vCenter was asked since: for new tags each time, if need be after a wait that keeps it from being
-// asked more often than is decent, and for renamed ones now and then.
+// resolveTag turns `name` or `category:name` into the tag's id. A known name costs no call. For an unknown
+// name, vCenter is asked for new tags each time, after a wait if necessary so that it is not asked too often, and for
+// renamed tags from time to time.
 func (g *Gateway) resolveTag(ctx context.Context, op, name string) (string, error) {
 	began := time.Now()
 	id, err := g.matchTag(ctx, op, name)
@@ -81,7 +81,7 @@ func (g *Gateway) resolveTag(ctx context.Context, op, name string) (string, erro
 	}
 }
 
-// matchTag looks the name up in the cache: "" when it is not there.
+// matchTag looks up the name in the cache; "" if it is not there.
 func (g *Gateway) matchTag(ctx context.Context, op, name string) (string, error) {
 	plain, qualified := g.tags.matches(name)
 	if !g.tags.isWhole() { // another category may have the name too
@@ -156,10 +156,10 @@ func (g *Gateway) loadTags(ctx context.Context) error {
 	return g.refreshStale(ctx)
 }
 
-// refreshNothing stands for what another caller has read while this one waited for its turn.
+// refreshNothing is used if another caller has read the tags while this one waited for its turn.
 func (g *Gateway) refreshNothing(context.Context) error { return nil }
 
-// refreshCategoriesOf reads the tags of the category that the name may name, where not the names of all tags are known.
+// refreshCategoriesOf reads the tags of the category in the name, unless the names of all tags are known.
 func (g *Gateway) refreshCategoriesOf(ctx context.Context, name string) error {
 	if !strings.Contains(name, ":") || g.tags.isWhole() {
 		return nil
@@ -194,7 +194,7 @@ func (g *Gateway) refreshNew(ctx context.Context, began time.Time) error {
 	return g.refresh(ctx, func(id string) bool { return !g.tags.knows(id) })
 }
 
-// refreshStale reads all names again, for a known tag may have been renamed, unless that is recent.
+// refreshStale reads all names again, because a known tag may have been renamed, unless they were read recently.
 func (g *Gateway) refreshStale(ctx context.Context) error {
 	if g.tags.fullWithin(fullEvery) {
 		return nil
@@ -202,7 +202,7 @@ func (g *Gateway) refreshStale(ctx context.Context) error {
 	return g.refresh(ctx, func(string) bool { return true })
 }
 
-// revalidateTags reads new tags, those in use and the owners' categories: the cheap way to keep the cache true.
+// revalidateTags reads new tags, those in use and the owners' categories: the cheap way to keep the cache up to date.
 func (g *Gateway) revalidateTags(ctx context.Context) error {
 	if err := enter(ctx, g.tags.turn); err != nil {
 		return interrupted(call{op: "read", object: "tags"}, err)
@@ -214,7 +214,7 @@ func (g *Gateway) revalidateTags(ctx context.Context) error {
 	return g.readCategories(ctx, slices.Collect(maps.Keys(g.tags.categoriesNamed(ownerCategories))))
 }
 
-// refresh lists the ids and reads those that want says, some at a time. The caller holds the turn.
+// refresh lists the ids and reads those for which want is true, some at a time. The caller holds the turn.
 func (g *Gateway) refresh(ctx context.Context, want func(id string) bool) error {
 	var ids []string
 	began := time.Now()
@@ -242,7 +242,7 @@ func (g *Gateway) refresh(ctx context.Context, want func(id string) bool) error 
 	return nil
 }
 
-// readTags gets each tag. Tags deleted meanwhile are left out.
+// readTags reads each tag. Tags deleted in the meantime are left out.
 func (g *Gateway) readTags(ctx context.Context, ids []string) (map[string]tagInfo, error) {
 	var mu sync.Mutex
 	found := make(map[string]tagInfo, len(ids))

@@ -11,7 +11,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// What vCenter calls the tasks of Reconfigure and Relocate, for RunningTask.
+// vCenter's names of the tasks of Reconfigure and Relocate, for RunningTask.
 const (
 	ReconfigureOperation = "VirtualMachine.reconfigure"
 	RelocateOperation    = "VirtualMachine.relocate"
@@ -34,10 +34,10 @@ var taskProperties = []string{
 }
 
 // AwaitTask waits until the task has ended, across lost sessions and restarts of vCenter, and returns why it
-// failed, nil when it did not: an *Error as if of a call that did the same, of kind TaskFailed where the fault
-// says nothing better and where it was cancelled. Kind NotFound: vCenter no longer knows the task, which has
-// ended long ago or with a restart; or the VM went meanwhile. Look at the object then. Progress, if not nil, is
-// told of each higher percentage. A call every 2 seconds, the first ones sooner.
+// failed, or nil. The error is an *Error like that of a call, of kind TaskFailed if the fault
+// is not more specific or the task was cancelled. Kind NotFound: vCenter no longer knows the task, which has
+// ended long ago or with a restart; or the VM no longer exists. Check the object then. Progress, if not nil, is
+// called with each higher percentage. A call every 2 seconds, the first ones sooner.
 func (g *Gateway) AwaitTask(ctx context.Context, task vsphere.Ref, progress func(percent int)) error {
 	c := call{op: "wait for", object: "task " + task.Value}
 	if task.Zero() {
@@ -91,7 +91,7 @@ func (g *Gateway) readTask(ctx context.Context, c call, task vsphere.Ref) (objec
 	return objects[0], nil
 }
 
-// progressOf is how far a task is, in percent, -1 when vCenter does not say.
+// progressOf is the progress of a task in percent; -1 if unknown.
 func progressOf(o object) int {
 	if percent, ok := o.props["info.progress"].(int32); ok {
 		return int(percent)
@@ -99,7 +99,7 @@ func progressOf(o object) int {
 	return -1
 }
 
-// taskResult tells whether the task has ended, and why it failed.
+// taskResult reports whether the task has ended, and why it failed.
 func (g *Gateway) taskResult(o object) (over bool, err error) {
 	switch types.TaskInfoState(o.text("info.state")) {
 	case types.TaskInfoStateSuccess:
@@ -128,8 +128,8 @@ func (g *Gateway) taskResult(o object) (over bool, err error) {
 	return false, nil
 }
 
-// RunningTask returns the queued or running task of this operation on the VM, the latest of several: to go on
-// waiting for what was begun before a crash. Kind NotFound: the VM no longer exists. One call.
+// RunningTask returns the queued or running task of this operation on the VM, the latest of several: to continue
+// waiting for a task that was begun before a crash. Kind NotFound: the VM no longer exists. One call.
 func (g *Gateway) RunningTask(ctx context.Context, ref vsphere.Ref, operation string) (task vsphere.Ref, found bool, err error) {
 	c := call{op: "list the tasks of", object: g.names.describe(ref)}
 	objects, err := g.retrieve(ctx, c, types.PropertyFilterSpec{
@@ -168,7 +168,7 @@ func recentTasks(kind string) *types.TraversalSpec {
 	return &types.TraversalSpec{Type: kind, Path: "recentTask"}
 }
 
-// pending tells whether a task is queued or running.
+// pending reports whether a task is queued or running.
 func (o object) pending() bool {
 	state := types.TaskInfoState(o.text("info.state"))
 	return state == types.TaskInfoStateQueued || state == types.TaskInfoStateRunning

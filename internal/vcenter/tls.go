@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// tlsConfig says which certificate of vCenter is trusted.
+// tlsConfig returns which certificates of vCenter are trusted.
 func tlsConfig(cfg Config) (*tls.Config, error) {
 	set := 0
 	for _, on := range []bool{cfg.Insecure, cfg.CAFile != "", cfg.Thumbprint != ""} {
@@ -38,7 +38,7 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		conf.InsecureSkipVerify = true // the pin is stricter than the chain, and needs none
+		conf.InsecureSkipVerify = true // the pin is stricter than the chain
 		conf.VerifyConnection = pin.verify
 	}
 	return conf, nil
@@ -103,7 +103,7 @@ func sha256Of(cert *x509.Certificate) thumbprint {
 	return sum[:]
 }
 
-// pinError says that vCenter presented another certificate than the pinned one.
+// pinError means that vCenter presented another certificate than the pinned one.
 type pinError struct {
 	want, got thumbprint
 }
@@ -112,7 +112,7 @@ func (e *pinError) Error() string {
 	return fmt.Sprintf("the certificate has thumbprint %s, expected %s", e.got, e.want)
 }
 
-// untrusted tells whether err is about vCenter's certificate, and the thumbprint it presented if known.
+// untrusted reports whether err is about vCenter's certificate, and the thumbprint it presented if known.
 func untrusted(err error) (presented string, ok bool) {
 	var pin *pinError
 	if errors.As(err, &pin) {

@@ -13,14 +13,14 @@ import (
 type Touch struct {
 	Time  time.Time // of the event, by vCenter's clock
 	Event string    // class, such as VmReconfiguredEvent, or the id of an extended event
-	User  string    // who did it as vCenter says
+	User  string    // who did it, according to vCenter
 	Ours  bool      // nobody but our session's user touched the VM
 }
 
-// reverted is the one event of what reverting to a snapshot leaves behind.
+// reverted is the event of reverting to a snapshot.
 const reverted = "com.vmware.vc.vm.VmStateRevertedToSnapshot"
 
-// touchEvents are what a user's doing with a VM leaves behind.
+// touchEvents are the events of users' actions on a VM.
 var touchEvents = []string{
 	"VmStartingEvent", "VmPoweredOnEvent", "DrsVmPoweredOnEvent", "VmResumingEvent",
 	"VmGuestShutdownEvent", "VmGuestRebootEvent", "VmResettingEvent", "VmStoppingEvent", "VmPoweredOffEvent",
@@ -29,9 +29,9 @@ var touchEvents = []string{
 	reverted,
 }
 
-// TouchedSince tells who powered on or off, reconfigured, reset, suspended, reverted, renamed or registered each VM
-// since then, by vCenter's clock: of a VM that others touched their last event, else our last one, with Ours. What vCenter
-// or the guest did by itself, which has no user, is no touch, nor is where a VM was moved to, nor what machines change (see
+// TouchedSince returns who powered on or off, reconfigured, reset, suspended, reverted, renamed or registered each VM
+// since then, by vCenter's clock: if others touched the VM, their last event, else our last one, with Ours. Actions of
+// vCenter or the guest itself, which have no user, are not touches, and neither are moves and changes by machines (see
 // touches). VMs without any are absent. Four calls whatever the number of VMs, one more per 1000 such events of the
 // whole vCenter in that time.
 func (g *Gateway) TouchedSince(ctx context.Context, refs []vsphere.Ref, since time.Time) (map[vsphere.Ref]Touch, error) {

@@ -6,16 +6,16 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// useEvents are what counts as a touch whoever did it: the VM was used.
+// useEvents count as a touch whoever caused them: the VM was used.
 var useEvents = map[string]bool{
 	"VmStartingEvent": true, "VmPoweredOnEvent": true, "DrsVmPoweredOnEvent": true, "VmResumingEvent": true,
 	"VmGuestShutdownEvent": true, "VmGuestRebootEvent": true, "VmResettingEvent": true, "VmStoppingEvent": true,
 	"VmPoweredOffEvent": true, "VmSuspendingEvent": true, "VmSuspendedEvent": true,
 }
 
-// touches reports whether what somebody else did to a VM makes it theirs. Machines change VMs that are off without
-// using them: a storage driver takes a volume off, a backup switches change tracking on and leaves a note, an evacuation
-// moves files. So what was changed decides; of a trusted service user only use counts.
+// touches reports whether an action of somebody else means that the VM is no longer ours. Machines change VMs that are
+// off without using them: a storage driver detaches a volume, a backup switches change tracking on and writes a note, an
+// evacuation moves files. So it depends on what was changed. For a trusted service user only use counts.
 func (g *Gateway) touches(event types.BaseEvent) bool {
 	if useEvents[className(event)] {
 		return true
@@ -28,8 +28,8 @@ func (g *Gateway) touches(event types.BaseEvent) bool {
 }
 
 // upkeep reports whether a reconfiguration changed nothing but what machines change: disks and their controllers,
-// keys that software leaves for software, the note, change tracking, replication, storage policies. One of which vCenter
-// does not say what it changed is none.
+// keys that software leaves for software, the note, change tracking, replication, storage policies. If vCenter does not
+// say what was changed, it does not count as upkeep.
 func upkeep(spec types.VirtualMachineConfigSpec) bool {
 	if reflect.ValueOf(spec).IsZero() {
 		return false

@@ -24,7 +24,7 @@ type transport struct {
 	base *http.Transport
 	host string // host:port of vCenter
 
-	observe func(ctx context.Context, method string, began time.Time, err error) // is told of each call of REST
+	observe func(ctx context.Context, method string, began time.Time, err error) // called for each REST call
 
 	mu    sync.Mutex
 	addrs map[string]bool   // vCenter's addresses as dialled
@@ -77,7 +77,7 @@ func (t *transport) addresses() []string {
 	return slices.Sorted(maps.Keys(t.addrs))
 }
 
-// presented notes the certificate of a connection.
+// presented records the certificate of a connection.
 func (t *transport) presented(state *tls.ConnectionState) {
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return
@@ -148,7 +148,7 @@ func rewindable(req *http.Request) (*http.Request, error) {
 	return req, nil
 }
 
-// refused tells whether the answer is not the API's own. SOAP faults come as 500 with XML.
+// refused reports whether the answer is not the API's own. SOAP faults come as 500 with XML.
 func refused(req *http.Request, res *http.Response) bool {
 	if res.StatusCode == http.StatusInternalServerError && !isREST(req) {
 		return !strings.Contains(res.Header.Get("Content-Type"), "xml")
@@ -175,13 +175,13 @@ func restMethod(req *http.Request) string {
 	return name
 }
 
-// statusError is an HTTP status in the place of an answer.
+// statusError is an HTTP status instead of an answer.
 type statusError struct {
 	code int
 	path string
-	kind string // the error's type, where the REST API gives one
+	kind string // the error's type, if the REST API gives one
 	text string
-	// after is how long to wait, where the answer says so.
+	// after is how long to wait, if the answer says so.
 	after time.Duration
 }
 
@@ -193,7 +193,7 @@ func (e *statusError) Error() string {
 	return s
 }
 
-// vapiMessage reads the message of a REST error, "" when there is none.
+// vapiMessage reads the message of a REST error; "" if there is none.
 func vapiMessage(body []byte) string {
 	var e struct {
 		Type  string `json:"type"`
@@ -214,7 +214,7 @@ func vapiMessage(body []byte) string {
 	return e.Type
 }
 
-// vapiType reads the type of a REST error, "" when there is none.
+// vapiType reads the type of a REST error; "" if there is none.
 func vapiType(body []byte) string {
 	var e struct {
 		Type string `json:"type"`

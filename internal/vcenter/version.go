@@ -21,9 +21,9 @@ const (
 	maxVersionsFile = 64 << 10
 )
 
-// negotiate lets the client speak the version that vCenter speaks, or ours where that is older: some calls in a version
-// that vCenter does not know are refused, and what a newer vCenter may answer in its own we could not read. A vCenter
-// that does not tell is spoken to in ours.
+// negotiate makes the client use vCenter's version, or ours if that is older. vCenter refuses some calls in a version
+// that it does not know, and we could not read all answers of a newer version. If vCenter's version is unknown, ours
+// is used.
 func (g *Gateway) negotiate(ctx context.Context, client *soap.Client) {
 	client.Namespace, client.Version = "urn:"+vim25.Namespace, vim25.Version
 	theirs, err := g.theirVersion(ctx, client)

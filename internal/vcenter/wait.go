@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	pollSeconds    = 1                     // how long vCenter holds a call open without news
+	pollSeconds    = 1                     // how long vCenter holds a call open without changes
 	coalesce       = 30 * time.Millisecond // so that a burst of power-offs takes few calls
 	firstBackoff   = 250 * time.Millisecond
 	longestBackoff = 5 * time.Second
-	annotateFirst  = 200 * time.Millisecond // the collector can wait, what follows a power-off cannot
-	patience       = 3                      // failures in a row that are no outage
+	annotateFirst  = 200 * time.Millisecond // the collector can wait, but the steps after a power-off cannot
+	patience       = 3                      // failures in a row that are not outages
 )
 
-// AwaitOff waits until each VM is off or suspended, its task has failed or it is gone, and reports each VM once, as
-// soon as vCenter says so; report is called from one goroutine and should return quickly. All VMs are
-// followed by one collector: a call to start, one per burst of news, one per idle second. A lost
-// session or a restarted vCenter is waited out. It returns nil when all are reported, else the
-// context's error, or vCenter's when it refuses to be asked.
+// AwaitOff waits until each VM is off or suspended, its task has failed or it no longer exists, and reports each VM
+// once, as soon as vCenter says so; report is called from one goroutine and should return quickly. One
+// collector follows all VMs: a call to start, one per burst of changes, one per idle second. It waits through a lost
+// session or a restart of vCenter. It returns nil if all are reported, else the
+// context's error, or vCenter's if it refuses the calls.
 func (g *Gateway) AwaitOff(ctx context.Context, waits []Wait, report func(ref vsphere.Ref, r WaitResult)) error {
 	return g.await(ctx, newWaiting(waits, g.names.describe, report))
 }
 
 // AwaitOn is AwaitOff for VMs that are being powered on: it waits until each is on, its task has failed or
-// it is gone. A VM without a task that stays off is waited for until the context ends.
+// it is gone. For a VM without a task that stays off, it waits until the context ends.
 func (g *Gateway) AwaitOn(ctx context.Context, waits []Wait, report func(ref vsphere.Ref, r WaitResult)) error {
 	w := newWaiting(waits, g.names.describe, report)
 	w.goal, w.op = goalOn, "power on"
@@ -42,8 +42,8 @@ func (g *Gateway) AwaitOn(ctx context.Context, waits []Wait, report func(ref vsp
 }
 
 // awaitTasks waits until each task has ended, and returns those that failed and why, by the VM or other
-// object that Wait names. A task that vCenter no longer knows, as after a restart, failed; so did, where the wait itself
-// ends in an error, each task that had not ended by then.
+// object that Wait names. A task that vCenter no longer knows, as after a restart, counts as failed. If the wait itself ends in
+// an error, so does each task that had not ended by then.
 func (g *Gateway) awaitTasks(ctx context.Context, op string, waits []Wait) (map[vsphere.Ref]error, error) {
 	failed := make(map[vsphere.Ref]error)
 	w := newWaiting(waits, g.names.describe, func(ref vsphere.Ref, r WaitResult) {
@@ -64,7 +64,7 @@ func (g *Gateway) awaitTasks(ctx context.Context, op string, waits []Wait) (map[
 	return failed, err
 }
 
-// TaskLost tells whether vCenter no longer knows a task, as after a restart: what it did shows in the object alone.
+// TaskLost reports whether vCenter no longer knows a task, as after a restart. Only the object shows what the task did.
 func TaskLost(err error) bool { return errors.Is(err, errTaskLost) }
 
 var errTaskLost = errors.New("vCenter no longer knows the task")
@@ -96,7 +96,7 @@ func (g *Gateway) await(ctx context.Context, w *waiting) error {
 	return nil
 }
 
-// errCollectorLost says that the collector went with its session or with a restart of vCenter.
+// errCollectorLost means that the collector ended with its session or in a restart of vCenter.
 var errCollectorLost = errors.New("vCenter no longer has our property collector")
 
 // collector is a property collector of our own, bound to the session it was made in.
@@ -104,19 +104,19 @@ type collector struct {
 	ref     types.ManagedObjectReference
 	session *soapSession
 	filter  types.ManagedObjectReference // of the wait under way
-	done    bool                         // the wait ended by itself: vCenter holds no call of it open
+	done    bool                         // the wait has ended: vCenter holds none of its calls open
 }
 
-// collectors keeps a few idle ones, so that a wait need not begin with making one.
+// collectors keeps a few idle collectors, so that a wait need not create one.
 type collectors struct {
 	mu   sync.Mutex
 	idle []*collector
 }
 
-// idleCollectors is how many are kept.
+// idleCollectors is how many idle collectors are kept.
 const idleCollectors = 2
 
-// take returns an idle collector of the session, or nil; those of earlier sessions went with them.
+// take returns an idle collector of the session, or nil. Those of earlier sessions ended with them.
 func (c *collectors) take(session *soapSession) *collector {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,7 +130,7 @@ func (c *collectors) take(session *soapSession) *collector {
 	return nil
 }
 
-// keep takes one in; false means that there are enough.
+// keep stores an idle collector; false means that there are enough.
 func (c *collectors) keep(pc *collector) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,7 +171,7 @@ func (g *Gateway) follow(ctx context.Context, w *waiting) error {
 		if set.Truncated != nil && *set.Truncated {
 			continue // the rest follows
 		}
-		if !complete { // the first complete answer names every object there is
+		if !complete { // the first complete answer names every existing object
 			complete = true
 			w.absent()
 		}
@@ -186,7 +186,7 @@ func (g *Gateway) follow(ctx context.Context, w *waiting) error {
 	}
 }
 
-// inCollector makes one call on a collector, or fails when its session is no longer ours.
+// inCollector makes one call on a collector, or fails if its session is no longer ours.
 func (g *Gateway) inCollector(ctx context.Context, c call, pc *collector, f func(context.Context, *soapSession) error) error {
 	err := g.soap(ctx, c, func(ctx context.Context, s *soapSession) error {
 		if s != pc.session {
@@ -245,12 +245,12 @@ func (g *Gateway) updates(ctx context.Context, pc *collector, version string) (s
 	return set, err
 }
 
-// giveBack ends the wait's filter and keeps the collector for the next one, or destroys it where there
-// are enough or its wait was cut short.
+// giveBack ends the wait's filter and keeps the collector for the next wait, or destroys it if there
+// are enough or its wait was interrupted.
 func (g *Gateway) giveBack(ctx context.Context, pc *collector) {
 	g.cleanUp(ctx, annotateFirst, func(ctx context.Context) error {
 		if current, _, ok := g.soapSlot.peek(); !ok || current != pc.session {
-			return nil // it went with its session
+			return nil // it ended with its session
 		}
 		if pc.done {
 			_, err := methods.DestroyPropertyFilter(ctx, pc.session.client, &types.DestroyPropertyFilter{This: pc.filter})

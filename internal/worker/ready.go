@@ -54,7 +54,7 @@ func SeekVCenter(ctx context.Context, c Connector, failed func(reason string, ag
 	}
 }
 
-// VCenterReady returns a check that says why vCenter cannot be worked with. It asks vCenter where nothing else did lately.
+// VCenterReady returns a check that says why vCenter cannot be used. It asks vCenter where nothing else did lately.
 func VCenterReady(c Connector) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if at, err := c.LastContact(); err == nil && time.Since(at) < fresh {
