@@ -157,7 +157,7 @@ func (w *world) eventually(what string, f func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.tellRestores()
+			w.tellWorkflows()
 			w.t.Fatalf("never: %s: %v", what, err)
 		}
 	}
@@ -220,12 +220,19 @@ func (w *world) rounds(since time.Time) (map[string][]preemptapi.RoundResult, er
 	return all, nil
 }
 
-// tellRestores logs the results of the last restores, for whoever asks why a VM is off.
-func (w *world) tellRestores() {
+// tellWorkflows logs the states of the intakes and the results of the last restores, for whoever asks why something did
+// not happen.
+func (w *world) tellWorkflows() {
 	for _, c := range w.clusters() {
 		ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+		var state string
+		v, err := w.client.QueryWorkflow(ctx, alarmName+"@"+c.Ref.Value+"@"+queue, "", preemption.WorkFlowQueryType)
+		if err == nil {
+			err = v.Get(&state)
+		}
+		w.t.Logf("the intake of %s: %s %v", c.Name, state, err)
 		var result json.RawMessage
-		err := w.client.GetWorkflow(ctx, "restore@"+c.Ref.Value+"@"+queue, "").Get(ctx, &result)
+		err = w.client.GetWorkflow(ctx, "restore@"+c.Ref.Value+"@"+queue, "").Get(ctx, &result)
 		cancel()
 		w.t.Logf("the last restore of %s: %s %v", c.Name, result, err)
 	}
