@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// The tests wait more than they compute.
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = flag.Set("test.parallel", strconv.Itoa(sized(12, 4)))
+		_ = flag.Set("test.parallel", strconv.Itoa(sized(10, 4)))
 	}
 	// go test ends a package a minute after its ten; on a machine that others hold, most of that minute is worth having.
 	if flag.Lookup("test.timeout").Value.String() == "10m0s" {

@@ -256,7 +256,7 @@ func TestAnIdleIntakeCompletesBeforeItsClientsTimeout(t *testing.T) {
 	s := newSite(t)
 	s.worker()
 	_, err := s.c.SignalWithStartWorkflow(t.Context(), s.id("cli"), preemption.SignalChannel, person(preemption.CriticalityHigh),
-		client.StartWorkflowOptions{ID: s.id("cli"), TaskQueue: s.queue, WorkflowExecutionTimeout: 4 * time.Second}, preemption.WorkflowName)
+		client.StartWorkflowOptions{ID: s.id("cli"), TaskQueue: s.queue, WorkflowExecutionTimeout: 10 * time.Second}, preemption.WorkflowName)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,6 +104,33 @@ func TestStatesAreComparedAfterAGapAndNowAndThen(t *testing.T) {
 	}
 }
 
+func TestAnAlarmThatFellAndRoseAgainBetweenTwoLooksHasRisen(t *testing.T) {
+	at := time.Now().Add(-time.Minute).UTC()
+	for name, c := range map[string]struct {
+		colours []string // that it had, in order
+		from    string
+	}{
+		"red, green, red":           {[]string{"red", "green", "red"}, "green"},
+		"red, yellow, red":          {[]string{"red", "yellow", "red"}, "yellow"},
+		"red, yellow, green, red":   {[]string{"red", "yellow", "green", "red"}, "green"},
+		"green, yellow, red":        {[]string{"green", "yellow", "red"}, "green"},
+		"green, red, yellow":        {[]string{"green", "red", "yellow"}, "green"},
+		"red, unknown, red":         {[]string{"red", "gray", "red"}, "red"},
+		"unknown, red":              {[]string{"gray", "red"}, "gray"},
+		"unknown, green, red":       {[]string{"gray", "green", "red"}, "green"},
+		"yellow, red, yellow, gray": {[]string{"yellow", "red", "yellow", "gray"}, "yellow"},
+	} {
+		var read []vcenter.StreamEvent
+		for i, to := range c.colours[1:] {
+			read = append(read, streamed(t, int64(i+1), at.Add(time.Duration(i)*time.Second), "cpu", c.colours[i], to))
+		}
+		events := newTestFollower(&fakeTemporal{}, &fakeVCenter{}).decode(read)
+		if len(events) != 1 || events[0].Event.Alarm.From != c.from || events[0].Event.Alarm.To != c.colours[len(c.colours)-1] {
+			t.Errorf("%s: %+v, want one change from %s", name, events, c.from)
+		}
+	}
+}
+
 func TestOfManyChangesOfOneAlarmTheLastCounts(t *testing.T) {
 	at := time.Now().Add(-time.Minute).UTC()
 	f := newTestFollower(&fakeTemporal{}, &fakeVCenter{})

@@ -61,7 +61,7 @@ func (f *follower) decode(read []vcenter.StreamEvent) []event {
 			continue
 		}
 		if earlier {
-			e.Event.Alarm.From = all[i].Event.Alarm.From
+			e.Event.Alarm.From = lowest(all[i].Event.Alarm.From, change.From)
 			e.marks = append(all[i].marks, e.marks...)
 			all[i] = event{}
 		}
@@ -69,6 +69,18 @@ func (f *follower) decode(read []vcenter.StreamEvent) []event {
 		all = append(all, e)
 	}
 	return slices.DeleteFunc(all, func(e event) bool { return e.Event.Class == "" })
+}
+
+// lowest returns the colour that an alarm rose from by a change that takes the place of an earlier one: of the colours
+// that it had before them, the lowest that is known. An alarm that fell and rose again meanwhile has risen.
+func lowest(earlier, later string) string {
+	switch {
+	case later == alarm.Gray:
+		return earlier
+	case earlier == alarm.Gray, alarm.Rank(later) < alarm.Rank(earlier):
+		return later
+	}
+	return earlier
 }
 
 // eventOf decodes an event of vCenter and writes it as a CloudEvent, as Knative's vSphere source does.
