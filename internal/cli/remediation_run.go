@@ -31,7 +31,7 @@ func (a *app) remediationRunCommand() *cobra.Command {
 		Long: "Resize a VM by one step, or with --move move it; or move VMs off a datastore. The limits of a rule apply here\n" +
 			"too: the owner's tags, the cooldown, and the room on hosts and datastores. VM is a MoRef, an inventory path, or\n" +
 			"a name that only one VM has. DATASTORE is a MoRef such as datastore-5; or use --datastore.\n\n" +
-			exitStatus("no such VM or datastore, or several of that name", "with --wait: there is nothing to do, or it cannot be done"),
+			exitStatus("with --wait: no such VM or datastore, or several of that name", "with --wait: there is nothing to do, or it cannot be done"),
 		Example: "  # what would happen?\n  preemptctl remediation run web-1 --dry-run\n" +
 			"  preemptctl remediation run vm-12 --resource memory --wait\n  preemptctl remediation run datastore-5 --target-usage 70 --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -48,8 +48,8 @@ func (a *app) repairCommand() *cobra.Command {
 			return a.withSession(cmd, timeout, func(ctx context.Context, s *session) error { return a.repair(ctx, s, in) })
 		},
 	}
-	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
-	cmd.Flags().BoolVar(&force, "force", false, "also a workflow that makes progress")
+	cmd.Flags().BoolVar(&yes, "yes", false, "carry out the repair")
+	cmd.Flags().BoolVar(&force, "force", false, "repair it even if it makes progress")
 	cmd.Flags().DurationVar(&timeout, "timeout", repairLimit, "how long to wait for the worker")
 	return cmd
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
-// planTable shows the VMs that would be turned off, in order, and those that would stay on.
+// planTable shows the VMs that would be turned off, in order, and the others.
 func planTable(t *table, r preemptapi.RoundResult) {
 	t.section()
-	t.row("plan", fmt.Sprintf("%d would be turned off, %d would stay on", len(r.Targets), sparedTotal(r)))
+	t.row("plan", fmt.Sprintf("%d would be turned off, %d would be left as they are", len(r.Targets), sparedTotal(r)))
 	about(t, r)
 	t.field("to free", toFree(r))
 	usageTable(t, r.Usage)

@@ -175,7 +175,7 @@ func TestPlanShowsWhoWouldGoAndWhyOthersStay(t *testing.T) {
 		says   []string
 	}{
 		"a plan": {[]string{"plan"}, 0, "stdout", []string{
-			"2 would be turned off, 1 would stay on", "1   web-2", "power off", "2   web-1", "shut down guest", "it is not in the contended cluster (it is in cluster-b)",
+			"2 would be turned off, 1 would be left as they are", "1   web-2", "power off", "2   web-1", "shut down guest", "it is not in the contended cluster (it is in cluster-b)",
 			"priority 10, frees 0.1 GHz", "to free       14.0 GHz, 0.0 GiB; only in part: the plan covers 13.0 GHz, 0.0 GiB",
 			"cluster-a (ClusterComputeResource:domain-c7)   2 (1 entering maintenance)   CPU        100.0 GHz    90.0 GHz (90%)    1.0 GHz    76.0 GHz (76%)    75%      14.0 GHz",
 		}},

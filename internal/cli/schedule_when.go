@@ -69,7 +69,7 @@ func (f whenFlags) timing(now time.Time) (t timing, err error) {
 func (f whenFlags) check() error {
 	switch {
 	case f.cron == "" && f.at == "" && f.every == 0:
-		return usagef("it is not said when: give --cron, --at or --every")
+		return usagef("no time is given: use --cron, --at or --every")
 	case f.cron != "" && (f.at != "" || f.every != 0):
 		return usagef("--cron says when by itself: leave --at and --every out")
 	case f.every != 0 && (f.every < leastEvery || f.every > mostEvery || f.every%time.Second != 0):
@@ -90,7 +90,7 @@ func (f whenFlags) byCron() (*calendar, error) {
 func (f whenFlags) byTime() (*calendar, error) {
 	at, err := time.Parse("15:04", f.at)
 	if err != nil {
-		return nil, usagef("--at %q is no time of the day: write it as HH:MM, such as 22:00", f.at)
+		return nil, usagef("--at %q is not a time of day: write it as HH:MM, such as 22:00", f.at)
 	}
 	every := cmp.Or(f.every, aDay)
 	if every%time.Hour != 0 || every > aDay || aDay%every != 0 {

@@ -39,7 +39,7 @@ func (s *staying) of(c *candidate) (Reason, string) {
 	case s.goal.Set() && !s.measured:
 		return NotMeasured, ""
 	case s.goal.Set() && need == load{}:
-		return NotNeeded, "the usage is at its target without any preemption"
+		return NotNeeded, "the usage is not above the target"
 	}
 	for _, g := range c.groups {
 		if s.choice.left[g] == 0 {

@@ -289,7 +289,7 @@ func (r *rehearsal) tell(result preemptapi.RoundResult) {
 		return
 	}
 	r.told = true
-	r.out.say("found", "%d VMs tagged %s: %d are chosen, %d stay on", len(targets)+stay, result.Tag, len(targets), stay)
+	r.out.say("found", "%d VMs tagged %s: %d are chosen, %d are left as they are", len(targets)+stay, result.Tag, len(targets), stay)
 	for i, name := range targets {
 		r.out.say("chosen", "%s  %d of %d", plain(name), i+1, len(targets))
 	}

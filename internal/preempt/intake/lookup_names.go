@@ -9,12 +9,16 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
 // namesTime is how long a look-up of names may take: a person waits, and while vCenter is away the request is taken all
 // the same.
 const namesTime = 5 * time.Second
+
+// longestAnswer bounds what is said about one name: with what to do about it.
+const longestAnswer = 600
 
 // Names is the workflow by which a command asks, before anything starts, whether vCenter knows what a person named.
 func Names(ctx workflow.Context, in preemptapi.NamesInput) (out preemptapi.NamesResult, err error) {
@@ -33,9 +37,9 @@ func (a *Activities) LookUpNames(ctx context.Context, in preemptapi.NamesInput) 
 	look := func(err error) error {
 		switch vcenter.KindOf(err) {
 		case vcenter.TagNotFound, vcenter.ScopeNotFound, vcenter.NotFound:
-			out.Unknown = append(out.Unknown, preempt.Clip(err.Error()))
+			out.Unknown = append(out.Unknown, shown.Clip(err.Error(), longestAnswer))
 		case vcenter.TagAmbiguous, vcenter.Ambiguous:
-			out.Ambiguous = append(out.Ambiguous, preempt.Clip(err.Error()))
+			out.Ambiguous = append(out.Ambiguous, shown.Clip(err.Error(), longestAnswer))
 		default:
 			return err
 		}

@@ -83,7 +83,7 @@ func (r *round) finalState() string {
 		r.result.Reason = r.result.Silenced
 		return preemptapi.RoundHeld
 	case len(r.result.Targets) == 0:
-		r.result.Reason = "no VM was eligible"
+		r.result.Reason = "no VM was chosen"
 		return preemptapi.RoundEmpty
 	}
 	if n := r.result.Count(action.OnAgain); n > 0 {
