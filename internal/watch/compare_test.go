@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,27 +107,35 @@ func TestStatesAreComparedAfterAGapAndNowAndThen(t *testing.T) {
 
 func TestAnAlarmThatFellAndRoseAgainBetweenTwoLooksHasRisen(t *testing.T) {
 	at := time.Now().Add(-time.Minute).UTC()
-	for name, c := range map[string]struct {
-		colours []string // that it had, in order
-		from    string
-	}{
-		"red, green, red":           {[]string{"red", "green", "red"}, "green"},
-		"red, yellow, red":          {[]string{"red", "yellow", "red"}, "yellow"},
-		"red, yellow, green, red":   {[]string{"red", "yellow", "green", "red"}, "green"},
-		"green, yellow, red":        {[]string{"green", "yellow", "red"}, "green"},
-		"green, red, yellow":        {[]string{"green", "red", "yellow"}, "green"},
-		"red, unknown, red":         {[]string{"red", "gray", "red"}, "red"},
-		"unknown, red":              {[]string{"gray", "red"}, "gray"},
-		"unknown, green, red":       {[]string{"gray", "green", "red"}, "green"},
-		"yellow, red, yellow, gray": {[]string{"yellow", "red", "yellow", "gray"}, "yellow"},
+	for colours, want := range map[string]string{
+		"red green red":           "red-green green-red",
+		"red yellow red":          "red-yellow yellow-red",
+		"red green yellow":        "red-green green-yellow",
+		"red yellow green red":    "red-green green-red",
+		"red green red green red": "red-green green-red",
+		"yellow red green yellow": "yellow-green green-yellow",
+		"green yellow red":        "green-red",
+		"green red yellow":        "green-yellow",
+		"green red green":         "green-green",
+		"red yellow green":        "red-green",
+		"red gray red":            "red-red",
+		"gray red":                "gray-red",
+		"gray green red":          "gray-green green-red",
+		"yellow red yellow gray":  "yellow-gray",
 	} {
+		had := strings.Fields(colours)
 		var read []vcenter.StreamEvent
-		for i, to := range c.colours[1:] {
-			read = append(read, streamed(t, int64(i+1), at.Add(time.Duration(i)*time.Second), "cpu", c.colours[i], to))
+		for i, to := range had[1:] {
+			read = append(read, streamed(t, int64(i+1), at.Add(time.Duration(i)*time.Second), "cpu", had[i], to))
 		}
-		events := newTestFollower(&fakeTemporal{}, &fakeVCenter{}).decode(read)
-		if len(events) != 1 || events[0].Event.Alarm.From != c.from || events[0].Event.Alarm.To != c.colours[len(c.colours)-1] {
-			t.Errorf("%s: %+v, want one change from %s", name, events, c.from)
+		var got []string
+		marks := 0
+		for _, e := range newTestFollower(&fakeTemporal{}, &fakeVCenter{}).decode(read) {
+			got = append(got, e.Event.Alarm.From+"-"+e.Event.Alarm.To)
+			marks += len(e.marks)
+		}
+		if strings.Join(got, " ") != want || marks != len(read) {
+			t.Errorf("%s: %q with %d marks, want %q with %d", colours, got, marks, want, len(read))
 		}
 	}
 }

@@ -36,11 +36,11 @@ func later(a, b alarm.Alarm) bool {
 	return alarm.After(a.EventKey, a.Time, b.EventKey, b.Time, time.Now())
 }
 
-// decode makes events for the rules of what was read, oldest first. It leaves out what was handled before. Of each
-// alarm on each entity it keeps the last change, for the earlier ones are over.
+// decode makes events for the rules of what was read, oldest first. It leaves out what was handled before, and of the
+// changes of an alarm on an entity those that are over.
 func (f *follower) decode(read []vcenter.StreamEvent) []event {
 	var all []event
-	last := map[instance]int{}
+	of := map[instance][]int{} // where the changes of an alarm are, in their order
 	for _, r := range read {
 		if f.handled.known[markOf(r)] {
 			continue
@@ -50,37 +50,48 @@ func (f *follower) decode(read []vcenter.StreamEvent) []event {
 			f.log.Warn("an event of vCenter's history cannot be read", "class", r.Class, "key", r.Key, "reason", err)
 			continue
 		}
-		change, ok := e.Event.Change()
-		if !ok {
-			all = append(all, e)
-			continue
+		if change, ok := e.Event.Change(); ok {
+			key := instanceOf(change)
+			if n := len(of[key]); n > 0 && !later(change, all[of[key][n-1]].Event.Alarm) { // vCenter's clock was set back between them
+				last := &all[of[key][n-1]]
+				last.marks = append(last.marks, e.marks...)
+				continue
+			}
+			of[key] = append(of[key], len(all))
 		}
-		i, earlier := last[instanceOf(change)]
-		if earlier && !later(change, all[i].Event.Alarm) { // vCenter's clock was set back between them
-			all[i].marks = append(all[i].marks, e.marks...)
-			continue
-		}
-		if earlier {
-			e.Event.Alarm.From = lowest(all[i].Event.Alarm.From, change.From)
-			e.marks = append(all[i].marks, e.marks...)
-			all[i] = event{}
-		}
-		last[instanceOf(change)] = len(all)
 		all = append(all, e)
+	}
+	for _, at := range of {
+		shorten(all, at)
 	}
 	return slices.DeleteFunc(all, func(e event) bool { return e.Event.Class == "" })
 }
 
-// lowest returns the colour that an alarm rose from by a change that takes the place of an earlier one: of the colours
-// that it had before them, the lowest that is known. An alarm that fell and rose again meanwhile has risen.
-func lowest(earlier, later string) string {
-	switch {
-	case later == alarm.Gray:
-		return earlier
-	case earlier == alarm.Gray, alarm.Rank(later) < alarm.Rank(earlier):
-		return later
+// shorten keeps of the changes of one alarm the last, and the fall before it if the alarm fell lower than it was and
+// rose again: that is a new rise. What rose and fell meanwhile is left out. The marks go to what is kept.
+func shorten(all []event, at []int) {
+	last, from := at[len(at)-1], all[at[0]].Event.Alarm.From
+	fall := -1
+	for _, i := range at[:len(at)-1] {
+		if to := all[i].Event.Alarm.To; to != alarm.Gray && (fall < 0 || alarm.Rank(to) <= alarm.Rank(all[fall].Event.Alarm.To)) {
+			fall = i
+		}
 	}
-	return earlier
+	if fall >= 0 {
+		if low := alarm.Rank(all[fall].Event.Alarm.To); low >= alarm.Rank(all[last].Event.Alarm.To) || from != alarm.Gray && low >= alarm.Rank(from) {
+			fall = -1
+		}
+	}
+	var marks []watchapi.Mark
+	for _, i := range at {
+		marks = append(marks, all[i].marks...)
+		if i != fall && i != last {
+			all[i] = event{}
+			continue
+		}
+		all[i].Event.Alarm.From, all[i].marks = from, marks
+		from, marks = all[i].Event.Alarm.To, nil
+	}
 }
 
 // eventOf decodes an event of vCenter and writes it as a CloudEvent, as Knative's vSphere source does.
