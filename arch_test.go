@@ -80,6 +80,7 @@ var arrows = map[string][]string{
 	},
 	"internal/api/doctorapi": {},
 	"internal/e2e":           {},
+	"internal/chaos":         {},
 	"internal/takeover":      {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi"},
 	"cmd/preemptctl":         {"internal/cli"},
 	"cmd/kn-go-preemption":   {"internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
