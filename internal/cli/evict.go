@@ -73,6 +73,8 @@ func (f evictFlags) check(cmd *cobra.Command, vm string) error {
 		return usagef("VM is %d bytes long: at most %d are taken", len(vm), maxVMName)
 	case cmd.Flags().Changed("notice") && !f.noticeOnly:
 		return usagef("--notice needs --notice-only: the notice of an eviction is the policy's")
+	case f.noticeOnly && f.dryRun:
+		return usagef("--notice-only gives the guest a notice and --dry-run touches nothing: use one of them")
 	case f.notice <= 0 || f.notice > maxRehearsal:
 		return usagef("--notice %s is not within 1s to %s", f.notice, maxRehearsal)
 	case f.timeout < 0:

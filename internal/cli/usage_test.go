@@ -54,6 +54,7 @@ func TestWrongUsageExitsWith2AndSaysWhatIsWrong(t *testing.T) {
 		"an eviction of an empty name":     {[]string{"evict", " "}, "VM is empty"},
 		"a VM with a name like a book":     {[]string{"evict", strings.Repeat("n", 1025)}, "VM is 1025 bytes long"},
 		"a notice of an eviction":          {[]string{"evict", "web-1", "--notice", "5m"}, "--notice needs --notice-only"},
+		"a rehearsal that touches nothing": {[]string{"evict", "web-1", "--notice-only", "--dry-run"}, "use one of them"},
 		"a rehearsal of a day":             {[]string{"evict", "web-1", "--notice-only", "--notice", "24h"}, "--notice 24h0m0s is not within 1s to 1h0m0s"},
 		"an eviction's negative timeout":   {[]string{"evict", "web-1", "--timeout", "-1s"}, "negative"},
 		"a timeout that nobody waits for":  {[]string{"evict", "web-1", "--timeout", "1s", "--wait=false"}, "--timeout needs --wait"},
