@@ -94,6 +94,9 @@ func (w *world) besiege(name string, instants int) {
 		}
 		wrong, n, off, took := w.instant(a, phase)
 		rounds, violations = rounds+n, violations+len(wrong)
+		if off == 0 {
+			w.t.Errorf("instant %d: no VM went off, so it tests nothing", i+1)
+		}
 		f.instants, f.off, f.recovery = f.instants+1, f.off+off, append(f.recovery, took)
 		for _, v := range wrong {
 			w.t.Errorf("instant %d, %s during the %s: %s", i+1, a.name, phase, v)

@@ -40,7 +40,7 @@ func (r *round) show() {
 		b.WriteString(fmt.Sprintf(" · alarm `%s`", preempt.PlainText(res.Alarm)))
 	}
 	if res.Reason != "" {
-		b.WriteString(fmt.Sprintf("\n\n%s", res.Reason))
+		b.WriteString("\n\n" + preempt.PlainText(res.Reason))
 	}
 	if len(res.Targets) > 0 {
 		b.WriteString("\n\n| VM | outcome | why |\n|---|---|---|\n")
