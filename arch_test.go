@@ -80,12 +80,20 @@ var arrows = map[string][]string{
 	},
 	"internal/api/doctorapi": {},
 	"internal/e2e":           {},
-	"internal/chaos":         {},
-	"internal/takeover":      {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi"},
-	"cmd/preemptctl":         {"internal/cli"},
-	"cmd/kn-go-preemption":   {"internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
-	"cmd/worker":             {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
-	"internal/program":       {"internal/config"},
+	"internal/e2e/events":    {},
+	"internal/e2e/faults":    {},
+	"internal/e2e/remedies":  {},
+	"internal/e2e/sitetest": {
+		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/api/remediateapi", "internal/api/watchapi", "internal/cli", "internal/clock",
+		"internal/embedded", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/receiver", "internal/remediate", "internal/remedy",
+		"internal/simulation", "internal/takeover", "internal/trigger", "internal/vcenter", "internal/vsphere", "internal/watch", "internal/worker",
+	},
+	"internal/chaos":       {},
+	"internal/takeover":    {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi"},
+	"cmd/preemptctl":       {"internal/cli"},
+	"cmd/kn-go-preemption": {"internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
+	"cmd/worker":           {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
+	"internal/program":     {"internal/config"},
 	"internal/worker": {
 		"internal/clock", "internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt",
 		"internal/preempt/intake", "internal/preempt/restore", "internal/preempt/round", "internal/remediate",
@@ -168,7 +176,7 @@ func TestPurePackagesKnowNoVendor(t *testing.T) {
 func TestTheServerAndTheSimulatorStayOutOfTheOtherPrograms(t *testing.T) {
 	all := list(t)
 	for name, p := range all {
-		may := slices.Contains([]string{"cmd/standalone", "internal/standalone", "internal/embedded", "internal/simulation"}, name)
+		may := slices.Contains([]string{"cmd/standalone", "internal/standalone", "internal/embedded", "internal/simulation", "internal/e2e/sitetest"}, name)
 		for _, dep := range p.Deps {
 			for _, h := range heavy {
 				if !may && strings.HasPrefix(dep, h) {

@@ -2,8 +2,10 @@ package cli_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -19,6 +21,9 @@ import (
 
 // until is when the fakes say that a cooldown ends.
 var until = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// grown counts the queries of an intake whose first query fails.
+var grown atomic.Int64
 
 // fakeInput is the input of an intake that a schedule starts; other intakes have none.
 type fakeInput struct {
@@ -61,6 +66,9 @@ func fakeIntake(ctx workflow.Context, in fakeInput) (preemptapi.Response, error)
 		res.Tag, res.Criticality, res.Requests = r.Tag, r.Criticality, res.Requests+1
 	}
 	err := workflow.SetQueryHandler(ctx, preemption.WorkFlowQueryType, func() (string, error) {
+		if res.Tag == "grown" && grown.Add(1) == 1 {
+			return "", errors.New("the history grew while the worker read it")
+		}
 		b, err := json.Marshal(res)
 		return string(b), err
 	})

@@ -35,6 +35,15 @@ func TestStatusShowsTheIntakeAndItsRunningRound(t *testing.T) {
 	s.run("workflow", "cancel", "-w", st.RoundID, "--wait").want(t, 0, "stdout", "withdrawn")
 }
 
+func TestAQueryThatFailsOnceIsAskedAgain(t *testing.T) {
+	s := newSite(t, true)
+	s.run("workflow", "run", "-t", "grown", "-w", s.id()).want(t, 0, "stdout")
+	s.run("workflow", "status", "-w", s.id()).want(t, 0, "stdout", s.id()+" (running)")
+	if grown.Load() < 2 {
+		t.Error("its query did not fail")
+	}
+}
+
 func TestStatusKeepsTheDocumentedJSONLine(t *testing.T) {
 	s := newSite(t, true)
 	s.run("workflow", "run", "-w", s.id()).want(t, 0, "stdout")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // planTable shows the VMs that would be turned off, in order, and the others.
@@ -157,7 +158,7 @@ func freed(r preemptapi.RoundResult) string {
 	if len(r.Preempted()) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d VMs, %s", len(r.Preempted()), capacity(r.FreedCPUMHz, r.FreedMemMB))
+	return fmt.Sprintf("%s, %s", shown.Count(len(r.Preempted()), "VM"), capacity(r.FreedCPUMHz, r.FreedMemMB))
 }
 
 // why returns the reason of an outcome, and whether the attribute on the VM is missing.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/converter"
 
@@ -180,6 +182,10 @@ func (s *session) answer(ctx context.Context, info *workflowpb.WorkflowExecution
 	answered := make(chan error, 1)
 	go func() {
 		v, err := s.QueryWorkflow(qctx, e.GetWorkflowId(), e.GetRunId(), query)
+		var refused *serviceerror.QueryFailed
+		if errors.As(err, &refused) { // also if the history grew while a worker read it, which the second query sees whole
+			v, err = s.QueryWorkflow(qctx, e.GetWorkflowId(), e.GetRunId(), query)
+		}
 		if err == nil {
 			err = v.Get(to)
 		}

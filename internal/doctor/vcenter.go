@@ -12,6 +12,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -92,7 +93,7 @@ func (e *examination) certificate() {
 	case left <= 0:
 		e.add(doctorapi.Warning, certificate, "trusted by "+c.Trust+", but it ended on "+c.NotAfter.UTC().Format(time.DateOnly), "renew it in vCenter")
 	case left < expirySoon:
-		e.add(doctorapi.Warning, certificate, fmt.Sprintf("trusted by %s; it ends in %d days", c.Trust, int(left.Hours()/24)),
+		e.add(doctorapi.Warning, certificate, fmt.Sprintf("trusted by %s; it ends in %s", c.Trust, shown.Count(int(left.Hours()/24), "day")),
 			"renew it in vCenter, and give the worker the new thumbprint if it pins one")
 	default:
 		e.add(doctorapi.OK, certificate, "trusted by "+c.Trust+"; valid "+ends, "")
@@ -157,7 +158,7 @@ func (e *examination) tag(ctx context.Context, name string) {
 		vms++
 		e.carrier = append(e.carrier, ref)
 	}
-	text := fmt.Sprintf("in category %s, on %d VMs", category, vms)
+	text := fmt.Sprintf("in category %s, on %s", category, shown.Count(vms, "VM"))
 	switch {
 	case len(e.Allowed) > 0 && !slices.Contains(e.Allowed, name):
 		e.add(doctorapi.Failed, line, text+"; this worker refuses requests for it", "add it to limits.allowedTags, or take it out of the rules")

@@ -7,40 +7,41 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 )
 
 // evicted runs the activity that acts on one VM.
-func (s *site) evicted(a action.Action) round.ActResult {
-	s.t.Helper()
-	vm := s.vc.TaggedVMs("cluster-a")[0]
+func evicted(s *sitetest.Site, a action.Action) round.ActResult {
+	s.T.Helper()
+	vm := s.VC.TaggedVMs("cluster-a")[0]
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	env.SetTestTimeout(time.Minute)
-	acts := s.preemption(s.c, s.gateway()).Round
+	acts := s.Preemption(s.Temporal, s.Gateway()).Round
 	env.RegisterActivity(acts.EvictVMs)
 	value, err := env.ExecuteActivity(acts.EvictVMs, round.ActInput{
-		RoundID: s.id("round"), Tag: "preemptible", Action: a, Policy: policy.Default(),
-		Targets: []round.ActTarget{{Target: policy.Target{Ref: ref(vm.Ref), Name: vm.Name}}},
+		RoundID: s.ID("round"), Tag: "preemptible", Action: a, Policy: policy.Default(),
+		Targets: []round.ActTarget{{Target: policy.Target{Ref: sitetest.Ref(vm.Ref), Name: vm.Name}}},
 	})
-	s.must(err)
+	s.Must(err)
 	var r round.ActResult
-	s.must(value.Get(&r))
+	s.Must(value.Get(&r))
 	return r
 }
 
 // A newer policy may ask an older worker for an action that it does not know.
 func TestAnActionThatTheWorkerDoesNotKnowTouchesNoVMAndSaysSo(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	vm := s.vc.TaggedVMs("cluster-a")[0]
-	version := s.vc.ChangeVersion(vm.Ref)
-	r := s.evicted("throttle")
-	if len(r.Outcomes) != 1 || r.Outcomes[0].Outcome != action.Failed || !containsAll(r.Outcomes[0].Reason.String(), `"throttle"`, "nothing was sent") {
+	s := sitetest.New(t)
+	vm := s.VC.TaggedVMs("cluster-a")[0]
+	version := s.VC.ChangeVersion(vm.Ref)
+	r := evicted(s, "throttle")
+	if len(r.Outcomes) != 1 || r.Outcomes[0].Outcome != action.Failed || !sitetest.ContainsAll(r.Outcomes[0].Reason.String(), `"throttle"`, "nothing was sent") {
 		t.Errorf("%+v", r)
 	}
-	if !s.on(vm) || s.vc.ChangeVersion(vm.Ref) != version {
+	if !s.On(vm) || s.VC.ChangeVersion(vm.Ref) != version {
 		t.Error("the VM was touched")
 	}
 }
@@ -50,11 +51,11 @@ func TestEachActionIsCarriedOut(t *testing.T) {
 	for _, a := range action.All() {
 		t.Run(string(a), func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t)
+			s := sitetest.New(t)
 			row, err := action.Of(a)
-			s.must(err)
-			r := s.evicted(a)
-			if s.vc.Calls()[row.Call] == 0 {
+			s.Must(err)
+			r := evicted(s, a)
+			if s.VC.Calls()[row.Call] == 0 {
 				t.Errorf("%s was not sent", row.Call)
 			}
 			switch {

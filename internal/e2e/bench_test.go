@@ -2,69 +2,54 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
-// figures prints a benchmark's samples as minimum, median and maximum, with the machine's load beside.
-func figures(b *testing.B, what string, samples []time.Duration) {
-	b.Helper()
-	slices.Sort(samples)
-	load, _ := os.ReadFile("/proc/loadavg")
-	median := samples[len(samples)/2]
-	fmt.Fprintf(b.Output(), "%s: min %s, median %s, max %s of %d; load %s\n", what,
-		samples[0].Round(time.Millisecond/10), median.Round(time.Millisecond/10), samples[len(samples)-1].Round(time.Millisecond/10),
-		len(samples), strings.TrimSpace(string(load)))
-	b.ReportMetric(float64(median.Microseconds())/1000, "ms-median")
-	b.ReportMetric(0, "ns/op")
-}
-
 // tenOff measures from the sending of a HIGH request until the last of 10 VMs is verified off and
 // annotated. An untimed round first warms sessions and caches, as in any worker that has run before.
 func tenOff(b *testing.B, latency, task time.Duration) {
-	s := newSite(b, withInventory(func(o *simulation.Options) { o.Tagged = 10 }),
-		withPolicy(func(p *policy.Policy) { p.Cooldown = 0 }))
-	s.worker()
-	vms := s.vc.TaggedVMs("cluster-a")
+	s := sitetest.New(b, sitetest.WithInventory(func(o *simulation.Options) { o.Tagged = 10 }),
+		sitetest.WithPolicy(func(p *policy.Policy) { p.Cooldown = 0 }))
+	s.Worker()
+	vms := s.VC.TaggedVMs("cluster-a")
 	run := func(id string) time.Duration {
-		req := s.alarmRequest("cluster-a", preemption.CriticalityHigh)
+		req := s.AlarmRequest("cluster-a", preemption.CriticalityHigh)
 		start := time.Now()
-		s.signal(id, req)
+		s.Signal(id, req)
 		for left := vms; len(left) > 0; time.Sleep(500 * time.Microsecond) {
-			a, ok := s.attribute(left[0].Ref)
-			if ok && a.WorkflowID == s.id(id) {
+			a, ok := s.Attribute(left[0].Ref)
+			if ok && a.WorkflowID == s.ID(id) {
 				left = left[1:]
 			}
 		}
 		took := time.Since(start)
-		if r := s.done(id); len(r.Preempted()) != 10 || r.State != preemptapi.RoundCompleted {
+		if r := s.Done(id); len(r.Preempted()) != 10 || r.State != preemptapi.RoundCompleted {
 			b.Fatalf("%+v", r)
 		}
 		for _, vm := range vms {
-			if err := s.vc.SetPowerState(vm.Ref, "poweredOn"); err != nil {
+			if err := s.VC.SetPowerState(vm.Ref, "poweredOn"); err != nil {
 				b.Fatal(err)
 			}
 		}
 		return took
 	}
 	run("warm")
-	s.vc.SetLatency(latency)
-	s.vc.SetTaskDelay(task)
+	s.VC.SetLatency(latency)
+	s.VC.SetTaskDelay(task)
 	var samples []time.Duration
 	for b.Loop() {
 		for len(samples) < 11 {
 			samples = append(samples, run(fmt.Sprintf("alarm-%d", len(samples))))
 		}
 	}
-	figures(b, "HIGH request to 10 VMs off and annotated", samples)
+	sitetest.Figures(b, "HIGH request to 10 VMs off and annotated", samples)
 }
 
 func BenchmarkTenOffWithoutLatency(b *testing.B)     { tenOff(b, 0, 0) }
@@ -73,23 +58,23 @@ func BenchmarkTenOffAt10msAndTasksOf1s(b *testing.B) { tenOff(b, 10*time.Millise
 
 // callsOfARound returns the calls to vCenter of one round that takes 10 VMs of the candidates.
 func callsOfARound(t testing.TB, vms, tagged, tags int, task time.Duration) (calls map[string]int, total int) {
-	s := newSite(t, withInventory(func(o *simulation.Options) {
+	s := sitetest.New(t, sitetest.WithInventory(func(o *simulation.Options) {
 		o.VMsPerCluster, o.Tagged, o.ExtraTags = vms, tagged, tags
-	}), withPolicy(func(p *policy.Policy) { p.Cooldown = 0 }))
-	s.worker()
-	s.signal("warm", s.alarmRequest("cluster-b", preemption.CriticalityHigh))
-	s.done("warm")
+	}), sitetest.WithPolicy(func(p *policy.Policy) { p.Cooldown = 0 }))
+	s.Worker()
+	s.Signal("warm", s.AlarmRequest("cluster-b", preemption.CriticalityHigh))
+	s.Done("warm")
 	time.Sleep(300 * time.Millisecond) // the warm round's collector is destroyed a moment later
-	s.vc.SetTaskDelay(task)
-	s.vc.ResetCalls()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	r := s.done("alarm")
+	s.VC.SetTaskDelay(task)
+	s.VC.ResetCalls()
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.Done("alarm")
 	time.Sleep(300 * time.Millisecond)
-	calls, total = s.vc.Calls(), s.vc.TotalCalls()
+	calls, total = s.VC.Calls(), s.VC.TotalCalls()
 	if len(r.Preempted()) != 10 {
 		t.Fatalf("%+v", r)
 	}
-	s.agree(r, s.done("warm"))
+	s.Agree(r, s.Done("warm"))
 	return calls, total
 }
 

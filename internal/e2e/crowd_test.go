@@ -17,6 +17,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/restore"
@@ -28,7 +29,7 @@ import (
 // crowd is a site whose worker runs the real workflows and the real ledger on the real server, and only pretends to
 // speak to vCenter: so that thousands of VMs cost no more than the workflows themselves.
 type crowd struct {
-	*site
+	*sitetest.Site
 	n     int
 	clock *taskClock
 
@@ -37,18 +38,18 @@ type crowd struct {
 }
 
 // newCrowd starts the worker. Every plan that it makes chooses n VMs, or as many as are left.
-func newCrowd(t testing.TB, n int, opts ...siteOption) *crowd {
+func newCrowd(t testing.TB, n int, opts ...sitetest.Option) *crowd {
 	t.Helper()
-	c := &crowd{site: newSite(t, opts...), n: n, clock: &taskClock{longest: map[string]time.Duration{}, counts: map[string]int64{}}}
+	c := &crowd{Site: sitetest.New(t, opts...), n: n, clock: &taskClock{longest: map[string]time.Duration{}, counts: map[string]int64{}}}
 	conn, err := client.Dial(client.Options{
-		HostPort: server.HostPort(), Namespace: server.Namespace(), Logger: sdklog.NewStructuredLogger(c.log), MetricsHandler: meter{c.clock, nil},
+		HostPort: sitetest.Shared.HostPort(), Namespace: sitetest.Shared.Namespace(), Logger: sdklog.NewStructuredLogger(c.Log), MetricsHandler: meter{c.clock, nil},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	w := worker.Poller(conn, c.queue, 3*time.Second, nil)
-	c.preemption(conn, c.gateway()).Register(w)
+	w := worker.Poller(conn, c.Queue, 3*time.Second, nil)
+	c.Preemption(conn, c.Gateway()).Register(w)
 	for name, f := range map[string]any{
 		"PlanRound": c.planRound, "EvictVMs": c.evict, "AwaitVMs": c.await, "GiveNotice": c.tell, "AwaitReplies": c.listen,
 		"PlanRestore": c.planRestore, "PowerOnVMs": c.powerOn,
@@ -63,7 +64,7 @@ func newCrowd(t testing.TB, n int, opts ...siteOption) *crowd {
 }
 
 func (c *crowd) ledgerClient() ledger.Client {
-	return ledger.Client{Temporal: c.c, TaskQueue: c.queue, Sweep: c.set.Timing.Sweep}
+	return ledger.Client{Temporal: c.Temporal, TaskQueue: c.Queue, Sweep: c.Settings.Timing.Sweep}
 }
 
 func crowdVM(i int) vsphere.Ref {
@@ -308,14 +309,14 @@ func (m meter) Timer(name string) client.MetricsTimer {
 
 // weights are the sizes of a run's events in bytes: the largest of each kind, and all together.
 func (c *crowd) weights(id, run string) (largest map[string]int, total int) {
-	c.t.Helper()
+	c.T.Helper()
 	largest = map[string]int{}
 	names := map[int64]string{}
-	it := c.c.GetWorkflowHistory(c.t.Context(), id, run, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	it := c.Temporal.GetWorkflowHistory(c.T.Context(), id, run, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for it.HasNext() {
 		e, err := it.Next()
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		size := proto.Size(e)
 		total += size

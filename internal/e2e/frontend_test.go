@@ -18,13 +18,13 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
@@ -114,7 +114,7 @@ func newFrontend(t testing.TB, a *authority, apiKey string) *frontend {
 	f := &frontend{apiKey: apiKey, seen: map[int64]map[string]bool{}}
 	plain := &http.Transport{Protocols: new(http.Protocols)}
 	plain.Protocols.SetUnencryptedHTTP2(true)
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: server.HostPort()})
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: sitetest.Shared.HostPort()})
 	// No FlushInterval: a flush that overtakes an answer of headers alone, as gRPC's errors are, takes its end away.
 	proxy.Transport, proxy.ErrorLog = plain, log.New(io.Discard, "", 0)
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -178,33 +178,13 @@ func (f *frontend) revoke(serial int64) {
 	f.CloseClientConnections()
 }
 
-// ctl runs preemptctl by its environment alone.
-func (s *site) ctl(path string, env []string, args ...string) (out string, code int) {
-	s.t.Helper()
-	cmd := exec.CommandContext(s.t.Context(), path, args...)
-	cmd.Env = append([]string{"TEMPORAL_NAMESPACE=" + s.server.Namespace(), "TEMPORAL_TASKQUEUE=" + s.queue, "HOME=" + s.t.TempDir()}, env...)
-	text, err := cmd.CombinedOutput()
-	if cmd.ProcessState == nil {
-		s.t.Fatal(err)
-	}
-	return string(text), cmd.ProcessState.ExitCode()
-}
-
-// wantCtl runs preemptctl, and checks its exit code and what it says.
-func (s *site) wantCtl(path string, env []string, code int, says string, args ...string) {
-	s.t.Helper()
-	if out, got := s.ctl(path, env, args...); got != code || !strings.Contains(out, says) {
-		s.t.Errorf("preemptctl %v exits %d, want %d and %q:\n%s", args, got, code, says, out)
-	}
-}
-
 func TestEveryProgramReachesTemporalByMutualTLSAndTakesUpARenewedCertificate(t *testing.T) {
 	t.Parallel()
-	worker, _ := program(t, "worker")
-	receiver, _ := program(t, "kn-go-preemption")
-	ctl, _ := program(t, "preemptctl")
-	s := newSite(t)
-	s.rules = []trigger.Rule{{Alarm: "cluster-cpu-above-80", Action: trigger.Preempt{Tag: "preemptible"}}}
+	worker, _ := sitetest.Program(t, "worker")
+	receiver, _ := sitetest.Program(t, "kn-go-preemption")
+	ctl, _ := sitetest.Program(t, "preemptctl")
+	s := sitetest.New(t)
+	s.Rules = []trigger.Rule{{Alarm: "cluster-cpu-above-80", Action: trigger.Preempt{Tag: "preemptible"}}}
 	ca := newAuthority(t)
 	front := newFrontend(t, ca, "")
 	folder := t.TempDir()
@@ -214,10 +194,10 @@ func TestEveryProgramReachesTemporalByMutualTLSAndTakesUpARenewedCertificate(t *
 		"TEMPORAL_URL=" + address, "TEMPORAL_TLS_SERVER_CA_CERT_PATH=" + ca.file,
 		"TEMPORAL_TLS_CLIENT_CERT_PATH=" + cert, "TEMPORAL_TLS_CLIENT_KEY_PATH=" + key,
 	}
-	s.workerProcess(worker, env...)
-	s.polling()
-	_, events := s.receiverProcess(receiver, env...)
-	s.wantCtl(ctl, env, 0, "worker-", "doctor")
+	s.WorkerProcess(worker, env...)
+	s.Polling()
+	_, events := s.ReceiverProcess(receiver, env...)
+	s.WantCtl(ctl, env, 0, "worker-", "doctor")
 	if !front.called(2, "PollWorkflowTaskQueue") || !front.called(2, "StartWorkflowExecution") {
 		t.Error("somebody did not go through the frontend")
 	}
@@ -227,15 +207,15 @@ func TestEveryProgramReachesTemporalByMutualTLSAndTakesUpARenewedCertificate(t *
 	if err := os.WriteFile(profile, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.wantCtl(ctl, []string{"TEMPORAL_CONFIG_FILE=" + profile, "TEMPORAL_PROFILE=site"}, 0, "", "workflow", "list")
-	s.wantCtl(ctl, env[:2], 1, "TEMPORAL_TLS_*", "workflow", "list")
-	s.wantCtl(ctl, env[:1], 1, "cannot reach Temporal at "+address, "workflow", "list")
-	s.wantCtl(ctl, []string{env[0], "TEMPORAL_TLS=true"}, 1, "certificate signed by unknown authority", "workflow", "list")
+	s.WantCtl(ctl, []string{"TEMPORAL_CONFIG_FILE=" + profile, "TEMPORAL_PROFILE=site"}, 0, "", "workflow", "list")
+	s.WantCtl(ctl, env[:2], 1, "TEMPORAL_TLS_*", "workflow", "list")
+	s.WantCtl(ctl, env[:1], 1, "cannot reach Temporal at "+address, "workflow", "list")
+	s.WantCtl(ctl, []string{env[0], "TEMPORAL_TLS=true"}, 1, "certificate signed by unknown authority", "workflow", "list")
 
 	ca.issue(folder, 3)
 	front.revoke(2)
-	s.eventually("the worker polls with its new certificate", func() bool { return front.called(3, "PollWorkflowTaskQueue") })
-	s.eventually("the receiver is ready again", func() bool {
+	s.Eventually("the worker polls with its new certificate", func() bool { return front.called(3, "PollWorkflowTaskQueue") })
+	s.Eventually("the receiver is ready again", func() bool {
 		resp, err := http.Get(events + "/readyz")
 		if err != nil {
 			return false
@@ -243,19 +223,19 @@ func TestEveryProgramReachesTemporalByMutualTLSAndTakesUpARenewedCertificate(t *
 		resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	s.wantCtl(ctl, env, 0, "worker-", "doctor")
+	s.WantCtl(ctl, env, 0, "worker-", "doctor")
 }
 
 func TestAnAPIKeyOpensTemporal(t *testing.T) {
 	t.Parallel()
-	worker, _ := program(t, "worker")
-	ctl, _ := program(t, "preemptctl")
-	s := newSite(t)
+	worker, _ := sitetest.Program(t, "worker")
+	ctl, _ := sitetest.Program(t, "preemptctl")
+	s := sitetest.New(t)
 	ca := newAuthority(t)
 	address := newFrontend(t, ca, "secret").Listener.Addr().String()
 	env := []string{"TEMPORAL_URL=" + address, "TEMPORAL_TLS_SERVER_CA_CERT_PATH=" + ca.file, "TEMPORAL_API_KEY=secret"}
-	s.workerProcess(worker, env...)
-	s.polling()
-	s.wantCtl(ctl, env, 0, "worker-", "doctor")
-	s.wantCtl(ctl, append(env, "TEMPORAL_API_KEY=wrong"), 1, "TEMPORAL_API_KEY", "workflow", "list")
+	s.WorkerProcess(worker, env...)
+	s.Polling()
+	s.WantCtl(ctl, env, 0, "worker-", "doctor")
+	s.WantCtl(ctl, append(env, "TEMPORAL_API_KEY=wrong"), 1, "TEMPORAL_API_KEY", "workflow", "list")
 }

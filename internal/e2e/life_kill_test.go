@@ -14,6 +14,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
@@ -21,26 +22,26 @@ import (
 // eviction's life, at least eight in each phase, and lets another go on.
 func TestAfterKillMinusNineAtAnyInstantOfItsLifeEveryVMIsAccountedFor(t *testing.T) {
 	t.Parallel()
-	random := seeded(t)
+	random := sitetest.Seeded(t)
 	phases := []string{"notice", "wait", "act", "verify", "annotate", "report"}
-	for i := range sized(50, 12) {
+	for i := range sitetest.Sized(50, 12) {
 		phase, nth, delay := phases[i%len(phases)], int64(1+random.IntN(4)), time.Duration(random.IntN(500))*time.Millisecond
-		late := lags(t, random)
+		late := sitetest.DrawLags(t, random)
 		t.Run(fmt.Sprintf("%s %d", phase, i/len(phases)+1), func(t *testing.T) {
 			t.Parallel()
 			l := newLife(t)
-			l.lagged(late)
-			p := l.process()
+			l.Lagged(late)
+			p := l.Process()
 			var gone sync.WaitGroup
 			gone.Add(1)
 			killed := sync.OnceFunc(func() {
 				go func() {
 					defer gone.Done()
-					p.kill()
+					p.Kill()
 				}()
 				time.Sleep(30 * time.Millisecond) // what comes next is served when its sender is no more
 			})
-			onCall := func(method string) { l.onCall(method, nth, func(types.ManagedObjectReference) { killed() }) }
+			onCall := func(method string) { l.OnCall(method, nth, func(types.ManagedObjectReference) { killed() }) }
 			switch phase {
 			case "notice":
 				onCall("ReconfigVM_Task")
@@ -51,26 +52,26 @@ func TestAfterKillMinusNineAtAnyInstantOfItsLifeEveryVMIsAccountedFor(t *testing
 			case "report":
 				l.received = killed
 			}
-			req := l.alarmRequest("cluster-a", preemption.CriticalityMedium)
+			req := l.AlarmRequest("cluster-a", preemption.CriticalityMedium)
 			req.ReplyTo = l.sink.URL
-			l.signal("alarm", req)
-			switch id := l.started("alarm"); phase {
+			l.Signal("alarm", req)
+			switch id := l.Started("alarm"); phase {
 			case "wait":
-				l.eventually("the notice runs", func() bool { return l.under(id).State == preemptapi.RoundNotified })
+				l.Eventually("the notice runs", func() bool { return l.Under(id).State == preemptapi.RoundNotified })
 				time.Sleep(delay)
 				killed()
 			case "verify":
-				l.eventually("guests are asked", func() bool { return l.calls("ShutdownGuest") == lifeVMs })
+				l.Eventually("guests are asked", func() bool { return l.Calls("ShutdownGuest") == lifeVMs })
 				time.Sleep(delay)
 				killed()
 			}
 			gone.Wait()
-			l.worker()
-			r := l.round(l.started("alarm"))
-			wantState(t, r, preemptapi.RoundCompleted, lifeVMs)
-			l.wantOursExactly(r)
-			for _, vm := range l.vc.TaggedVMs("") {
-				if text := l.guest(vm); text != "" {
+			l.Worker()
+			r := l.Round(l.Started("alarm"))
+			sitetest.WantState(t, r, preemptapi.RoundCompleted, lifeVMs)
+			l.WantOursExactly(r)
+			for _, vm := range l.VC.TaggedVMs("") {
+				if text := l.Guest(vm); text != "" {
 					t.Errorf("%s keeps its notice: %s", vm.Name, text)
 				}
 			}
@@ -85,22 +86,22 @@ const lifeVMs = 4
 
 // life is a site whose rounds go through notice, guest shutdown, force and report in a few seconds.
 type life struct {
-	*site
+	*sitetest.Site
 	sink     *httptest.Server
 	received func() // when the report arrives; nil: nothing more
 }
 
 func newLife(t *testing.T) *life {
 	t.Helper()
-	l := &life{site: newSite(t, oneCluster(lifeVMs), impatient, withPolicy(func(p *policy.Policy) {
+	l := &life{Site: sitetest.New(t, sitetest.OneCluster(lifeVMs), sitetest.Impatient, sitetest.WithPolicy(func(p *policy.Policy) {
 		p.Criticality.Medium = policy.Treatment{
 			Action: action.ShutdownGuest, Notice: clock.Duration(800 * time.Millisecond),
 			GracePeriod: clock.Duration(1500 * time.Millisecond), ThenForce: true,
 		}
 	}))}
-	l.vc.SetLatency(5 * time.Millisecond)
-	l.vc.SetShutdownDelay(500 * time.Millisecond)
-	l.vc.IgnoreShutdown(l.vc.TaggedVMs("")[0].Ref)
+	l.VC.SetLatency(5 * time.Millisecond)
+	l.VC.SetShutdownDelay(500 * time.Millisecond)
+	l.VC.IgnoreShutdown(l.VC.TaggedVMs("")[0].Ref)
 	l.sink = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Ce-Type") == preemption.PreemptedEventType && l.received != nil {
 			l.received()

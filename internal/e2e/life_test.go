@@ -7,31 +7,26 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
-	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
-// target is a utilisation to come down to.
-func target(cpu int) siteOption {
-	return withPolicy(func(p *policy.Policy) { p.Target = policy.Goal{CPU: cpu, Margin: 1, IfShort: policy.ShortPartial} })
-}
-
 func TestTheFewestVMsGoThatBringTheClusterBelowItsTarget(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, target(75))
-	s.must(s.vc.SetClusterUsage("cluster-a", 92, 50))
-	s.worker()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	r := s.done("alarm")
-	s.agree(r)
-	cpu, _ := s.vc.Usage("cluster-a")
+	s := sitetest.New(t, sitetest.WithTarget(75))
+	s.Must(s.VC.SetClusterUsage("cluster-a", 92, 50))
+	s.Worker()
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.Done("alarm")
+	s.Agree(r)
+	cpu, _ := s.VC.Usage("cluster-a")
 	n := len(r.Preempted())
 	if cpu >= 75 || n == 0 || n == 6 {
 		t.Errorf("%d VMs went, and the cluster is at %.1f %%", n, cpu)
@@ -46,30 +41,30 @@ func TestTheFewestVMsGoThatBringTheClusterBelowItsTarget(t *testing.T) {
 		}
 	}
 	if spared != 6-n {
-		t.Errorf("%d candidates are not needed, want %d: %s", spared, 6-n, pretty(r))
+		t.Errorf("%d candidates are not needed, want %d: %s", spared, 6-n, sitetest.Pretty(r))
 	}
 }
 
 func TestAProtectedVMStaysAndAGroupKeepsItsMinimum(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withPolicy(func(p *policy.Policy) {
+	s := sitetest.New(t, sitetest.WithPolicy(func(p *policy.Policy) {
 		half, err := policy.ParseAmount("50%")
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.Budgets = []policy.Budget{{Group: "*", MinAvailable: half}}
 	}))
-	vms := s.vc.TaggedVMs("cluster-a")
-	s.must(s.vc.SetTags(vms[0].Ref, policy.CategoryProtect, policy.TagDoNotPreempt))
-	s.must(s.vc.SetTags(vms[1].Ref, policy.CategoryProtect, "perhaps"))
+	vms := s.VC.TaggedVMs("cluster-a")
+	s.Must(s.VC.SetTags(vms[0].Ref, policy.CategoryProtect, policy.TagDoNotPreempt))
+	s.Must(s.VC.SetTags(vms[1].Ref, policy.CategoryProtect, "perhaps"))
 	for _, vm := range vms[2:6] {
-		s.must(s.vc.SetTags(vm.Ref, policy.CategoryGroup, "web"))
+		s.Must(s.VC.SetTags(vm.Ref, policy.CategoryGroup, "web"))
 	}
-	s.worker()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	r := s.done("alarm")
-	wantState(t, r, preemptapi.RoundCompleted, 2)
-	s.agree(r)
+	s.Worker()
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.Done("alarm")
+	sitetest.WantState(t, r, preemptapi.RoundCompleted, 2)
+	s.Agree(r)
 	reasons := map[string]policy.Reason{}
 	for _, sp := range r.Spared {
 		reasons[sp.Name] = sp.Reason
@@ -90,84 +85,69 @@ func TestAProtectedVMStaysAndAGroupKeepsItsMinimum(t *testing.T) {
 
 func TestATagThatProtectsCountsUntilTheLastMoment(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, notice(1500*time.Millisecond))
-	s.worker()
-	vm := s.vc.TaggedVMs("cluster-a")[0]
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	id := s.started("alarm")
-	s.eventually("the notice runs", func() bool { return s.under(id).State == preemptapi.RoundNotified && s.guest(vm) != "" })
-	s.must(s.vc.SetTags(vm.Ref, policy.CategoryProtect, policy.TagDoNotPreempt))
-	r := s.round(id)
-	wantState(t, r, preemptapi.RoundCompleted, 5)
-	s.agree(r)
-	wantNotice(t, r, vm.Name, "withdrawn")
-}
-
-// firstChosen is the first target of a dry run.
-func (s *site) firstChosen(cluster string) types.ManagedObjectReference {
-	s.t.Helper()
-	run, err := s.c.ExecuteWorkflow(s.t.Context(), client.StartWorkflowOptions{TaskQueue: s.queue}, preemptapi.PlanType,
-		s.alarmRequest(cluster, preemption.CriticalityHigh))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	var r preemptapi.RoundResult
-	if err := run.Get(s.t.Context(), &r); err != nil {
-		s.t.Fatal(err)
-	}
-	return types.ManagedObjectReference{Type: r.Targets[0].Ref.Type, Value: r.Targets[0].Ref.Value}
+	s := sitetest.New(t, sitetest.WithNotice(1500*time.Millisecond))
+	s.Worker()
+	vm := s.VC.TaggedVMs("cluster-a")[0]
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	id := s.Started("alarm")
+	s.Eventually("the notice runs", func() bool { return s.Under(id).State == preemptapi.RoundNotified && s.Guest(vm) != "" })
+	s.Must(s.VC.SetTags(vm.Ref, policy.CategoryProtect, policy.TagDoNotPreempt))
+	r := s.Round(id)
+	sitetest.WantState(t, r, preemptapi.RoundCompleted, 5)
+	s.Agree(r)
+	sitetest.WantNotice(t, r, vm.Name, "withdrawn")
 }
 
 func TestATargetThatCannotGoIsReplacedWhileTheShortfallRemains(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, target(88))
-	s.must(s.vc.SetClusterUsage("cluster-a", 92, 50))
-	s.worker()
+	s := sitetest.New(t, sitetest.WithTarget(88))
+	s.Must(s.VC.SetClusterUsage("cluster-a", 92, 50))
+	s.Worker()
 	// Whoever is first to go cannot: its power-off fails for good.
-	first := s.firstChosen("cluster-a")
-	s.vc.FailCall("PowerOffVM_Task", &first, &types.NoPermission{}, -1)
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	r := s.done("alarm")
-	cpu, _ := s.vc.Usage("cluster-a")
+	first := s.FirstChosen("cluster-a")
+	s.VC.FailCall("PowerOffVM_Task", &first, &types.NoPermission{}, -1)
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.Done("alarm")
+	cpu, _ := s.VC.Usage("cluster-a")
 	if r.State != preemptapi.RoundPartial || len(r.Preempted()) == 0 || cpu >= 88 {
-		t.Errorf("%s with %d VMs, the cluster is at %.1f %%: %s", r.State, len(r.Preempted()), cpu, pretty(r))
+		t.Errorf("%s with %d VMs, the cluster is at %.1f %%: %s", r.State, len(r.Preempted()), cpu, sitetest.Pretty(r))
 	}
-	s.agree(r)
+	s.Agree(r)
 }
 
 func TestASuspendedVMIsAnnotatedAndReportedAsSuch(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(3), withPolicy(func(p *policy.Policy) { p.Criticality.High.Action = action.Suspend }))
-	s.worker()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	r := s.done("alarm")
-	wantState(t, r, preemptapi.RoundCompleted, 3)
-	for _, vm := range s.vc.TaggedVMs("") {
-		wantOutcome(t, r, vm, action.Suspended)
-		if a, ok := s.attribute(vm.Ref); !ok || a.ForcedShutdown || s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStateSuspended {
-			t.Errorf("%s: %+v, %s", vm.Name, a, s.vc.PowerState(vm.Ref))
+	s := sitetest.New(t, sitetest.OneCluster(3), sitetest.WithPolicy(func(p *policy.Policy) { p.Criticality.High.Action = action.Suspend }))
+	s.Worker()
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.Done("alarm")
+	sitetest.WantState(t, r, preemptapi.RoundCompleted, 3)
+	for _, vm := range s.VC.TaggedVMs("") {
+		sitetest.WantOutcome(t, r, vm, action.Suspended)
+		if a, ok := s.Attribute(vm.Ref); !ok || a.ForcedShutdown || s.VC.PowerState(vm.Ref) != types.VirtualMachinePowerStateSuspended {
+			t.Errorf("%s: %+v, %s", vm.Name, a, s.VC.PowerState(vm.Ref))
 		}
 	}
 }
 
 func TestOneNamedVMIsEvictedAndAnUntaggedOneIsRefused(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.worker()
-	vm := s.vc.TaggedVMs("cluster-a")[2]
-	req := person(preemption.CriticalityHigh)
+	s := sitetest.New(t)
+	s.Worker()
+	vm := s.VC.TaggedVMs("cluster-a")[2]
+	req := sitetest.PersonRequest(preemption.CriticalityHigh)
 	req.VM = vm.Name
-	s.signal("one", req)
-	r := s.done("one")
-	wantState(t, r, preemptapi.RoundCompleted, 1)
-	s.agree(r)
-	if s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOff {
+	s.Signal("one", req)
+	r := s.Done("one")
+	sitetest.WantState(t, r, preemptapi.RoundCompleted, 1)
+	s.Agree(r)
+	if s.VC.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOff {
 		t.Error("it is on")
 	}
-	req = person(preemption.CriticalityHigh)
+	req = sitetest.PersonRequest(preemption.CriticalityHigh)
 	req.VM = "cluster-a-app-01"
-	s.signal("other", req)
-	r = s.done("other")
+	s.Signal("other", req)
+	r = s.Done("other")
 	if r.State != preemptapi.RoundFailed || !strings.Contains(r.Reason, "does not carry the tag") {
 		t.Errorf("%s: %s", r.State, r.Reason)
 	}
@@ -175,18 +155,18 @@ func TestOneNamedVMIsEvictedAndAnUntaggedOneIsRefused(t *testing.T) {
 
 func TestInObserveModeEverythingIsDecidedAndNothingTouched(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, withSettings(func(set *preempt.Settings) { set.Observe = true }))
-	s.worker()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	r := s.done("alarm")
-	if r.State != preemptapi.RoundObserved || len(r.Targets) != 6 || s.off("cluster-a") != 0 {
-		t.Errorf("%s, %d targets, %d off", r.State, len(r.Targets), s.off("cluster-a"))
+	s := sitetest.New(t, sitetest.WithSettings(func(set *preempt.Settings) { set.Observe = true }))
+	s.Worker()
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.Done("alarm")
+	if r.State != preemptapi.RoundObserved || len(r.Targets) != 6 || s.OffIn("cluster-a") != 0 {
+		t.Errorf("%s, %d targets, %d off", r.State, len(r.Targets), s.OffIn("cluster-a"))
 	}
 }
 
 func TestTwoAlarmsAndAPersonAtOneInstantKeepLimitsAndBudgets(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(12), withPolicy(func(p *policy.Policy) {
+	s := sitetest.New(t, sitetest.OneCluster(12), sitetest.WithPolicy(func(p *policy.Policy) {
 		most, err := policy.ParseAmount("5")
 		if err != nil {
 			t.Fatal(err)
@@ -194,34 +174,34 @@ func TestTwoAlarmsAndAPersonAtOneInstantKeepLimitsAndBudgets(t *testing.T) {
 		p.Cooldown, p.MaxVMs = 0, 3
 		p.Budgets = []policy.Budget{{Scope: true, Max: most, Per: clock.Duration(time.Hour)}}
 	}))
-	s.worker()
-	s.worker()
+	s.Worker()
+	s.Worker()
 	ids := []string{"one", "two", "cli"}
-	reqs := []preemption.WorkflowRequest{s.alarmRequest("cluster-a", preemption.CriticalityHigh), s.alarmRequest("cluster-a", preemption.CriticalityHigh), person(preemption.CriticalityHigh)}
+	reqs := []preemption.WorkflowRequest{s.AlarmRequest("cluster-a", preemption.CriticalityHigh), s.AlarmRequest("cluster-a", preemption.CriticalityHigh), sitetest.PersonRequest(preemption.CriticalityHigh)}
 	var wg sync.WaitGroup
 	for i, id := range ids {
-		wg.Go(func() { s.signal(id, reqs[i]) })
+		wg.Go(func() { s.Signal(id, reqs[i]) })
 	}
 	wg.Wait()
-	s.eventually("all requests were decided and nothing waits", func() bool {
+	s.Eventually("all requests were decided and nothing waits", func() bool {
 		for _, id := range ids {
-			if r := s.state(id); r.LastDecision == nil || r.State == preemptapi.IntakeRunning || len(r.Deferred) > 0 {
+			if r := s.State(id); r.LastDecision == nil || r.State == preemptapi.IntakeRunning || len(r.Deferred) > 0 {
 				return false
 			}
 		}
 		return true
 	})
 	var results []preemptapi.RoundResult
-	for _, id := range s.rounds() {
-		r := s.round(id)
+	for _, id := range s.Rounds() {
+		r := s.Round(id)
 		if n := len(r.Preempted()); n > 3 {
 			t.Errorf("round %s took %d VMs", id, n)
 		}
 		results = append(results, r)
 	}
-	s.agree(results...)
-	if off := s.off(""); off == 0 || off > 5 {
-		t.Errorf("%d VMs are off, the budget is 5: %s", off, pretty(results))
+	s.Agree(results...)
+	if off := s.OffIn(""); off == 0 || off > 5 {
+		t.Errorf("%d VMs are off, the budget is 5: %s", off, sitetest.Pretty(results))
 	}
 }
 
@@ -235,7 +215,7 @@ func TestWhatHoldsAPolicyBackHoldsInTheField(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		set    func(*policy.Policy)
-		tags   func(*site, []simulation.VM)
+		tags   func(*sitetest.Site, []simulation.VM)
 		off    int           // of four
 		reason policy.Reason // of the others
 	}{
@@ -252,25 +232,25 @@ func TestWhatHoldsAPolicyBackHoldsInTheField(t *testing.T) {
 		"nothing rather than a part": {set: func(p *policy.Policy) {
 			p.Target = policy.Goal{CPU: 1, IfShort: policy.ShortNone}
 		}, reason: policy.CannotCover},
-		"priorities, lower first": {set: func(p *policy.Policy) { p.MaxVMs = 1 }, tags: func(s *site, vms []simulation.VM) {
-			s.must(s.vc.SetTags(vms[0].Ref, policy.CategoryPriority, "200"))
-			s.must(s.vc.SetTags(vms[2].Ref, policy.CategoryPriority, "-5"))
+		"priorities, lower first": {set: func(p *policy.Policy) { p.MaxVMs = 1 }, tags: func(s *sitetest.Site, vms []simulation.VM) {
+			s.Must(s.VC.SetTags(vms[0].Ref, policy.CategoryPriority, "200"))
+			s.Must(s.VC.SetTags(vms[2].Ref, policy.CategoryPriority, "-5"))
 		}, off: 1, reason: policy.OverLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, oneCluster(4), withPolicy(tc.set))
-			s.must(s.vc.SetClusterUsage("cluster-a", 90, 50))
-			vms := s.vc.TaggedVMs("")
+			s := sitetest.New(t, sitetest.OneCluster(4), sitetest.WithPolicy(tc.set))
+			s.Must(s.VC.SetClusterUsage("cluster-a", 90, 50))
+			vms := s.VC.TaggedVMs("")
 			if tc.tags != nil {
 				tc.tags(s, vms)
 			}
-			s.worker()
-			s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-			r := s.done("alarm")
-			s.agree(r)
+			s.Worker()
+			s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+			r := s.Done("alarm")
+			s.Agree(r)
 			if n := len(r.Preempted()); n != tc.off {
-				t.Errorf("%d VMs of %v are off, want %d: %s", n, names(vms), tc.off, pretty(r))
+				t.Errorf("%d VMs of %v are off, want %d: %s", n, names(vms), tc.off, sitetest.Pretty(r))
 			}
 			for _, sp := range r.Spared {
 				if sp.Reason != tc.reason {
@@ -286,16 +266,16 @@ func TestWhatHoldsAPolicyBackHoldsInTheField(t *testing.T) {
 
 func TestAVMIsNotPreemptedMoreOftenThanThePolicyAllows(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(2), withPolicy(func(p *policy.Policy) { p.Cooldown, p.Protect.MaxPreemptionsPerDay = 0, 1 }))
-	s.worker()
-	s.signal("one", person(preemption.CriticalityHigh))
-	wantState(t, s.done("one"), preemptapi.RoundCompleted, 2)
-	for _, vm := range s.vc.TaggedVMs("") {
-		s.must(s.vc.PowerOnAs(vm.Ref, "owner@example.org"))
+	s := sitetest.New(t, sitetest.OneCluster(2), sitetest.WithPolicy(func(p *policy.Policy) { p.Cooldown, p.Protect.MaxPreemptionsPerDay = 0, 1 }))
+	s.Worker()
+	s.Signal("one", sitetest.PersonRequest(preemption.CriticalityHigh))
+	sitetest.WantState(t, s.Done("one"), preemptapi.RoundCompleted, 2)
+	for _, vm := range s.VC.TaggedVMs("") {
+		s.Must(s.VC.PowerOnAs(vm.Ref, "owner@example.org"))
 	}
-	s.signal("two", person(preemption.CriticalityHigh))
-	r := s.done("two")
-	wantState(t, r, preemptapi.RoundEmpty, 0)
+	s.Signal("two", sitetest.PersonRequest(preemption.CriticalityHigh))
+	r := s.Done("two")
+	sitetest.WantState(t, r, preemptapi.RoundEmpty, 0)
 	for _, sp := range r.Spared {
 		if sp.Reason != policy.PreemptedOften {
 			t.Errorf("%s stays for %s", sp.Name, sp.Reason)
@@ -305,34 +285,34 @@ func TestAVMIsNotPreemptedMoreOftenThanThePolicyAllows(t *testing.T) {
 
 func TestWhatIsEvictedByNameCountsInTheBudgetOfItsCluster(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(4), withPolicy(func(p *policy.Policy) {
+	s := sitetest.New(t, sitetest.OneCluster(4), sitetest.WithPolicy(func(p *policy.Policy) {
 		p.Cooldown = 0
 		p.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1}, Per: clock.Duration(time.Hour)}}
 	}))
-	s.worker()
-	req := person(preemption.CriticalityHigh)
-	req.VM = s.vc.TaggedVMs("")[0].Name
-	s.signal("one", req)
-	wantState(t, s.done("one"), preemptapi.RoundCompleted, 1)
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	wantState(t, s.done("alarm"), preemptapi.RoundEmpty, 0)
-	other := person(preemption.CriticalityHigh)
-	other.VM = s.vc.TaggedVMs("")[1].Name
-	s.signal("two", other)
-	wantState(t, s.done("two"), preemptapi.RoundEmpty, 0)
-	if n := s.off(""); n != 1 {
+	s.Worker()
+	req := sitetest.PersonRequest(preemption.CriticalityHigh)
+	req.VM = s.VC.TaggedVMs("")[0].Name
+	s.Signal("one", req)
+	sitetest.WantState(t, s.Done("one"), preemptapi.RoundCompleted, 1)
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	sitetest.WantState(t, s.Done("alarm"), preemptapi.RoundEmpty, 0)
+	other := sitetest.PersonRequest(preemption.CriticalityHigh)
+	other.VM = s.VC.TaggedVMs("")[1].Name
+	s.Signal("two", other)
+	sitetest.WantState(t, s.Done("two"), preemptapi.RoundEmpty, 0)
+	if n := s.OffIn(""); n != 1 {
 		t.Errorf("%d VMs are off, the budget is 1", n)
 	}
 }
 
 func TestARequestMayAskToObserve(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.worker()
-	req := person(preemption.CriticalityHigh)
+	s := sitetest.New(t)
+	s.Worker()
+	req := sitetest.PersonRequest(preemption.CriticalityHigh)
 	req.Mode = preemption.ModeObserve
-	s.signal("look", req)
-	if r := s.done("look"); r.State != preemptapi.RoundObserved || s.off("cluster-a")+s.off("cluster-b") != 0 {
-		t.Errorf("%s, %d off", r.State, s.off("cluster-a")+s.off("cluster-b"))
+	s.Signal("look", req)
+	if r := s.Done("look"); r.State != preemptapi.RoundObserved || s.OffIn("cluster-a")+s.OffIn("cluster-b") != 0 {
+		t.Errorf("%s, %d off", r.State, s.OffIn("cluster-a")+s.OffIn("cluster-b"))
 	}
 }

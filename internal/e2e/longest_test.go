@@ -15,6 +15,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
@@ -48,13 +49,13 @@ type lived struct {
 }
 
 func (c *crowd) live(crit preemption.Criticality, within time.Duration) (l lived) {
-	c.t.Helper()
-	c.signal("alarm", c.alarmRequest("cluster-a", crit))
-	id := c.until("alarm", "the round began", func(r preemptapi.Response) bool { return r.RoundID != "" }).RoundID
-	l.intake = c.untilWithin(within, "alarm", "the round ended", func(r preemptapi.Response) bool { return r.Round != nil && r.State != preemptapi.IntakeRunning })
-	l.round = c.round(id)
+	c.T.Helper()
+	c.Signal("alarm", c.AlarmRequest("cluster-a", crit))
+	id := c.Until("alarm", "the round began", func(r preemptapi.Response) bool { return r.RoundID != "" }).RoundID
+	l.intake = c.UntilWithin(within, "alarm", "the round ended", func(r preemptapi.Response) bool { return r.Round != nil && r.State != preemptapi.IntakeRunning })
+	l.round = c.Round(id)
 	l.sizes = map[string]int{}
-	for _, id := range []string{id, c.id("alarm"), ledger.WorkflowID(c.queue)} {
+	for _, id := range []string{id, c.ID("alarm"), ledger.WorkflowID(c.Queue)} {
 		c.weigh(&l, id)
 	}
 	l.tasks = map[string]time.Duration{}
@@ -66,7 +67,7 @@ func (c *crowd) live(crit preemption.Criticality, within time.Duration) (l lived
 
 // weigh takes the sizes of all runs of a workflow.
 func (c *crowd) weigh(l *lived, id string) {
-	c.t.Helper()
+	c.T.Helper()
 	for _, run := range c.runs(id) {
 		largest, total := c.weights(id, run)
 		for kind, size := range largest {
@@ -78,9 +79,9 @@ func (c *crowd) weigh(l *lived, id string) {
 
 // runs are all runs of a workflow that the list knows, or the last.
 func (c *crowd) runs(id string) (runs []string) {
-	list, err := c.c.ListWorkflow(c.t.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowId = %q", id)})
+	list, err := c.Temporal.ListWorkflow(c.T.Context(), &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowId = %q", id)})
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	for _, e := range list.GetExecutions() {
 		runs = append(runs, e.GetExecution().GetRunId())
@@ -129,8 +130,8 @@ func sortedKeys[V any](m map[string]V) (keys []string) {
 func TestARoundOfAThousandVMsEnds(t *testing.T) {
 	for _, crit := range []preemption.Criticality{preemption.CriticalityHigh, preemption.CriticalityMedium, preemption.CriticalityLow} {
 		t.Run(string(crit), func(t *testing.T) {
-			n := sized(1000, 200)
-			c := newCrowd(t, n, withPolicy(crowdPolicy))
+			n := sitetest.Sized(1000, 200)
+			c := newCrowd(t, n, sitetest.WithPolicy(crowdPolicy))
 			l := c.live(crit, 3*time.Minute)
 			off := len(l.round.Preempted())
 			if len(l.round.Targets) != n || crit != preemption.CriticalityLow && off != n || off == 0 {
@@ -162,7 +163,7 @@ func BenchmarkLongestTask(b *testing.B) {
 		for _, crit := range []preemption.Criticality{preemption.CriticalityHigh, preemption.CriticalityMedium, preemption.CriticalityLow} {
 			b.Run(fmt.Sprintf("round/%s/%d", crit, n), func(b *testing.B) {
 				for b.Loop() {
-					c := newCrowd(b, n, withPolicy(crowdPolicy))
+					c := newCrowd(b, n, sitetest.WithPolicy(crowdPolicy))
 					l := c.live(crit, 5*time.Minute)
 					l.sound(b)
 					report(b, fmt.Sprintf("round of %d VMs, %s: %s, %d off", n, crit, l.round.State, len(l.intake.VirtualMachines)), l)
@@ -171,7 +172,7 @@ func BenchmarkLongestTask(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("restore/%d", n), func(b *testing.B) {
 			for b.Loop() {
-				c := newCrowd(b, n, withPolicy(crowdPolicy))
+				c := newCrowd(b, n, sitetest.WithPolicy(crowdPolicy))
 				r, l := c.comeBack(2 * time.Minute)
 				l.sound(b)
 				report(b, fmt.Sprintf("restore of %d VMs: %s in %d waves", len(r.Restored()), r.State, r.Waves), l)
@@ -179,7 +180,7 @@ func BenchmarkLongestTask(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("intake/%d", n), func(b *testing.B) {
 			for b.Loop() {
-				c := newCrowd(b, 10, withPolicy(crowdPolicy))
+				c := newCrowd(b, 10, sitetest.WithPolicy(crowdPolicy))
 				l := c.inAlarm(n)
 				l.sound(b)
 				report(b, fmt.Sprintf("intake of %d entities in alarm: %d levels", n, len(l.intake.Levels)), l)
@@ -202,42 +203,42 @@ func report(b *testing.B, what string, l lived) {
 
 // inAlarm has n entities of one scope turn yellow, a hundred in each signal.
 func (c *crowd) inAlarm(n int) (l lived) {
-	c.t.Helper()
+	c.T.Helper()
 	var all []preemption.AlarmChange
 	for i := range n {
 		all = append(all, preemption.AlarmChange{
-			Alarm: "cpu", Entity: crowdHost(i).String() + fmt.Sprint(i), Scope: c.cluster("cluster-a").String(), From: "green", To: "yellow",
+			Alarm: "cpu", Entity: crowdHost(i).String() + fmt.Sprint(i), Scope: c.Cluster("cluster-a").String(), From: "green", To: "yellow",
 			Time: time.Now().Add(-time.Second), EventKey: int64(i + 1), Request: []byte(`{"tag":"preemptible","criticality":"LOW"}`),
 		})
 	}
 	for some := range slices.Chunk(all, 100) {
-		c.changes("alarm", some)
+		c.Changes("alarm", some)
 	}
-	l.intake = c.untilWithin(2*time.Minute, "alarm", "all changes were taken", func(r preemptapi.Response) bool { return r.Requests == n })
+	l.intake = c.UntilWithin(2*time.Minute, "alarm", "all changes were taken", func(r preemptapi.Response) bool { return r.Requests == n })
 	l.sizes = map[string]int{}
-	c.weigh(&l, c.id("alarm"))
+	c.weigh(&l, c.ID("alarm"))
 	l.tasks = map[string]time.Duration{preemption.WorkflowName: c.clock.task(preemption.WorkflowName), ledger.WorkflowType: c.clock.task(ledger.WorkflowType)}
 	return l
 }
 
 // comeBack restores the crowd.
 func (c *crowd) comeBack(within time.Duration) (r preemptapi.RestoreResult, l lived) {
-	c.t.Helper()
-	p := c.set.Policies["default"]
+	c.T.Helper()
+	p := c.Settings.Policies["default"]
 	in := preemptapi.RestoreInput{Tag: "preemptible", Policy: &p, PolicyName: "default", By: "cpu"}
-	id := preemptapi.RestoreID(c.queue, vsphere.Ref{})
-	run, err := c.c.ExecuteWorkflow(c.t.Context(), client.StartWorkflowOptions{
-		ID: id, TaskQueue: c.queue, WorkflowExecutionTimeout: within, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+	id := preemptapi.RestoreID(c.Queue, vsphere.Ref{})
+	run, err := c.Temporal.ExecuteWorkflow(c.T.Context(), client.StartWorkflowOptions{
+		ID: id, TaskQueue: c.Queue, WorkflowExecutionTimeout: within, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, preemptapi.RestoreType, in)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	if err := run.Get(c.t.Context(), &r); err != nil {
-		c.t.Fatal(err)
+	if err := run.Get(c.T.Context(), &r); err != nil {
+		c.T.Fatal(err)
 	}
 	l.sizes = map[string]int{}
 	c.weigh(&l, id)
-	c.weigh(&l, ledger.WorkflowID(c.queue))
+	c.weigh(&l, ledger.WorkflowID(c.Queue))
 	l.tasks = map[string]time.Duration{preemptapi.RestoreType: c.clock.task(preemptapi.RestoreType), ledger.WorkflowType: c.clock.task(ledger.WorkflowType)}
 	return r, l
 }
@@ -245,7 +246,7 @@ func (c *crowd) comeBack(within time.Duration) (r preemptapi.RestoreResult, l li
 func TestWhatAWorkflowTaskCountedBeforeItFailedIsNotCountedAgain(t *testing.T) {
 	for name, counted := range map[string]string{"preemption_rounds": "preemption_evictions", "preemption_restores": "preemption_restored_vms"} {
 		t.Run(counted, func(t *testing.T) {
-			c := newCrowd(t, 20, withPolicy(crowdPolicy))
+			c := newCrowd(t, 20, sitetest.WithPolicy(crowdPolicy))
 			c.clock.fail(name)
 			if counted == "preemption_evictions" {
 				c.live(preemption.CriticalityHigh, time.Minute)
@@ -268,22 +269,22 @@ func TestWhatAWorkflowTaskCountedBeforeItFailedIsNotCountedAgain(t *testing.T) {
 // The real activities against a simulated vCenter, as many VMs as it can model in a few seconds.
 func TestARoundOfHundredsOfSimulatedVMsEndsAsVCenterSays(t *testing.T) {
 	t.Parallel()
-	n := sized(600, 60)
-	s := newSite(t, withInventory(func(o *simulation.Options) { o.Clusters, o.VMsPerCluster, o.Tagged = 1, n, n }),
-		withPolicy(func(p *policy.Policy) { p.MaxVMs, p.PowerOffTimeout = n, clock.Duration(5*time.Minute) }))
-	s.worker()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	r := *s.untilWithin(4*time.Minute, "alarm", "the round ended", func(r preemptapi.Response) bool { return r.Round != nil && r.State != preemptapi.IntakeRunning }).Round
-	wantState(t, r, preemptapi.RoundCompleted, n)
-	if off := s.off("cluster-a"); off != n {
+	n := sitetest.Sized(600, 60)
+	s := sitetest.New(t, sitetest.WithInventory(func(o *simulation.Options) { o.Clusters, o.VMsPerCluster, o.Tagged = 1, n, n }),
+		sitetest.WithPolicy(func(p *policy.Policy) { p.MaxVMs, p.PowerOffTimeout = n, clock.Duration(5*time.Minute) }))
+	s.Worker()
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := *s.UntilWithin(4*time.Minute, "alarm", "the round ended", func(r preemptapi.Response) bool { return r.Round != nil && r.State != preemptapi.IntakeRunning }).Round
+	sitetest.WantState(t, r, preemptapi.RoundCompleted, n)
+	if off := s.OffIn("cluster-a"); off != n {
 		t.Errorf("%d VMs are off, want %d", off, n)
 	}
-	s.agree(r)
+	s.Agree(r)
 }
 
 func TestARestoreOfAThousandVMsEnds(t *testing.T) {
-	n := sized(1000, 200)
-	c := newCrowd(t, n, withPolicy(crowdPolicy))
+	n := sitetest.Sized(1000, 200)
+	c := newCrowd(t, n, sitetest.WithPolicy(crowdPolicy))
 	r, l := c.comeBack(3 * time.Minute)
 	if len(r.VMs) != n || len(r.Restored()) != n {
 		t.Fatalf("%s: %d of %d VMs came back: %s", r.State, len(r.Restored()), n, r.Reason)

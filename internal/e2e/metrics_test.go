@@ -1,60 +1,20 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
-
-// id is what no label may have.
-var id = regexp.MustCompile(`domain-c\d|vm-\d|host-\d|HostSystem|round-|[0-9a-f]{8}-[0-9a-f]{4}-`)
-
-// scrape reads /metrics and adds each metric up over its labels; of a histogram it takes the count.
-func scrape(t *testing.T, addr string) map[string]float64 {
-	t.Helper()
-	resp, err := http.Get("http://" + addr + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("/metrics: %d %v %s", resp.StatusCode, err, body)
-	}
-	sums := map[string]float64{}
-	for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
-		line := lines.Text()
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		at := strings.LastIndex(line, " ")
-		value, err := strconv.ParseFloat(line[at+1:], 64)
-		if err != nil {
-			t.Fatalf("/metrics has the line %q", line)
-		}
-		name, _, _ := strings.Cut(line[:at], "{")
-		sums[strings.TrimSuffix(name, "_count")] += value
-		if id.MatchString(line) {
-			t.Errorf("a label tells an id: %s", line)
-		}
-	}
-	return sums
-}
 
 // documentedMetrics returns the worker's metrics of docs/metrics.md.
 func documentedMetrics(t *testing.T) (names []string) {
@@ -94,11 +54,11 @@ var still = []string{
 
 func TestEveryDocumentedMetricMovesDuringARound(t *testing.T) {
 	t.Parallel()
-	worker, _ := program(t, "worker")
-	s := newSite(t)
+	worker, _ := sitetest.Program(t, "worker")
+	s := sitetest.New(t)
 	file := filepath.Join(t.TempDir(), "preemption.yaml")
-	alarm := s.id("cpu")
-	s.must(os.WriteFile(file, fmt.Appendf(nil, `
+	alarm := s.ID("cpu")
+	s.Must(os.WriteFile(file, fmt.Appendf(nil, `
 policies:
   default:
     cooldown: 0s
@@ -111,50 +71,50 @@ rules:
     preempt: {tag: preemptible}
 `, alarm), 0o600))
 	free, err := net.Listen("tcp", "127.0.0.1:0")
-	s.must(err)
+	s.Must(err)
 	addr := free.Addr().String()
-	s.must(free.Close())
-	s.workerProcess(worker, "PREEMPTION_CONFIG="+file, "HTTP_ADDR="+addr)
-	s.eventually("the worker starts the watch", func() bool {
-		_, err := s.c.DescribeWorkflowExecution(t.Context(), watch.WorkflowID(s.queue), "")
+	s.Must(free.Close())
+	s.WorkerProcess(worker, "PREEMPTION_CONFIG="+file, "HTTP_ADDR="+addr)
+	s.Eventually("the worker starts the watch", func() bool {
+		_, err := s.Temporal.DescribeWorkflowExecution(t.Context(), watch.WorkflowID(s.Queue), "")
 		return err == nil
 	})
-	s.follows()
+	s.Follows()
 	var before map[string]float64
-	s.eventually("the preempted VMs are counted", func() bool {
-		before = scrape(t, addr)
+	s.Eventually("the preempted VMs are counted", func() bool {
+		before = sitetest.Scrape(t, addr)
 		_, counted := before["preemption_vms_preempted"]
 		return counted
 	})
-	s.must(s.vc.TerminateSessions())
-	cl := s.vc.Cluster("cluster-a")
-	_, err = s.vc.PostAlarm(t.Context(), simulation.AlarmChange{Name: alarm, Entity: cl.Ref, From: "green", To: "red", Cluster: cl.Ref})
-	s.must(err)
+	s.Must(s.VC.TerminateSessions())
+	cl := s.VC.Cluster("cluster-a")
+	_, err = s.VC.PostAlarm(t.Context(), simulation.AlarmChange{Name: alarm, Entity: cl.Ref, From: "green", To: "red", Cluster: cl.Ref})
+	s.Must(err)
 	began := time.Now()
 	var after map[string]float64
-	s.eventually("the round ended", func() bool {
-		after = scrape(t, addr)
+	s.Eventually("the round ended", func() bool {
+		after = sitetest.Scrape(t, addr)
 		return after["preemption_rounds_total"] > 0
 	})
 	if after["preemption_evictions_total"] != 3 || after["preemption_reclaim_seconds"] != 3 {
 		t.Errorf("want 3 VMs evicted: %v", after)
 	}
 	for ; after["preemption_vms_preempted"] != 3 && time.Since(began) < 90*time.Second; time.Sleep(time.Second) {
-		after = scrape(t, addr)
+		after = sitetest.Scrape(t, addr)
 	}
 	if n := after["preemption_vms_preempted"]; n != 3 {
 		t.Errorf("%v VMs are counted as preempted, want 3", n)
 	}
-	if r, err := s.byHand(preemptapi.RestoreInput{PolicyName: "roomy"}); err != nil || len(r.Restored()) != 3 {
+	if r, err := s.ByHand(preemptapi.RestoreInput{PolicyName: "roomy"}); err != nil || len(r.Restored()) != 3 {
 		t.Errorf("want 3 VMs restored, got %+v %v", r, err)
 	}
-	s.eventually("the restore is counted", func() bool {
-		after = scrape(t, addr)
+	s.Eventually("the restore is counted", func() bool {
+		after = sitetest.Scrape(t, addr)
 		return after["preemption_restores_total"] > 0
 	})
-	s.signal("rubbish", 7)
-	s.eventually("the rejection is counted", func() bool {
-		after = scrape(t, addr)
+	s.Signal("rubbish", 7)
+	s.Eventually("the rejection is counted", func() bool {
+		after = sitetest.Scrape(t, addr)
 		return after["preemption_rejections_total"] > 0
 	})
 	for _, name := range documentedMetrics(t) {

@@ -11,89 +11,66 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
-
-// notice gives every criticality a notice before it acts.
-func notice(d time.Duration) siteOption {
-	return withPolicy(func(p *policy.Policy) {
-		p.Criticality.High.Notice, p.Criticality.Medium.Notice, p.Criticality.Low.Notice = clock.Duration(d), clock.Duration(d), clock.Duration(d)
-	})
-}
-
-func wantNotice(t testing.TB, r preemptapi.RoundResult, vm, want string) {
-	t.Helper()
-	for _, o := range r.Targets {
-		if o.Name == vm {
-			if !strings.Contains(o.Notice, want) {
-				t.Errorf("the notice of %s: %q, want %q", vm, o.Notice, want)
-			}
-			return
-		}
-	}
-	t.Errorf("%s is no target", vm)
-}
-
-// guest is what the guest of a VM reads of its notice.
-func (s *site) guest(vm simulation.VM) string { return s.vc.GuestInfo(vm.Ref, "guestinfo.preemption") }
 
 func TestGuestsAreToldBeforeTheyGoAndTheNoticeIsClearedAfterwards(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, notice(time.Second))
-	s.worker()
-	vm := s.vc.TaggedVMs("cluster-a")[0]
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	id := s.started("alarm")
+	s := sitetest.New(t, sitetest.WithNotice(time.Second))
+	s.Worker()
+	vm := s.VC.TaggedVMs("cluster-a")[0]
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	id := s.Started("alarm")
 	var text string
-	s.eventually("the guest is told", func() bool { text = s.guest(vm); return text != "" })
+	s.Eventually("the guest is told", func() bool { text = s.Guest(vm); return text != "" })
 	for _, want := range []string{`"state":"pending"`, `"action":"powerOff"`, `"deadline":"`, `"decision":"` + id, "cluster-cpu-above-80"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the notice lacks %s: %s", want, text)
 		}
 	}
-	if s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
+	if s.VC.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
 		t.Error("it went before its time")
 	}
-	r := s.round(id)
-	wantState(t, r, preemptapi.RoundCompleted, 6)
-	s.agree(r)
-	wantNotice(t, r, vm.Name, "given")
-	s.eventually("the notice is cleared", func() bool { return s.guest(vm) == "" })
+	r := s.Round(id)
+	sitetest.WantState(t, r, preemptapi.RoundCompleted, 6)
+	s.Agree(r)
+	sitetest.WantNotice(t, r, vm.Name, "given")
+	s.Eventually("the notice is cleared", func() bool { return s.Guest(vm) == "" })
 }
 
 func TestAFallDuringTheNoticeSparesEveryoneAndTellsTheGuests(t *testing.T) {
 	t.Parallel()
-	s := watched(t, notice(time.Minute))
-	s.worker()
-	s.watch(quickWatch)
-	vm := s.vc.TaggedVMs("cluster-a")[0]
-	s.alarm("cluster-a", 0, "green", "red")
-	id := s.exists(s.intake("cpu", "cluster-a"))
-	s.eventually("the guest is told", func() bool { return s.guest(vm) != "" })
-	s.alarm("cluster-a", 0, "red", "green")
-	r := s.done(id)
-	wantState(t, r, preemptapi.RoundWithdrawn, 0)
-	s.agree(r)
-	wantNotice(t, r, vm.Name, "withdrawn")
-	if text := s.guest(vm); !strings.Contains(text, `"state":"withdrawn"`) {
+	s := sitetest.Watched(t, sitetest.WithNotice(time.Minute))
+	s.Worker()
+	s.Watch(sitetest.QuickWatch)
+	vm := s.VC.TaggedVMs("cluster-a")[0]
+	s.Alarm("cluster-a", 0, "green", "red")
+	id := s.Exists(s.Intake("cpu", "cluster-a"))
+	s.Eventually("the guest is told", func() bool { return s.Guest(vm) != "" })
+	s.Alarm("cluster-a", 0, "red", "green")
+	r := s.Done(id)
+	sitetest.WantState(t, r, preemptapi.RoundWithdrawn, 0)
+	s.Agree(r)
+	sitetest.WantNotice(t, r, vm.Name, "withdrawn")
+	if text := s.Guest(vm); !strings.Contains(text, `"state":"withdrawn"`) {
 		t.Errorf("the guest reads %s", text)
 	}
 }
 
 func TestARiseShortensTheNotice(t *testing.T) {
 	t.Parallel()
-	s := watched(t, withPolicy(func(p *policy.Policy) { p.Criticality.Medium.Notice = clock.Duration(10 * time.Minute) }))
-	s.worker()
-	s.watch(quickWatch)
-	vm := s.vc.TaggedVMs("cluster-a")[0]
-	s.alarm("cluster-a", 0, "green", "yellow")
-	id := s.exists(s.intake("cpu", "cluster-a"))
-	s.eventually("the guest is told", func() bool { return s.guest(vm) != "" })
-	s.alarm("cluster-a", 0, "yellow", "red")
-	r := s.done(id)
-	wantState(t, r, preemptapi.RoundCompleted, 6)
-	s.agree(r)
+	s := sitetest.Watched(t, sitetest.WithPolicy(func(p *policy.Policy) { p.Criticality.Medium.Notice = clock.Duration(10 * time.Minute) }))
+	s.Worker()
+	s.Watch(sitetest.QuickWatch)
+	vm := s.VC.TaggedVMs("cluster-a")[0]
+	s.Alarm("cluster-a", 0, "green", "yellow")
+	id := s.Exists(s.Intake("cpu", "cluster-a"))
+	s.Eventually("the guest is told", func() bool { return s.Guest(vm) != "" })
+	s.Alarm("cluster-a", 0, "yellow", "red")
+	r := s.Done(id)
+	sitetest.WantState(t, r, preemptapi.RoundCompleted, 6)
+	s.Agree(r)
 	if r.Criticality != preemption.CriticalityHigh {
 		t.Errorf("criticality %s", r.Criticality)
 	}
@@ -101,23 +78,23 @@ func TestARiseShortensTheNotice(t *testing.T) {
 
 func TestAGuestThatIsReadyGoesAtOnceAndOneThatAsksGetsOneExtension(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(2), notice(4*time.Second))
-	vms := s.vc.TaggedVMs("")
-	s.vc.GuestReply(vms[0].Ref, func(string) (string, time.Duration) { return "ready", 0 })
-	s.vc.GuestReply(vms[1].Ref, func(notice string) (string, time.Duration) {
+	s := sitetest.New(t, sitetest.OneCluster(2), sitetest.WithNotice(4*time.Second))
+	vms := s.VC.TaggedVMs("")
+	s.VC.GuestReply(vms[0].Ref, func(string) (string, time.Duration) { return "ready", 0 })
+	s.VC.GuestReply(vms[1].Ref, func(notice string) (string, time.Duration) {
 		if strings.Contains(notice, `"state":"extended"`) {
 			return "extend 1h", 0
 		}
 		return "extend 2s", 0
 	})
-	s.worker()
+	s.Worker()
 	start := time.Now()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityHigh))
-	r := s.done("alarm")
-	wantState(t, r, preemptapi.RoundCompleted, 2)
-	s.agree(r)
-	wantNotice(t, r, vms[0].Name, "acknowledged")
-	wantNotice(t, r, vms[1].Name, "extended by 2s")
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.Done("alarm")
+	sitetest.WantState(t, r, preemptapi.RoundCompleted, 2)
+	s.Agree(r)
+	sitetest.WantNotice(t, r, vms[0].Name, "acknowledged")
+	sitetest.WantNotice(t, r, vms[1].Name, "extended by 2s")
 	var ready, extended time.Time
 	for _, o := range r.Targets {
 		if o.Name == vms[0].Name {
@@ -133,43 +110,43 @@ func TestAGuestThatIsReadyGoesAtOnceAndOneThatAsksGetsOneExtension(t *testing.T)
 
 func TestARehearsalGivesTheNoticeAndTakesItBack(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	s.worker()
-	vm := s.vc.TaggedVMs("cluster-a")[1]
-	req := person(preemption.CriticalityMedium)
+	s := sitetest.New(t)
+	s.Worker()
+	vm := s.VC.TaggedVMs("cluster-a")[1]
+	req := sitetest.PersonRequest(preemption.CriticalityMedium)
 	req.VM, req.NoticeOnly, req.Notice = vm.Ref.Value, true, "1s"
-	s.signal("rehearsal", req)
-	s.eventually("the guest is told", func() bool { return strings.Contains(s.guest(vm), `"state":"pending"`) })
-	r := s.done("rehearsal")
-	wantState(t, r, preemptapi.RoundRehearsed, 0)
-	s.agree(r)
-	if !strings.Contains(s.guest(vm), `"state":"withdrawn"`) || s.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
-		t.Errorf("the guest reads %s, it is %s", s.guest(vm), s.vc.PowerState(vm.Ref))
+	s.Signal("rehearsal", req)
+	s.Eventually("the guest is told", func() bool { return strings.Contains(s.Guest(vm), `"state":"pending"`) })
+	r := s.Done("rehearsal")
+	sitetest.WantState(t, r, preemptapi.RoundRehearsed, 0)
+	s.Agree(r)
+	if !strings.Contains(s.Guest(vm), `"state":"withdrawn"`) || s.VC.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
+		t.Errorf("the guest reads %s, it is %s", s.Guest(vm), s.VC.PowerState(vm.Ref))
 	}
 }
 
 func TestAGuestThatWasReadyIsRecordedAndForcedInItsOwnTimeWhileOthersStillHaveTheirNotice(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, oneCluster(3), withPolicy(func(p *policy.Policy) {
+	s := sitetest.New(t, sitetest.OneCluster(3), sitetest.WithPolicy(func(p *policy.Policy) {
 		p.Criticality.Medium = policy.Treatment{
 			Action: action.ShutdownGuest, Notice: clock.Duration(6 * time.Second), GracePeriod: clock.Duration(4 * time.Second), ThenForce: true,
 		}
 	}))
-	vms := s.vc.TaggedVMs("")
+	vms := s.VC.TaggedVMs("")
 	ready := func(string) (string, time.Duration) { return "ready", 0 }
-	s.vc.GuestReply(vms[0].Ref, ready)
-	s.vc.IgnoreShutdown(vms[2].Ref)
-	s.worker()
-	s.signal("alarm", s.alarmRequest("cluster-a", preemption.CriticalityMedium))
-	id := s.started("alarm")
-	s.eventually("the ready one is off and annotated while the others have their notice", func() bool {
-		_, annotated := s.attribute(vms[0].Ref)
-		return annotated && s.under(id).State == preemptapi.RoundNotified
+	s.VC.GuestReply(vms[0].Ref, ready)
+	s.VC.IgnoreShutdown(vms[2].Ref)
+	s.Worker()
+	s.Signal("alarm", s.AlarmRequest("cluster-a", preemption.CriticalityMedium))
+	id := s.Started("alarm")
+	s.Eventually("the ready one is off and annotated while the others have their notice", func() bool {
+		_, annotated := s.Attribute(vms[0].Ref)
+		return annotated && s.Under(id).State == preemptapi.RoundNotified
 	})
-	r := s.round(id)
-	wantState(t, r, preemptapi.RoundCompleted, 3)
-	s.agree(r)
-	late, early := of(t, r, vms[2]), of(t, r, vms[1])
+	r := s.Round(id)
+	sitetest.WantState(t, r, preemptapi.RoundCompleted, 3)
+	s.Agree(r)
+	late, early := sitetest.OutcomeOf(t, r, vms[2]), sitetest.OutcomeOf(t, r, vms[1])
 	if late.Outcome != action.Forced || late.OffAt.Sub(early.OffAt) < 3*time.Second {
 		t.Errorf("the one that ignored its shutdown: %s, %s after the other was off", late.Outcome, late.OffAt.Sub(early.OffAt))
 	}

@@ -12,6 +12,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
@@ -19,12 +20,12 @@ import (
 )
 
 // held waits until the restore of cluster-a says that it waits for an alarm.
-func (s *site) held() {
-	s.t.Helper()
-	s.eventually("the restore waits for the alarm", func() bool {
-		r, _ := s.restoreState()
-		if len(r.Restored()) > 0 && s.anyOn() && r.State == preemptapi.RestoreCompleted {
-			s.t.Fatalf("VMs came back while an alarm is active: %s", pretty(r))
+func held(s *sitetest.Site) {
+	s.T.Helper()
+	s.Eventually("the restore waits for the alarm", func() bool {
+		r, _ := s.RestoreState()
+		if len(r.Restored()) > 0 && anyOn(s) && r.State == preemptapi.RestoreCompleted {
+			s.T.Fatalf("VMs came back while an alarm is active: %s", sitetest.Pretty(r))
 		}
 		return r.State == preemptapi.RestoreWaiting && strings.Contains(r.Reason, "alarm cluster-cpu-above-80 has been active since")
 	})
@@ -37,93 +38,93 @@ func TestNobodyComesBackWhileAnotherAlarmOfTheScopeIsActive(t *testing.T) {
 
 // liveRestoreHeld is a restore that waits for another alarm of its scope.
 func liveRestoreHeld(t *testing.T, name string) {
-	s := newSite(t, restoring(func(p *policy.Policy) { p.RepeatWhileRed = false }))
-	s.worker()
-	s.preempted(6)
-	s.change("other", "cluster-a", 1, "green", "red")
-	s.until("other", "the other alarm is active", func(p preemptapi.Response) bool { return len(p.Levels) == 1 && p.State == preemptapi.IntakeIdle })
-	s.change("alarm", "cluster-a", 0, "red", "green")
-	s.held()
-	if s.anyOn() {
+	s := sitetest.New(t, sitetest.WithRestore(func(p *policy.Policy) { p.RepeatWhileRed = false }))
+	s.Worker()
+	s.Preempted(6)
+	s.Change("other", "cluster-a", 1, "green", "red")
+	s.Until("other", "the other alarm is active", func(p preemptapi.Response) bool { return len(p.Levels) == 1 && p.State == preemptapi.IntakeIdle })
+	s.Change("alarm", "cluster-a", 0, "red", "green")
+	held(s)
+	if anyOn(s) {
 		t.Error("a VM is on although an alarm is active")
 	}
-	s.change("other", "cluster-a", 1, "red", "green")
-	s.wantRestored(s.restored(), preemptapi.RestoreCompleted, 6)
-	s.keep(name, s.id("alarm"), s.id("other"), s.restoreID(), ledger.WorkflowID(s.queue))
+	s.Change("other", "cluster-a", 1, "red", "green")
+	s.WantRestored(s.Restored(), preemptapi.RestoreCompleted, 6)
+	s.Keep(name, s.ID("alarm"), s.ID("other"), s.RestoreID(), ledger.WorkflowID(s.Queue))
 }
 
 func TestAnAlarmOfEverythingStopsTheRestoreOfAClusterThatRuns(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, restoring(func(p *policy.Policy) { p.Restore.Wave, p.RepeatWhileRed = 1, false }))
-	s.worker()
-	s.preempted(6)
-	s.vc.SetLatency(20 * time.Millisecond)
-	s.change("alarm", "cluster-a", 0, "red", "green")
-	s.eventually("the first is back", func() bool { r, _ := s.restoreState(); return len(r.Restored()) > 0 })
-	everything := s.changed("cluster-a", 1, "green", "red")
+	s := sitetest.New(t, sitetest.WithRestore(func(p *policy.Policy) { p.Restore.Wave, p.RepeatWhileRed = 1, false }))
+	s.Worker()
+	s.Preempted(6)
+	s.VC.SetLatency(20 * time.Millisecond)
+	s.Change("alarm", "cluster-a", 0, "red", "green")
+	s.Eventually("the first is back", func() bool { r, _ := s.RestoreState(); return len(r.Restored()) > 0 })
+	everything := s.Changed("cluster-a", 1, "green", "red")
 	everything.Scope = ""
-	s.changes("other", everything)
-	s.until("other", "its round ended", func(p preemptapi.Response) bool { return p.State == preemptapi.IntakeIdle && p.Round != nil })
-	s.held()
-	if s.anyOn() {
+	s.Changes("other", everything)
+	s.Until("other", "its round ended", func(p preemptapi.Response) bool { return p.State == preemptapi.IntakeIdle && p.Round != nil })
+	held(s)
+	if anyOn(s) {
 		t.Error("a VM is on although an alarm is active")
 	}
-	over := s.changed("cluster-a", 1, "red", "green")
+	over := s.Changed("cluster-a", 1, "red", "green")
 	over.Scope = ""
-	s.changes("other", over)
-	s.eventually("all are back", func() bool { // by this restore, and by that of everything
-		return !slices.ContainsFunc(s.vc.TaggedVMs("cluster-a"), func(vm simulation.VM) bool { return !s.on(vm) })
+	s.Changes("other", over)
+	s.Eventually("all are back", func() bool { // by this restore, and by that of everything
+		return !slices.ContainsFunc(s.VC.TaggedVMs("cluster-a"), func(vm simulation.VM) bool { return !s.On(vm) })
 	})
 }
 
 func TestAnAlarmWhoseWorkflowWasCancelledHoldsNobodyBack(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, restoring(func(p *policy.Policy) { p.RepeatWhileRed = false }))
-	s.worker()
-	s.preempted(6)
-	s.change("other", "cluster-a", 1, "green", "red")
-	s.until("other", "the other alarm is active", func(p preemptapi.Response) bool { return len(p.Levels) == 1 && p.State == preemptapi.IntakeIdle })
-	s.eventually("the ledger knows of both", func() bool { return len(s.ledger().Demands) == 2 })
-	s.must(s.c.CancelWorkflow(t.Context(), s.id("other"), ""))
-	s.eventually("the ledger forgot it", func() bool { return len(s.ledger().Demands) == 1 })
-	s.change("alarm", "cluster-a", 0, "red", "green")
-	s.wantRestored(s.restored(), preemptapi.RestoreCompleted, 6)
+	s := sitetest.New(t, sitetest.WithRestore(func(p *policy.Policy) { p.RepeatWhileRed = false }))
+	s.Worker()
+	s.Preempted(6)
+	s.Change("other", "cluster-a", 1, "green", "red")
+	s.Until("other", "the other alarm is active", func(p preemptapi.Response) bool { return len(p.Levels) == 1 && p.State == preemptapi.IntakeIdle })
+	s.Eventually("the ledger knows of both", func() bool { return len(s.Ledger().Demands) == 2 })
+	s.Must(s.Temporal.CancelWorkflow(t.Context(), s.ID("other"), ""))
+	s.Eventually("the ledger forgot it", func() bool { return len(s.Ledger().Demands) == 1 })
+	s.Change("alarm", "cluster-a", 0, "red", "green")
+	s.WantRestored(s.Restored(), preemptapi.RestoreCompleted, 6)
 }
 
 func TestAGuestThatTookHoursToShutDownComesBack(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, restoring(func(p *policy.Policy) { p.LateWatch = clock.Duration(6 * time.Hour) }))
-	s.worker()
-	red := s.changed("cluster-a", 0, "green", "red")
+	s := sitetest.New(t, sitetest.WithRestore(func(p *policy.Policy) { p.LateWatch = clock.Duration(6 * time.Hour) }))
+	s.Worker()
+	red := s.Changed("cluster-a", 0, "green", "red")
 	red.Request, _ = json.Marshal(preemption.WorkflowRequest{Tag: "preemptible", Criticality: preemption.CriticalityLow})
-	s.changes("alarm", red)
-	wantState(t, s.done("alarm"), preemptapi.RoundCompleted, 6)
-	for _, vm := range s.vc.TaggedVMs("cluster-a") {
-		if s.vc.AgeEvents(vm.Ref, &types.VmGuestShutdownEvent{}, 5*time.Hour) != 1 {
+	s.Changes("alarm", red)
+	sitetest.WantState(t, s.Done("alarm"), preemptapi.RoundCompleted, 6)
+	for _, vm := range s.VC.TaggedVMs("cluster-a") {
+		if s.VC.AgeEvents(vm.Ref, &types.VmGuestShutdownEvent{}, 5*time.Hour) != 1 {
 			t.Fatalf("%s was not asked to shut down", vm.Name)
 		}
 	}
-	s.change("alarm", "cluster-a", 0, "red", "green")
-	s.wantRestored(s.restored(), preemptapi.RestoreCompleted, 6)
+	s.Change("alarm", "cluster-a", 0, "red", "green")
+	s.WantRestored(s.Restored(), preemptapi.RestoreCompleted, 6)
 }
 
 func TestWhomMachinesTouchedWhileItWasOffComesBack(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, restoring())
-	s.config = func(c *vcenter.Config) { c.TrustedUsers = []string{"autoscaler@vsphere.local"} }
-	s.worker()
-	vms := s.vc.TaggedVMs("cluster-a")
-	s.preempted(6)
-	s.must(s.vc.DetachVolumeAs(vms[0].Ref, "k8s-csi@vsphere.local"))
-	s.must(s.vc.BackUpAs(vms[1].Ref, "backup@vsphere.local"))
-	s.must(s.vc.EvacuateAs(vms[2].Ref, "admin@vsphere.local"))
-	s.must(s.vc.RefitAs(vms[3].Ref, "autoscaler@vsphere.local"))
-	s.must(s.vc.RefitAs(vms[4].Ref, "alice@example.org"))
-	s.change("alarm", "cluster-a", 0, "red", "green")
-	r := s.restored()
-	s.wantRestored(r, preemptapi.RestoreCompleted, 5)
-	if left(r, vms[4]) != policy.TouchedByOwner || s.on(vms[4]) {
-		t.Errorf("unexpected restore %s", pretty(r))
+	s := sitetest.New(t, sitetest.WithRestore())
+	s.Config = func(c *vcenter.Config) { c.TrustedUsers = []string{"autoscaler@vsphere.local"} }
+	s.Worker()
+	vms := s.VC.TaggedVMs("cluster-a")
+	s.Preempted(6)
+	s.Must(s.VC.DetachVolumeAs(vms[0].Ref, "k8s-csi@vsphere.local"))
+	s.Must(s.VC.BackUpAs(vms[1].Ref, "backup@vsphere.local"))
+	s.Must(s.VC.EvacuateAs(vms[2].Ref, "admin@vsphere.local"))
+	s.Must(s.VC.RefitAs(vms[3].Ref, "autoscaler@vsphere.local"))
+	s.Must(s.VC.RefitAs(vms[4].Ref, "alice@example.org"))
+	s.Change("alarm", "cluster-a", 0, "red", "green")
+	r := s.Restored()
+	s.WantRestored(r, preemptapi.RestoreCompleted, 5)
+	if left(r, vms[4]) != policy.TouchedByOwner || s.On(vms[4]) {
+		t.Errorf("unexpected restore %s", sitetest.Pretty(r))
 	}
 }
 
@@ -137,22 +138,22 @@ func TestWhatDRSPowersOnLaterIsOursAndWhatAPersonPoweredOnMeanwhileIsNot(t *test
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, restoring(func(p *policy.Policy) { p.Restore.Wave = 10 }))
-			s.worker()
-			s.preempted(6)
-			s.vc.SetDRS(&drs)
-			vms := s.vc.TaggedVMs("cluster-a")
+			s := sitetest.New(t, sitetest.WithRestore(func(p *policy.Policy) { p.Restore.Wave = 10 }))
+			s.Worker()
+			s.Preempted(6)
+			s.VC.SetDRS(&drs)
+			vms := s.VC.TaggedVMs("cluster-a")
 			once := make(chan struct{})
-			s.onCall("PowerOnMultiVM_Task", 1, func(types.ManagedObjectReference) {
-				s.must(s.vc.PowerOnAs(vms[0].Ref, "alice@example.org"))
+			s.OnCall("PowerOnMultiVM_Task", 1, func(types.ManagedObjectReference) {
+				s.Must(s.VC.PowerOnAs(vms[0].Ref, "alice@example.org"))
 				close(once)
 			})
-			s.change("alarm", "cluster-a", 0, "red", "green")
-			r := s.restored()
+			s.Change("alarm", "cluster-a", 0, "red", "green")
+			r := s.Restored()
 			<-once
-			s.wantRestored(r, preemptapi.RestoreCompleted, 5)
+			s.WantRestored(r, preemptapi.RestoreCompleted, 5)
 			if why := left(r, vms[0]); why != policy.TouchedByOwner && why != policy.AlreadyOn {
-				t.Errorf("%s is left as %q: %s", vms[0].Name, why, pretty(r))
+				t.Errorf("%s is left as %q: %s", vms[0].Name, why, sitetest.Pretty(r))
 			}
 		})
 	}

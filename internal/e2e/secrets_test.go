@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/api/temporalproto"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 )
@@ -41,10 +42,10 @@ func (h *heard) String() string {
 func TestNoSecretIsToldByAnything(t *testing.T) {
 	t.Parallel()
 	const vcPassword, password, token = "canary-vcenter-1", "canary-password-2", "canary-token-3"
-	s := newSite(t, withInventory(func(o *simulation.Options) { o.Password = vcPassword }))
+	s := sitetest.New(t, sitetest.WithInventory(func(o *simulation.Options) { o.Password = vcPassword }))
 	var log heard
-	s.log = telemetry.New(&log, telemetry.JSON, true)
-	s.worker()
+	s.Log = telemetry.New(&log, telemetry.JSON, true)
+	s.Worker()
 	var mu sync.Mutex
 	got := map[string]bool{}
 	sink := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -61,42 +62,42 @@ func TestNoSecretIsToldByAnything(t *testing.T) {
 	tell := func(what, text string) { told = append(told, what+"\n"+text) }
 	for i, path := range []string{"/take", "/refuse"} {
 		id := []string{"alarm", "other"}[i]
-		req := s.alarmRequest([]string{"cluster-a", "cluster-b"}[i], preemption.CriticalityHigh)
+		req := s.AlarmRequest([]string{"cluster-a", "cluster-b"}[i], preemption.CriticalityHigh)
 		req.ReplyTo = strings.Replace(sink.URL, "://", "://user:"+password+"@", 1) + path + "?token=" + token
-		s.signal(id, req)
-		r := s.round(s.done(id).RoundID)
+		s.Signal(id, req)
+		r := s.Round(s.Done(id).RoundID)
 		if r.ReplySent != (path == "/take") {
 			t.Fatalf("%s: sent %v, %s", path, r.ReplySent, r.ReplyError)
 		}
 		b, err := json.Marshal(r)
-		s.must(err)
+		s.Must(err)
 		tell("the round's result", string(b))
-		b, err = json.Marshal(s.state(id))
-		s.must(err)
+		b, err = json.Marshal(s.State(id))
+		s.Must(err)
 		tell("current_state", string(b))
-		for _, args := range [][]string{{"status", "-w", s.id(id)}, {"status", "-w", s.id(id), "-o", "json"}, {"list"}, {"list", "-o", "json"}} {
-			_, out, errs := s.typed(append([]string{"workflow"}, args...)...)
+		for _, args := range [][]string{{"status", "-w", s.ID(id)}, {"status", "-w", s.ID(id), "-o", "json"}, {"list"}, {"list", "-o", "json"}} {
+			_, out, errs := s.Typed(append([]string{"workflow"}, args...)...)
 			tell("preemptctl "+strings.Join(args, " "), out+errs)
 		}
-		for _, workflow := range []string{s.id(id), r.RoundID} {
-			d, err := s.c.DescribeWorkflowExecution(t.Context(), workflow, "")
-			s.must(err)
+		for _, workflow := range []string{s.ID(id), r.RoundID} {
+			d, err := s.Temporal.DescribeWorkflowExecution(t.Context(), workflow, "")
+			s.Must(err)
 			tell("the description of "+workflow, d.String())
-			v, err := s.c.QueryWorkflow(t.Context(), workflow, "", "__temporal_workflow_metadata")
-			s.must(err)
+			v, err := s.Temporal.QueryWorkflow(t.Context(), workflow, "", "__temporal_workflow_metadata")
+			s.Must(err)
 			var page sdkpb.WorkflowMetadata
-			s.must(v.Get(&page))
+			s.Must(v.Get(&page))
 			tell("the page of "+workflow, page.String())
-			if text := s.historyText(workflow); strings.Contains(text, vcPassword) {
+			if text := historyText(s, workflow); strings.Contains(text, vcPassword) {
 				t.Errorf("vCenter's password is in the history of %s", workflow)
 			}
 		}
 	}
-	for _, vm := range s.vc.TaggedVMs("") {
-		text, _ := s.vc.Attribute(vm.Ref, preemption.AttributeKey)
+	for _, vm := range s.VC.TaggedVMs("") {
+		text, _ := s.VC.Attribute(vm.Ref, preemption.AttributeKey)
 		tell("the attribute of "+vm.Name, text)
 	}
-	s.eventually("the log says that a reply was refused", func() bool { return strings.Contains(log.String(), "could not be delivered") })
+	s.Eventually("the log says that a reply was refused", func() bool { return strings.Contains(log.String(), "could not be delivered") })
 	tell("the log", log.String())
 	for _, text := range told {
 		for _, secret := range []string{vcPassword, password, token} {
@@ -113,15 +114,15 @@ func TestNoSecretIsToldByAnything(t *testing.T) {
 }
 
 // historyText is a workflow's history as text.
-func (s *site) historyText(id string) string {
-	s.t.Helper()
+func historyText(s *sitetest.Site, id string) string {
+	s.T.Helper()
 	var all strings.Builder
-	it := s.c.GetWorkflowHistory(s.t.Context(), id, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	it := s.Temporal.GetWorkflowHistory(s.T.Context(), id, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for it.HasNext() {
 		e, err := it.Next()
-		s.must(err)
+		s.Must(err)
 		b, err := temporalproto.CustomJSONMarshalOptions{}.Marshal(e)
-		s.must(err)
+		s.Must(err)
 		all.Write(b)
 	}
 	return all.String()

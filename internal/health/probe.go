@@ -86,7 +86,12 @@ func (l *Looker) askLedger(ctx context.Context) error {
 	if d.GetWorkflowExecutionInfo().GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
 		return nil
 	}
-	if _, err = l.Client.QueryWorkflow(limited, id, "", metadata); err != nil && !errors.As(err, &missing) {
+	_, err = l.Client.QueryWorkflow(limited, id, "", metadata)
+	var refused *serviceerror.QueryFailed
+	if errors.As(err, &refused) { // also if the history grew while a worker read it, which the second query sees whole
+		_, err = l.Client.QueryWorkflow(limited, id, "", metadata)
+	}
+	if err != nil && !errors.As(err, &missing) {
 		return fmt.Errorf("no answer within %s: %w", ledgerTime, err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -152,7 +153,7 @@ func (l *look) judge(m remedy.Moves) Verdict {
 	if len(m.Moves) == 0 {
 		return Verdict{}
 	}
-	reason := fmt.Sprintf("%d VMs to move, %s first", len(m.Moves), m.Moves[0].Name)
+	reason := fmt.Sprintf("%s to move, %s first", shown.Count(len(m.Moves), "VM"), m.Moves[0].Name)
 	switch {
 	case req.DryRun:
 		return Verdict{State: remediateapi.Planned, Reason: reason}

@@ -123,12 +123,12 @@ func (r *rehearsal) describe() {
 			}
 		}
 		if c.Ref.Value == "" {
-			r.out.say("vCenter", "on no host that was saved: %d VMs", len(c.VMs))
+			r.out.say("vCenter", "on no host that was saved: %s", shown.Count(len(c.VMs), "VM"))
 			continue
 		}
 		cpu, mem := r.vcenter.UsageOf(c.Ref)
-		r.out.say("vCenter", "%s (%s): %d hosts, %d VMs of which %d are on, %.0f %% CPU, %.0f %% memory",
-			plain(c.Name), c.Ref.Value, len(c.Hosts), len(c.VMs), on, cpu, mem)
+		r.out.say("vCenter", "%s (%s): %s, %s of which %d are on, %.0f %% CPU, %.0f %% memory",
+			plain(c.Name), c.Ref.Value, shown.Count(len(c.Hosts), "host"), shown.Count(len(c.VMs), "VM"), on, cpu, mem)
 	}
 }
 
@@ -289,7 +289,7 @@ func (r *rehearsal) tell(result preemptapi.RoundResult) {
 		return
 	}
 	r.told = true
-	r.out.say("found", "%d VMs tagged %s: %d are chosen, %d are left as they are", len(targets)+stay, result.Tag, len(targets), stay)
+	r.out.say("found", "%s tagged %s: %d chosen, %d left as they are", shown.Count(len(targets)+stay, "VM"), result.Tag, len(targets), stay)
 	for i, name := range targets {
 		r.out.say("chosen", "%s  %d of %d", plain(name), i+1, len(targets))
 	}

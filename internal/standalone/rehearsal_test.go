@@ -50,7 +50,7 @@ func TestAnAlarmIsRehearsedOnASavedInventory(t *testing.T) {
 		line("vCenter", `cluster-b \(domain-c\d+\): 1 hosts, 4 VMs of which 4 are on`),
 		line("tagged", "6 of 8 VMs carry preemptible: cluster-a-batch-01, cluster-a-batch-02"),
 		line("alarm", "Host CPU on cluster-a: green to red"),
-		line("found", "6 VMs tagged preemptible: 2 are chosen, 4 are left as they are"),
+		line("found", "6 VMs tagged preemptible: 2 chosen, 4 left as they are"),
 		line("left", `3 it is not in the contended cluster \(out_of_scope\): cluster-b-batch-01`),
 		line("left", `1 it is a template \(template\): cluster-a-batch-03`),
 		line("done", "round completed"),
@@ -79,7 +79,7 @@ rules:
 	var site *stack
 	tr.program.beforeCheck = func(s *stack) { site = s }
 	tr.run(program.Done)
-	tr.says(line("alarm", "Host CPU on esx-b-1: green to red"), line("found", "6 VMs tagged preemptible: 1 are chosen, 5 are left as they are"), line("checked", ""))
+	tr.says(line("alarm", "Host CPU on esx-b-1: green to red"), line("found", "6 VMs tagged preemptible: 1 chosen, 5 left as they are"), line("checked", ""))
 	if n := len(site.set.File.Rules); n != 1 {
 		t.Errorf("%d rules: only those of the file count", n)
 	}

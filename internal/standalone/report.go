@@ -26,7 +26,7 @@ func (a *act) tell(r preemptapi.RoundResult) {
 	if r.Shortfall.CPUMHz > 0 {
 		a.out.say("shortfall", "%s is %.1f GHz above its target: the fewest VMs that free so much are chosen", a.cluster, float64(r.Shortfall.CPUMHz)/1000)
 	}
-	a.out.say("found", "%d VMs tagged %s: %d are chosen, %d are left as they are", len(targets)+len(r.Spared), r.Tag, len(targets), len(r.Spared))
+	a.out.say("found", "%s tagged %s: %d chosen, %d left as they are", shown.Count(len(targets)+len(r.Spared), "VM"), r.Tag, len(targets), len(r.Spared))
 	for i, name := range targets {
 		a.out.say("chosen", "%-*s  %d of %d: on, tagged, in %s", nameWidth, name, i+1, len(targets), a.cluster)
 	}

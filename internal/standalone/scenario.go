@@ -18,6 +18,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -178,8 +179,8 @@ func (a *act) measure() usage {
 func (s *scenario) describe() {
 	for _, c := range s.vcenter.Inventory().Clusters {
 		cpu, mem := s.vcenter.Usage(c.Name)
-		s.out.say("vCenter", "%s: %d hosts, %d VMs of which %d are tagged %s, %.0f %% CPU, %.0f %% memory",
-			c.Name, len(c.Hosts), len(c.VMs), len(s.vcenter.TaggedVMs(c.Name)), preemption.DefaultTag, cpu, mem)
+		s.out.say("vCenter", "%s: %s, %s of which %d are tagged %s, %.0f %% CPU, %.0f %% memory",
+			c.Name, shown.Count(len(c.Hosts), "host"), shown.Count(len(c.VMs), "VM"), len(s.vcenter.TaggedVMs(c.Name)), preemption.DefaultTag, cpu, mem)
 	}
 }
 

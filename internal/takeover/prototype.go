@@ -14,6 +14,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/intake"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 // maxPending is how much of what is pending travels with the start; the rest is signalled right behind it.
@@ -156,8 +157,8 @@ func (k *Keeper) take(ctx context.Context, run *commonpb.WorkflowExecution) erro
 		k.owed = k.owed[:len(k.owed)-1]
 	}
 	if did {
-		k.took(Prototype, fmt.Sprintf("%s, which another program had begun (run %s), with %d requests that it had not dealt with",
-			run.GetWorkflowId(), run.GetRunId(), len(left.pending)), "workflow_id", run.GetWorkflowId(), "run_id", run.GetRunId())
+		k.took(Prototype, fmt.Sprintf("%s, which another program had begun (run %s), with %s that it had not handled",
+			run.GetWorkflowId(), run.GetRunId(), shown.Count(len(left.pending), "request")), "workflow_id", run.GetWorkflowId(), "run_id", run.GetRunId())
 	}
 	if did && left.interrupted != "" {
 		k.Log.Warn("the program before was interrupted while it acted: VMs may be off that do not carry the attribute, and are not restored",

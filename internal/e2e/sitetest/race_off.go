@@ -1,0 +1,6 @@
+//go:build !race
+
+package sitetest
+
+// RaceDetector reports whether this binary was built with the race detector.
+const RaceDetector = false
