@@ -18,14 +18,14 @@ import (
 // count.
 const Tries = 3
 
-// Typed turns an error of the gateway into a Temporal error named by its kind. An outage is retried by Temporal;
-// everything else has had its attempts and is final.
+// Typed turns an error of the gateway into a Temporal error named by its kind. Temporal retries an outage, and what was cut
+// off because its worker stopped or was taken for dead. Everything else has had its attempts and is final.
 func Typed(err error) error {
 	if err == nil {
 		return nil
 	}
 	kind := vcenter.KindOf(err)
-	if kind.Outage() {
+	if kind.Outage() || kind == vcenter.Interrupted {
 		return temporal.NewApplicationErrorWithOptions(err.Error(), string(kind), temporal.ApplicationErrorOptions{})
 	}
 	return temporal.NewNonRetryableApplicationError(err.Error(), string(kind), nil)

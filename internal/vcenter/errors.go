@@ -37,10 +37,11 @@ const (
 	ToolsUnavailable Kind = "ToolsUnavailable"
 	TaskFailed       Kind = "TaskFailed"
 	Conflict         Kind = "Conflict"
-	Busy             Kind = "Busy"      // another operation is under way on the object
-	NoRoom           Kind = "NoRoom"    // no host or datastore has the resources, or admission control keeps them
-	Ambiguous        Kind = "Ambiguous" // several objects have the name
-	Invalid          Kind = "Invalid"   // the request can never be granted as it is
+	Busy             Kind = "Busy"        // another operation is under way on the object
+	NoRoom           Kind = "NoRoom"      // no host or datastore has the resources, or admission control keeps them
+	Ambiguous        Kind = "Ambiguous"   // several objects have the name
+	Invalid          Kind = "Invalid"     // the request can never be granted as it is
+	Interrupted      Kind = "Interrupted" // the caller's context was cancelled before or after a call
 	Unknown          Kind = "Unknown"
 )
 
@@ -149,8 +150,11 @@ func classify(err error) Kind {
 	if k := faultKind(err); k != "" {
 		return k
 	}
-	if broken(err) {
-		return Unavailable
+	switch {
+	case broken(err):
+		return Unavailable // also a call that was cut off: nobody knows what it did
+	case errors.Is(err, context.Canceled):
+		return Interrupted
 	}
 	return Unknown
 }

@@ -53,6 +53,8 @@ func TestErrorsAreClassifiedByType(t *testing.T) {
 		"a refused connection":                {&url.Error{Err: &net.OpError{Op: "dial", Err: errors.New("refused")}}, Unavailable},
 		"a connection cut in the answer":      {fmt.Errorf("x: %w", io.ErrUnexpectedEOF), Unavailable},
 		"a page of HTML in the place of JSON": {badJSON(), Unavailable},
+		"a caller who gave up":                {fmt.Errorf("x: %w", context.Canceled), Interrupted},
+		"a call that was cut off":             {&url.Error{Err: context.Canceled}, Unavailable},
 		"a time limit":                        {context.DeadlineExceeded, Unavailable},
 		"a certificate of somebody else":      {&url.Error{Err: &pinError{}}, Certificate},
 	}
@@ -73,7 +75,7 @@ func badJSON() error {
 func TestKindsSayWhatToDo(t *testing.T) {
 	outage := []Kind{Unavailable, Credentials, InvalidLogin, Certificate}
 	retryable := []Kind{Busy, TaskFailed, Conflict, Unknown}
-	final := []Kind{TagNotFound, TagAmbiguous, ScopeNotFound, NoPermission, NotFound, InvalidState, ToolsUnavailable}
+	final := []Kind{TagNotFound, TagAmbiguous, ScopeNotFound, NoPermission, NotFound, InvalidState, ToolsUnavailable, Interrupted}
 	for _, k := range outage {
 		if !k.Outage() || !k.Retryable() {
 			t.Errorf("%s must be an outage and retryable", k)
