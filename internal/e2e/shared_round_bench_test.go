@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/types"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
+)
+
+var (
+	sharedVMs  = flag.Int("shared.vms", 1000, "VMs of the rounds that workers share")
+	sharedRuns = flag.Int("shared.runs", 3, "rounds with one worker and with two, alternating")
+	sharedTask = flag.Duration("shared.task", 0, "how long vCenter's power-off tasks take")
+)
+
+// manyVMs is a site of one cluster whose n tagged VMs may all go in one round.
+func manyVMs(t testing.TB, n int, opts ...siteOption) *site {
+	t.Helper()
+	return newSite(t, append([]siteOption{
+		withInventory(func(o *simulation.Options) {
+			o.Clusters, o.HostsPerCluster, o.VMsPerCluster, o.Tagged = 1, 16, n, n
+		}),
+		withPolicy(func(p *policy.Policy) { p.Cooldown, p.MaxVMs = clock.Duration(time.Millisecond), n }),
+	}, opts...)...)
+}
+
+// allOff lets a HIGH alarm power everybody off, and everybody on again when the round has ended. It returns how long it
+// took from the first power-off to the last attribute.
+func (s *site) allOff(id string, n int) (took time.Duration) {
+	s.t.Helper()
+	var began, ended atomic.Int64
+	s.vc.Hook("PowerOffVM_Task", func(types.ManagedObjectReference) { began.CompareAndSwap(0, time.Now().UnixNano()) })
+	s.vc.Hook("SetField", func(types.ManagedObjectReference) { ended.Store(time.Now().UnixNano()) })
+	s.signal(id, s.alarmRequest("cluster-a", preemption.CriticalityHigh))
+	r := s.round(s.started(id))
+	took = time.Duration(ended.Load() - began.Load())
+	if len(r.Preempted()) != n || r.State != preemptapi.RoundCompleted {
+		s.t.Fatalf("%d of %d VMs off, %s: %s", len(r.Preempted()), n, r.State, r.Reason)
+	}
+	for _, vm := range s.vc.TaggedVMs("cluster-a") {
+		if a, ok := s.attribute(vm.Ref); !ok || a.RoundID != r.RoundID {
+			s.t.Fatalf("%s is not annotated: %+v", vm.Name, a)
+		}
+		s.must(s.vc.SetPowerState(vm.Ref, "poweredOn"))
+	}
+	return took
+}
+
+// BenchmarkTwoWorkersShareARound compares one worker and two, each of which makes 5 calls at once, in turn.
+func BenchmarkTwoWorkersShareARound(b *testing.B) {
+	n := *sharedVMs
+	s := manyVMs(b, n)
+	s.config = func(c *vcenter.Config) { c.MaxConcurrentCalls = 5 }
+	s.worker()
+	s.allOff("warm", n)
+	s.vc.SetLatency(20 * time.Millisecond)
+	s.vc.SetTaskDelay(*sharedTask)
+	var alone, both []time.Duration
+	for b.Loop() {
+		for i := range *sharedRuns {
+			alone = append(alone, s.allOff(fmt.Sprintf("alone-%d", i), n))
+			second := s.worker()
+			time.Sleep(2 * time.Second) // it polls
+			both = append(both, s.allOff(fmt.Sprintf("both-%d", i), n))
+			second.stop()
+		}
+	}
+	figures(b, fmt.Sprintf("%d VMs off at 20 ms a call, one worker", n), alone)
+	figures(b, fmt.Sprintf("%d VMs off at 20 ms a call, two workers", n), both)
+	slices.Sort(alone)
+	slices.Sort(both)
+	fmt.Fprintf(b.Output(), "two workers take %.2f of the time of one\n", both[len(both)/2].Seconds()/alone[len(alone)/2].Seconds())
+}
