@@ -3,7 +3,6 @@ package e2e
 import (
 	"flag"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,9 +75,5 @@ func BenchmarkTwoWorkersShareARound(b *testing.B) {
 			second.stop()
 		}
 	}
-	figures(b, fmt.Sprintf("%d VMs off at 20 ms a call, one worker", n), alone)
-	figures(b, fmt.Sprintf("%d VMs off at 20 ms a call, two workers", n), both)
-	slices.Sort(alone)
-	slices.Sort(both)
-	fmt.Fprintf(b.Output(), "two workers take %.2f of the time of one\n", both[len(both)/2].Seconds()/alone[len(alone)/2].Seconds())
+	compared(b, n, alone, both)
 }
