@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.temporal.io/api/serviceerror"
+
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
@@ -179,5 +181,25 @@ func TestANoticeKeepsThePoolsOfThePercentages(t *testing.T) {
 	r.run()
 	if len(r.evictions) == 0 || !slices.Equal(r.evictions[0].Pools, []int{8}) {
 		t.Errorf("%+v", r.evictions)
+	}
+}
+
+func TestAWorkerThatWasTakenForDeadSendsNoMore(t *testing.T) {
+	b := newBench(t, 30)
+	in := b.order(action.PowerOff)
+	var sent atomic.Int64
+	b.vc.After = func(call string, _ vsphere.Ref) {
+		if call == "PowerOff" && sent.Add(1) == 5 {
+			b.end(serviceerror.NewNotFound("another worker has it"))
+		}
+	}
+	_, err := do[ActResult](b, b.acts.EvictVMs, in)
+	if n := b.off(30); err == nil || n < 5 || n > 5+sendAtOnce {
+		t.Errorf("%d VMs went off: %v", n, err)
+	}
+	for i := 1; i <= 30; i++ {
+		if off := b.vc.Get(i).PowerState != vsphere.PoweredOn; off && b.record(i).RoundID != "round-1" {
+			t.Errorf("VM %d is off and not annotated", i)
+		}
 	}
 }
