@@ -61,6 +61,7 @@ func TestTwoWorkersShareARoundAndEachVMIsOffOnce(t *testing.T) {
 	r := s.round(s.started("alarm"))
 	wantState(t, r, preemptapi.RoundCompleted, n)
 	s.wantOursExactly(r)
+	s.keep("shared", r.RoundID)
 	for vm, times := range counts() {
 		if times != 1 {
 			t.Errorf("%s was powered off %d times", vm.Value, times)
@@ -114,6 +115,7 @@ func TestAWithdrawalReachesAllPartsOfARoundThatWorkersShare(t *testing.T) {
 		t.Fatalf("%s: %d targets, %d off, %d spared: %s", r.State, len(r.Targets), off, r.Count(action.Spared), r.Reason)
 	}
 	s.wantOursExactly(r)
+	s.keep("shared-withdrawn", r.RoundID)
 }
 
 func TestPartsThatWorkersShareLeaveTheMinimumOfAGroupOn(t *testing.T) {
