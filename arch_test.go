@@ -43,7 +43,7 @@ var arrows = map[string][]string{
 		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/notify", "internal/policy",
 		"internal/shown", "internal/step", "internal/vcenter", "internal/vsphere",
 	},
-	"internal/preempt/vcentertest": {"internal/vcenter", "internal/vsphere"}, // for tests alone
+	"internal/preempt/vcentertest": {"internal/policy", "internal/vcenter", "internal/vsphere"}, // for tests alone
 	"internal/preempt/payload":     {"internal/policy"},
 	"internal/preempt/intake": {
 		"", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/round",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 var (
 	atInstants = flag.Int("chaos.instants", 3, "attack at so many instants on each Temporal; each takes about half a minute")
+	only       = flag.String("chaos.only", "", "attack only in the ways that match, such as 'a worker'")
 	logs       = flag.String("chaos.logs", "", "folder for the logs of all processes")
 	onPostgres = flag.Bool("chaos.postgres", false, "attack Temporal on PostgreSQL too, which must be installed")
 )
@@ -48,6 +50,23 @@ var attacks = []attack{
 	}},
 }
 
+// chosen are the attacks that are asked for.
+func chosen(t *testing.T) (list []attack) {
+	wanted, err := regexp.Compile(*only)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range attacks {
+		if wanted.MatchString(a.name) {
+			list = append(list, a)
+		}
+	}
+	if len(list) == 0 {
+		t.Fatalf("no attack matches %q", *only)
+	}
+	return list
+}
+
 func (w *world) within(d time.Duration) time.Duration {
 	return time.Duration(w.random.Int64N(int64(d)))
 }
@@ -81,6 +100,7 @@ type besieged struct {
 func (w *world) besiege(name string, instants int) {
 	figures := map[string]*besieged{}
 	rounds, violations := 0, 0
+	attacks := chosen(w.t)
 	for i := range instants {
 		a := attacks[i%len(attacks)]
 		f := figures[a.name]
@@ -89,7 +109,7 @@ func (w *world) besiege(name string, instants int) {
 			figures[a.name] = f
 		}
 		phase := "preemption"
-		if (i+i/len(attacks))%2 == 0 { // each attack comes in each phase
+		if (i/len(attacks)+i%len(attacks))%2 == 0 { // each attack comes in each phase
 			phase = "restore"
 		}
 		wrong, n, off, took := w.instant(a, phase)

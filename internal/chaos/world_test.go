@@ -50,7 +50,7 @@ policies:
     withdrawWait: 1s
     criticality:
       MEDIUM: {action: shutdownGuest, notice: 1s, gracePeriod: 3s, thenForce: true}
-    restore: {enabled: true, settle: 1s, wave: 2, giveUp: 1h}
+    restore: {enabled: true, settle: 1s, wave: 3, giveUp: 1h} # all of a round: from wave to wave a restore waits 30 s
 rules:
   - alarm: chaos
     preempt: {tag: preemptible, replyTo: %q, criticality: {yellow: MEDIUM, red: HIGH}}

@@ -102,10 +102,14 @@ func (c Client) wrong(ctx context.Context, id string, err error) error {
 	return err
 }
 
+// taskTimeout is how long a worker that died in the middle of a workflow task holds everybody up.
+const taskTimeout = 5 * time.Second
+
 func (c Client) startAndUpdate(ctx context.Context, id, name string, arg any) (client.WorkflowUpdateHandle, error) {
 	start := c.Temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
 		ID: id, TaskQueue: c.TaskQueue,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowTaskTimeout:      taskTimeout,
 		StaticSummary:            "Reservations, cooldowns and seen requests of all preemption rounds and of remediation",
 	}, WorkflowType, Input{Sweep: c.Sweep})
 	return c.Temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{

@@ -13,8 +13,9 @@ import (
 )
 
 // Changing is one run of an activity that powers VMs off or on. From its first such call on it works on a context of its
-// own: a cancellation spares what was not yet sent, and a stopping worker or lost heartbeats interrupt nothing. It may be
-// repeated after a crash at any instant.
+// own: a cancellation spares what was not yet sent, and a stopping worker or lost heartbeats interrupt nothing. Where Temporal
+// says that another worker has been given the work, what was not yet sent is left to that one. It may be repeated after a crash
+// at any instant.
 type Changing struct {
 	env      *Env
 	Ctx      context.Context // its own
@@ -40,6 +41,9 @@ func (e *Env) Change(ctx context.Context, owner string, onlyLooks bool) (c *Chan
 // Cancelled reports whether what was not yet sent is to be spared.
 func (c *Changing) Cancelled() bool { return step.Cancelled(c.Asked) }
 
+// Superseded reports whether another worker has been given the work: it decides about what this one has not sent.
+func (c *Changing) Superseded() bool { return step.Superseded(c.Asked) }
+
 // longestPassPause is the longest pause between two passes over what is left.
 const longestPassPause = time.Minute
 
@@ -57,7 +61,7 @@ func UntilDecided[T any](c *Changing, todo []T, pass func([]T) ([]T, error), giv
 		case err != nil && !outage:
 			giveUp(left, err)
 			return nil
-		case outage && !c.Sent:
+		case outage && (!c.Sent || c.Superseded()):
 			return step.Typed(err)
 		}
 		if todo = left; len(todo) == 0 {
@@ -71,9 +75,10 @@ func UntilDecided[T any](c *Changing, todo []T, pass func([]T) ([]T, error), giv
 	return nil
 }
 
-// handOver returns an error where the worker stops before anything was sent: another worker takes over.
+// handOver returns an error where the worker stops before anything was sent, or has been taken for dead: another worker takes
+// over.
 func (c *Changing) handOver() error {
-	if c.Sent || c.Asked.Err() == nil || c.Cancelled() {
+	if c.Sent && !c.Superseded() || c.Asked.Err() == nil || c.Cancelled() {
 		return nil
 	}
 	return &vcenter.Error{Op: "hand over", Object: c.Owner, Kind: vcenter.Unavailable, Err: context.Cause(c.Asked)}

@@ -50,7 +50,7 @@ func (t Timing) ReplyPoll() time.Duration { return max(t.Retry, 100*time.Millise
 func DefaultTiming() Timing {
 	return Timing{
 		IntakeIdle: 2 * time.Minute, CancelWait: 30 * time.Second, Outage: 24 * time.Hour,
-		StalePlan: time.Minute, AlarmAge: time.Minute, Retry: 2 * time.Second, Heartbeat: 10 * time.Second, ReplyFor: time.Hour,
+		StalePlan: time.Minute, AlarmAge: time.Minute, Retry: 2 * time.Second, Heartbeat: 4 * time.Second, ReplyFor: time.Hour,
 		Sweep: time.Minute, RepeatWait: 5 * time.Minute, Remeasure: 30 * time.Second,
 	}
 }

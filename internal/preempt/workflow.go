@@ -16,9 +16,17 @@ func (t Timing) WithOptions(ctx workflow.Context, each time.Duration, summary st
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: each, ScheduleToCloseTimeout: t.Outage + each, HeartbeatTimeout: t.Heartbeat,
 		WaitForCancellation: true, Summary: summary,
-		RetryPolicy: &temporal.RetryPolicy{InitialInterval: t.Retry, BackoffCoefficient: 1.5, MaximumInterval: 5 * t.Retry},
+		// At first soon: of a worker that died, another goes on with the work.
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: min(t.Retry, takeOver), BackoffCoefficient: 2, MaximumInterval: 5 * t.Retry},
 	})
 }
+
+// TaskTimeout is how long a worker that died in the middle of a workflow task holds up a round or a restore. It is many
+// times what the longest task takes, see docs/architecture.md.
+const TaskTimeout = 5 * time.Second
+
+// takeOver is how long after a worker's death was noticed another one goes on with its activities.
+const takeOver = 200 * time.Millisecond
 
 // Reply sends a CloudEvent to the reply address of a request, and tries again for as long as the timing says.
 func (t Timing) Reply(ctx workflow.Context, in ReplyInput) error {

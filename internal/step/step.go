@@ -5,8 +5,10 @@ package step
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
@@ -51,6 +53,13 @@ func Attempt(ctx context.Context, pause time.Duration, f func() error) error {
 // context too, and mean nothing for any VM.
 func Cancelled(ctx context.Context) bool {
 	return ctx.Err() != nil && temporal.IsCanceledError(context.Cause(ctx))
+}
+
+// Superseded reports whether Temporal's server knows the activity no more: it has given it to another worker, or its
+// workflow has ended. Nobody takes what it returns.
+func Superseded(ctx context.Context) bool {
+	var gone *serviceerror.NotFound
+	return ctx.Err() != nil && errors.As(context.Cause(ctx), &gone)
 }
 
 // Beat heartbeats until the returned function is called, so that a dead worker is noticed within the heartbeat

@@ -27,7 +27,7 @@ type Timing struct {
 
 // DefaultTiming returns the timing of production.
 func DefaultTiming() Timing {
-	return Timing{Poll: time.Second, Compare: 2 * time.Minute, Heartbeat: 10 * time.Second, Lease: time.Hour}
+	return Timing{Poll: time.Second, Compare: 2 * time.Minute, Heartbeat: 4 * time.Second, Lease: time.Hour}
 }
 
 // Input starts the watch.

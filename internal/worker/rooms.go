@@ -73,7 +73,7 @@ func Poller(c client.Client, taskQueue string, stopTimeout time.Duration, onFata
 		MaxConcurrentActivityTaskPollers:       4,
 		MaxConcurrentWorkflowTaskPollers:       4,
 		MaxConcurrentWorkflowTaskExecutionSize: 200,
-		StickyScheduleToStartTimeout:           2 * time.Second, // how long a killed worker holds up each workflow it had cached
+		StickyScheduleToStartTimeout:           time.Second, // how long a killed worker holds up each workflow it had cached
 		OnFatalError:                           onFatal,
 	})
 }

@@ -19,8 +19,9 @@ func (a *Activities) StartRestore(ctx context.Context, in preemptapi.RestoreInpu
 	id := preemptapi.RestoreID(a.TaskQueue, in.Scope)
 	opts := client.StartWorkflowOptions{
 		ID: id, TaskQueue: a.TaskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-		StaticSummary: preempt.Clip("restore of VMs tagged " + in.Tag + " " + in.ScopeName),
-		Memo:          map[string]any{"alarm": in.By, "scope": in.Scope.String(), "tag": in.Tag, "state": preemptapi.RestoreSettling},
+		WorkflowTaskTimeout: preempt.TaskTimeout,
+		StaticSummary:       preempt.Clip("restore of VMs tagged " + in.Tag + " " + in.ScopeName),
+		Memo:                map[string]any{"alarm": in.By, "scope": in.Scope.String(), "tag": in.Tag, "state": preemptapi.RestoreSettling},
 	}
 	change := preemptapi.RestoreChange{Reason: "alarm " + in.By + " has fallen"}
 	if _, err := a.Temporal.SignalWithStartWorkflow(ctx, id, preemptapi.RestoreSignal, change, opts, preemptapi.RestoreType, in); err != nil {

@@ -53,9 +53,9 @@ func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admi
 	}
 	opts := client.StartWorkflowOptions{
 		ID: id, TaskQueue: a.TaskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
-		EnableEagerStart: true,
-		StaticSummary:    preempt.Clip(fmt.Sprintf("%s preemption of VMs tagged %s %s", d.Criticality, d.Tag, d.ScopeName)),
-		Memo:             map[string]any{"alarm": d.Alarm(), "scope": d.Scope.String(), "tag": d.Tag, "state": "running"},
+		EnableEagerStart: true, WorkflowTaskTimeout: preempt.TaskTimeout,
+		StaticSummary: preempt.Clip(fmt.Sprintf("%s preemption of VMs tagged %s %s", d.Criticality, d.Tag, d.ScopeName)),
+		Memo:          map[string]any{"alarm": d.Alarm(), "scope": d.Scope.String(), "tag": d.Tag, "state": "running"},
 	}
 	if in.Round.Attrs {
 		opts.TypedSearchAttributes = temporal.NewSearchAttributes(preempt.SearchUpdates(d.Alarm(), d.Scope.String(), "running")...)

@@ -21,6 +21,8 @@ type Activities struct {
 	*preempt.Env
 	VCenter VCenter
 	Ledger  Ledger
+
+	turns turns
 }
 
 // VCenter is what a round needs of vCenter.

@@ -93,6 +93,11 @@ func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vspher
 		}
 		d.Preempted = facts.Preempted
 		d = withFacts(d, facts)
+		for _, vm := range e.in.UnderWay { // on as it may be, it is about to go
+			if ref, ok := vsphere.ParseRef(vm); ok {
+				d.Reserved = append(d.Reserved, ref)
+			}
+		}
 	}
 	for _, s := range policy.RecheckAll(snap, d, e.in.Policy, fresh) {
 		held[s.Ref] = s

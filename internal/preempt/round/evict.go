@@ -73,22 +73,34 @@ func (r *round) started() time.Time {
 	return r.result.StartedAt
 }
 
-// evict runs EvictVMs and records the outcomes. Many targets are evicted in parts, one after the other.
+// evict runs EvictVMs and records the outcomes. The parts of many targets are shared among the workers; where that cannot
+// be, they go one after the other.
 func (r *round) evict(in ActInput, summary string) (all ActResult) {
-	for _, part := range r.parts(in.Targets) {
+	rest := in.Targets
+	if parts := r.shares(in); len(parts) > 0 {
+		if all, rest = r.evictShared(in, parts, summary); len(rest) == 0 {
+			return all
+		}
+	}
+	for _, part := range r.parts(rest) {
 		in.Targets = part
 		in.UnderWay = r.underWay(all.Pending)
 		res := r.evictPart(in, summary)
-		all.Outcomes = append(all.Outcomes, res.Outcomes...)
-		all.Pending = append(all.Pending, res.Pending...)
-		all.Replan = append(all.Replan, res.Replan...)
+		all.append(res)
 		r.add(res.Outcomes...)
 		r.record()
 	}
 	return all
 }
 
-// underWay are the guests that were asked to shut down, with more of them: budgets count them.
+func (res *ActResult) append(part ActResult) {
+	res.Outcomes = append(res.Outcomes, part.Outcomes...)
+	res.Pending = append(res.Pending, part.Pending...)
+	res.Replan = append(res.Replan, part.Replan...)
+}
+
+// underWay are the guests that were asked to shut down, with more of them: budgets count them. So they do what was turned
+// off and the ledger could not be told of.
 func (r *round) underWay(more []ActTarget) (vms []string) {
 	for _, t := range r.pending {
 		vms = append(vms, t.Ref.String())
@@ -96,13 +108,18 @@ func (r *round) underWay(more []ActTarget) (vms []string) {
 	for _, t := range more {
 		vms = append(vms, t.Ref.String())
 	}
+	if len(r.in.Demand.Policy.Budgets) > 0 {
+		for _, e := range r.evicted() {
+			if !r.told[e.VM] {
+				vms = append(vms, e.VM)
+			}
+		}
+	}
 	return vms
 }
 
-// evictPart runs EvictVMs so that a withdrawal reaches it. Where it ended without an answer, as when a withdrawal met
-// it between two attempts, what it had done by then is looked up.
+// evictPart runs EvictVMs so that a withdrawal reaches it.
 func (r *round) evictPart(in ActInput, summary string) ActResult {
-	var a *Activities
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	if !in.OnlyLook || !r.letsLookUpsEnd() {
 		r.interrupt = cancel
@@ -111,11 +128,18 @@ func (r *round) evictPart(in ActInput, summary string) ActResult {
 		cancel()
 	}
 	ctx = r.in.Timing.WithOptions(ctx, r.in.Timing.Outage, summary)
+	var a *Activities
 	var res ActResult
 	err := workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
 	r.interrupt = nil
+	return r.answered(r.ctx, in, res, err)
+}
+
+// answered returns what EvictVMs has answered. Where it ended without an answer, as when a withdrawal met it between two
+// attempts, what it had done by then is looked up.
+func (r *round) answered(ctx workflow.Context, in ActInput, res ActResult, err error) ActResult {
 	if err != nil && !in.OnlyLook {
-		res, err = r.lookUpEviction(in, err)
+		res, err = r.lookUpEviction(ctx, in, err)
 	}
 	if err != nil {
 		res = ActResult{}
@@ -129,14 +153,14 @@ func (r *round) evictPart(in ActInput, summary string) ActResult {
 }
 
 // lookUpEviction finds out what an eviction had done that ended without an answer.
-func (r *round) lookUpEviction(in ActInput, failure error) (res ActResult, err error) {
-	workflow.GetLogger(r.ctx).Warn("an eviction ended without an answer; what it did is looked up", "error", failure)
+func (r *round) lookUpEviction(ctx workflow.Context, in ActInput, failure error) (res ActResult, err error) {
+	workflow.GetLogger(ctx).Warn("an eviction ended without an answer; what it did is looked up", "error", failure)
 	in.OnlyLook, in.StillOn = true, policy.Because(policy.Withdrawn)
 	if !r.withdrawn {
 		in.StillOn = policy.InWords("the eviction step ended before it was done: " + preempt.Cause(failure))
 	}
 	var a *Activities
-	ctx := r.in.Timing.WithOptions(r.ctx, r.in.Timing.Outage, "look what was done before the step ended")
+	ctx = r.in.Timing.WithOptions(ctx, r.in.Timing.Outage, "look what was done before the step ended")
 	err = workflow.ExecuteActivity(ctx, a.EvictVMs, in).Get(ctx, &res)
 	for i, o := range res.Outcomes {
 		if !r.withdrawn && o.Outcome == action.Spared && o.Reason == in.StillOn {

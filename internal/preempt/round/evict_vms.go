@@ -40,7 +40,8 @@ type ActInput struct {
 	// plan, or others may have used up a budget.
 	Detail bool  `json:"detail,omitempty"`
 	Pools  []int `json:"pools,omitempty"` // of the plan
-	// UnderWay are VMs that this round has asked to shut down before, as Type:Value: budgets count them.
+	// UnderWay are VMs that this round has asked to shut down before, or has in hand in parts that began before, as
+	// Type:Value: budgets count them as evicted.
 	UnderWay []string `json:"underWay,omitempty"`
 	// OnlyLook sends nothing: it only tells what became of the targets, when an earlier call was cancelled
 	// before it could say so. StillOn is the reason given for those that are on.
@@ -76,6 +77,9 @@ func (a *Activities) EvictVMs(ctx context.Context, in ActInput) (ActResult, erro
 		Changing: run, Activities: a, in: in, busy: map[vsphere.Ref]bool{}, toolless: map[vsphere.Ref]bool{},
 		overdue: map[vsphere.Ref]string{}, onAgain: map[vsphere.Ref]bool{},
 	}
+	turn, leave := a.turns.join(in.RoundID)
+	defer leave()
+	e.turn = turn
 	err := preempt.UntilDecided(run, in.Targets, e.pass, e.giveUp)
 	e.annotates.Wait()
 	if err != nil {
@@ -88,8 +92,10 @@ func (a *Activities) EvictVMs(ctx context.Context, in ActInput) (ActResult, erro
 type eviction struct {
 	*preempt.Changing
 	*Activities
-	in     ActInput
-	waited bool // for operations that were found under way when there was nothing more to send
+	in      ActInput
+	turn    *turn
+	endTurn func() // when it has sent, or waits for events
+	waited  bool   // for operations that were found under way when there was nothing more to send
 
 	busy    map[vsphere.Ref]bool   // an operation is under way, most likely our own of before a crash
 	onAgain map[vsphere.Ref]bool   // its power-off succeeded, and it was not seen off
@@ -103,6 +109,12 @@ type eviction struct {
 
 // pass checks all that is left, acts on it and waits; it returns what is still undecided.
 func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
+	endTurn, err := e.turn.begin(e.Ctx)
+	if err != nil {
+		return todo, err
+	}
+	defer endTurn()
+	e.endTurn = endTurn
 	ready, err := e.check(todo)
 	if err != nil {
 		return todo, err
@@ -144,6 +156,7 @@ func (e *eviction) spare(ready []ActTarget, reason policy.Explanation) (left []A
 	}
 	if len(waits) > 0 {
 		e.waited = true
+		e.endTurn()
 		ctx, cancel := context.WithTimeout(e.Ctx, e.in.Policy.PowerOffTimeout.D())
 		defer cancel()
 		// Its error says no more than what is seen next: who is off then, and who is not.

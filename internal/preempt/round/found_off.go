@@ -31,6 +31,7 @@ func (e *eviction) attributeOff(off []ActTarget) error {
 	if len(unsure) == 0 {
 		return nil
 	}
+	e.endTurn() // events may be late
 	c := attribution{
 		roundID: e.in.RoundID, since: e.evidenceSince(unsure), late: e.in.Late, shutdownLasts: e.in.Policy.ShutdownLasts(),
 		began: activity.GetInfo(e.Asked).ScheduledTime,
@@ -55,6 +56,7 @@ func (e *eviction) attributeOnAgain(back []ActTarget) error {
 	if len(back) == 0 {
 		return nil
 	}
+	e.endTurn() // events may be late
 	var by map[vsphere.Ref]vcenter.Touch
 	err := e.VCenter.AwaitEvents(e.Ctx, func() (bool, error) {
 		err := e.Attempt(e.Ctx, func() (err error) {

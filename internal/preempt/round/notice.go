@@ -59,7 +59,7 @@ func (r *round) giveNoticeAndAct(plan PlanResult) (stale bool) {
 			continue
 		}
 		r.forgetBeforeSuspend(due)
-		again := r.evictPlanned(PlanResult{Targets: targetsOf(due), PlannedAt: workflow.Now(r.ctx)})
+		again := r.evictPlanned(PlanResult{Targets: targetsOf(due), PlannedAt: workflow.Now(r.ctx), Pools: plan.Pools})
 		stale = stale || again
 		if len(open) > 0 && !r.withdrawn {
 			r.setState(preemptapi.RoundNotified)

@@ -31,6 +31,7 @@ func (e *eviction) suspend(ready []ActTarget) (left []ActTarget, err error) {
 // off by its task. A VM that went off otherwise, or did not go off in time, is left to the next check.
 func (e *eviction) turnOff(ready []ActTarget, reason policy.Explanation, call func(ActTarget) (task vsphere.Ref, err error)) (left []ActTarget, err error) {
 	waits, left, err := e.send(ready, call)
+	e.endTurn()
 	if len(waits) == 0 {
 		return left, err
 	}

@@ -42,8 +42,10 @@ type roundRun struct {
 	onEvict func(ActInput, *ActResult) error
 	onAwait func(AwaitInput) AwaitResult
 	onReply func(preempt.ReplyInput) error
-	answers []GuestReply
-	atPlan  func()
+
+	onRecord func() error
+	answers  []GuestReply
+	atPlan   func()
 }
 
 func newRoundRun(t *testing.T, vms int, c preemption.Criticality) *roundRun {
@@ -91,6 +93,9 @@ func (r *roundRun) register() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.recorded = append(r.recorded, in)
+		if r.onRecord != nil {
+			return r.onRecord()
+		}
 		return nil
 	})
 }

@@ -19,6 +19,13 @@ func (e *eviction) send(ready []ActTarget, f func(ActTarget) (vsphere.Ref, error
 	gate := make(chan struct{}, sendAtOnce)
 	for _, t := range ready {
 		gate <- struct{}{}
+		if e.Superseded() {
+			<-gate
+			mu.Lock()
+			left = append(left, t)
+			mu.Unlock()
+			continue
+		}
 		if e.Cancelled() {
 			<-gate
 			e.decideAll([]ActTarget{t}, action.Spared, policy.Because(policy.Withdrawn))

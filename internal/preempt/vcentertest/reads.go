@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -28,13 +29,23 @@ func (v *VCenter) Recheck(ctx context.Context, tag string, refs []vsphere.Ref) (
 	return v.State(ctx, tag, refs)
 }
 
-// RecheckDetail returns a snapshot of the VMs.
+// RecheckDetail returns a snapshot of the VMs, and of all members of the groups.
 func (v *VCenter) RecheckDetail(_ context.Context, _ string, refs []vsphere.Ref, _ vcenter.Scope) (vsphere.Snapshot, error) {
 	snap := v.snapshot()
 	snap.VMs = nil
 	for _, ref := range refs {
 		if vm, ok := v.some([]vsphere.Ref{ref})[ref]; ok {
 			snap.VMs = append(snap.VMs, vm.VM)
+		}
+	}
+	snap.Groups = map[string]vsphere.Group{}
+	for _, vm := range v.all() {
+		for _, name := range vm.Tags[policy.CategoryGroup] {
+			g := snap.Groups[name]
+			if g.Total++; vm.PowerState == vsphere.PoweredOn {
+				g.Up = append(g.Up, vm.Ref)
+			}
+			snap.Groups[name] = g
 		}
 	}
 	return snap, v.fails("RecheckDetail", vsphere.Ref{})
