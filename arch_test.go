@@ -82,7 +82,7 @@ var arrows = map[string][]string{
 	"internal/e2e":           {},
 	"internal/chaos":         {},
 	"internal/released":      {},
-	"internal/bench":         {"", "internal/api/preemptapi", "internal/clock", "internal/embedded", "internal/program", "internal/released", "internal/simulation"},
+	"internal/bench":         {"", "internal/api/preemptapi", "internal/clock", "internal/embedded", "internal/ledger", "internal/program", "internal/released", "internal/simulation"},
 	"cmd/bench":              {"internal/bench"},
 	"internal/takeover":      {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi"},
 	"cmd/preemptctl":         {"internal/cli"},
