@@ -3,13 +3,16 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/vmware/govmomi/vim25/types"
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/released"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -25,7 +28,7 @@ const (
 // inventory measures plans, and a round of ten VMs, in inventories of all sizes.
 func inventory(ctx context.Context, r *run) error {
 	t, done := r.table("inventory", fmt.Sprintf("a plan, and a round of %d VMs, beside %d tags of others", targetsOf, r.tags),
-		"VMs", "candidates", "calls of a plan", "plan", "at most 2 s", "round", "memory of the worker now / at most, MiB", "at most 256",
+		"VMs", "candidates", "calls of a plan", "plan", "at most 2 s", "processor time of a plan: worker + the rest", "round", "memory of the worker now / at most, MiB", "at most 256",
 		"history of the round, KiB", "its largest event, KiB")
 	calls := map[int]bool{}
 	for _, n := range r.vms {
@@ -54,10 +57,12 @@ func (r *run) inventoryOf(ctx context.Context, t *table, n int, calls map[int]bo
 			continue
 		}
 		began := time.Now()
+		var refs []types.ManagedObjectReference
 		for ; tagged < candidates; tagged++ {
-			if err := s.vc.AttachTag("preemption", preemption.DefaultTag, vms[tagged].Ref); err != nil {
-				return err
-			}
+			refs = append(refs, vms[tagged].Ref)
+		}
+		if err := s.vc.AttachTag("preemption", preemption.DefaultTag, refs...); err != nil {
+			return err
 		}
 		r.say("inventory: %d of %d VMs carry the tag after %s", tagged, n, rounded(time.Since(began)))
 		if err := s.plansOf(ctx, t, n, candidates, calls); err != nil {
@@ -81,13 +86,14 @@ func (s *site) plansOf(ctx context.Context, t *table, n, candidates int, seen ma
 		return err
 	}
 	var took samples
-	for range s.runs {
+	used, err := s.processors(s.runs, func() error {
 		s.vc.ResetCalls()
 		one, err := s.plan(ctx)
-		if err != nil {
-			return err
-		}
 		took = append(took, one)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	calls := s.vc.TotalCalls()
 	seen[calls] = true
@@ -104,9 +110,35 @@ func (s *site) plansOf(ctx context.Context, t *table, n, candidates int, seen ma
 	if n <= planVMs && candidates <= planTagged {
 		bar = met(took.median() <= barOfPlan)
 	}
-	t.row(n, candidates, calls, took, bar, rounded(round), mib(now)+" / "+mib(peak), met(peak <= barOfWorker),
+	t.row(n, candidates, calls, took, bar, used, rounded(round), mib(now)+" / "+mib(peak), met(peak <= barOfWorker),
 		kib(record.bytes), kib(record.largest)+" "+record.what)
 	return nil
+}
+
+// processors does something several times, and returns how much processor time each time takes: of the worker, and of
+// this process, which is vCenter and Temporal.
+func (s *site) processors(times int, do func() error) (string, error) {
+	var spent [2]time.Duration
+	for i, pid := range []int{s.workers[0].PID(), os.Getpid()} {
+		before, err := released.Spent(pid)
+		if err != nil {
+			return "", err
+		}
+		spent[i] = -before
+	}
+	for range times {
+		if err := do(); err != nil {
+			return "", err
+		}
+	}
+	for i, pid := range []int{s.workers[0].PID(), os.Getpid()} {
+		after, err := released.Spent(pid)
+		if err != nil {
+			return "", err
+		}
+		spent[i] = (spent[i] + after) / time.Duration(times)
+	}
+	return rounded(spent[0]) + " + " + rounded(spent[1]), nil
 }
 
 func kib(bytes int) string { return fmt.Sprintf("%.1f", float64(bytes)/1024) }

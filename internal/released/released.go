@@ -110,6 +110,24 @@ func (p *Process) Memory() (now, peak int64, err error) {
 	return kilobytes(string(text), "VmRSS:"), kilobytes(string(text), "VmHWM:"), nil
 }
 
+// Spent is the processor time that a process has used; it needs Linux.
+func Spent(pid int) (time.Duration, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, fmt.Errorf("read the processor time of process %d: %w", pid, err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	ticks := 0
+	for _, field := range strings.Fields(rest)[11:13] { // user and system, in hundredths of a second
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			return 0, fmt.Errorf("read the processor time of process %d: %w", pid, err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
+}
+
 func kilobytes(status, field string) int64 {
 	_, rest, _ := strings.Cut(status, field)
 	line, _, _ := strings.Cut(rest, "\n")
