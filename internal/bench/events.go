@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/released"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -31,6 +32,10 @@ func events(ctx context.Context, r *run) error {
 	t, done := r.table("events", fmt.Sprintf("%d events that are acted upon, from %d clients, through the receiver", r.events, senders),
 		"intakes", "events a second", fmt.Sprintf("at least %d", barOfEvents), "answer: median", "99 of 100",
 		"for each event: signals", "workflow tasks", "events of histories", "requests to the database")
+	r.say("building the receiver as a release does")
+	if err := released.Build(ctx, r.dir, "kn-go-preemption"); err != nil {
+		return err
+	}
 	for _, over := range []int{1, 20} {
 		if err := r.eventsOver(ctx, t, over); err != nil {
 			return fmt.Errorf("%d intakes: %w", over, err)

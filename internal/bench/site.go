@@ -43,13 +43,13 @@ type run struct {
 	sites  int
 }
 
-// start builds the programs and starts Temporal.
+// start builds the worker and starts Temporal.
 func (r *run) start(ctx context.Context) (err error) {
 	if r.dir, err = os.MkdirTemp("", "bench-"); err != nil {
 		return fmt.Errorf("make a folder for what is written: %w", err)
 	}
-	r.say("building the programs as a release does")
-	if err := released.Build(ctx, r.dir, "worker", "kn-go-preemption"); err != nil {
+	r.say("building the worker as a release does")
+	if err := released.Build(ctx, r.dir, "worker"); err != nil {
 		return err
 	}
 	keywords := map[string]enums.IndexedValueType{}
