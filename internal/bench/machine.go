@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"time"
 
 	"go.temporal.io/server/common/headers"
 )
@@ -72,4 +74,16 @@ func load() string {
 		return "unknown"
 	}
 	return strings.Fields(string(text))[0]
+}
+
+// waited is for how long, since the machine began, some process had to wait for a core; 0: the system does not say.
+func waited() time.Duration {
+	text, err := os.ReadFile("/proc/pressure/cpu")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "total=")
+	line, _, _ := strings.Cut(rest, "\n")
+	us, _ := strconv.ParseInt(line, 10, 64) // 0 where it is no number
+	return time.Duration(us) * time.Microsecond
 }

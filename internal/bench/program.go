@@ -122,9 +122,10 @@ func (r *run) say(format string, args ...any) {
 // table begins a table; the func it returns ends and prints it.
 func (r *run) table(name, title string, columns ...string) (*table, func()) {
 	t := &table{Name: name, Title: title, Columns: columns}
-	before := load()
+	before, began, short := load(), time.Now(), waited()
 	return t, func() {
-		t.Load = before + " at its begin, " + load() + " at its end"
+		share := ratio(waited()-short, time.Since(began))
+		t.Load = fmt.Sprintf("%s at its begin, %s at its end; for %.0f %% of the time some process waited for a core", before, load(), 100*share)
 		r.done(t)
 	}
 }
