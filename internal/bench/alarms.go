@@ -24,12 +24,12 @@ func alarms(ctx context.Context, r *run) error {
 	t, done := r.table("alarms", fmt.Sprintf("alarms on %d clusters, %d VMs each", r.clusters, vmsInAlarm),
 		"what happens", "workers", "rounds", "all VMs off and annotated after", "all quiet after", "rounds a second",
 		"updates of the ledger", "most in one workflow task", "longest history: ledger", "of an intake")
+	defer done()
 	for _, k := range r.workers {
 		if err := r.alarmsWith(ctx, t, k); err != nil {
 			return fmt.Errorf("%d workers: %w", k, err)
 		}
 	}
-	done()
 	return nil
 }
 

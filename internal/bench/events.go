@@ -32,6 +32,7 @@ func events(ctx context.Context, r *run) error {
 	t, done := r.table("events", fmt.Sprintf("%d events that are acted upon, from %d clients, through the receiver", r.events, senders),
 		"intakes", "events a second", fmt.Sprintf("at least %d", barOfEvents), "answer: median", "99 of 100",
 		"for each event: signals", "workflow tasks", "events of histories", "requests to the database")
+	defer done()
 	r.say("building the receiver as a release does")
 	if err := released.Build(ctx, r.dir, "kn-go-preemption"); err != nil {
 		return err
@@ -41,7 +42,6 @@ func events(ctx context.Context, r *run) error {
 			return fmt.Errorf("%d intakes: %w", over, err)
 		}
 	}
-	done()
 	return nil
 }
 

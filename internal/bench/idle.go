@@ -20,6 +20,7 @@ const (
 // idle measures a worker that does nothing.
 func idle(ctx context.Context, r *run) error {
 	t, done := r.table("idle", "a worker that does nothing", "figure", "bar", "measured", "met")
+	defer done()
 	s, err := r.newSite(ctx, simulation.Options{})
 	if err != nil {
 		return err
@@ -52,6 +53,5 @@ func idle(ctx context.Context, r *run) error {
 	t.row("resident memory, 5 s after the start", mib(barOfIdle)+" MiB", fmt.Sprintf("%s MiB; %s to %s", mib(middle), mib(least), mib(most)), met(middle <= barOfIdle))
 	t.row("stripped program", "36.0 MB", fmt.Sprintf("%.1f MB", float64(info.Size())/1e6), met(info.Size() <= barOfSize))
 	t.row("start to polling", "", starts, "")
-	done()
 	return nil
 }

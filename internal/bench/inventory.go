@@ -31,13 +31,15 @@ func inventory(ctx context.Context, r *run) error {
 		"VMs", "candidates", "calls of a plan", "plan", "at most 2 s", "processor time of a plan: worker + the rest", "round", "memory of the worker now / at most, MiB", "at most 256",
 		"history of the round, KiB", "its largest event, KiB")
 	calls := map[int]bool{}
+	defer func() {
+		t.Title += "; calls of a plan are flat: " + met(len(calls) <= 1)
+		done()
+	}()
 	for _, n := range r.vms {
 		if err := r.inventoryOf(ctx, t, n, calls); err != nil {
 			return err
 		}
 	}
-	t.Title += "; calls of a plan are flat: " + met(len(calls) == 1)
-	done()
 	return nil
 }
 

@@ -104,14 +104,15 @@ func (p Program) measure(ctx context.Context, o options) (err error) {
 		if !slices.Contains(o.names, b.name) {
 			continue
 		}
-		if err := b.measure(ctx, r); err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
+		if err = b.measure(ctx, r); err != nil {
+			err = fmt.Errorf("%s: %w", b.name, err)
+			break
 		}
 	}
 	if o.output == formatJSON {
-		return all.write(p.Stdout)
+		return errors.Join(err, all.write(p.Stdout))
 	}
-	return nil
+	return err
 }
 
 // say writes a line of progress.
@@ -119,7 +120,7 @@ func (r *run) say(format string, args ...any) {
 	fmt.Fprintf(r.stderr, "%6.1fs  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// table begins a table; the func it returns ends and prints it.
+// table begins a table; the func it returns ends and prints it, with what was measured until then.
 func (r *run) table(name, title string, columns ...string) (*table, func()) {
 	t := &table{Name: name, Title: title, Columns: columns}
 	before, began, short := load(), time.Now(), waited()

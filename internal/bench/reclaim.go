@@ -28,12 +28,12 @@ func (d delay) bound(calls, atOnce int) time.Duration {
 func reclaim(ctx context.Context, r *run) error {
 	t, done := r.table("reclaim", "from a request, and from an alarm in vCenter, to the last VM off and annotated",
 		"VMs", "delay of vCenter", "calls", "bound", "from a request", "× bound", "from an alarm", "× bound", fmt.Sprintf("at most %.2f", barOfReclaim))
+	defer done()
 	for _, n := range r.targets {
 		if err := r.reclaimOf(ctx, t, n); err != nil {
 			return err
 		}
 	}
-	done()
 	return nil
 }
 

@@ -27,7 +27,7 @@ const (
 	namespace = "bench"
 	alarmName = "bench"
 	perRound  = 1000 // maxVMs: the configuration takes no more
-	patience  = 15 * time.Minute
+	patience  = 10 * time.Minute
 )
 
 // run is what all benchmarks of one invocation share.

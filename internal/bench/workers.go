@@ -19,6 +19,7 @@ func workers(ctx context.Context, r *run) error {
 	}
 	t, done := r.table("workers", fmt.Sprintf("%d VMs at %s a call, %d calls at once for each worker", n, d.call, r.calls),
 		"workers", "from a request", "× one worker", "calls", "bar", "met")
+	defer done()
 	s, err := r.newSite(ctx, simulation.Options{Clusters: 1, HostsPerCluster: 16, VMsPerCluster: n, Tagged: n})
 	if err != nil {
 		return err
@@ -50,6 +51,5 @@ func workers(ctx context.Context, r *run) error {
 		}
 		t.row(k, took[k], of, calls[k], bar, ok)
 	}
-	done()
 	return nil
 }
