@@ -89,6 +89,9 @@ var arrows = map[string][]string{
 		"internal/simulation", "internal/takeover", "internal/trigger", "internal/vcenter", "internal/vsphere", "internal/watch", "internal/worker",
 	},
 	"internal/chaos":       {},
+	"internal/released":    {},
+	"internal/bench":       {"", "internal/api/preemptapi", "internal/clock", "internal/embedded", "internal/ledger", "internal/program", "internal/released", "internal/simulation"},
+	"cmd/bench":            {"internal/bench"},
 	"internal/takeover":    {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi"},
 	"cmd/preemptctl":       {"internal/cli"},
 	"cmd/kn-go-preemption": {"internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
@@ -108,7 +111,7 @@ var arrows = map[string][]string{
 	"internal/program/programtest": {},
 }
 
-// heavy is what only standalone and tests may link.
+// heavy is what only standalone, bench and tests may link.
 var heavy = []string{"go.temporal.io/server", "github.com/temporalio/ui-server", "github.com/vmware/govmomi/simulator", "modernc.org/sqlite"}
 
 type listed struct {
@@ -176,7 +179,7 @@ func TestPurePackagesKnowNoVendor(t *testing.T) {
 func TestTheServerAndTheSimulatorStayOutOfTheOtherPrograms(t *testing.T) {
 	all := list(t)
 	for name, p := range all {
-		may := slices.Contains([]string{"cmd/standalone", "internal/standalone", "internal/embedded", "internal/simulation", "internal/e2e/sitetest"}, name)
+		may := slices.Contains([]string{"cmd/standalone", "internal/standalone", "internal/embedded", "internal/simulation", "internal/e2e/sitetest", "cmd/bench", "internal/bench"}, name)
 		for _, dep := range p.Deps {
 			for _, h := range heavy {
 				if !may && strings.HasPrefix(dep, h) {

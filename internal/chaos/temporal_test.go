@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -14,11 +13,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/embedded"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/released"
 )
 
 // temporal is a Temporal server with its storage, in processes of their own. After kill -9 it starts again on what is
@@ -59,45 +58,37 @@ func serve(dir string) int {
 
 // child is a process that is killed with the test.
 type child struct {
+	*released.Process
 	t    *testing.T
 	name string
-	cmd  *exec.Cmd
-	log  bytes.Buffer
-	gone chan struct{} // closed when it has ended
 }
 
 // spawn starts a process in a group of its own.
 func spawn(t *testing.T, name string, cmd *exec.Cmd) *child {
 	t.Helper()
-	c := &child{t: t, name: name, cmd: cmd, gone: make(chan struct{})}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Stderr = &c.log
+	var log *os.File
 	if *logs != "" {
 		file, err := os.OpenFile(filepath.Join(*logs, strings.ReplaceAll(name, " ", "-")+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer file.Close()
-		cmd.Stderr = file
+		log = file
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", name, err)
+	p, err := released.Start(cmd, log)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
 	}
-	go func() {
-		defer close(c.gone)
-		_ = cmd.Wait()
-	}()
+	c := &child{Process: p, t: t, name: name}
 	t.Cleanup(c.kill)
 	return c
 }
 
 // kill ends the process and those that it started, as kill -9 does.
 func (c *child) kill() {
-	_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
-	<-c.gone
-	if c.t.Failed() && c.log.Len() > 0 {
-		text := c.log.String()
-		c.t.Logf("the last words of %s:\n%s", c.name, text[max(0, len(text)-4000):])
+	c.Kill()
+	if words := c.LastWords(); c.t.Failed() && words != "" {
+		c.t.Logf("the last words of %s:\n%s", c.name, words)
 	}
 }
 
@@ -131,7 +122,7 @@ func (s *sqlite) start() {
 	}
 	s.proc = spawn(s.t, "Temporal on SQLite", cmd)
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		s.t.Fatalf("Temporal on SQLite does not start: %v\n%s", err, s.proc.log.String())
+		s.t.Fatalf("Temporal on SQLite does not start: %v\n%s", err, s.proc.LastWords())
 	}
 }
 
@@ -247,7 +238,7 @@ func (p *postgres) startDatabase() {
 	p.database = spawn(p.t, "PostgreSQL", p.postmaster())
 	p.answers("PostgreSQL", func() error {
 		select {
-		case <-p.database.gone: // children of the killed one still held its memory
+		case <-p.database.Gone(): // children of the killed one still held its memory
 			p.database = spawn(p.t, "PostgreSQL", p.postmaster())
 		default:
 		}

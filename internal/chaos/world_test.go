@@ -26,6 +26,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/released"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -102,13 +103,7 @@ func newSink(t *testing.T) *sink {
 func newWorld(t *testing.T, random *rand.Rand, start func(*testing.T) temporal) *world {
 	t.Helper()
 	w := &world{t: t, random: random, programs: t.TempDir(), secret: t.TempDir(), sink: newSink(t), colours: map[string]string{}, times: map[string]int{}}
-	for _, name := range []string{"worker", "preemptctl"} {
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(w.programs, name), "../../cmd/"+name)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", name, err, out)
-		}
-	}
+	w.must(released.Build(t.Context(), w.programs, "worker", "preemptctl"))
 	w.config = filepath.Join(t.TempDir(), "preemption.yaml")
 	w.must(os.WriteFile(w.config, fmt.Appendf(nil, config, w.sink.URL), 0o600))
 	vc, err := simulation.Start(t.Context(), simulation.Options{Clusters: 4, HostsPerCluster: 2, VMsPerCluster: 8, Tagged: 5, Latency: 10 * time.Millisecond})
@@ -167,11 +162,9 @@ func (w *world) eventually(what string, f func() error) {
 func (w *world) startWorker(i int) {
 	w.t.Helper()
 	cmd := exec.Command(filepath.Join(w.programs, "worker"))
-	cmd.Env = []string{
-		"TEMPORAL_URL=" + w.temporal.hostPort(), "TEMPORAL_NAMESPACE=" + namespace, "TEMPORAL_TASKQUEUE=" + queue,
-		"VCENTER_URL=" + w.vc.URL(), "VCENTER_INSECURE=true", "VCENTER_SECRET_PATH=" + w.secret, "HTTP_ADDR=127.0.0.1:0",
-		"PREEMPTION_CONFIG=" + w.config, "HOME=" + w.t.TempDir(),
-	}
+	cmd.Env = released.Worker{
+		Temporal: w.temporal.hostPort(), Namespace: namespace, Queue: queue, VCenter: w.vc.URL(), Secret: w.secret, Config: w.config, Home: w.t.TempDir(),
+	}.Env()
 	w.workers[i] = spawn(w.t, fmt.Sprintf("worker %d", i+1), cmd)
 }
 

@@ -13,6 +13,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -61,8 +62,9 @@ type Server struct {
 	uiURL     string
 	dir       string // of the data; "": memory
 
-	undo []func()
-	stop sync.Once
+	requests atomic.Int64 // to the database
+	undo     []func()
+	stop     sync.Once
 }
 
 // Start runs a server and returns once its frontend answers for the namespace. When it fails, or ctx ends before that,
@@ -129,7 +131,7 @@ func (s *Server) startTemporal(ctx context.Context, o Options, db *store, shards
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("start embedded Temporal: %w", err)
 	}
-	stop, err := runServices(serverConfig(ports, db.config, shards), tuning(o.RollAfter), ports, logs)
+	stop, err := runServices(serverConfig(ports, db.config, shards), tuning(o.RollAfter), ports, logs, newCounting(&s.requests))
 	if err != nil {
 		return fmt.Errorf("start embedded Temporal on %s: %w", db.name, err)
 	}
@@ -164,6 +166,10 @@ func (s *Server) UIURL() string { return s.uiURL }
 
 // Namespace is the namespace that was made ready.
 func (s *Server) Namespace() string { return s.namespace }
+
+// DatabaseRequests is how many requests the server has made of its database: transactions, reads and tasks, whatever they
+// are about.
+func (s *Server) DatabaseRequests() int64 { return s.requests.Load() }
 
 // Stop ends the UI and the server and gives the data file free. Stop workers and close clients first: calls that are
 // still open are given a second and then cut. Calling it again does nothing.

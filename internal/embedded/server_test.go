@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -337,7 +338,7 @@ func TestServiceOnATakenPortIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.close()
-	_, err = runServices(serverConfig(ports, db.config, 1), tuning(0), ports, newLogger(slog.New(slog.DiscardHandler)))
+	_, err = runServices(serverConfig(ports, db.config, 1), tuning(0), ports, newLogger(slog.New(slog.DiscardHandler)), newCounting(new(atomic.Int64)))
 	if err == nil || !strings.Contains(err.Error(), "gRPC listener") {
 		t.Errorf("started on a taken port: %v", err)
 	}

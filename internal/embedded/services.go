@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/common/dynamicconfig"
 	"go.temporal.io/server/common/membership/static"
+	"go.temporal.io/server/common/metrics"
 	sqliteplugin "go.temporal.io/server/common/persistence/sql/sqlplugin/sqlite"
 	"go.temporal.io/server/common/primitives"
 	"go.temporal.io/server/temporal"
@@ -73,7 +74,7 @@ func staticHosts(p *servicePorts) map[primitives.ServiceName]static.Hosts {
 
 // runServices builds and starts the server. It does so on a goroutine of its own, because a fatal error of the server
 // reaches us only through its logger, which then ends the goroutine (see logger.Fatal).
-func runServices(cfg *config.Config, settings dynamicconfig.StaticClient, p *servicePorts, logs *logger) (stop func(), err error) {
+func runServices(cfg *config.Config, settings dynamicconfig.StaticClient, p *servicePorts, logs *logger, m metrics.Handler) (stop func(), err error) {
 	var srv temporal.Server
 	err = errors.New("the server gave up")
 	done := make(chan struct{})
@@ -86,6 +87,7 @@ func runServices(cfg *config.Config, settings dynamicconfig.StaticClient, p *ser
 			temporal.WithStaticHosts(staticHosts(p)),
 			temporal.WithDynamicConfigClient(settings),
 			temporal.WithLogger(logs),
+			temporal.WithCustomMetricsHandler(m),
 			temporal.WithAuthorizer(authorization.NewNoopAuthorizer()),
 			temporal.WithClaimMapper(func(*config.Config) authorization.ClaimMapper {
 				return authorization.NewNoopClaimMapper()

@@ -9,6 +9,9 @@ import (
 // unlimited is a rate per second that one process on one machine does not reach.
 const unlimited = 100_000
 
+// maxUpdates is how many updates of one workflow may be under way.
+const maxUpdates = 1000
+
 // tuning sets the server up for one process: no rate limits against its only user, no partitions to forward between, and
 // no waiting between the hops of a task. rollAfter is the history length at which continue-as-new is suggested; 0: the
 // server's default.
@@ -40,6 +43,10 @@ func tuning(rollAfter int) dynamicconfig.StaticClient {
 		dynamicconfig.HistoryPersistenceMaxQPS.Key():                     unlimited,
 		dynamicconfig.MatchingPersistenceMaxQPS.Key():                    unlimited,
 		dynamicconfig.WorkerPersistenceMaxQPS.Key():                      unlimited,
+
+		// Each round asks the ledger by updates, of which the server admits 10 at a time by default: with thirty alarms at
+		// once the rest waited in retries, until their activities ran out of time.
+		dynamicconfig.WorkflowExecutionMaxInFlightUpdates.Key(): maxUpdates,
 
 		// There is nobody else who must first learn that this server goes away.
 		dynamicconfig.MatchingShutdownDrainDuration.Key(): time.Duration(0),

@@ -280,13 +280,11 @@ func (v *VCenter) buildTags() error {
 			return err
 		}
 	}
+	var tagged []types.ManagedObjectReference
 	for _, vm := range v.VMs() {
-		if !vm.Tagged {
-			continue
-		}
-		if err := v.AttachTag(v.options.Category, v.options.Tag, vm.Ref); err != nil {
-			return err
+		if vm.Tagged {
+			tagged = append(tagged, vm.Ref)
 		}
 	}
-	return nil
+	return v.AttachTag(v.options.Category, v.options.Tag, tagged...)
 }

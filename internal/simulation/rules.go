@@ -225,6 +225,9 @@ func (v *VCenter) interceptOther(ctx *simulator.Context, method *simulator.Metho
 		if w, ok := ctx.Session.Get(method.This).(waiter); ok {
 			v.rules.keepWait(waitKey{ctx.Session.Key, method.This}, w)
 		}
+		if ex, ok := req.(*types.WaitForUpdatesEx); ok {
+			v.readOnce(ctx, ex)
+		}
 	case *types.QueryEvents:
 		if req.Filter.MaxCount == 0 {
 			req.Filter.MaxCount = 1000 // the simulator's 10 would hide most of the answer

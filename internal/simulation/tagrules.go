@@ -165,8 +165,11 @@ func refuseAttach(s tagStore, ref types.ManagedObjectReference, id string) strin
 	}) {
 		return wrongType
 	}
-	attached, _ := s.AttachedTags(ref)
-	if category.Cardinality == singleTag && slices.ContainsFunc(attached, func(other string) bool {
+	if category.Cardinality != singleTag {
+		return ""
+	}
+	attached, _ := s.AttachedTags(ref) // the simulator looks at each tag
+	if slices.ContainsFunc(attached, func(other string) bool {
 		_, of := tagIn(s, other)
 		return other != id && of != nil && of.ID == category.ID
 	}) {

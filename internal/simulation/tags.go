@@ -65,17 +65,22 @@ func (v *VCenter) CreateTag(category, name string) error {
 	return nil
 }
 
-// AttachTag puts the tag, which must exist, on an object.
-func (v *VCenter) AttachTag(category, tag string, ref types.ManagedObjectReference) error {
+// AttachTag puts the tag, which must exist, on objects.
+func (v *VCenter) AttachTag(category, tag string, refs ...types.ManagedObjectReference) error {
 	id, err := v.tagID(category, tag)
 	if err != nil {
 		return err
 	}
 	return v.withTags(func(s tagStore) error {
-		if why := refuseAttach(s, ref, id); why != "" {
-			return fmt.Errorf("attach tag %s to %s: %s", tag, ref.Value, why)
+		for _, ref := range refs {
+			if why := refuseAttach(s, ref, id); why != "" {
+				return fmt.Errorf("attach tag %s to %s: %s", tag, ref.Value, why)
+			}
+			if err := faultError("attach tag "+tag+" to "+ref.Value, s.AttachTag(ref, id)); err != nil {
+				return err
+			}
 		}
-		return faultError("attach tag "+tag+" to "+ref.Value, s.AttachTag(ref, id))
+		return nil
 	})
 }
 
