@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"internal/telemetry":  {"internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/policy", "internal/shown"},
 	"internal/ledger":     {"internal/remedy", "internal/workflowid"},
 	"internal/notify":     {"internal/shown"},
-	"internal/vcenter":    {"internal/vsphere", "internal/clock", "internal/policy", "internal/remedy", "internal/shown"},
+	"internal/vcenter":    {"internal/action", "internal/vsphere", "internal/clock", "internal/policy", "internal/remedy", "internal/shown"},
 	"internal/config":     {"internal/clock", "", "internal/policy", "internal/remedy", "internal/shown", "internal/trigger"},
 	"internal/trigger":    {"internal/vsphere", "", "internal/alarm", "internal/remedy", "internal/workflowid"},
 	"internal/receiver":   {"internal/alarm", "internal/shown", "internal/trigger"},
@@ -43,7 +43,7 @@ var arrows = map[string][]string{
 		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/notify", "internal/policy",
 		"internal/shown", "internal/step", "internal/vcenter", "internal/vsphere",
 	},
-	"internal/preempt/vcentertest": {"internal/policy", "internal/vcenter", "internal/vsphere"}, // for tests alone
+	"internal/preempt/vcentertest": {"internal/action", "internal/policy", "internal/vcenter", "internal/vsphere"}, // for tests alone
 	"internal/preempt/payload":     {"internal/policy"},
 	"internal/preempt/intake": {
 		"", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/round",

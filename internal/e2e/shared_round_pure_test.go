@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
@@ -36,9 +37,9 @@ func (v slowVCenter) Recheck(ctx context.Context, tag string, refs []vsphere.Ref
 	return v.VCenter.Recheck(ctx, tag, refs)
 }
 
-func (v slowVCenter) PowerOff(ctx context.Context, ref vsphere.Ref) (vsphere.Ref, error) {
+func (v slowVCenter) Cut(ctx context.Context, what action.Action, ref vsphere.Ref) (vsphere.Ref, error) {
 	v.call()
-	return v.VCenter.PowerOff(ctx, ref)
+	return v.VCenter.Cut(ctx, what, ref)
 }
 
 func (v slowVCenter) AwaitOff(ctx context.Context, waits []vcenter.Wait, report func(vsphere.Ref, vcenter.WaitResult)) error {

@@ -6,14 +6,15 @@ import (
 	"github.com/vmware/govmomi/task"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Wait is a VM to wait for, and the task that turns it off or on if there is one.
 type Wait struct {
-	VM      vsphere.Ref
-	Task    vsphere.Ref // zero: none, as after ShutdownGuest
-	Suspend bool        // the task is Suspend's, for the text of errors
+	VM     vsphere.Ref
+	Task   vsphere.Ref   // zero: none, as after ShutdownGuest
+	Action action.Action // that the task carries out, for the text of errors; empty: it turns the VM off or on
 }
 
 // WaitResult is the result for a VM: exactly one of Off, On, Gone and Err is set.
@@ -64,7 +65,7 @@ type waiting struct {
 // awaited is one VM, its task, and their last known states.
 type awaited struct {
 	vm, task vsphere.Ref
-	suspend  bool
+	action   action.Action
 	done     bool
 
 	seen, gone bool
@@ -94,7 +95,7 @@ func newWaiting(waits []Wait, describe func(vsphere.Ref) string, report func(vsp
 			w.open++
 		}
 		if !wait.Task.Zero() {
-			a.task, a.suspend = wait.Task, wait.Suspend
+			a.task, a.action = wait.Task, wait.Action
 			w.tasks[wait.Task] = a
 		}
 	}
@@ -104,7 +105,7 @@ func newWaiting(waits []Wait, describe func(vsphere.Ref) string, report func(vsp
 // restart forgets what a lost collector said of the open VMs.
 func (w *waiting) restart() {
 	for _, a := range w.order {
-		*a = awaited{vm: a.vm, task: a.task, suspend: a.suspend, done: a.done, since: a.since}
+		*a = awaited{vm: a.vm, task: a.task, action: a.action, done: a.done, since: a.since}
 	}
 }
 
@@ -278,8 +279,8 @@ func (a *awaited) cameBack() bool {
 const undonePatience = 3 * time.Second
 
 func (w *waiting) opOf(a *awaited) string {
-	if a.suspend {
-		return "suspend"
+	if a.action != "" {
+		return a.action.Words()
 	}
 	return w.op
 }

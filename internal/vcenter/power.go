@@ -6,8 +6,21 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
+
+// Cut sends the call of an action that takes the power, or the processor, from a VM without asking its guest, and returns
+// the task, without waiting for it. An action that has no such call is an error, and nothing is sent. One call.
+func (g *Gateway) Cut(ctx context.Context, what action.Action, ref vsphere.Ref) (task vsphere.Ref, err error) {
+	switch what {
+	case action.PowerOff:
+		return g.PowerOff(ctx, ref)
+	case action.Suspend:
+		return g.Suspend(ctx, ref)
+	}
+	return task, action.Unhandled(what)
+}
 
 // PowerOff cuts the power of a VM and returns the task, without waiting for it. A VM that is already
 // off results in a failed task (kind InvalidState), not as an error here. One call.

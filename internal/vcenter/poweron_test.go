@@ -2,10 +2,12 @@ package vcenter
 
 import (
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -18,7 +20,7 @@ func TestASuspendedVMIsOffAndOurs(t *testing.T) {
 	task, err := g.Suspend(t.Context(), refs[0])
 	check(t, err)
 	check(t, v.SuspendAs(toMoRef(refs[1]), "owner@vsphere.local"))
-	check(t, g.AwaitOff(t.Context(), []Wait{{VM: refs[0], Task: task, Suspend: true}, {VM: refs[1]}}, got.add))
+	check(t, g.AwaitOff(t.Context(), []Wait{{VM: refs[0], Task: task, Action: action.Suspend}, {VM: refs[1]}}, got.add))
 	if r := got.of[refs[0]]; !r.Off || !r.Suspended || !r.ByTask {
 		t.Errorf("ours: %+v", r)
 	}
@@ -41,7 +43,7 @@ func TestAFailedSuspendIsCalledSo(t *testing.T) {
 	v.FailTask(toMoRef(ref), &types.FileFault{}, 1)
 	task, err := g.Suspend(t.Context(), ref)
 	check(t, err)
-	check(t, g.AwaitOff(t.Context(), []Wait{{VM: ref, Task: task, Suspend: true}}, got.add))
+	check(t, g.AwaitOff(t.Context(), []Wait{{VM: ref, Task: task, Action: action.Suspend}}, got.add))
 	var e *Error
 	if !errors.As(got.of[ref].Err, &e) || e.Op != "suspend" || e.Kind != TaskFailed {
 		t.Errorf("reported %+v", got.of[ref])
@@ -147,6 +149,22 @@ func TestPowerOnManyDuringAnOutageStartsNone(t *testing.T) {
 	for ref, s := range g.PowerOnMany(t.Context(), refs) {
 		if !KindOf(s.Err).Outage() {
 			t.Errorf("%v: %+v", ref, s)
+		}
+	}
+}
+
+func TestEachActionThatAsksNoGuestHasACallAndNoOtherActionHas(t *testing.T) {
+	v, g := warm(t, small())
+	ref := taggedRefs(v)[0]
+	for _, what := range append(action.All(), "throttle") {
+		cut := what != action.ShutdownGuest && what != "throttle"
+		calls := v.Calls()
+		_, err := g.Cut(t.Context(), what, ref)
+		if (err == nil) != cut {
+			t.Errorf("%s: %v", what, err)
+		}
+		if !cut && !maps.Equal(calls, v.Calls()) {
+			t.Errorf("%s sent something", what)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
@@ -52,8 +53,7 @@ type Alarms interface {
 
 // Power turns VMs off, and waits until they are.
 type Power interface {
-	PowerOff(ctx context.Context, vm vsphere.Ref) (task vsphere.Ref, err error)
-	Suspend(ctx context.Context, vm vsphere.Ref) (task vsphere.Ref, err error)
+	Cut(ctx context.Context, what action.Action, vm vsphere.Ref) (task vsphere.Ref, err error)
 	ShutdownGuest(ctx context.Context, vm vsphere.Ref) error
 	AwaitOff(ctx context.Context, waits []vcenter.Wait, report func(vm vsphere.Ref, r vcenter.WaitResult)) error
 }

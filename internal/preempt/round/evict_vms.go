@@ -126,15 +126,13 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 		return e.spare(ready, policy.Because(policy.Withdrawn)), nil
 	}
 	ready = e.withoutStale(ready)
-	switch e.in.Action {
-	case action.ShutdownGuest:
-		return e.shutDownGuests(ready)
-	case action.PowerOff:
-		return e.powerOff(ready, policy.Explanation{})
-	case action.Suspend:
-		return e.suspend(ready)
+	if _, err := action.Of(e.in.Action); err != nil {
+		return ready, err
 	}
-	return ready, action.Unhandled(e.in.Action)
+	if e.in.Action == action.ShutdownGuest {
+		return e.shutDownGuests(ready)
+	}
+	return e.cut(ready, e.in.Action, policy.Explanation{})
 }
 
 // spare spares the VMs that are on. A VM with an operation under way is checked again when that has ended: most likely

@@ -11,26 +11,14 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// powerOff cuts the power of the targets.
-func (e *eviction) powerOff(ready []ActTarget, reason policy.Explanation) (left []ActTarget, err error) {
-	return e.turnOff(ready, reason, func(t ActTarget) (vsphere.Ref, error) {
-		task, err := e.VCenter.PowerOff(e.Ctx, t.Ref)
+// cut powers the targets off, or suspends them: it sends the action's call for each, five at a time, waits for them
+// together, and annotates each when it is off by its task. A VM that went off otherwise, or did not go off in time, is left
+// to the next check.
+func (e *eviction) cut(ready []ActTarget, what action.Action, reason policy.Explanation) (left []ActTarget, err error) {
+	waits, left, err := e.send(ready, func(t ActTarget) (vsphere.Ref, error) {
+		task, err := e.VCenter.Cut(e.Ctx, what, t.Ref)
 		return task, err
 	})
-}
-
-// suspend suspends the targets.
-func (e *eviction) suspend(ready []ActTarget) (left []ActTarget, err error) {
-	return e.turnOff(ready, policy.Explanation{}, func(t ActTarget) (vsphere.Ref, error) {
-		task, err := e.VCenter.Suspend(e.Ctx, t.Ref)
-		return task, err
-	})
-}
-
-// turnOff sends a call for each target, five at a time, waits for them together, and annotates each when it is
-// off by its task. A VM that went off otherwise, or did not go off in time, is left to the next check.
-func (e *eviction) turnOff(ready []ActTarget, reason policy.Explanation, call func(ActTarget) (task vsphere.Ref, err error)) (left []ActTarget, err error) {
-	waits, left, err := e.send(ready, call)
 	e.endTurn()
 	if len(waits) == 0 {
 		return left, err
@@ -40,8 +28,8 @@ func (e *eviction) turnOff(ready []ActTarget, reason policy.Explanation, call fu
 		byRef[t.Ref] = t
 	}
 	open := map[vsphere.Ref]bool{}
-	for _, w := range waits {
-		open[w.VM] = true
+	for i, w := range waits {
+		waits[i].Action, open[w.VM] = what, true
 	}
 	ctx, cancel := context.WithTimeout(e.Ctx, e.in.Policy.PowerOffTimeout.D())
 	defer cancel()

@@ -48,6 +48,6 @@ func (e *eviction) shutDownGuests(ready []ActTarget) (left []ActTarget, err erro
 		e.decideAll(unable, action.Spared, policy.Because(policy.NoTools))
 		return left, err
 	}
-	again, powerErr := e.powerOff(unable, policy.Because(policy.ForcedNoTools))
+	again, powerErr := e.cut(unable, action.PowerOff, policy.Because(policy.ForcedNoTools))
 	return append(left, again...), errors.Join(err, powerErr)
 }

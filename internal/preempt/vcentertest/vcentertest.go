@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -224,22 +226,17 @@ func (v *VCenter) TurnOff(i int, user string) {
 	v.Set(i, func(vm *VM) { turnedOff(vm, vsphere.PoweredOff, user, time.Time{}) })
 }
 
-// PowerOff powers a VM off.
-func (v *VCenter) PowerOff(_ context.Context, ref vsphere.Ref) (task vsphere.Ref, err error) {
-	err = v.change("PowerOff", ref, func(vm *VM) {
+// Cut carries out an action that does not ask the guest. Its calls are known by the action's name: "PowerOff", "Suspend".
+func (v *VCenter) Cut(_ context.Context, what action.Action, ref vsphere.Ref) (task vsphere.Ref, err error) {
+	state := vsphere.PoweredOff
+	if what == action.Suspend {
+		state = "suspended"
+	}
+	err = v.change(strings.ToUpper(string(what[:1]))+string(what[1:]), ref, func(vm *VM) {
 		task = v.newTask(vm, !vm.Hangs)
 		if !vm.Hangs {
-			turnedOff(vm, vsphere.PoweredOff, User, time.Time{})
+			turnedOff(vm, state, User, time.Time{})
 		}
-	})
-	return task, err
-}
-
-// Suspend suspends a VM.
-func (v *VCenter) Suspend(_ context.Context, ref vsphere.Ref) (task vsphere.Ref, err error) {
-	err = v.change("Suspend", ref, func(vm *VM) {
-		task = v.newTask(vm, true)
-		turnedOff(vm, "suspended", User, time.Time{})
 	})
 	return task, err
 }
