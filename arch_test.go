@@ -23,17 +23,17 @@ var arrows = map[string][]string{
 	"internal/cron":       {},
 	"internal/policy":     {"internal/vsphere", "internal/clock", "internal/cron", "internal/action"},
 	"internal/workflowid": {},
-	"internal/remedy":     {"internal/vsphere", "internal/clock", "internal/policy", "internal/workflowid"},
+	"internal/placement":  {"internal/vsphere", "internal/clock", "internal/policy", "internal/workflowid"},
 	"internal/embedded":   {},
 	"internal/simulation": {"internal/shown"},
 	"internal/tally":      {},
 	"internal/shown":      {},
 	"internal/telemetry":  {"internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/policy", "internal/shown"},
-	"internal/ledger":     {"internal/remedy", "internal/workflowid"},
+	"internal/ledger":     {"internal/placement", "internal/workflowid"},
 	"internal/notify":     {"internal/shown"},
-	"internal/vcenter":    {"internal/action", "internal/vsphere", "internal/clock", "internal/policy", "internal/remedy", "internal/shown"},
-	"internal/config":     {"internal/clock", "", "internal/policy", "internal/remedy", "internal/shown", "internal/trigger"},
-	"internal/trigger":    {"internal/vsphere", "", "internal/alarm", "internal/remedy", "internal/workflowid"},
+	"internal/vcenter":    {"internal/action", "internal/vsphere", "internal/clock", "internal/policy", "internal/placement", "internal/shown"},
+	"internal/config":     {"internal/clock", "", "internal/policy", "internal/placement", "internal/shown", "internal/trigger"},
+	"internal/trigger":    {"internal/vsphere", "", "internal/alarm", "internal/placement", "internal/workflowid"},
 	"internal/receiver":   {"internal/alarm", "internal/shown", "internal/trigger"},
 	"internal/watch": {
 		"internal/vsphere", "internal/alarm", "internal/trigger", "internal/vcenter", "internal/shown", "internal/api/watchapi",
@@ -58,7 +58,7 @@ var arrows = map[string][]string{
 		"internal/shown", "internal/step", "internal/tally", "internal/vcenter", "internal/vsphere",
 	},
 	"internal/health": {
-		"", "internal/api/doctorapi", "internal/ledger", "internal/api/preemptapi", "internal/api/remediateapi", "internal/remedy", "internal/shown", "internal/api/watchapi",
+		"", "internal/api/doctorapi", "internal/ledger", "internal/api/preemptapi", "internal/api/remediateapi", "internal/placement", "internal/shown", "internal/api/watchapi",
 	},
 	"internal/repair": {
 		"internal/vsphere", "internal/action", "internal/clock", "", "internal/health", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/step", "internal/vcenter",
@@ -67,16 +67,16 @@ var arrows = map[string][]string{
 	"internal/step":           {"internal/clock", "internal/vcenter"},
 	"internal/api/preemptapi": {"internal/vsphere", "internal/clock", "internal/action", "", "internal/policy", "internal/workflowid"},
 	"internal/remediate": {
-		"internal/vsphere", "internal/clock", "internal/remedy", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/api/remediateapi",
+		"internal/vsphere", "internal/clock", "internal/placement", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/api/remediateapi",
 		"internal/shown", "internal/tally",
 	},
-	"internal/api/remediateapi": {"internal/vsphere", "internal/remedy"},
+	"internal/api/remediateapi": {"internal/vsphere", "internal/placement"},
 	"internal/cli": {
-		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/remedy", "internal/api/preemptapi", "internal/api/remediateapi",
+		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
 		"internal/shown", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {
-		"internal/vsphere", "internal/action", "", "internal/alarm", "internal/api/doctorapi", "internal/policy", "internal/remedy", "internal/step", "internal/trigger", "internal/vcenter",
+		"internal/vsphere", "internal/action", "", "internal/alarm", "internal/api/doctorapi", "internal/policy", "internal/placement", "internal/step", "internal/trigger", "internal/vcenter",
 	},
 	"internal/api/doctorapi": {},
 	"internal/e2e":           {},
@@ -85,7 +85,7 @@ var arrows = map[string][]string{
 	"internal/e2e/remedies":  {},
 	"internal/e2e/sitetest": {
 		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/api/remediateapi", "internal/api/watchapi", "internal/cli", "internal/clock",
-		"internal/embedded", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/receiver", "internal/remediate", "internal/remedy",
+		"internal/embedded", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/receiver", "internal/remediate", "internal/placement",
 		"internal/simulation", "internal/takeover", "internal/trigger", "internal/vcenter", "internal/vsphere", "internal/watch", "internal/worker",
 	},
 	"internal/chaos":       {},
@@ -165,7 +165,7 @@ func TestImportsFollowTheArrows(t *testing.T) {
 
 func TestPurePackagesKnowNoVendor(t *testing.T) {
 	all := list(t)
-	for _, name := range []string{"internal/action", "internal/vsphere", "internal/cron", "internal/policy", "internal/remedy", "internal/alarm"} {
+	for _, name := range []string{"internal/action", "internal/vsphere", "internal/cron", "internal/policy", "internal/placement", "internal/alarm"} {
 		for _, dep := range all[name].Deps {
 			for _, vendor := range []string{"go.temporal.io", "github.com/vmware/govmomi", "github.com/cloudevents"} {
 				if strings.HasPrefix(dep, vendor) {

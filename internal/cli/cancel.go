@@ -13,7 +13,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // cancelled is what cancel prints.
@@ -70,7 +70,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	effect, look := cancelEffect, a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
 	switch kind {
 	case preemption.WorkflowName, preemptapi.RoundType, preemptapi.PlanType, preemptapi.RestoreType:
-	case remedy.ResizeType, remedy.ReconfigureType, remedy.MoveType, remediateapi.ReconcileType:
+	case placement.ResizeType, placement.ReconfigureType, placement.MoveType, remediateapi.ReconcileType:
 		effect, look = remediationCancelled, a.command("remediation", "show", f.workflowID)
 	default:
 		return refusedf("workflow %s is a %s, which this command does not cancel", f.workflowID, kind)

@@ -15,7 +15,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // newWedgedSite is a site whose worker ends no task of an intake, a restore or a remediation.
@@ -23,7 +23,7 @@ func newWedgedSite(t *testing.T) *site {
 	t.Helper()
 	s := newSite(t, false)
 	w := worker.New(s.client, s.queue, worker.Options{WorkerStopTimeout: time.Millisecond})
-	for _, kind := range []string{preemption.WorkflowName, preemptapi.RestoreType, remedy.ResizeType} {
+	for _, kind := range []string{preemption.WorkflowName, preemptapi.RestoreType, placement.ResizeType} {
 		w.RegisterWorkflowWithOptions(func(workflow.Context) error { panic("out of order") }, workflow.RegisterOptions{Name: kind})
 	}
 	w.RegisterWorkflowWithOptions(fakeDiagnosis, workflow.RegisterOptions{Name: doctorapi.Type})

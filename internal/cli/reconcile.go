@@ -10,7 +10,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // reconcileStarted is what reconcile prints without --wait.
@@ -52,7 +52,7 @@ func (a *app) reconcileCommand() *cobra.Command {
 func (a *app) reconcile(ctx context.Context, s *session, dryRun, wait bool, limit time.Duration) error {
 	q := question{
 		id: remediateapi.ReconcileID(a.target.queue), kind: remediateapi.ReconcileType, summary: "Reconciles VMs that are off with their tags",
-		input: remediateapi.ReconcileInput{DryRun: dryRun, By: remedy.ByHand}, memo: reconcileMemo("requested"), unpolled: "nothing is reconciled",
+		input: remediateapi.ReconcileInput{DryRun: dryRun, By: placement.ByHand}, memo: reconcileMemo("requested"), unpolled: "nothing is reconciled",
 	}
 	if dryRun {
 		q.id, q.limit = "reconcile-plan-"+uuid.NewString(), limit

@@ -6,7 +6,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 func TestReconcileSaysWhatWasApplied(t *testing.T) {
@@ -14,7 +14,7 @@ func TestReconcileSaysWhatWasApplied(t *testing.T) {
 	s.run("reconcile", "--wait").want(t, 0, "stdout", "reconciliation   Applied", "5 VMs with tags of settings", "2 VMs, which get theirs", "virtual CPUs 2 to 4, CPU hot add yes to no",
 		"BAD TAG", "it is no number")
 	r := decode[remediateapi.ReconcileResult](t, s.run("reconcile", "--dry-run", "-o", "json").stdout)
-	if r.State != remediateapi.Planned || len(r.Decisions) != 1 || r.Decisions[0].Cause.Event != remedy.ByHand {
+	if r.State != remediateapi.Planned || len(r.Decisions) != 1 || r.Decisions[0].Cause.Event != placement.ByHand {
 		t.Errorf("unexpected result %+v", r)
 	}
 	id := remediateapi.ReconcileID(s.queue)
@@ -58,7 +58,7 @@ func TestAScheduleCanReconcile(t *testing.T) {
 		t.Errorf("unexpected row %+v", row)
 	}
 	var in remediateapi.ReconcileInput
-	if s.input(t, row.Last.WorkflowID, &in); in.By != remedy.ByReconciler || in.DryRun {
+	if s.input(t, row.Last.WorkflowID, &in); in.By != placement.ByReconciler || in.DryRun {
 		t.Errorf("unexpected input %+v", in)
 	}
 	s.run("schedule", "list").want(t, 0, "stdout", "ASKS FOR", "reconciliation")

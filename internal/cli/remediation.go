@@ -14,7 +14,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -35,8 +35,8 @@ func (a *app) remediationCommand() *cobra.Command {
 
 // kindOf returns the kind of remediation of a workflow type; empty: it is not a remediation.
 func kindOf(workflowType string) string {
-	for _, kind := range []string{remedy.KindResize, remedy.KindReconfigure, remedy.KindMove} {
-		if remedy.WorkflowType(kind) == workflowType {
+	for _, kind := range []string{placement.KindResize, placement.KindReconfigure, placement.KindMove} {
+		if placement.WorkflowType(kind) == workflowType {
 			return kind
 		}
 	}

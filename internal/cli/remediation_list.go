@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	workflowpb "go.temporal.io/api/workflow/v1"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // The ids of plans, and of remediations of objects that only the worker can find.
@@ -20,7 +20,7 @@ const (
 )
 
 // remediationKinds are the values of --kind.
-var remediationKinds = []string{remedy.KindResize, remedy.KindReconfigure, remedy.KindMove}
+var remediationKinds = []string{placement.KindResize, placement.KindReconfigure, placement.KindMove}
 
 // remediationListed is one remediation in the list.
 type remediationListed struct {
@@ -48,7 +48,7 @@ func (a *app) remediationListCommand() *cobra.Command {
 			exitStatus("", ""),
 		Example: "  preemptctl remediation list\n  preemptctl remediation list --kind move --limit 100 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if kind != "" && remedy.WorkflowType(kind) == "" {
+			if kind != "" && placement.WorkflowType(kind) == "" {
 				return usagef("--kind %q is not one of %s", kind, strings.Join(remediationKinds, ", "))
 			}
 			if limit < 1 || limit > maxList {
@@ -70,7 +70,7 @@ func (a *app) remediationList(ctx context.Context, s *session, kind string, all 
 	var types []string
 	for _, k := range remediationKinds {
 		if kind == "" || kind == k {
-			types = append(types, remedy.WorkflowType(k))
+			types = append(types, placement.WorkflowType(k))
 		}
 	}
 	query := fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(types, "','"))

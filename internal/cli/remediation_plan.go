@@ -11,8 +11,8 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -25,9 +25,9 @@ const (
 )
 
 var (
-	resizeModes   = []string{remedy.ModeRecommend, remedy.ModeTag, remedy.ModeHotAdd, remedy.ModeHotOrOff, remedy.ModePowerCycle}
-	sizings       = []string{remedy.SizingSteps, remedy.SizingOriginal}
-	resizable     = []string{remedy.CPU, remedy.Memory}
+	resizeModes   = []string{placement.ModeRecommend, placement.ModeTag, placement.ModeHotAdd, placement.ModeHotOrOff, placement.ModePowerCycle}
+	sizings       = []string{placement.SizingSteps, placement.SizingOriginal}
+	resizable     = []string{placement.CPU, placement.Memory}
 	ofResizesOnly = []string{"resource", "sizing", "max"}
 )
 
@@ -43,13 +43,13 @@ func (f *remedyFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&f.resource, "resource", "", "of a resize: only "+strings.Join(resizable, " or ")+" (default: both)")
-	flags.StringVar(&f.mode, "mode", "", "for a VM without a tag of category "+remedy.CategoryMode+": "+strings.Join(resizeModes, ", ")+
-		" (default "+remedy.ModeHotOrOff+"); a move takes "+remedy.ModeRecommend+" or none")
-	flags.StringVar(&f.sizing, "sizing", remedy.SizingSteps, "how the next size is computed: "+strings.Join(sizings, ", "))
+	flags.StringVar(&f.mode, "mode", "", "for a VM without a tag of category "+placement.CategoryMode+": "+strings.Join(resizeModes, ", ")+
+		" (default "+placement.ModeHotOrOff+"); a move takes "+placement.ModeRecommend+" or none")
+	flags.StringVar(&f.sizing, "sizing", placement.SizingSteps, "how the next size is computed: "+strings.Join(sizings, ", "))
 	flags.IntVar(&f.max, "max", 0, "with --resource: largest number of virtual CPUs, or MB of memory (default: that of the sizing)")
 	flags.BoolVar(&f.move, "move", false, "move the VM to another datastore")
 	flags.StringVar(&f.datastore, "datastore", "", "move VMs off the datastore of this name or inventory path")
-	flags.IntVar(&f.targetUsage, "target-usage", remedy.DefaultTargetUsage, "of a move: bring the usage of the datastore below this percentage")
+	flags.IntVar(&f.targetUsage, "target-usage", placement.DefaultTargetUsage, "of a move: bring the usage of the datastore below this percentage")
 	for name, words := range map[string][]string{"resource": resizable, "mode": resizeModes, "sizing": sizings} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -92,8 +92,8 @@ func (f remedyFlags) checkMove(changed func(flag string) bool, move bool) error 
 	switch {
 	case !move && changed("target-usage"):
 		return usagef("--target-usage is for a move: add --move, or name a datastore")
-	case move && f.mode != "" && f.mode != remedy.ModeRecommend:
-		return usagef("--mode %q: a move takes %s, or none", f.mode, remedy.ModeRecommend)
+	case move && f.mode != "" && f.mode != placement.ModeRecommend:
+		return usagef("--mode %q: a move takes %s, or none", f.mode, placement.ModeRecommend)
 	case f.targetUsage < leastTarget || f.targetUsage > mostTarget:
 		return usagef("--target-usage %d is not within %d to %d", f.targetUsage, leastTarget, mostTarget)
 	}
@@ -111,11 +111,11 @@ func (f remedyFlags) checkResize(changed func(flag string) bool, dryRun bool) er
 		return usagef("--sizing %q is not one of %s", f.sizing, strings.Join(sizings, ", "))
 	case changed("max") && f.resource == "":
 		return usagef("--max needs --resource: it is a number of virtual CPUs, or of MB")
-	case !dryRun && f.mode == remedy.ModePowerCycle:
-		return usagef("--mode %s is for rules, which have the time window for it: use %s, and turn the VM off", f.mode, remedy.ModeTag)
+	case !dryRun && f.mode == placement.ModePowerCycle:
+		return usagef("--mode %s is for rules, which have the time window for it: use %s, and turn the VM off", f.mode, placement.ModeTag)
 	}
 	most := mostMaxCPUs
-	if f.resource == remedy.Memory {
+	if f.resource == placement.Memory {
 		most = mostMaxMemoryMB
 	}
 	if changed("max") && (f.max < 1 || f.max > most) {
@@ -125,9 +125,9 @@ func (f remedyFlags) checkResize(changed func(flag string) bool, dryRun bool) er
 }
 
 // requests makes the requests of the flags: one for each resource, or one for a move.
-func (a *app) requests(f remedyFlags, t aim, move, dryRun bool) (all []remedy.Request) {
-	one := remedy.Request{
-		Cause: remedy.Cause{Event: remedy.ByHand, Entity: t.ref, Time: a.Now().UTC()}, DryRun: dryRun, TaskQueue: a.target.queue,
+func (a *app) requests(f remedyFlags, t aim, move, dryRun bool) (all []placement.Request) {
+	one := placement.Request{
+		Cause: placement.Cause{Event: placement.ByHand, Entity: t.ref, Time: a.Now().UTC()}, DryRun: dryRun, TaskQueue: a.target.queue,
 	}
 	switch {
 	case t.ref.Zero():
@@ -138,23 +138,23 @@ func (a *app) requests(f remedyFlags, t aim, move, dryRun bool) (all []remedy.Re
 		one.VM = t.ref
 	}
 	if move {
-		one.ID, one.Kind = uuid.NewString(), remedy.KindMove
-		one.Move = &remedy.Move{
-			TargetUsage: f.targetUsage, Mode: f.mode, Cooldown: clock.Duration(remedy.DefaultMoveCooldown), OverCommit: remedy.DefaultOverCommit,
+		one.ID, one.Kind = uuid.NewString(), placement.KindMove
+		one.Move = &placement.Move{
+			TargetUsage: f.targetUsage, Mode: f.mode, Cooldown: clock.Duration(placement.DefaultMoveCooldown), OverCommit: placement.DefaultOverCommit,
 		}
-		return []remedy.Request{one}
+		return []placement.Request{one}
 	}
 	mode := f.mode
 	if mode == "" {
-		mode = remedy.ModeHotOrOff
+		mode = placement.ModeHotOrOff
 	}
 	for _, resource := range resizable {
 		if f.resource != "" && f.resource != resource {
 			continue
 		}
-		one.ID, one.Kind = uuid.NewString(), remedy.KindResize
-		one.Resize = &remedy.Resize{
-			Resource: resource, Mode: mode, Sizing: f.sizing, Max: f.max, Cooldown: clock.Duration(remedy.DefaultCooldown),
+		one.ID, one.Kind = uuid.NewString(), placement.KindResize
+		one.Resize = &placement.Resize{
+			Resource: resource, Mode: mode, Sizing: f.sizing, Max: f.max, Cooldown: clock.Duration(placement.DefaultCooldown),
 		}
 		all = append(all, one)
 	}
@@ -195,7 +195,7 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 	kind := requests[0].Kind
 	return a.withSession(cmd, f.timeout, func(ctx context.Context, s *session) error {
 		run, err := s.put(ctx, question{
-			id: remediationPlanPrefix + uuid.NewString(), kind: remedy.WorkflowType(kind), summary: line("Dry run: %s of %s", kind, t.words()),
+			id: remediationPlanPrefix + uuid.NewString(), kind: placement.WorkflowType(kind), summary: line("Dry run: %s of %s", kind, t.words()),
 			input: remediateapi.Input{Requests: requests}, memo: remedyMemo(kind, t), limit: f.timeout, unpolled: "nothing can be planned until one starts",
 		})
 		if err != nil {

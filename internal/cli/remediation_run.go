@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -102,7 +102,7 @@ func waitLimit(timeout time.Duration, wait bool) (time.Duration, error) {
 
 // remedy asks for the remediation of one object: its own workflow if its reference is known, so that there is
 // one at a time, else a workflow that finds the object first.
-func (s *session) remedy(ctx context.Context, t aim, requests []remedy.Request) (out remediationStarted, err error) {
+func (s *session) remedy(ctx context.Context, t aim, requests []placement.Request) (out remediationStarted, err error) {
 	kind := requests[0].Kind
 	for _, r := range requests {
 		out.RequestIDs = append(out.RequestIDs, r.ID)
@@ -110,7 +110,7 @@ func (s *session) remedy(ctx context.Context, t aim, requests []remedy.Request) 
 	about, nothing := line("%s of %s, by hand", kind, t.words()), "nothing is done"
 	if t.ref.Zero() {
 		run, err := s.put(ctx, question{
-			id: remediationRunPrefix + uuid.NewString(), kind: remedy.WorkflowType(kind), summary: about,
+			id: remediationRunPrefix + uuid.NewString(), kind: placement.WorkflowType(kind), summary: about,
 			input: remediateapi.Input{Requests: requests}, memo: remedyMemo(kind, t), unpolled: nothing,
 		})
 		if err != nil {
@@ -126,10 +126,10 @@ func (s *session) remedy(ctx context.Context, t aim, requests []remedy.Request) 
 	if !polled {
 		return out, s.app.noWorker(nothing)
 	}
-	out.WorkflowID = remedy.WorkflowID(kind, t.ref, s.app.target.queue)
+	out.WorkflowID = placement.WorkflowID(kind, t.ref, s.app.target.queue)
 	for _, r := range requests {
 		runID, err := s.signalStart(ctx, signalled{
-			id: out.WorkflowID, kind: remedy.WorkflowType(kind), signal: remedy.Signal, summary: about, payload: r, memo: remedyMemo(kind, t),
+			id: out.WorkflowID, kind: placement.WorkflowType(kind), signal: placement.Signal, summary: about, payload: r, memo: remedyMemo(kind, t),
 		})
 		if err != nil {
 			return out, fmt.Errorf("ask remediation %s: %w", out.WorkflowID, err)

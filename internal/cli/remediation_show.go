@@ -13,7 +13,7 @@ import (
 	workflowpb "go.temporal.io/api/workflow/v1"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
@@ -100,10 +100,10 @@ func firstOf(err error) error {
 // remediationIDs are the ids of all workflows that remedy a VM or a datastore.
 func remediationIDs(t aim, queue string) (ids []string) {
 	if t.kind == vsphere.TypeDatastore {
-		return []string{remedy.WorkflowID(remedy.KindMove, t.ref, queue)}
+		return []string{placement.WorkflowID(placement.KindMove, t.ref, queue)}
 	}
 	for _, kind := range remediationKinds {
-		ids = append(ids, remedy.WorkflowID(kind, t.ref, queue))
+		ids = append(ids, placement.WorkflowID(kind, t.ref, queue))
 	}
 	return ids
 }

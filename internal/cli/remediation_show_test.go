@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 func TestShowTellsEveryDecision(t *testing.T) {
@@ -75,8 +75,8 @@ func (s *site) newest(t *testing.T) (id string) {
 
 func TestShowNeedsAWorkerOnlyForWhatRuns(t *testing.T) {
 	s := newSite(t, false)
-	id := remedy.WorkflowID(remedy.KindResize, ref("vm-1"), s.queue)
-	_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, remedy.ResizeType, remediateapi.Input{})
+	id := placement.WorkflowID(placement.KindResize, ref("vm-1"), s.queue)
+	_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: id, TaskQueue: s.queue}, placement.ResizeType, remediateapi.Input{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,17 +13,17 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // registerRemedies makes a worker take up remediations, as the fakes below do them.
 func registerRemedies(w worker.Worker) {
-	for _, kind := range []string{remedy.KindResize, remedy.KindReconfigure, remedy.KindMove} {
+	for _, kind := range []string{placement.KindResize, placement.KindReconfigure, placement.KindMove} {
 		f := func(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
 			return fakeRemedy(ctx, kind, in)
 		}
-		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: remedy.WorkflowType(kind)})
+		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: placement.WorkflowType(kind)})
 	}
 	w.RegisterWorkflowWithOptions(fakeTags, workflow.RegisterOptions{Name: remediateapi.TagsType})
 	w.RegisterWorkflowWithOptions(fakeReconcile, workflow.RegisterOptions{Name: remediateapi.ReconcileType})
@@ -34,7 +34,7 @@ func fault(kind, reason string, details ...any) error {
 }
 
 // named is the name that a request has for its VM or datastore, which says how it goes.
-func named(r remedy.Request) string {
+func named(r placement.Request) string {
 	return r.Target + r.VM.Value + r.Source.Value
 }
 
@@ -50,9 +50,9 @@ func fakeRemedy(ctx workflow.Context, kind string, in remediateapi.Input) (remed
 			return remediateapi.Report{}, err
 		}
 	}
-	signals := workflow.GetSignalChannel(ctx, remedy.Signal)
+	signals := workflow.GetSignalChannel(ctx, placement.Signal)
 	for len(in.Requests) == 0 {
-		var req remedy.Request
+		var req placement.Request
 		if ok, _ := signals.ReceiveWithTimeout(ctx, 500*time.Millisecond, &req); !ok {
 			break
 		}
@@ -63,7 +63,7 @@ func fakeRemedy(ctx workflow.Context, kind string, in remediateapi.Input) (remed
 	return r, nil
 }
 
-func fakeDecide(ctx workflow.Context, r *remediateapi.Report, req remedy.Request) error {
+func fakeDecide(ctx workflow.Context, r *remediateapi.Report, req placement.Request) error {
 	d := remediateapi.Decision{
 		Kind: req.Kind, State: remediateapi.Applied, RequestID: req.ID, VM: ref("vm-1"), Name: "web-1", Cause: req.Cause, StartedAt: until, EndedAt: until,
 		Reason: "evil \x1b[31mred\x1b[0m text",
@@ -73,17 +73,17 @@ func fakeDecide(ctx workflow.Context, r *remediateapi.Report, req remedy.Request
 	}
 	if req.Resize != nil {
 		d.Mode, d.Resource = req.Resize.Mode, req.Resize.Resource
-		d.Before, d.After = &remedy.Hardware{CPUs: 2, MemoryMB: 4096, CoresPerSocket: 1}, &remedy.Hardware{CPUs: 4, MemoryMB: 4096, CoresPerSocket: 1}
-		d.Bad = []remedy.BadTag{{Category: remedy.CategoryMaxCPUs, Tag: "lots", Reason: "it is no number"}}
+		d.Before, d.After = &placement.Hardware{CPUs: 2, MemoryMB: 4096, CoresPerSocket: 1}, &placement.Hardware{CPUs: 4, MemoryMB: 4096, CoresPerSocket: 1}
+		d.Bad = []placement.BadTag{{Category: placement.CategoryMaxCPUs, Tag: "lots", Reason: "it is no number"}}
 	}
 	if req.Move != nil {
 		source := vsphere.Ref{Type: "Datastore", Value: "datastore-5"}
-		to := remedy.Relocation{
+		to := placement.Relocation{
 			VM: ref("vm-1"), Name: "web-1", Source: source, SourceName: "full", Destination: vsphere.Ref{Type: "Datastore", Value: "datastore-6"}, DestinationName: "roomy",
 			Used: 10 << 30, Provisioned: 20 << 30, UsageAfter: 60, Why: "the least used",
 		}
-		d.Source = &remedy.Usage{Ref: source, Name: "full", Capacity: 100 << 30, Used: 90 << 30, After: 70 << 30, Target: req.Move.TargetUsage}
-		d.Plan, d.Stay = []remedy.Relocation{to}, []remedy.Stay{{VM: ref("vm-2"), Name: "db-1", Reason: "linked_clone", Detail: "of vm-3"}}
+		d.Source = &placement.Usage{Ref: source, Name: "full", Capacity: 100 << 30, Used: 90 << 30, After: 70 << 30, Target: req.Move.TargetUsage}
+		d.Plan, d.Stay = []placement.Relocation{to}, []placement.Stay{{VM: ref("vm-2"), Name: "db-1", Reason: "linked_clone", Detail: "of vm-3"}}
 		d.StayCount = map[string]int{"snapshots": 7}
 	}
 	switch name := named(req); name {
@@ -132,18 +132,18 @@ func fakeTags(ctx workflow.Context, in remediateapi.TagsInput) (r remediateapi.T
 		return r, fault("Fault", "vCenter said no")
 	}
 	return remediateapi.TagsResult{
-		VM: ref("vm-1"), Name: "web-\u202e1", Power: vsphere.PoweredOn, Hardware: &remedy.Hardware{CPUs: 2, MemoryMB: 4096}, Wanted: &remedy.Hardware{CPUs: 4, MemoryMB: 4096},
-		Tags: map[string][]string{remedy.CategoryCPUs: {"4"}, remedy.CategoryMemory: {"lots"}, remedy.CategoryMode: {"tag"}},
-		Bad:  []remedy.BadTag{{Category: remedy.CategoryMemory, Tag: "lots", Reason: "it is no number"}},
+		VM: ref("vm-1"), Name: "web-\u202e1", Power: vsphere.PoweredOn, Hardware: &placement.Hardware{CPUs: 2, MemoryMB: 4096}, Wanted: &placement.Hardware{CPUs: 4, MemoryMB: 4096},
+		Tags: map[string][]string{placement.CategoryCPUs: {"4"}, placement.CategoryMemory: {"lots"}, placement.CategoryMode: {"tag"}},
+		Bad:  []placement.BadTag{{Category: placement.CategoryMemory, Tag: "lots", Reason: "it is no number"}},
 	}, nil
 }
 
 // fakeReconcile goes as its task queue says.
 func fakeReconcile(ctx workflow.Context, in remediateapi.ReconcileInput) (remediateapi.ReconcileResult, error) {
 	r := remediateapi.ReconcileResult{State: remediateapi.Applied, Looked: 5, On: 2, Decisions: []remediateapi.Decision{{
-		Kind: remedy.KindReconfigure, State: remediateapi.Applied, VM: ref("vm-1"), Name: "web-1", Cause: remedy.Cause{Event: in.By},
-		Before: &remedy.Hardware{CPUs: 2, CPUHotAdd: true}, After: &remedy.Hardware{CPUs: 4},
-		Bad: []remedy.BadTag{{Category: remedy.CategoryMemory, Tag: "lots", Reason: "it is no number"}},
+		Kind: placement.KindReconfigure, State: remediateapi.Applied, VM: ref("vm-1"), Name: "web-1", Cause: placement.Cause{Event: in.By},
+		Before: &placement.Hardware{CPUs: 2, CPUHotAdd: true}, After: &placement.Hardware{CPUs: 4},
+		Bad: []placement.BadTag{{Category: placement.CategoryMemory, Tag: "lots", Reason: "it is no number"}},
 	}}}
 	switch queue := workflow.GetInfo(ctx).TaskQueueName; {
 	case in.DryRun:
@@ -188,13 +188,13 @@ func TestARequestSaysWhatWasNamed(t *testing.T) {
 	s := newSite(t, true)
 	for name, c := range map[string]struct {
 		args []string
-		want remedy.Request
+		want placement.Request
 	}{
-		"a VM by MoRef":      {[]string{"vm-1"}, remedy.Request{Kind: "resize", VM: ref("vm-1")}},
-		"a VM by reference":  {[]string{"VirtualMachine:vm-1"}, remedy.Request{Kind: "resize", VM: ref("vm-1")}},
-		"a VM by path":       {[]string{"/dc/vm/web-1"}, remedy.Request{Kind: "resize", Target: "/dc/vm/web-1", TargetType: "VirtualMachine"}},
-		"a datastore":        {[]string{"datastore-5"}, remedy.Request{Kind: "move", Source: vsphere.Ref{Type: "Datastore", Value: "datastore-5"}}},
-		"a datastore's name": {[]string{"--datastore", "vm-1"}, remedy.Request{Kind: "move", Target: "vm-1", TargetType: "Datastore"}},
+		"a VM by MoRef":      {[]string{"vm-1"}, placement.Request{Kind: "resize", VM: ref("vm-1")}},
+		"a VM by reference":  {[]string{"VirtualMachine:vm-1"}, placement.Request{Kind: "resize", VM: ref("vm-1")}},
+		"a VM by path":       {[]string{"/dc/vm/web-1"}, placement.Request{Kind: "resize", Target: "/dc/vm/web-1", TargetType: "VirtualMachine"}},
+		"a datastore":        {[]string{"datastore-5"}, placement.Request{Kind: "move", Source: vsphere.Ref{Type: "Datastore", Value: "datastore-5"}}},
+		"a datastore's name": {[]string{"--datastore", "vm-1"}, placement.Request{Kind: "move", Target: "vm-1", TargetType: "Datastore"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := s.run(append([]string{"remediation", "plan", "-o", "json"}, c.args...)...)
@@ -202,7 +202,7 @@ func TestARequestSaysWhatWasNamed(t *testing.T) {
 			var in remediateapi.Input
 			s.input(t, decode[remediateapi.Report](t, got.stdout).WorkflowID, &in)
 			req := in.Requests[0]
-			if !req.DryRun || req.ID == "" || req.Cause.Event != remedy.ByHand || req.TaskQueue != s.queue {
+			if !req.DryRun || req.ID == "" || req.Cause.Event != placement.ByHand || req.TaskQueue != s.queue {
 				t.Errorf("unexpected request %+v", req)
 			}
 			if (req.Resize == nil) == (req.Move == nil) || req.Kind != c.want.Kind || req.VM != c.want.VM || req.Source != c.want.Source ||
@@ -274,7 +274,7 @@ func TestAnInterruptedRemediationGoesOnAndAPlanEnds(t *testing.T) {
 
 func TestRunAsksTheWorkflowOfTheVM(t *testing.T) {
 	s := newSite(t, true)
-	id := remedy.WorkflowID(remedy.KindResize, ref("vm-1"), s.queue)
+	id := placement.WorkflowID(placement.KindResize, ref("vm-1"), s.queue)
 	got := s.run("remediation", "run", "vm-1", "--wait", "-o", "json")
 	got.want(t, 0, "stdout")
 	if r := decode[remediateapi.Report](t, got.stdout); r.WorkflowID != id || len(r.Decisions) != 2 || r.Decisions[0].State != remediateapi.Applied {

@@ -9,28 +9,28 @@ import (
 	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // setting is one of the settings that remediation changes.
 type setting struct {
 	category, words string
-	of              func(remedy.Hardware) string
+	of              func(placement.Hardware) string
 }
 
-// hardwareSettings are in the order of remedy.Settings.
+// hardwareSettings are in the order of placement.Settings.
 var hardwareSettings = []setting{
-	{remedy.CategoryCPUs, "virtual CPUs", func(h remedy.Hardware) string { return strconv.Itoa(h.CPUs) }},
-	{remedy.CategoryMemory, "memory", func(h remedy.Hardware) string { return strconv.Itoa(h.MemoryMB) + " MB" }},
-	{remedy.CategoryCoresPerSocket, "cores per socket", func(h remedy.Hardware) string { return strconv.Itoa(h.CoresPerSocket) }},
-	{remedy.CategoryMemoryHotAdd, "memory hot add", func(h remedy.Hardware) string { return yesNo(h.MemoryHotAdd) }},
-	{remedy.CategoryCPUHotAdd, "CPU hot add", func(h remedy.Hardware) string { return yesNo(h.CPUHotAdd) }},
-	{remedy.CategoryCPUHotRemove, "CPU hot remove", func(h remedy.Hardware) string { return yesNo(h.CPUHotRemove) }},
+	{placement.CategoryCPUs, "virtual CPUs", func(h placement.Hardware) string { return strconv.Itoa(h.CPUs) }},
+	{placement.CategoryMemory, "memory", func(h placement.Hardware) string { return strconv.Itoa(h.MemoryMB) + " MB" }},
+	{placement.CategoryCoresPerSocket, "cores per socket", func(h placement.Hardware) string { return strconv.Itoa(h.CoresPerSocket) }},
+	{placement.CategoryMemoryHotAdd, "memory hot add", func(h placement.Hardware) string { return yesNo(h.MemoryHotAdd) }},
+	{placement.CategoryCPUHotAdd, "CPU hot add", func(h placement.Hardware) string { return yesNo(h.CPUHotAdd) }},
+	{placement.CategoryCPUHotRemove, "CPU hot remove", func(h placement.Hardware) string { return yesNo(h.CPUHotRemove) }},
 }
 
 // changeWords describes the changes between two hardware settings; empty: none.
-func changeWords(before, after *remedy.Hardware) string {
+func changeWords(before, after *placement.Hardware) string {
 	var words []string
 	if before != nil && after != nil {
 		for _, s := range hardwareSettings {
@@ -75,18 +75,18 @@ func decisionTable(t *table, d remediateapi.Decision) {
 	badTable(t, d.Bad)
 	moves := d.Plan
 	if d.Move != nil {
-		moves = append([]remedy.Relocation{*d.Move}, moves...)
+		moves = append([]placement.Relocation{*d.Move}, moves...)
 	}
 	moveTable(t, moves)
 	stayTable(t, d)
 }
 
 // causeWords returns why an object is remedied.
-func causeWords(c remedy.Cause) string {
+func causeWords(c placement.Cause) string {
 	switch c.Event {
-	case remedy.ByHand:
+	case placement.ByHand:
 		return strings.TrimSpace("by hand " + timestamp(c.Time))
-	case remedy.ByReconciler:
+	case placement.ByReconciler:
 		return strings.TrimSpace("reconciliation " + timestamp(c.Time))
 	}
 	text := cmp.Or(c.Alarm, c.Event)
@@ -100,7 +100,7 @@ func causeWords(c remedy.Cause) string {
 }
 
 // fullWords returns how full a datastore is, and will be.
-func fullWords(u remedy.Usage) string {
+func fullWords(u placement.Usage) string {
 	text := fmt.Sprintf("%s of %s used", storage(u.Used), storage(u.Capacity))
 	if u.Capacity > 0 {
 		text += fmt.Sprintf(" (%d %%), %d %% after", percentOf(u.Used, u.Capacity), percentOf(u.After, u.Capacity))
@@ -116,7 +116,7 @@ func percentOf(n, of int64) int64 { return int64(float64(n) * 100 / float64(of))
 // storage writes bytes in units that people read.
 func storage(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
 
-func badTable(t *table, bad []remedy.BadTag) {
+func badTable(t *table, bad []placement.BadTag) {
 	if len(bad) == 0 {
 		return
 	}
@@ -126,7 +126,7 @@ func badTable(t *table, bad []remedy.BadTag) {
 	}
 }
 
-func moveTable(t *table, moves []remedy.Relocation) {
+func moveTable(t *table, moves []placement.Relocation) {
 	if len(moves) == 0 {
 		return
 	}
@@ -203,7 +203,7 @@ func subject(d remediateapi.Decision) string {
 func tagWords(tags []string) string { return strings.Join(tags, ", ") }
 
 // badWords returns what is wrong with the tags of a category; empty: nothing.
-func badWords(bad []remedy.BadTag, category string) string {
+func badWords(bad []placement.BadTag, category string) string {
 	var words []string
 	for _, b := range bad {
 		if b.Category == category {

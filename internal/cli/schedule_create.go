@@ -15,7 +15,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // Limits on how late a run may start, and on the jitter.
@@ -190,7 +190,7 @@ func (a *app) scheduledAction(name string, f scheduleFlags) (action *client.Sche
 	action = &client.ScheduleWorkflowAction{ID: scheduledRunPrefix + name, TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.giveUp()}
 	var input any
 	if f.reconcile {
-		input, asks = remediateapi.ReconcileInput{By: remedy.ByReconciler}, map[string]any{}
+		input, asks = remediateapi.ReconcileInput{By: placement.ByReconciler}, map[string]any{}
 		action.Workflow, action.Memo = remediateapi.ReconcileType, reconcileMemo("scheduled")
 		action.StaticSummary = line("Schedule %s: reconciles VMs that are off with their tags", name)
 	} else {

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // Limits on what is created at once.
@@ -61,7 +61,7 @@ func (a *app) tagsCreateCommand() *cobra.Command {
 	flags.DurationVar(&f.timeout, "timeout", planLimit, "how long to wait")
 	_ = cmd.RegisterFlagCompletionFunc("category", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var names []string
-		for _, c := range remedy.Categories() {
+		for _, c := range placement.Categories() {
 			names = append(names, c+"=")
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
@@ -207,15 +207,15 @@ func tagName(name string) error {
 // tagValue refuses a tag that could never be applied, because every VM with it would be reported as wrong.
 func tagValue(category, value string) error {
 	switch category {
-	case remedy.CategoryCPUs, remedy.CategoryMemory, remedy.CategoryCoresPerSocket, remedy.CategoryMaxCPUs, remedy.CategoryMaxMemory:
+	case placement.CategoryCPUs, placement.CategoryMemory, placement.CategoryCoresPerSocket, placement.CategoryMaxCPUs, placement.CategoryMaxMemory:
 		if n, err := strconv.ParseInt(value, 10, 32); err != nil || n < 1 || strconv.FormatInt(n, 10) != value {
 			return fmt.Errorf("is no number above zero")
 		}
-	case remedy.CategoryMemoryHotAdd, remedy.CategoryCPUHotAdd, remedy.CategoryCPUHotRemove:
+	case placement.CategoryMemoryHotAdd, placement.CategoryCPUHotAdd, placement.CategoryCPUHotRemove:
 		if value != "true" && value != "false" {
 			return fmt.Errorf("is neither true nor false")
 		}
-	case remedy.CategoryMode:
+	case placement.CategoryMode:
 		if known := remediateapi.DefaultTags()[category]; !slices.Contains(known, value) {
 			return fmt.Errorf("is no mode: use %s", strings.Join(known, ", "))
 		}
@@ -225,7 +225,7 @@ func tagValue(category, value string) error {
 
 // sortedCategories are the categories of tags in the order of package remedy, then any others by name.
 func sortedCategories(tags map[string][]string) []string {
-	all := remedy.Categories()
+	all := placement.Categories()
 	for _, c := range slices.Sorted(maps.Keys(tags)) {
 		if !slices.Contains(all, c) {
 			all = append(all, c)

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -18,9 +18,9 @@ type vmTags struct {
 	Name     string              `json:"name"`
 	Power    string              `json:"power"`
 	Tags     map[string][]string `json:"tags"`
-	Hardware *remedy.Hardware    `json:"hardware,omitempty"`
-	Wanted   *remedy.Hardware    `json:"wanted,omitempty"` // after the next power-off
-	Bad      []remedy.BadTag     `json:"bad"`
+	Hardware *placement.Hardware `json:"hardware,omitempty"`
+	Wanted   *placement.Hardware `json:"wanted,omitempty"` // after the next power-off
+	Bad      []placement.BadTag  `json:"bad"`
 }
 
 func (a *app) tagsShowCommand() *cobra.Command {

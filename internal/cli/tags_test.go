@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // manyTags are flags of so many categories, each of so many tags.
@@ -44,7 +44,7 @@ func TestTheTagsOfAVMAreShown(t *testing.T) {
 		"virtual CPUs       2         4         4      config.hardware.numCPU", "lots   config.hardware.memoryMB", "it is no number",
 		"tag    remediation-mode")
 	r := decode[remediateapi.TagsResult](t, s.run("tags", "show", "web-1", "-o", "json").stdout)
-	if r.VM != ref("vm-1") || r.Wanted.CPUs != 4 || len(r.Bad) != 1 || !reflect.DeepEqual(r.Tags[remedy.CategoryMode], []string{"tag"}) {
+	if r.VM != ref("vm-1") || r.Wanted.CPUs != 4 || len(r.Bad) != 1 || !reflect.DeepEqual(r.Tags[placement.CategoryMode], []string{"tag"}) {
 		t.Errorf("unexpected result %+v", r)
 	}
 	s.run("tags", "show", "nosuch").want(t, 3, "stderr", "there is no VM nosuch")

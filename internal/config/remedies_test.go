@@ -8,7 +8,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
@@ -27,12 +27,12 @@ rules:
 	}
 	hours := func(n int) clock.Duration { return clock.Duration(time.Duration(n) * time.Hour) }
 	want := []trigger.Rule{
-		{Alarm: "my CPU*", Action: trigger.Resize{Settings: remedy.Resize{
+		{Alarm: "my CPU*", Action: trigger.Resize{Settings: placement.Resize{
 			Resource: "cpu", Mode: "powerCycleInWindow", Sizing: "original", Max: 12, Cooldown: hours(1),
 			Window: "0 2 * * SUN", Duration: hours(4), TimeZone: "Europe/Berlin", ReplyTo: "https://sink",
 		}}},
-		{Class: alarm.ClassPoweredOff, Action: trigger.Reconfigure{Settings: remedy.Reconfigure{Mode: "recommend", ReplyTo: "https://sink"}}},
-		{Alarm: "alarm-17", Action: trigger.Move{Settings: remedy.Move{TargetUsage: 60, Mode: "recommend", Cooldown: hours(12), OverCommit: 200, ReplyTo: "https://sink"}}},
+		{Class: alarm.ClassPoweredOff, Action: trigger.Reconfigure{Settings: placement.Reconfigure{Mode: "recommend", ReplyTo: "https://sink"}}},
+		{Alarm: "alarm-17", Action: trigger.Move{Settings: placement.Move{TargetUsage: 60, Mode: "recommend", Cooldown: hours(12), OverCommit: 200, ReplyTo: "https://sink"}}},
 	}
 	if !reflect.DeepEqual(f.Rules, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", f.Rules, want)
@@ -45,10 +45,10 @@ rules:
 func TestRemediationWithoutAnAlarmIsOnThoseThatAreMadeForIt(t *testing.T) {
 	half, day := clock.Duration(30*time.Minute), clock.Duration(24*time.Hour)
 	resize := func(alarm, resource, mode, sizing string, most int) trigger.Rule {
-		return trigger.Rule{Alarm: alarm, Action: trigger.Resize{Settings: remedy.Resize{Resource: resource, Mode: mode, Sizing: sizing, Max: most, Cooldown: half}}}
+		return trigger.Rule{Alarm: alarm, Action: trigger.Resize{Settings: placement.Resize{Resource: resource, Mode: mode, Sizing: sizing, Max: most, Cooldown: half}}}
 	}
 	move := func(alarm string) trigger.Rule {
-		return trigger.Rule{Alarm: alarm, Action: trigger.Move{Settings: remedy.Move{TargetUsage: 75, Cooldown: day, OverCommit: 150}}}
+		return trigger.Rule{Alarm: alarm, Action: trigger.Move{Settings: placement.Move{TargetUsage: 75, Cooldown: day, OverCommit: 150}}}
 	}
 	for text, want := range map[string][]trigger.Rule{
 		"resize: {resource: cpu}": {

@@ -7,8 +7,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
@@ -38,9 +38,9 @@ type written struct {
 	policies     map[string]policy.Policy
 
 	preempt     trigger.Preempt
-	resize      remedy.Resize
-	reconfigure remedy.Reconfigure
-	move        remedy.Move
+	resize      placement.Resize
+	reconfigure placement.Reconfigure
+	move        placement.Move
 }
 
 // alarms are those that the rule names.
@@ -205,8 +205,8 @@ func (d *decoder) resizes(at string, w written) []trigger.Rule {
 	on, s := w.alarms(), w.resize
 	if len(on) == 0 {
 		on = map[string][]string{
-			remedy.CPU:    {remedy.AlarmCPU, remedy.AlarmOriginalCPU},
-			remedy.Memory: {remedy.AlarmMemory, remedy.AlarmOriginalMemory},
+			placement.CPU:    {placement.AlarmCPU, placement.AlarmOriginalCPU},
+			placement.Memory: {placement.AlarmMemory, placement.AlarmOriginalMemory},
 		}[s.Resource]
 	}
 	if len(on) == 0 { // then there is no resource, or it is none
@@ -241,7 +241,7 @@ func eachOf(alarms []string, action func(alarm string) trigger.Action) []trigger
 func (d *decoder) moves(at string, w written) []trigger.Rule {
 	on := w.alarms()
 	if len(on) == 0 && !w.unread {
-		on = []string{remedy.AlarmDatastore, remedy.AlarmOriginalStorage}
+		on = []string{placement.AlarmDatastore, placement.AlarmOriginalStorage}
 	}
 	settings := w.move.WithDefaults()
 	d.check(at, settings.Check())

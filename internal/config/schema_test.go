@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
 var update = flag.Bool("update", false, "write docs/configuration.md anew")
@@ -356,12 +356,12 @@ Tags for remediation:
 
 | category | tag | meaning |
 | --- | --- | --- |
-| ` + "`" + remedy.CategoryMode + "`" + ` | a mode of ` + "`resize`" + ` | what is done for this VM instead of the rule's mode |
-| ` + "`" + remedy.CategoryMode + "`" + ` | ` + "`" + remedy.ModeOff + "`" + ` | this VM is never changed |
-| ` + "`" + remedy.CategoryMaxCPUs + "`" + ` | a number of virtual CPUs | the VM gets no more |
-| ` + "`" + remedy.CategoryMaxMemory + "`" + ` | MB | the VM gets no more |
-| ` + "`" + remedy.CategoryCPUs + "`, `" + remedy.CategoryMemory + "`, `" + remedy.CategoryCoresPerSocket + "`" + ` | a number | wanted from the next power-off on |
-| ` + "`" + remedy.CategoryCPUHotAdd + "`, `" + remedy.CategoryCPUHotRemove + "`, `" + remedy.CategoryMemoryHotAdd + "`" + ` | ` + "`true`, `false`" + ` | wanted from the next power-off on |
+| ` + "`" + placement.CategoryMode + "`" + ` | a mode of ` + "`resize`" + ` | what is done for this VM instead of the rule's mode |
+| ` + "`" + placement.CategoryMode + "`" + ` | ` + "`" + placement.ModeOff + "`" + ` | this VM is never changed |
+| ` + "`" + placement.CategoryMaxCPUs + "`" + ` | a number of virtual CPUs | the VM gets no more |
+| ` + "`" + placement.CategoryMaxMemory + "`" + ` | MB | the VM gets no more |
+| ` + "`" + placement.CategoryCPUs + "`, `" + placement.CategoryMemory + "`, `" + placement.CategoryCoresPerSocket + "`" + ` | a number | wanted from the next power-off on |
+| ` + "`" + placement.CategoryCPUHotAdd + "`, `" + placement.CategoryCPUHotRemove + "`, `" + placement.CategoryMemoryHotAdd + "`" + ` | ` + "`true`, `false`" + ` | wanted from the next power-off on |
 
 ## Which VMs are chosen
 

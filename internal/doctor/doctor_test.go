@@ -13,8 +13,8 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -213,20 +213,20 @@ func TestARuleForATagThatTheWorkerRefusesFails(t *testing.T) {
 func TestRulesThatFitNothingAreToldWithTheNearNames(t *testing.T) {
 	p := newPatient(t, simulation.Options{})
 	p.vc.Alarm("cluster-memory-above-80")
-	p.vc.Alarm(remedy.AlarmCPU)
+	p.vc.Alarm(placement.AlarmCPU)
 	p.Rules = append(p.Rules,
 		trigger.Rule{Alarm: "Cluster-CPU-above-90", Action: trigger.Preempt{Tag: "nosuch"}},
 		trigger.Rule{Alarm: "zzz*", Action: trigger.Preempt{Tag: "preemptible"}},
 		trigger.Rule{Alarm: "cluster-*", Action: trigger.Preempt{Tag: "preemptible"}},
-		trigger.Rule{Alarm: remedy.AlarmCPU, Action: trigger.Resize{}},
-		trigger.Rule{Alarm: remedy.AlarmOriginalCPU, Action: trigger.Resize{}},
+		trigger.Rule{Alarm: placement.AlarmCPU, Action: trigger.Resize{}},
+		trigger.Rule{Alarm: placement.AlarmOriginalCPU, Action: trigger.Resize{}},
 	)
 	r := p.diagnose()
 	p.want(r, "rule Cluster-CPU-above-90", doctorapi.Warning, "no alarm", "near: cluster-cpu-above-80")
 	p.want(r, "rule zzz*", doctorapi.Warning, "correct the name")
 	p.want(r, "tag nosuch", doctorapi.Failed, "no such tag", "govc tags.create", "global permission")
 	for _, c := range r.Checks {
-		if c.Name == "rule "+remedy.AlarmOriginalCPU || c.Name == "rule cluster-*" {
+		if c.Name == "rule "+placement.AlarmOriginalCPU || c.Name == "rule cluster-*" {
 			t.Errorf("%+v", c)
 		}
 	}
@@ -297,7 +297,7 @@ func TestThePrivilegesOfEachActionAndKindOfRuleAreAskedFor(t *testing.T) {
 			t.Errorf("to %s: asked for %v, used %v, without a rule %v", k, asked, used, idle)
 		}
 	}
-	recommends := &Activities{Rules: []trigger.Rule{{Action: trigger.Move{Settings: remedy.Move{Mode: remedy.ModeRecommend}}}}}
+	recommends := &Activities{Rules: []trigger.Rule{{Action: trigger.Move{Settings: placement.Move{Mode: placement.ModeRecommend}}}}}
 	if _, used := needed(trigger.KindMove.Privileges(), recommends); used {
 		t.Error("a rule that only recommends needs privileges")
 	}

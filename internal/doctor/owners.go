@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -39,7 +39,7 @@ func (e *examination) allowed() {
 
 // remedyCategories are those by which owners have a say in remediation. A site may do without: they are asked about only
 // where a rule changes VMs.
-var remedyCategories = []string{remedy.CategoryMode, remedy.CategoryMaxCPUs, remedy.CategoryMaxMemory}
+var remedyCategories = []string{placement.CategoryMode, placement.CategoryMaxCPUs, placement.CategoryMaxMemory}
 
 // remediates reports whether a rule changes VMs that are in alarm.
 func (e *examination) remediates() bool {

@@ -4,8 +4,8 @@ import (
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -55,13 +55,13 @@ func TestWhereARuleChangesVMsTheOwnersCategoriesOfRemediationAreLookedFor(t *tes
 			t.Error("it is looked for although no rule remedies")
 		}
 	}
-	p.Rules = append(p.Rules, trigger.Rule{Alarm: remedy.AlarmCPU, Action: trigger.Resize{Settings: remedy.Resize{Mode: remedy.ModeHotAdd}}})
-	if err := p.vc.CreateTag(remedy.CategoryMode, remedy.ModeOff); err != nil {
+	p.Rules = append(p.Rules, trigger.Rule{Alarm: placement.AlarmCPU, Action: trigger.Resize{Settings: placement.Resize{Mode: placement.ModeHotAdd}}})
+	if err := p.vc.CreateTag(placement.CategoryMode, placement.ModeOff); err != nil {
 		t.Fatal(err)
 	}
 	r := p.diagnose()
 	p.want(r, "category remediation-mode", doctorapi.OK, "seen, with 1 tags")
 	p.want(r, "category remediation-max-cpus", doctorapi.Warning, "no owner has a say", "preemptctl tags create")
-	p.vc.HideCategories(remedy.CategoryMode)
+	p.vc.HideCategories(placement.CategoryMode)
 	p.want(p.diagnose(), "category remediation-mode", doctorapi.Warning, "not visible")
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -78,7 +78,7 @@ func (e *examination) changes(k trigger.Kind) bool {
 func (e *examination) tagsVMs() bool {
 	return slices.ContainsFunc(e.Rules, func(r trigger.Rule) bool {
 		a, ok := r.Action.(trigger.Resize)
-		return ok && (a.Settings.Mode == remedy.ModeTag || a.Settings.Mode == remedy.ModeHotOrOff)
+		return ok && (a.Settings.Mode == placement.ModeTag || a.Settings.Mode == placement.ModeHotOrOff)
 	})
 }
 

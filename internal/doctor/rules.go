@@ -9,7 +9,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
@@ -52,9 +52,9 @@ func matched(r trigger.Rule, alarms []vcenter.Named) bool {
 
 // twins are the alarms that one rule without a name is on: ours and the original's, of which one suffices.
 var twins = [][2]string{
-	{remedy.AlarmCPU, remedy.AlarmOriginalCPU},
-	{remedy.AlarmMemory, remedy.AlarmOriginalMemory},
-	{remedy.AlarmDatastore, remedy.AlarmOriginalStorage},
+	{placement.AlarmCPU, placement.AlarmOriginalCPU},
+	{placement.AlarmMemory, placement.AlarmOriginalMemory},
+	{placement.AlarmDatastore, placement.AlarmOriginalStorage},
 }
 
 // twin reports whether the rule's twin is there, and finds its alarm.

@@ -15,8 +15,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -135,8 +135,8 @@ func TestTheWorkerProgramFollowsTheRulesOfItsFile(t *testing.T) {
 	})
 	s.Follows()
 	s.Alarm("cluster-a", 0, "green", "red")
-	s.TurnsRed(remedy.AlarmCPU, vm)
+	s.TurnsRed(placement.AlarmCPU, vm)
 	s.Agree(s.Done(s.Exists(s.Intake("cpu", "cluster-a"))))
-	s.Decided(remedy.KindResize, vm, remediateapi.Applied)
+	s.Decided(placement.KindResize, vm, remediateapi.Applied)
 	s.WantHardware(vm, 3, 16<<10)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // Report is the result of one check.
@@ -97,7 +97,7 @@ func DefaultLimits() Limits {
 func Types() []string {
 	return []string{
 		preemption.WorkflowName, preemptapi.RoundType, preemptapi.PlanType, preemptapi.NamesType, preemptapi.RestoreType, ledger.WorkflowType, watchapi.WorkflowType,
-		remedy.ResizeType, remedy.ReconfigureType, remedy.MoveType, remediateapi.ReconcileType, remediateapi.TagsType, doctorapi.Type,
+		placement.ResizeType, placement.ReconfigureType, placement.MoveType, remediateapi.ReconcileType, remediateapi.TagsType, doctorapi.Type,
 		RepairType, ProbeType,
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // RemedyFactsRequest asks for what a remediation must know about others and earlier ones.
@@ -25,7 +25,7 @@ type RemedyFacts struct {
 	Version   int64                `json:"version"` // for RemedyRequest.Seen; never 0
 	Duplicate bool                 `json:"duplicate,omitempty"`
 	Reserved  map[string]string    `json:"reserved,omitempty"` // VM → owner
-	Flights   []remedy.Flight      `json:"flights,omitempty"`  // all moves under way
+	Flights   []placement.Flight   `json:"flights,omitempty"`  // all moves under way
 	Last      map[string]time.Time `json:"last,omitempty"`     // LastKey → when the VM was last remedied so
 	Actions   int                  `json:"actions"`            // in the last hour, with those under way
 	Tripped   time.Time            `json:"tripped,omitzero"`   // until when the circuit breaker allows only recommendations; zero: it is closed
@@ -39,7 +39,7 @@ type RemedyRequest struct {
 	Cooldown time.Duration `json:"cooldown,omitempty"`
 	PerHour  int           `json:"perHour,omitempty"` // most actions in an hour, on any VMs; 0: any number
 
-	Flight *remedy.Flight `json:"flight,omitempty"` // of a move
+	Flight *placement.Flight `json:"flight,omitempty"` // of a move
 	// Seen is the Version of the RemedyFacts that the move was chosen from; zero: none.
 	Seen int64 `json:"seen,omitempty"`
 	// Most moves at once off one datastore, to one host, and of all; 0: any number.
@@ -70,9 +70,9 @@ type RemediedRequest struct {
 
 // Hold is what is being done to a VM that is reserved for remediation.
 type Hold struct {
-	What     string         `json:"what"`
-	Cooldown time.Duration  `json:"cooldown,omitempty"`
-	Flight   *remedy.Flight `json:"flight,omitempty"`
+	What     string            `json:"what"`
+	Cooldown time.Duration     `json:"cooldown,omitempty"`
+	Flight   *placement.Flight `json:"flight,omitempty"`
 }
 
 // Asked is an earlier request for remediation.
@@ -207,7 +207,7 @@ func (s *State) refuseMove(now time.Time, r RemedyRequest) (g RemedyGrant, refus
 	return RemedyGrant{Stale: stale}, stale
 }
 
-func same(a, b *remedy.Flight) bool { return a == b || a != nil && b != nil && *a == *b }
+func same(a, b *placement.Flight) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // actions are the times of the last hour's actions, oldest first. An action under way counts as one of now, so that
 // many that begin together cannot all pass the circuit breaker. The owner but is left out.

@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func resizing(vm string) RemedyRequest {
-	return RemedyRequest{Owner: "resize@" + vm, VM: vm, What: remedy.CPU, Cooldown: 30 * time.Minute}
+	return RemedyRequest{Owner: "resize@" + vm, VM: vm, What: placement.CPU, Cooldown: 30 * time.Minute}
 }
 
 func acted(r RemedyRequest) RemediedRequest {
@@ -19,8 +19,8 @@ func acted(r RemedyRequest) RemediedRequest {
 }
 
 // flight is a move off one datastore to another on a host.
-func flight(vm, source, host string) *remedy.Flight {
-	return &remedy.Flight{
+func flight(vm, source, host string) *placement.Flight {
+	return &placement.Flight{
 		VM: vsphere.Ref{Type: vsphere.TypeVM, Value: vm}, Source: vsphere.Ref{Type: "Datastore", Value: source},
 		Destination: vsphere.Ref{Type: "Datastore", Value: "datastore-99"}, Host: vsphere.Ref{Type: vsphere.TypeHost, Value: host}, Used: 10 << 30,
 	}
@@ -28,7 +28,7 @@ func flight(vm, source, host string) *remedy.Flight {
 
 func moving(vm, source, host string) RemedyRequest {
 	return RemedyRequest{
-		Owner: "move@" + source, VM: vm, What: remedy.KindMove, Cooldown: 24 * time.Hour, Flight: flight(vm, source, host),
+		Owner: "move@" + source, VM: vm, What: placement.KindMove, Cooldown: 24 * time.Hour, Flight: flight(vm, source, host),
 		PerSource: 1, PerHost: 2, AtOnce: 3,
 	}
 }
@@ -86,7 +86,7 @@ func TestACooldownIsOfOneVMAndResource(t *testing.T) {
 	s.Remedied(t0, acted(r))
 	s = roundTrip(t, s)
 	memory, other, short := r, resizing("vm-2"), r
-	memory.What, short.Cooldown = remedy.Memory, time.Minute
+	memory.What, short.Cooldown = placement.Memory, time.Minute
 	for name, c := range map[string]struct {
 		ask     RemedyRequest
 		at      int
@@ -108,7 +108,7 @@ func TestACooldownIsOfOneVMAndResource(t *testing.T) {
 	}
 	untouched := resizing("vm-3")
 	s.Remedy(t0, untouched)
-	s.Remedied(t0, RemediedRequest{Owner: untouched.Owner, VM: "vm-3", What: remedy.CPU})
+	s.Remedied(t0, RemediedRequest{Owner: untouched.Owner, VM: "vm-3", What: placement.CPU})
 	if got := s.Remedy(at(1), untouched); !got.Granted {
 		t.Errorf("what was not changed has a cooldown: %+v", got)
 	}
@@ -131,7 +131,7 @@ func TestTheCircuitBreakerCountsWhatWasDoneInTheLastHourAndIsUnderWay(t *testing
 	}
 	s.Remedied(at(200), acted(resizing("vm-0")))
 	s.Remedied(at(210), acted(resizing("vm-1")))
-	s.Remedied(at(220), RemediedRequest{Owner: "resize@vm-2", VM: "vm-2", What: remedy.CPU})
+	s.Remedied(at(220), RemediedRequest{Owner: "resize@vm-2", VM: "vm-2", What: placement.CPU})
 	s = roundTrip(t, s)
 	if got := ask(300, 3, 3); !got.Granted {
 		t.Errorf("what did not act counts: %+v", got)

@@ -8,7 +8,7 @@ import (
 
 	"go.temporal.io/sdk/testsuite"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // collected keeps what the updates of the test environment answer.
@@ -67,7 +67,7 @@ func TestWhoWaitsForAMoveKeepsItsPlaceInLine(t *testing.T) {
 		return s.Remedy(at(second), r)
 	}
 	done := func(second int, owner string) {
-		s.Remedied(at(second), RemediedRequest{Owner: owner, VM: "vm-" + owner, What: remedy.KindMove, Acted: true})
+		s.Remedied(at(second), RemediedRequest{Owner: owner, VM: "vm-" + owner, What: placement.KindMove, Acted: true})
 	}
 	if !asks(0, "one").Granted {
 		t.Fatal("the first is not granted")
@@ -85,7 +85,7 @@ func TestWhoWaitsForAMoveKeepsItsPlaceInLine(t *testing.T) {
 		t.Errorf("the first in line: %+v", g)
 	}
 	done(4, "two")
-	s.Remedied(at(4), RemediedRequest{Owner: "three", VM: "vm-three", What: remedy.KindMove}) // gives up
+	s.Remedied(at(4), RemediedRequest{Owner: "three", VM: "vm-three", What: placement.KindMove}) // gives up
 	if g := asks(5, "four"); !g.Granted {
 		t.Errorf("after one has given up: %+v", g)
 	}

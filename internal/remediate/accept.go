@@ -9,7 +9,7 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -23,16 +23,16 @@ type Setup struct {
 
 // AcceptInput is a request as it came: decoded, or a signal's payload.
 type AcceptInput struct {
-	Kind    string          `json:"kind"`
-	Request *remedy.Request `json:"request,omitempty"`
-	Raw     []byte          `json:"raw,omitempty"`
+	Kind    string             `json:"kind"`
+	Request *placement.Request `json:"request,omitempty"`
+	Raw     []byte             `json:"raw,omitempty"`
 }
 
 // Accepted is a request that may be worked on, with its settings filled in, or the problem with it.
 type Accepted struct {
-	Request remedy.Request `json:"request"`
-	Setup   Setup          `json:"setup"`
-	Problem string         `json:"problem,omitempty"`
+	Request placement.Request `json:"request"`
+	Setup   Setup             `json:"setup"`
+	Problem string            `json:"problem,omitempty"`
 }
 
 // Bounds of a request.
@@ -56,7 +56,7 @@ func (a *Activities) AcceptRemediation(_ context.Context, in AcceptInput) (Accep
 	return out, nil
 }
 
-func (in AcceptInput) decode() (req remedy.Request, err error) {
+func (in AcceptInput) decode() (req placement.Request, err error) {
 	switch {
 	case in.Request != nil:
 		return *in.Request, nil
@@ -64,13 +64,13 @@ func (in AcceptInput) decode() (req remedy.Request, err error) {
 		return req, fmt.Errorf("it is %d bytes long: at most %d are taken", len(in.Raw), maxRequest)
 	}
 	if err := json.Unmarshal(in.Raw, &req); err != nil {
-		return remedy.Request{}, fmt.Errorf("it is no remediation request: %w", err)
+		return placement.Request{}, fmt.Errorf("it is no remediation request: %w", err)
 	}
 	return req, nil
 }
 
 // check completes the settings of a request, and tells what is wrong with it.
-func (a *Activities) check(kind string, req *remedy.Request) error {
+func (a *Activities) check(kind string, req *placement.Request) error {
 	if req.Kind == "" {
 		req.Kind = kind
 	}
@@ -82,7 +82,7 @@ func (a *Activities) check(kind string, req *remedy.Request) error {
 }
 
 // wrong returns what is wrong with what a request asks for, of whom, and on what.
-func (a *Activities) wrong(kind string, req *remedy.Request) (errs []error) {
+func (a *Activities) wrong(kind string, req *placement.Request) (errs []error) {
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if req.Kind != kind {
 		add("it asks for a %.20q; this workflow does a %s", req.Kind, kind)
@@ -102,30 +102,30 @@ func (a *Activities) wrong(kind string, req *remedy.Request) (errs []error) {
 	switch {
 	case req.VM.Zero() && req.Source.Zero() && req.Target == "":
 		add("it names no VM and no datastore")
-	case kind != remedy.KindMove && req.VM.Zero() && req.Target == "":
+	case kind != placement.KindMove && req.VM.Zero() && req.Target == "":
 		add("it names no VM")
 	}
 	return errs
 }
 
 // settle fills in the defaults of a request's settings and checks them.
-func settle(kind string, req *remedy.Request) error {
+func settle(kind string, req *placement.Request) error {
 	switch kind {
-	case remedy.KindResize:
+	case placement.KindResize:
 		if req.Resize == nil {
-			req.Resize = &remedy.Resize{}
+			req.Resize = &placement.Resize{}
 		}
 		s := req.Resize.WithDefaults(req.Cause.Alarm)
 		req.Resize = &s
 		return s.Check()
-	case remedy.KindReconfigure:
+	case placement.KindReconfigure:
 		if req.Reconfigure == nil {
-			req.Reconfigure = &remedy.Reconfigure{}
+			req.Reconfigure = &placement.Reconfigure{}
 		}
 		return req.Reconfigure.Check()
-	case remedy.KindMove:
+	case placement.KindMove:
 		if req.Move == nil {
-			req.Move = &remedy.Move{}
+			req.Move = &placement.Move{}
 		}
 		s := req.Move.WithDefaults()
 		req.Move = &s
@@ -136,8 +136,8 @@ func settle(kind string, req *remedy.Request) error {
 
 // WindowInput asks for the next window of a resize.
 type WindowInput struct {
-	Resize remedy.Resize `json:"resize"`
-	Now    time.Time     `json:"now"`
+	Resize placement.Resize `json:"resize"`
+	Now    time.Time        `json:"now"`
 }
 
 // WindowResult is when a window begins and ends.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
 )
@@ -30,7 +30,7 @@ type desk struct {
 	kind    string
 	setup   Setup
 	made    []*remediateapi.Decision // oldest first
-	pending []remedy.Request
+	pending []placement.Request
 	signals workflow.ReceiveChannel
 	told    int   // decisions told, for the ids of their events
 	telling int   // those that are being told
@@ -40,7 +40,7 @@ type desk struct {
 func newDesk(ctx workflow.Context, kind string, earlier []remediateapi.Decision) *desk {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	info := workflow.GetInfo(ctx)
-	d := &desk{ctx: tally.With(own), asked: ctx, info: info, kind: kind, signals: workflow.GetSignalChannel(ctx, remedy.Signal)}
+	d := &desk{ctx: tally.With(own), asked: ctx, info: info, kind: kind, signals: workflow.GetSignalChannel(ctx, placement.Signal)}
 	for _, dec := range earlier {
 		d.made = append(d.made, &dec)
 	}
@@ -59,7 +59,7 @@ func (d *desk) report() remediateapi.Report {
 }
 
 // serve carries out the requests of the input, and those that are signalled, with work.
-func serve(ctx workflow.Context, in remediateapi.Input, kind string, work func(*desk, remedy.Request)) (remediateapi.Report, error) {
+func serve(ctx workflow.Context, in remediateapi.Input, kind string, work func(*desk, placement.Request)) (remediateapi.Report, error) {
 	d := newDesk(ctx, kind, in.Earlier)
 	d.pending = in.Requests
 	if err := workflow.SetQueryHandler(ctx, remediateapi.StateQuery, func() (remediateapi.Report, error) { return d.report(), nil }); err != nil {
@@ -83,7 +83,7 @@ func serve(ctx workflow.Context, in remediateapi.Input, kind string, work func(*
 		}
 		if d.info.GetContinueAsNewSuggested() {
 			d.finishTelling()
-			return d.report(), workflow.NewContinueAsNewError(ctx, remedy.WorkflowType(kind), remediateapi.Input{Requests: d.drain(), Earlier: d.report().Decisions})
+			return d.report(), workflow.NewContinueAsNewError(ctx, placement.WorkflowType(kind), remediateapi.Input{Requests: d.drain(), Earlier: d.report().Decisions})
 		}
 	}
 }
@@ -107,7 +107,7 @@ func (d *desk) next() (a Accepted, ok bool, err error) {
 }
 
 // drain accepts what has arrived, for the next run. What is no request was told and is left out.
-func (d *desk) drain() (rest []remedy.Request) {
+func (d *desk) drain() (rest []placement.Request) {
 	for {
 		a, ok, err := d.next()
 		if err != nil || !ok {
@@ -173,7 +173,7 @@ func (d *desk) options(each time.Duration, summary string) workflow.Context {
 }
 
 // open begins a decision about a request.
-func (d *desk) open(req remedy.Request) *remediateapi.Decision {
+func (d *desk) open(req placement.Request) *remediateapi.Decision {
 	dec := &remediateapi.Decision{
 		Kind: d.kind, State: remediateapi.Working, RequestID: req.ID, VM: req.VM, Cause: req.Cause, StartedAt: workflow.Now(d.ctx).UTC(),
 	}
@@ -196,7 +196,7 @@ func (d *desk) end(dec *remediateapi.Decision, state remediateapi.State, reason 
 
 // conclude makes the decision and tells it where people and programs look for it: in the VM's attribute, and as
 // a CloudEvent. Nothing waits for that but the workflow's end. A dry run is told to who asked alone.
-func (d *desk) conclude(dec *remediateapi.Decision, req remedy.Request, state remediateapi.State, reason string) {
+func (d *desk) conclude(dec *remediateapi.Decision, req placement.Request, state remediateapi.State, reason string) {
 	if d.end(dec, state, reason); req.DryRun {
 		return
 	}
@@ -219,12 +219,12 @@ func (d *desk) conclude(dec *remediateapi.Decision, req remedy.Request, state re
 }
 
 // bare is a request without its event, which no plan reads and each would record.
-func bare(req remedy.Request) remedy.Request {
+func bare(req placement.Request) placement.Request {
 	req.Event = nil
 	return req
 }
 
-func replyOf(req remedy.Request) string {
+func replyOf(req placement.Request) string {
 	switch {
 	case req.Resize != nil:
 		return req.Resize.ReplyTo
@@ -254,7 +254,7 @@ func (d *desk) show(dec *remediateapi.Decision) {
 }
 
 // failed ends a decision with what went wrong.
-func (d *desk) failed(dec *remediateapi.Decision, what string, err error, req remedy.Request) {
+func (d *desk) failed(dec *remediateapi.Decision, what string, err error, req placement.Request) {
 	d.broken = err
 	d.conclude(dec, req, remediateapi.Failed, what+": "+cause(err))
 }
@@ -273,7 +273,7 @@ const (
 // take reserves the VM for this workflow, so that nobody else changes it. While it waits it holds nothing: a
 // preemption that wants the VM gets it. choosy callers have other VMs to go on with, and do not wait for one.
 // waited tells that time has passed since the caller looked.
-func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req remedy.Request, choosy bool) (t taken, waited bool) {
+func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req placement.Request, choosy bool) (t taken, waited bool) {
 	r.Owner, r.VM, r.PerHour = d.id(), dec.VM.String(), d.setup.PerHour
 	if r.What == "" {
 		r.What = d.kind
@@ -311,7 +311,7 @@ func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req reme
 }
 
 // answered acts on the ledger's answer, unless it is one to wait for: then why says what for.
-func (d *desk) answered(dec *remediateapi.Decision, g ledger.RemedyGrant, req remedy.Request, choosy bool) (t taken, why string) {
+func (d *desk) answered(dec *remediateapi.Decision, g ledger.RemedyGrant, req placement.Request, choosy bool) (t taken, why string) {
 	switch {
 	case g.Granted:
 		return takenOK, ""

@@ -9,7 +9,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -17,7 +17,7 @@ import (
 // its use is under the target; or one VM off the datastore that fills up beneath it. It fails only with its Report
 // as the error's details.
 func Move(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
-	return serve(ctx, in, remedy.KindMove, (*desk).move)
+	return serve(ctx, in, placement.KindMove, (*desk).move)
 }
 
 // Bounds of one request.
@@ -27,23 +27,23 @@ const (
 	maxTold        = 100 // moves of a plan that are told, and VMs of which it is told why they stay
 )
 
-func (d *desk) move(req remedy.Request) {
+func (d *desk) move(req placement.Request) {
 	without := map[string]string{}
 	moved, failures, by := 0, 0, ""
 	for {
 		if d.info.GetContinueAsNewSuggested() {
-			d.pending = append([]remedy.Request{again(req)}, d.pending...)
+			d.pending = append([]placement.Request{again(req)}, d.pending...)
 			return
 		}
 		dec := d.open(req)
 		by = cmp.Or(by, d.by(dec))
 		plan, ok := d.planMove(dec, req, by, without)
 		if !ok {
-			d.release(dec, remedy.KindMove, false)
+			d.release(dec, placement.KindMove, false)
 			return
 		}
 		if len(plan.Moves.Moves) == 0 {
-			d.release(dec, remedy.KindMove, false)
+			d.release(dec, placement.KindMove, false)
 			d.noMore(dec, req, plan, moved)
 			return
 		}
@@ -54,7 +54,7 @@ func (d *desk) move(req remedy.Request) {
 		m := plan.Moves.Moves[0]
 		dec.VM, dec.Name, dec.Move, dec.Stay, dec.StayCount = m.VM, m.Name, &m, nil, nil
 		t, _ := d.take(dec, ledger.RemedyRequest{
-			What: remedy.KindMove, Cooldown: req.Move.Cooldown.D(), Seen: plan.Version, Flight: flightOf(m),
+			What: placement.KindMove, Cooldown: req.Move.Cooldown.D(), Seen: plan.Version, Flight: flightOf(m),
 			PerSource: d.setup.Moves.PerDatastore, PerHost: d.setup.Moves.PerHost, AtOnce: d.setup.Moves.AtOnce,
 		}, req, req.VM.Zero())
 		switch t {
@@ -70,7 +70,7 @@ func (d *desk) move(req remedy.Request) {
 			continue
 		}
 		err := d.relocate(dec, m)
-		d.release(dec, remedy.KindMove, true)
+		d.release(dec, placement.KindMove, true)
 		if err != nil {
 			without[m.VM.String()] = "moving it failed"
 			failures++
@@ -86,7 +86,7 @@ func (d *desk) move(req remedy.Request) {
 }
 
 // again is the rest of a request, for another run: measured anew, it moves what is still to be moved.
-func again(req remedy.Request) remedy.Request {
+func again(req placement.Request) placement.Request {
 	req.ID = ""
 	return req
 }
@@ -94,7 +94,7 @@ func again(req remedy.Request) remedy.Request {
 // drop takes back a decision that came to nothing: it is planned again at once.
 func (d *desk) drop() { d.made = d.made[:len(d.made)-1] }
 
-func (d *desk) planMove(dec *remediateapi.Decision, req remedy.Request, by string, without map[string]string) (plan MovePlan, ok bool) {
+func (d *desk) planMove(dec *remediateapi.Decision, req placement.Request, by string, without map[string]string) (plan MovePlan, ok bool) {
 	in := PlanInput{Request: bare(req), By: by, Without: without}
 	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), steps.PlanMove, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the moves", err, req)
@@ -114,7 +114,7 @@ func (d *desk) planMove(dec *remediateapi.Decision, req remedy.Request, by strin
 }
 
 // noMore ends a request that leaves nothing to move.
-func (d *desk) noMore(dec *remediateapi.Decision, req remedy.Request, plan MovePlan, moved int) {
+func (d *desk) noMore(dec *remediateapi.Decision, req placement.Request, plan MovePlan, moved int) {
 	m := plan.Moves
 	switch {
 	case moved > 0 && m.Enough: // each move was told
@@ -127,7 +127,7 @@ func (d *desk) noMore(dec *remediateapi.Decision, req remedy.Request, plan MoveP
 	}
 }
 
-func (d *desk) relocate(dec *remediateapi.Decision, m remedy.Relocation) error {
+func (d *desk) relocate(dec *remediateapi.Decision, m placement.Relocation) error {
 	dec.Reason = "moves to " + m.DestinationName
 	d.show(dec)
 	ctx := d.options(d.setup.Timing.Move, fmt.Sprintf("move %s to %s", m.Name, m.DestinationName))
@@ -135,6 +135,6 @@ func (d *desk) relocate(dec *remediateapi.Decision, m remedy.Relocation) error {
 	return workflow.ExecuteActivity(ctx, steps.RelocateVM, m).Get(d.ctx, &at)
 }
 
-func flightOf(m remedy.Relocation) *remedy.Flight {
-	return &remedy.Flight{VM: m.VM, Source: m.Source, Destination: m.Destination, Host: m.Host, Used: m.Used, Provisioned: m.Provisioned}
+func flightOf(m placement.Relocation) *placement.Flight {
+	return &placement.Flight{VM: m.VM, Source: m.Source, Destination: m.Destination, Host: m.Host, Used: m.Used, Provisioned: m.Provisioned}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -20,18 +20,18 @@ import (
 // MovePlan is what to move, as things are now.
 type MovePlan struct {
 	Verdict
-	Moves     remedy.Moves   `json:"moves"`               // at most 100 of the moves, and of those that stay
-	StayCount map[string]int `json:"stayCount,omitempty"` // by reason, where more stay
-	Version   int64          `json:"version"`             // of the moves under way that were counted
-	VM        vsphere.Ref    `json:"vm,omitzero"`         // the one in alarm
-	Name      string         `json:"name,omitempty"`
+	Moves     placement.Moves `json:"moves"`               // at most 100 of the moves, and of those that stay
+	StayCount map[string]int  `json:"stayCount,omitempty"` // by reason, where more stay
+	Version   int64           `json:"version"`             // of the moves under way that were counted
+	VM        vsphere.Ref     `json:"vm,omitzero"`         // the one in alarm
+	Name      string          `json:"name,omitempty"`
 }
 
 // PlanMove measures the datastores, asks the ledger for the moves under way, and chooses. It changes nothing.
 func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan, err error) {
 	defer a.beat(ctx)()
 	req := in.Request
-	l := look{Activities: a, in: in, what: remedy.KindMove, cooldown: req.Move.Cooldown.D()}
+	l := look{Activities: a, in: in, what: placement.KindMove, cooldown: req.Move.Cooldown.D()}
 	if plan.Verdict, err = a.foreign(ctx, req.Cause); err != nil || plan.State != "" {
 		return plan, err
 	}
@@ -40,7 +40,7 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 		return plan, err
 	}
 	plan.VM = vm
-	var st remedy.Storage
+	var st placement.Storage
 	err = a.attempt(ctx, func() (err error) {
 		st, err = a.VCenter.Storage(ctx, source, vm)
 		return err
@@ -62,8 +62,8 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 		plan.Verdict = Verdict{State: remediateapi.Skipped, Reason: "the same event was dealt with before", Quiet: true}
 		return plan, nil
 	}
-	d := remedy.Demand{Source: source, VM: vm, Flights: l.facts.Flights, Excluded: l.excluded(st)}
-	plan.Moves = remedy.ChooseMoves(st, d, *req.Move)
+	d := placement.Demand{Source: source, VM: vm, Flights: l.facts.Flights, Excluded: l.excluded(st)}
+	plan.Moves = placement.ChooseMoves(st, d, *req.Move)
 	for _, s := range st.VMs {
 		if s.Ref == vm {
 			plan.Name = s.Name
@@ -79,7 +79,7 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 }
 
 // stays are the first VMs that are not moved, and how many there are by reason if there are more.
-func stays(all []remedy.Stay) ([]remedy.Stay, map[string]int) {
+func stays(all []placement.Stay) ([]placement.Stay, map[string]int) {
 	if len(all) <= maxTold {
 		return all, nil
 	}
@@ -99,7 +99,7 @@ func (l *look) leftovers(ctx context.Context) error {
 			continue
 		}
 		found = true
-		if err := l.Ledger.Remedied(ctx, ledger.RemediedRequest{Owner: id, VM: vm, What: remedy.KindMove, Acted: true}); err != nil {
+		if err := l.Ledger.Remedied(ctx, ledger.RemediedRequest{Owner: id, VM: vm, What: placement.KindMove, Acted: true}); err != nil {
 			return fmt.Errorf("give back %s, which an earlier run held: %w", vm, err)
 		}
 	}
@@ -127,12 +127,12 @@ func (l *look) place(ctx context.Context) (source, vm vsphere.Ref, err error) {
 }
 
 // excluded tells of each VM that must stay why: others have it, it moved a short time ago, or it is out of bounds.
-func (l *look) excluded(st remedy.Storage) map[string]string {
+func (l *look) excluded(st placement.Storage) map[string]string {
 	out := map[string]string{}
 	for i := range st.VMs {
 		vm := &st.VMs[i]
 		key := vm.Ref.String()
-		last := l.facts.Last[key+"|"+remedy.KindMove]
+		last := l.facts.Last[key+"|"+placement.KindMove]
 		switch until := last.Add(l.cooldown); {
 		case l.notOurs(vm.VM) != "":
 			out[key] = l.notOurs(vm.VM)
@@ -148,7 +148,7 @@ func (l *look) excluded(st remedy.Storage) map[string]string {
 }
 
 // judge tells whether a choice is only told.
-func (l *look) judge(m remedy.Moves) Verdict {
+func (l *look) judge(m placement.Moves) Verdict {
 	req := l.in.Request
 	if len(m.Moves) == 0 {
 		return Verdict{}
@@ -159,7 +159,7 @@ func (l *look) judge(m remedy.Moves) Verdict {
 		return Verdict{State: remediateapi.Planned, Reason: reason}
 	case m.RecommendOnly != "":
 		return Verdict{State: remediateapi.Planned, Reason: reason + "; " + m.RecommendOnly}
-	case req.Move.Mode == remedy.ModeRecommend:
+	case req.Move.Mode == placement.ModeRecommend:
 		return Verdict{State: remediateapi.Planned, Reason: reason + "; the mode is recommend"}
 	}
 	return l.held(l.facts, reason)
@@ -167,7 +167,7 @@ func (l *look) judge(m remedy.Moves) Verdict {
 
 // recommended asks Storage DRS where the source is in a datastore cluster that it automates, and takes its word if
 // it stands up to our own bounds.
-func (l *look) recommended(ctx context.Context, st remedy.Storage, d remedy.Demand, m *remedy.Relocation) error {
+func (l *look) recommended(ctx context.Context, st placement.Storage, d placement.Demand, m *placement.Relocation) error {
 	if m.Pod.Zero() {
 		return nil
 	}
@@ -185,7 +185,7 @@ func (l *look) recommended(ctx context.Context, st remedy.Storage, d remedy.Dema
 		if d.Source.Zero() {
 			d.Source = m.Source
 		}
-		if theirs, reason := remedy.Destination(st, vm, to, d, *l.in.Request.Move); reason == "" {
+		if theirs, reason := placement.Destination(st, vm, to, d, *l.in.Request.Move); reason == "" {
 			theirs.Why = "Storage DRS recommends it"
 			*m = theirs
 		}
@@ -195,7 +195,7 @@ func (l *look) recommended(ctx context.Context, st remedy.Storage, d remedy.Dema
 
 // RelocateVM moves a VM and waits until it is there; it returns where. It may be repeated after a crash at any
 // instant: a relocation that is under way is waited for, one that is done is not done again.
-func (a *Activities) RelocateVM(ctx context.Context, m remedy.Relocation) (vsphere.Ref, error) {
+func (a *Activities) RelocateVM(ctx context.Context, m placement.Relocation) (vsphere.Ref, error) {
 	defer a.beat(ctx)()
 	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Settings.Timing.Move)
 	defer cancel()
@@ -220,7 +220,7 @@ func (a *Activities) RelocateVM(ctx context.Context, m remedy.Relocation) (vsphe
 	}
 }
 
-func (a *Activities) relocateOnce(ctx context.Context, m remedy.Relocation) error {
+func (a *Activities) relocateOnce(ctx context.Context, m placement.Relocation) error {
 	there, err := a.leftFor(ctx, m)
 	if err != nil || there {
 		return err
@@ -241,7 +241,7 @@ func (a *Activities) relocateOnce(ctx context.Context, m remedy.Relocation) erro
 }
 
 // leftFor tells whether nothing of the VM is on the source any more.
-func (a *Activities) leftFor(ctx context.Context, m remedy.Relocation) (bool, error) {
+func (a *Activities) leftFor(ctx context.Context, m placement.Relocation) (bool, error) {
 	st, err := a.VCenter.Storage(ctx, vsphere.Ref{}, m.VM)
 	if err != nil {
 		return false, err

@@ -10,8 +10,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -25,8 +25,8 @@ var (
 	other = vsphere.Ref{Type: vsphere.TypeDatastore, Value: "datastore-3"}
 )
 
-func datastore(ref vsphere.Ref, used int64) remedy.Datastore {
-	return remedy.Datastore{
+func datastore(ref vsphere.Ref, used int64) placement.Datastore {
+	return placement.Datastore{
 		Ref: ref, Name: "store-" + ref.Value[10:], Kind: "VMFS", Accessible: true, Capacity: 1000 * gib, Free: (1000 - used) * gib,
 		Provisioned: used * gib, Hosts: []vsphere.Ref{host},
 	}
@@ -37,16 +37,16 @@ func storing(t *testing.T, vms int) *site {
 	t.Helper()
 	s := newSite(t)
 	cluster := vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c1"}
-	s.storage = remedy.Storage{
-		Time: time.Now(), Datastores: []remedy.Datastore{datastore(full, 890), datastore(roomy, 100), datastore(other, 200)},
+	s.storage = placement.Storage{
+		Time: time.Now(), Datastores: []placement.Datastore{datastore(full, 890), datastore(roomy, 100), datastore(other, 200)},
 		Hosts: map[string]vsphere.Ref{host.String(): cluster}, Clusters: map[string][]vsphere.Ref{cluster.String(): {host}},
 	}
 	for n := range vms {
 		vm := web(n + 1)
 		vm.Host, vm.Cluster = host, cluster
 		s.vms[vm.Ref] = &vm
-		disk := remedy.Disk{Label: "Hard disk 1", Datastore: full, Used: 100 * gib, Provisioned: 100 * gib}
-		s.storage.VMs = append(s.storage.VMs, remedy.StoredVM{VM: vm, Home: full, Disks: []remedy.Disk{disk}})
+		disk := placement.Disk{Label: "Hard disk 1", Datastore: full, Used: 100 * gib, Provisioned: 100 * gib}
+		s.storage.VMs = append(s.storage.VMs, placement.StoredVM{VM: vm, Home: full, Disks: []placement.Disk{disk}})
 	}
 	return s
 }
@@ -60,7 +60,7 @@ func (s *site) Datastore(_ context.Context, name string) (vsphere.Ref, error) {
 	return vsphere.Ref{}, fault(vcenter.NotFound)
 }
 
-func (s *site) Storage(_ context.Context, source, vm vsphere.Ref) (remedy.Storage, error) {
+func (s *site) Storage(_ context.Context, source, vm vsphere.Ref) (placement.Storage, error) {
 	err := s.act("storage")
 	st := s.storage
 	st.VMs = nil
@@ -89,7 +89,7 @@ func (s *site) Relocate(_ context.Context, vm, source, destination vsphere.Ref) 
 func (s *site) relocated(vm, source, destination vsphere.Ref) {
 	for i := range s.storage.VMs {
 		if v := &s.storage.VMs[i]; v.Ref == vm {
-			v.Home, v.Disks = destination, []remedy.Disk{{Label: "Hard disk 1", Datastore: destination, Used: 100 * gib, Provisioned: 100 * gib}}
+			v.Home, v.Disks = destination, []placement.Disk{{Label: "Hard disk 1", Datastore: destination, Used: 100 * gib, Provisioned: 100 * gib}}
 		}
 	}
 	for i := range s.storage.Datastores {
@@ -107,14 +107,14 @@ func (s *site) relocated(vm, source, destination vsphere.Ref) {
 func (s *site) RefreshDatastore(context.Context, vsphere.Ref) error { return s.act("refresh") }
 
 // fullAlarm asks to bring the datastore below 75 percent, less the margin of 5 points.
-func fullAlarm() remedy.Request {
-	return remedy.Request{ID: "event-1", Kind: remedy.KindMove, Source: full, Move: &remedy.Move{TargetUsage: 75}}
+func fullAlarm() placement.Request {
+	return placement.Request{ID: "event-1", Kind: placement.KindMove, Source: full, Move: &placement.Move{TargetUsage: 75}}
 }
 
 func TestVMsLeaveAFullDatastoreUntilItsUseIsBelowTheTarget(t *testing.T) {
 	s := storing(t, 4)
 	s.fails["refresh"] = []error{fault(vcenter.NoPermission)} // which is not worth failing for
-	all := s.decide(remedy.KindMove, fullAlarm())
+	all := s.decide(placement.KindMove, fullAlarm())
 	if len(s.done) != 2 || len(all) != 2 {
 		t.Fatalf("moved %v: %+v", s.done, all)
 	}
@@ -130,28 +130,28 @@ func TestVMsLeaveAFullDatastoreUntilItsUseIsBelowTheTarget(t *testing.T) {
 
 func TestWhatKeepsADatastoreAsItIsIsSaid(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*site, *remedy.Request)
+		change func(*site, *placement.Request)
 		state  remediateapi.State
 		reason string
 	}{
-		"a dry run":                {func(_ *site, r *remedy.Request) { r.DryRun = true }, remediateapi.Planned, "2 VMs to move, web-"},
-		"the mode is recommend":    {func(_ *site, r *remedy.Request) { r.Move.Mode = remedy.ModeRecommend }, remediateapi.Planned, "the rule only recommends"},
-		"the worker only observes": {func(s *site, _ *remedy.Request) { s.settings.Observe = true }, remediateapi.Planned, "only observes"},
-		"it is not full":           {func(s *site, _ *remedy.Request) { s.storage.Datastores[0].Free = 800 * gib }, remediateapi.Skipped, ""},
-		"no VM may go":             {func(s *site, _ *remedy.Request) { s.settings.NeverTouch = []string{"*"} }, remediateapi.Infeasible, ""},
-		"the datastore is gone":    {func(s *site, _ *remedy.Request) { s.fails["storage"] = []error{fault(vcenter.NotFound)} }, remediateapi.Infeasible, "NotFound"},
-		"it may not be looked at":  {func(s *site, _ *remedy.Request) { s.fails["storage"] = []error{fault(vcenter.NoPermission)} }, remediateapi.Failed, "plan the moves"},
-		"another vCenter's datastore": {func(s *site, r *remedy.Request) {
+		"a dry run":                {func(_ *site, r *placement.Request) { r.DryRun = true }, remediateapi.Planned, "2 VMs to move, web-"},
+		"the mode is recommend":    {func(_ *site, r *placement.Request) { r.Move.Mode = placement.ModeRecommend }, remediateapi.Planned, "the rule only recommends"},
+		"the worker only observes": {func(s *site, _ *placement.Request) { s.settings.Observe = true }, remediateapi.Planned, "only observes"},
+		"it is not full":           {func(s *site, _ *placement.Request) { s.storage.Datastores[0].Free = 800 * gib }, remediateapi.Skipped, ""},
+		"no VM may go":             {func(s *site, _ *placement.Request) { s.settings.NeverTouch = []string{"*"} }, remediateapi.Infeasible, ""},
+		"the datastore is gone":    {func(s *site, _ *placement.Request) { s.fails["storage"] = []error{fault(vcenter.NotFound)} }, remediateapi.Infeasible, "NotFound"},
+		"it may not be looked at":  {func(s *site, _ *placement.Request) { s.fails["storage"] = []error{fault(vcenter.NoPermission)} }, remediateapi.Failed, "plan the moves"},
+		"another vCenter's datastore": {func(s *site, r *placement.Request) {
 			s.foreign = "it is of another vCenter"
-			r.Cause = remedy.Cause{Alarm: remedy.AlarmDatastore, Entity: full, VCenter: "elsewhere"}
+			r.Cause = placement.Cause{Alarm: placement.AlarmDatastore, Entity: full, VCenter: "elsewhere"}
 		}, remediateapi.Skipped, "another vCenter"},
-		"nobody knows the name": {func(_ *site, r *remedy.Request) {
+		"nobody knows the name": {func(_ *site, r *placement.Request) {
 			r.Source, r.Target, r.TargetType = vsphere.Ref{}, "store-9", vsphere.TypeDatastore
 		}, remediateapi.Failed, "NotFound"},
-		"the same event came before": {func(s *site, _ *remedy.Request) {
+		"the same event came before": {func(s *site, _ *placement.Request) {
 			s.ledger.RemedyFacts(time.Now(), ledger.RemedyFactsRequest{RequestID: "event-1", By: "another"})
 		}, remediateapi.Skipped, "dealt with before"},
-		"the ledger does not answer at first": {func(s *site, _ *remedy.Request) {
+		"the ledger does not answer at first": {func(s *site, _ *placement.Request) {
 			s.fails["reserve"] = []error{fault(vcenter.Invalid)}
 		}, remediateapi.Applied, ""},
 	} {
@@ -184,7 +184,7 @@ func TestAVMInAlarmLeavesItsDatastore(t *testing.T) {
 func TestAVMThatAnotherHasOrThatMovedAShortTimeAgoStaysAndOthersGo(t *testing.T) {
 	s := storing(t, 4)
 	s.ledger.Remedy(time.Now(), ledger.RemedyRequest{Owner: "round-7", VM: web(1).Ref.String(), What: "evict"})
-	moved := ledger.RemedyRequest{Owner: "move@x", VM: web(2).Ref.String(), What: remedy.KindMove, Cooldown: 24 * time.Hour}
+	moved := ledger.RemedyRequest{Owner: "move@x", VM: web(2).Ref.String(), What: placement.KindMove, Cooldown: 24 * time.Hour}
 	s.ledger.Remedy(time.Now(), moved)
 	s.ledger.Remedied(time.Now(), ledger.RemediedRequest{Owner: "move@x", VM: moved.VM, What: moved.What, Acted: true})
 	req := fullAlarm()
@@ -209,7 +209,7 @@ func TestAVMThatIsTakenBetweenPlanAndMoveIsLeftAndAnotherGoes(t *testing.T) {
 			s.ledger.Remedy(s.env.Now(), ledger.RemedyRequest{Owner: "round-7", VM: web(vm).Ref.String(), What: "evict"})
 		}
 	}
-	s.decide(remedy.KindMove, fullAlarm())
+	s.decide(placement.KindMove, fullAlarm())
 	if taken == "" || len(s.done) != 1 || !strings.HasPrefix(s.done[0], "move vm-4") {
 		t.Errorf("moved %v", s.done)
 	}
@@ -217,8 +217,8 @@ func TestAVMThatIsTakenBetweenPlanAndMoveIsLeftAndAnotherGoes(t *testing.T) {
 
 func TestAMoveThatWasPlannedFromWhatHasChangedIsPlannedAnewOrWaits(t *testing.T) {
 	flight := ledger.RemedyRequest{
-		Owner: "move@other", VM: web(9).Ref.String(), What: remedy.KindMove,
-		Flight: &remedy.Flight{VM: web(9).Ref, Source: full, Destination: other, Host: host},
+		Owner: "move@other", VM: web(9).Ref.String(), What: placement.KindMove,
+		Flight: &placement.Flight{VM: web(9).Ref, Source: full, Destination: other, Host: host},
 	}
 	for name, perDatastore := range map[string]int{"it waits in line": 1, "it is planned anew": 5} {
 		t.Run(name, func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestAMoveThatWasPlannedFromWhatHasChangedIsPlannedAnewOrWaits(t *testing.T)
 
 func TestAVMThatMovedBetweenPlanAndMoveIsLeft(t *testing.T) {
 	s := storing(t, 4)
-	moved := ledger.RemedyRequest{Owner: "move@other", VM: web(4).Ref.String(), What: remedy.KindMove, Cooldown: 24 * time.Hour}
+	moved := ledger.RemedyRequest{Owner: "move@other", VM: web(4).Ref.String(), What: placement.KindMove, Cooldown: 24 * time.Hour}
 	s.before["reserve"] = func() {
 		s.ledger.Remedy(s.env.Now(), moved)
 		s.ledger.Remedied(s.env.Now(), ledger.RemediedRequest{Owner: moved.Owner, VM: moved.VM, What: moved.What, Acted: true})
@@ -257,7 +257,7 @@ func TestAfterThreeMovesThatFailedItGivesUp(t *testing.T) {
 	s := storing(t, 8)
 	no := fault(vcenter.NoPermission)
 	s.fails["relocate"] = []error{no, no, no, no}
-	all := s.decide(remedy.KindMove, fullAlarm())
+	all := s.decide(placement.KindMove, fullAlarm())
 	last := all[len(all)-1]
 	if len(all) != 4 || last.State != remediateapi.Failed || last.Reason != "given up after 3 moves, 3 of them failed" {
 		t.Errorf("%+v", all)
@@ -281,7 +281,7 @@ func TestStorageDRSIsHeardWhereItAutomatesTheDatastores(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := storing(t, 1)
 			for i := range s.storage.Datastores {
-				s.storage.Datastores[i].Pod, s.storage.Datastores[i].PodMode = pod, remedy.PodAutomated
+				s.storage.Datastores[i].Pod, s.storage.Datastores[i].PodMode = pod, placement.PodAutomated
 			}
 			s.recommend = c.recommend
 			if c.err != nil {
@@ -289,7 +289,7 @@ func TestStorageDRSIsHeardWhereItAutomatesTheDatastores(t *testing.T) {
 			}
 			req := fullAlarm()
 			req.Source, req.VM = vsphere.Ref{}, web(1).Ref
-			s.decide(remedy.KindMove, req)
+			s.decide(placement.KindMove, req)
 			s.wantDone(c.want)
 		})
 	}
@@ -330,7 +330,7 @@ func TestAMoveSurvivesAWorkerOrAVCenterThatStartsAnew(t *testing.T) {
 func TestWhatAnEarlierRunHeldIsGivenBack(t *testing.T) {
 	s := storing(t, 4)
 	id := "default-test-workflow-id"
-	s.ledger.Remedy(time.Now(), ledger.RemedyRequest{Owner: id, VM: web(1).Ref.String(), What: remedy.KindMove})
+	s.ledger.Remedy(time.Now(), ledger.RemedyRequest{Owner: id, VM: web(1).Ref.String(), What: placement.KindMove})
 	s.decided(fullAlarm(), remediateapi.Applied, "")
 	if len(s.ledger.Holds) != 0 {
 		t.Errorf("still held: %v", s.ledger.Holds)
@@ -350,7 +350,7 @@ func TestALongMoveGoesOnInAnotherRun(t *testing.T) {
 	s := storing(t, 4)
 	s.env.SetContinueAsNewSuggested(true)
 	remediate.Register(s.env, s.activities())
-	s.env.ExecuteWorkflow(remedy.MoveType, remediateapi.Input{Requests: []remedy.Request{fullAlarm()}})
+	s.env.ExecuteWorkflow(placement.MoveType, remediateapi.Input{Requests: []placement.Request{fullAlarm()}})
 	if err := s.env.GetWorkflowError(); err == nil || !strings.Contains(fmt.Sprint(err), "continue as new") {
 		t.Errorf("it ends with %v", err)
 	}

@@ -4,14 +4,14 @@ import (
 	"context"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
 // foreign skips a request whose alarm belongs to another vCenter, where the same references name other objects. A request
 // that names no vCenter, such as a person's, is taken for ours.
-func (a *Activities) foreign(ctx context.Context, c remedy.Cause) (Verdict, error) {
+func (a *Activities) foreign(ctx context.Context, c placement.Cause) (Verdict, error) {
 	if c.Alarm == "" || c.Entity.Zero() || c.VCenter == "" {
 		return Verdict{}, nil
 	}

@@ -10,7 +10,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -18,7 +18,7 @@ import (
 // Reconcile is the workflow that applies the tags of VMs whose power-off nobody told us of: it looks at all that
 // carry configuration tags. It fails only with its ReconcileResult as the error's details.
 func Reconcile(ctx workflow.Context, in remediateapi.ReconcileInput) (remediateapi.ReconcileResult, error) {
-	d := newDesk(ctx, remedy.KindReconfigure, nil)
+	d := newDesk(ctx, placement.KindReconfigure, nil)
 	res := remediateapi.ReconcileResult{State: remediateapi.Applied, Decisions: []remediateapi.Decision{}}
 	if in.Earlier != nil {
 		res = *in.Earlier
@@ -30,7 +30,7 @@ func Reconcile(ctx workflow.Context, in remediateapi.ReconcileInput) (remediatea
 		res.State, res.Reason = remediateapi.Failed, what+": "+cause(err)
 		return res, temporal.NewNonRetryableApplicationError(res.Reason, remediateapi.ErrRemediation, err, res)
 	}
-	req := remedy.Request{Kind: remedy.KindReconfigure, Cause: remedy.Cause{Event: cmp.Or(in.By, remedy.ByReconciler)}, DryRun: in.DryRun}
+	req := placement.Request{Kind: placement.KindReconfigure, Cause: placement.Cause{Event: cmp.Or(in.By, placement.ByReconciler)}, DryRun: in.DryRun}
 	var a Accepted
 	probe := req
 	probe.Target = "all"
@@ -84,7 +84,7 @@ func (a *Activities) FindUnapplied(ctx context.Context) (out Unapplied, err erro
 	defer a.beat(ctx)()
 	var refs []vsphere.Ref
 	if err := a.attempt(ctx, func() (err error) {
-		refs, err = a.VCenter.WithTags(ctx, remedy.Settings())
+		refs, err = a.VCenter.WithTags(ctx, placement.Settings())
 		return err
 	}); err != nil {
 		return out, step.Typed(err)
@@ -92,7 +92,7 @@ func (a *Activities) FindUnapplied(ctx context.Context) (out Unapplied, err erro
 	out.Looked = len(refs)
 	for len(refs) > 0 {
 		n := min(len(refs), lookAtOnce)
-		var vms map[vsphere.Ref]remedy.VM
+		var vms map[vsphere.Ref]placement.VM
 		if err := a.attempt(ctx, func() (err error) {
 			vms, err = a.VCenter.Hardware(ctx, refs[:n])
 			return err
@@ -108,7 +108,7 @@ func (a *Activities) FindUnapplied(ctx context.Context) (out Unapplied, err erro
 				out.On++
 				continue
 			}
-			if change, bad := remedy.Difference(vm); !change.Empty() || len(bad) > 0 {
+			if change, bad := placement.Difference(vm); !change.Empty() || len(bad) > 0 {
 				out.VMs = append(out.VMs, ref)
 			}
 		}

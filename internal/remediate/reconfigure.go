@@ -13,7 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -23,29 +23,29 @@ import (
 // one change, and only if nobody has changed the VM since it was looked at. It fails only with its Report as the
 // error's details.
 func Reconfigure(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
-	return serve(ctx, in, remedy.KindReconfigure, (*desk).reconfigure)
+	return serve(ctx, in, placement.KindReconfigure, (*desk).reconfigure)
 }
 
-func (d *desk) reconfigure(req remedy.Request) {
+func (d *desk) reconfigure(req placement.Request) {
 	dec := d.open(req)
-	dec.Kind = remedy.KindReconfigure
+	dec.Kind = placement.KindReconfigure
 	if !d.planReconfigure(dec, req) {
 		return
 	}
-	t, waited := d.take(dec, ledger.RemedyRequest{What: remedy.KindReconfigure}, req, false)
+	t, waited := d.take(dec, ledger.RemedyRequest{What: placement.KindReconfigure}, req, false)
 	if t != takenOK {
 		return
 	}
 	if waited && !d.planReconfigure(dec, req) { // a preemption, a restore or a resize had it
-		d.release(dec, remedy.KindReconfigure, false)
+		d.release(dec, placement.KindReconfigure, false)
 		return
 	}
 	state, reason, acted := d.apply(dec)
-	d.release(dec, remedy.KindReconfigure, acted)
+	d.release(dec, placement.KindReconfigure, acted)
 	d.conclude(dec, req, state, reason)
 }
 
-func (d *desk) planReconfigure(dec *remediateapi.Decision, req remedy.Request) bool {
+func (d *desk) planReconfigure(dec *remediateapi.Decision, req placement.Request) bool {
 	var plan ReconfigurePlan
 	in := PlanInput{Request: bare(req), By: d.by(dec)}
 	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), steps.PlanReconfigure, in).Get(d.ctx, &plan); err != nil {
@@ -77,7 +77,7 @@ func (d *desk) apply(dec *remediateapi.Decision) (state remediateapi.State, reas
 }
 
 // changes tells in words what differs.
-func changes(from, to remedy.Hardware) string {
+func changes(from, to placement.Hardware) string {
 	var all []string
 	add := func(what string, from, to any) {
 		if from != to {
@@ -93,7 +93,7 @@ func changes(from, to remedy.Hardware) string {
 	return strings.Join(all, ", ")
 }
 
-func badWords(bad []remedy.BadTag) string {
+func badWords(bad []placement.BadTag) string {
 	var all []string
 	for _, b := range bad {
 		all = append(all, fmt.Sprintf("%s=%s: %s", b.Category, b.Tag, b.Reason))
@@ -107,10 +107,10 @@ func badWords(bad []remedy.BadTag) string {
 // ReconfigurePlan is what the tags of a VM ask for.
 type ReconfigurePlan struct {
 	Verdict
-	VM     remedy.VM        `json:"vm"`
-	Before *remedy.Hardware `json:"before,omitempty"`
-	After  *remedy.Hardware `json:"after,omitempty"`
-	Bad    []remedy.BadTag  `json:"bad,omitempty"`
+	VM     placement.VM        `json:"vm"`
+	Before *placement.Hardware `json:"before,omitempty"`
+	After  *placement.Hardware `json:"after,omitempty"`
+	Bad    []placement.BadTag  `json:"bad,omitempty"`
 }
 
 // PlanReconfigure looks at the VM, its tags and the ledger. It changes nothing.
@@ -129,20 +129,20 @@ func (a *Activities) PlanReconfigure(ctx context.Context, in PlanInput) (plan Re
 }
 
 // wishes tells whether a VM carries tags that are wanted settings.
-func wishes(vm remedy.VM) bool {
-	return slices.ContainsFunc(remedy.Settings(), func(category string) bool { return len(vm.Tags[category]) > 0 })
+func wishes(vm placement.VM) bool {
+	return slices.ContainsFunc(placement.Settings(), func(category string) bool { return len(vm.Tags[category]) > 0 })
 }
 
 // differ tells what the tags of a VM change, and where nothing is to be done about it.
-func (a *Activities) differ(vm remedy.VM, req remedy.Request, facts ledger.RemedyFacts) (v Verdict, before, after *remedy.Hardware, bad []remedy.BadTag) {
+func (a *Activities) differ(vm placement.VM, req placement.Request, facts ledger.RemedyFacts) (v Verdict, before, after *placement.Hardware, bad []placement.BadTag) {
 	if !wishes(vm) {
 		return Verdict{State: remediateapi.Skipped, Reason: "it has no configuration tags", Quiet: true}, nil, nil, nil
 	}
-	change, bad := remedy.Difference(vm)
+	change, bad := placement.Difference(vm)
 	was, will := vm.Hardware, change.Apply(vm.Hardware)
 	before, after = &was, &will
 	what := changes(was, will) + badWords(bad)
-	mode := remedy.Mode(vm)
+	mode := placement.Mode(vm)
 	switch {
 	case change.Empty() && len(bad) > 0:
 		v = Verdict{State: remediateapi.Infeasible, Reason: "none of its tags can be applied" + badWords(bad)}
@@ -150,11 +150,11 @@ func (a *Activities) differ(vm remedy.VM, req remedy.Request, facts ledger.Remed
 		v = Verdict{State: remediateapi.Skipped, Reason: "it is as its tags want it"}
 	case vm.PowerState != vsphere.PoweredOff:
 		v = Verdict{State: remediateapi.Deferred, Reason: "it is not powered off: its tags stay for the next power-off: " + what}
-	case mode == remedy.ModeOff:
-		v = Verdict{State: remediateapi.Skipped, Reason: "its tag " + remedy.CategoryMode + "=off keeps it out"}
+	case mode == placement.ModeOff:
+		v = Verdict{State: remediateapi.Skipped, Reason: "its tag " + placement.CategoryMode + "=off keeps it out"}
 	case req.DryRun:
 		v = Verdict{State: remediateapi.Planned, Reason: what}
-	case mode == remedy.ModeRecommend, req.Reconfigure.Mode == remedy.ModeRecommend:
+	case mode == placement.ModeRecommend, req.Reconfigure.Mode == placement.ModeRecommend:
 		v = Verdict{State: remediateapi.Planned, Reason: what + "; the mode is recommend"}
 	default:
 		v = a.held(facts, what)
@@ -174,10 +174,10 @@ type ReconfigureInput struct {
 
 // ReconfigureResult is what became of it.
 type ReconfigureResult struct {
-	After   remedy.Hardware `json:"after"`
-	Bad     []remedy.BadTag `json:"bad,omitempty"`
-	On      bool            `json:"on,omitempty"`      // it was to be off and is not: nothing was done
-	Refused string          `json:"refused,omitempty"` // vCenter's words: nothing was done, and trying again will not help
+	After   placement.Hardware `json:"after"`
+	Bad     []placement.BadTag `json:"bad,omitempty"`
+	On      bool               `json:"on,omitempty"`      // it was to be off and is not: nothing was done
+	Refused string             `json:"refused,omitempty"` // vCenter's words: nothing was done, and trying again will not help
 }
 
 // maxConflicts is how often a reconfiguration is computed anew because somebody changed the VM meanwhile.
@@ -220,13 +220,13 @@ func (a *Activities) reconfigureOnce(ctx context.Context, in ReconfigureInput, r
 		return res, err
 	}
 	res.After = vm.Hardware
-	var change remedy.Change
+	var change placement.Change
 	switch {
 	case in.FromTags && vm.PowerState != vsphere.PoweredOff:
 		res.On = true
 		return res, nil
 	case in.FromTags:
-		change, res.Bad = remedy.Difference(vm)
+		change, res.Bad = placement.Difference(vm)
 	case sizeOf(vm.Hardware, in.Resource) < in.Size:
 		change = changeOf(in.Resource, in.Size)
 	}
@@ -249,14 +249,14 @@ func (a *Activities) reconfigureOnce(ctx context.Context, in ReconfigureInput, r
 	return res, err
 }
 
-func sizeOf(h remedy.Hardware, resource string) int {
-	if resource == remedy.Memory {
+func sizeOf(h placement.Hardware, resource string) int {
+	if resource == placement.Memory {
 		return h.MemoryMB
 	}
 	return h.CPUs
 }
 
-func (a *Activities) hardware(ctx context.Context, ref vsphere.Ref) (vm remedy.VM, err error) {
+func (a *Activities) hardware(ctx context.Context, ref vsphere.Ref) (vm placement.VM, err error) {
 	err = a.attempt(ctx, func() error {
 		all, err := a.VCenter.Hardware(ctx, []vsphere.Ref{ref})
 		if err != nil {

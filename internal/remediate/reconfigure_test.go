@@ -11,61 +11,69 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // tagged is a VM that is off, and whose tags ask for 4 CPUs.
-func tagged(n int) remedy.VM {
+func tagged(n int) placement.VM {
 	vm := web(n)
-	vm.PowerState, vm.Tags = vsphere.PoweredOff, map[string][]string{remedy.CategoryCPUs: {"4"}}
+	vm.PowerState, vm.Tags = vsphere.PoweredOff, map[string][]string{placement.CategoryCPUs: {"4"}}
 	return vm
 }
 
-func poweredOff(vm remedy.VM) remedy.Request {
-	return remedy.Request{ID: "event-1", Kind: remedy.KindReconfigure, VM: vm.Ref, Cause: remedy.Cause{Event: "VmPoweredOffEvent"}}
+func poweredOff(vm placement.VM) placement.Request {
+	return placement.Request{ID: "event-1", Kind: placement.KindReconfigure, VM: vm.Ref, Cause: placement.Cause{Event: "VmPoweredOffEvent"}}
 }
 
 func TestTheTagsOfAVMAreAppliedWhileItIsOff(t *testing.T) {
 	const applied = "reconfigure web-1 to 4 CPUs and 4096 MB"
 	for name, c := range map[string]struct {
-		change func(*site, *remedy.VM, *remedy.Request)
+		change func(*site, *placement.VM, *placement.Request)
 		state  remediateapi.State
 		reason string
 		done   []string
 	}{
-		"it is off":                       {nil, remediateapi.Applied, "its tags were applied: CPUs 2 → 4", []string{applied}},
-		"one of its tags is no size":      {func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.Tags[remedy.CategoryMemory] = []string{"much"} }, remediateapi.Applied, "not applied: config.hardware.memoryMB=much: it is not a whole number", []string{applied}},
-		"none of its tags can be applied": {func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.Tags[remedy.CategoryCPUs] = []string{"many"} }, remediateapi.Infeasible, "none of its tags can be applied", nil},
-		"it is as its tags want it":       {func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.CPUs = 4 }, remediateapi.Skipped, "it is as its tags want it", nil},
-		"it has no such tags":             {func(_ *site, vm *remedy.VM, _ *remedy.Request) { clear(vm.Tags) }, remediateapi.Skipped, "it has no configuration tags", nil},
-		"it is on":                        {func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.PowerState = vsphere.PoweredOn }, remediateapi.Deferred, "its tags stay for the next power-off", nil},
-		"its owner keeps it out":          {func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.Tags[remedy.CategoryMode] = []string{"off"} }, remediateapi.Skipped, "keeps it out", nil},
-		"its owner wants to be told":      {func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.Tags[remedy.CategoryMode] = []string{"recommend"} }, remediateapi.Planned, "the mode is recommend", nil},
-		"a dry run":                       {func(_ *site, _ *remedy.VM, r *remedy.Request) { r.DryRun = true }, remediateapi.Planned, "CPUs 2 → 4", nil},
-		"the worker only observes":        {func(s *site, _ *remedy.VM, _ *remedy.Request) { s.settings.Observe = true }, remediateapi.Planned, "only observes", nil},
-		"it is gone":                      {func(s *site, vm *remedy.VM, _ *remedy.Request) { delete(s.vms, vm.Ref) }, remediateapi.Infeasible, "does not exist", nil},
-		"it is powered on meanwhile": {func(s *site, vm *remedy.VM, _ *remedy.Request) {
+		"it is off": {nil, remediateapi.Applied, "its tags were applied: CPUs 2 → 4", []string{applied}},
+		"one of its tags is no size": {func(_ *site, vm *placement.VM, _ *placement.Request) {
+			vm.Tags[placement.CategoryMemory] = []string{"much"}
+		}, remediateapi.Applied, "not applied: config.hardware.memoryMB=much: it is not a whole number", []string{applied}},
+		"none of its tags can be applied": {func(_ *site, vm *placement.VM, _ *placement.Request) {
+			vm.Tags[placement.CategoryCPUs] = []string{"many"}
+		}, remediateapi.Infeasible, "none of its tags can be applied", nil},
+		"it is as its tags want it": {func(_ *site, vm *placement.VM, _ *placement.Request) { vm.CPUs = 4 }, remediateapi.Skipped, "it is as its tags want it", nil},
+		"it has no such tags":       {func(_ *site, vm *placement.VM, _ *placement.Request) { clear(vm.Tags) }, remediateapi.Skipped, "it has no configuration tags", nil},
+		"it is on":                  {func(_ *site, vm *placement.VM, _ *placement.Request) { vm.PowerState = vsphere.PoweredOn }, remediateapi.Deferred, "its tags stay for the next power-off", nil},
+		"its owner keeps it out": {func(_ *site, vm *placement.VM, _ *placement.Request) {
+			vm.Tags[placement.CategoryMode] = []string{"off"}
+		}, remediateapi.Skipped, "keeps it out", nil},
+		"its owner wants to be told": {func(_ *site, vm *placement.VM, _ *placement.Request) {
+			vm.Tags[placement.CategoryMode] = []string{"recommend"}
+		}, remediateapi.Planned, "the mode is recommend", nil},
+		"a dry run":                {func(_ *site, _ *placement.VM, r *placement.Request) { r.DryRun = true }, remediateapi.Planned, "CPUs 2 → 4", nil},
+		"the worker only observes": {func(s *site, _ *placement.VM, _ *placement.Request) { s.settings.Observe = true }, remediateapi.Planned, "only observes", nil},
+		"it is gone":               {func(s *site, vm *placement.VM, _ *placement.Request) { delete(s.vms, vm.Ref) }, remediateapi.Infeasible, "does not exist", nil},
+		"it is powered on meanwhile": {func(s *site, vm *placement.VM, _ *placement.Request) {
 			s.before["reserve"] = func() { vm.PowerState = vsphere.PoweredOn }
 		}, remediateapi.Deferred, "it was powered on meanwhile", nil},
-		"it is resized meanwhile": {func(s *site, vm *remedy.VM, _ *remedy.Request) {
+		"it is resized meanwhile": {func(s *site, vm *placement.VM, _ *placement.Request) {
 			s.before["reserve"] = func() { vm.Tags = map[string][]string{} }
 		}, remediateapi.Skipped, "nothing is left to change", nil},
-		"vCenter refuses the size": {func(s *site, _ *remedy.VM, _ *remedy.Request) {
+		"vCenter refuses the size": {func(s *site, _ *placement.VM, _ *placement.Request) {
 			s.fails["reconfigure"] = []error{fault(vcenter.NoRoom)}
 		}, remediateapi.Infeasible, "vCenter refuses the settings of its tags", nil},
-		"we may not change it": {func(s *site, _ *remedy.VM, _ *remedy.Request) {
+		"we may not change it": {func(s *site, _ *placement.VM, _ *placement.Request) {
 			s.fails["reconfigure"] = []error{fault(vcenter.NoPermission)}
 		}, remediateapi.Failed, "reconfigure it", nil},
-		"it cannot be read": {func(s *site, _ *remedy.VM, _ *remedy.Request) {
+		"it cannot be read": {func(s *site, _ *placement.VM, _ *placement.Request) {
 			s.fails["hardware"] = []error{fault(vcenter.NoPermission)}
 		}, remediateapi.Failed, "plan the reconfiguration", nil},
-		"the ledger does not answer at first": {func(s *site, _ *remedy.VM, _ *remedy.Request) {
+		"the ledger does not answer at first": {func(s *site, _ *placement.VM, _ *placement.Request) {
 			s.fails["ask the ledger"] = []error{errors.New("no answer")}
 		}, remediateapi.Applied, "", []string{applied}},
-		"it cannot be annotated": {func(s *site, _ *remedy.VM, _ *remedy.Request) {
+		"it cannot be annotated": {func(s *site, _ *placement.VM, _ *placement.Request) {
 			s.fails["annotate"] = []error{fault(vcenter.NoPermission)}
 		}, remediateapi.Applied, "", []string{applied}},
 	} {
@@ -87,8 +95,8 @@ func TestTheTagsOfAVMAreAppliedWhileItIsOff(t *testing.T) {
 }
 
 // inWindow is an alarm of a VM that takes no CPUs while it is on, under a rule whose window is each night.
-func inWindow(vm remedy.VM) remedy.Request {
-	req := cpuAlarm(vm, remedy.ModePowerCycle)
+func inWindow(vm placement.VM) placement.Request {
+	req := cpuAlarm(vm, placement.ModePowerCycle)
 	req.Resize.Window, req.Resize.Duration = "0 2 * * *", clock.Duration(time.Hour)
 	return req
 }
@@ -96,42 +104,44 @@ func inWindow(vm remedy.VM) remedy.Request {
 func TestWithinItsWindowAVMIsShutDownReconfiguredAndPoweredOn(t *testing.T) {
 	const tag, down, change, up = "tag web-1 config.hardware.numCPU=3", "shut down web-1", "reconfigure web-1 to 3 CPUs and 4096 MB", "power on web-1"
 	for name, c := range map[string]struct {
-		change func(*site, *remedy.VM)
+		change func(*site, *placement.VM)
 		state  remediateapi.State
 		reason string
 		done   []string
 	}{
-		"as planned":                   {nil, remediateapi.Applied, "turned off and on within the window", []string{tag, down, change, up}},
-		"a person turned it off":       {func(s *site, _ *remedy.VM) { s.evidence = vcenter.Evidence{Event: "VmPoweredOffEvent", User: "anna"} }, remediateapi.Applied, "somebody else turned it off: it stays off", []string{tag, down, change}},
-		"its guest went off by itself": {func(s *site, _ *remedy.VM) { s.evidence = vcenter.Evidence{Event: "VmPoweredOffEvent"} }, remediateapi.Applied, "", []string{tag, down, change, up}},
-		"no event says who it was":     {func(s *site, _ *remedy.VM) { s.evidence = vcenter.Evidence{} }, remediateapi.Applied, "", []string{tag, down, change, up}},
-		"there is no room at first": {func(s *site, _ *remedy.VM) {
+		"as planned": {nil, remediateapi.Applied, "turned off and on within the window", []string{tag, down, change, up}},
+		"a person turned it off": {func(s *site, _ *placement.VM) {
+			s.evidence = vcenter.Evidence{Event: "VmPoweredOffEvent", User: "anna"}
+		}, remediateapi.Applied, "somebody else turned it off: it stays off", []string{tag, down, change}},
+		"its guest went off by itself": {func(s *site, _ *placement.VM) { s.evidence = vcenter.Evidence{Event: "VmPoweredOffEvent"} }, remediateapi.Applied, "", []string{tag, down, change, up}},
+		"no event says who it was":     {func(s *site, _ *placement.VM) { s.evidence = vcenter.Evidence{} }, remediateapi.Applied, "", []string{tag, down, change, up}},
+		"there is no room at first": {func(s *site, _ *placement.VM) {
 			s.fails["power on"] = []error{fault(vcenter.NoRoom), fault(vcenter.Unavailable)}
 		}, remediateapi.Applied, "", []string{tag, down, change, up}},
-		"it was on already": {func(s *site, vm *remedy.VM) {
+		"it was on already": {func(s *site, vm *placement.VM) {
 			s.fails["power on"] = []error{fault(vcenter.InvalidState)}
 			s.before["power on"] = func() { vm.PowerState = vsphere.PoweredOn }
 		}, remediateapi.Applied, "", []string{tag, down, change}},
-		"it does not power on":    {func(s *site, _ *remedy.VM) { s.fails["power on"] = []error{fault(vcenter.NoPermission)} }, remediateapi.Failed, "it was turned off and does not power on, look at it", []string{tag, down, change}},
-		"its guest runs no tools": {func(_ *site, vm *remedy.VM) { vm.ToolsRunning = false }, remediateapi.Deferred, "runs no VMware Tools", []string{tag}},
-		"its tools are starting": {func(s *site, vm *remedy.VM) {
+		"it does not power on":    {func(s *site, _ *placement.VM) { s.fails["power on"] = []error{fault(vcenter.NoPermission)} }, remediateapi.Failed, "it was turned off and does not power on, look at it", []string{tag, down, change}},
+		"its guest runs no tools": {func(_ *site, vm *placement.VM) { vm.ToolsRunning = false }, remediateapi.Deferred, "runs no VMware Tools", []string{tag}},
+		"its tools are starting": {func(s *site, vm *placement.VM) {
 			vm.ToolsStarting = true
 			s.fails["shut down"] = []error{fault(vcenter.ToolsUnavailable)}
 		}, remediateapi.Applied, "", []string{tag, down, change, up}},
-		"its guest cannot be asked": {func(s *site, _ *remedy.VM) { s.fails["shut down"] = []error{fault(vcenter.NoPermission)} }, remediateapi.Failed, "shut the VM down", []string{tag}},
-		"it is off by then": {func(s *site, vm *remedy.VM) {
+		"its guest cannot be asked": {func(s *site, _ *placement.VM) { s.fails["shut down"] = []error{fault(vcenter.NoPermission)} }, remediateapi.Failed, "shut the VM down", []string{tag}},
+		"it is off by then": {func(s *site, vm *placement.VM) {
 			s.env.RegisterDelayedCallback(func() { vm.PowerState = vsphere.PoweredOff }, time.Minute)
 		}, remediateapi.Applied, "it stays off", []string{tag, change}},
-		"vCenter refuses the size": {func(s *site, _ *remedy.VM) { s.fails["reconfigure"] = []error{fault(vcenter.Invalid)} }, remediateapi.Infeasible, "vCenter refuses", []string{tag, down, up}},
-		"we may not change it":     {func(s *site, _ *remedy.VM) { s.fails["reconfigure"] = []error{fault(vcenter.NoPermission)} }, remediateapi.Failed, "reconfigure it while it was off", []string{tag, down, up}},
-		"its owner says no meanwhile": {func(s *site, vm *remedy.VM) {
-			s.env.RegisterDelayedCallback(func() { vm.Tags[remedy.CategoryMode] = []string{"tag"} }, time.Minute)
+		"vCenter refuses the size": {func(s *site, _ *placement.VM) { s.fails["reconfigure"] = []error{fault(vcenter.Invalid)} }, remediateapi.Infeasible, "vCenter refuses", []string{tag, down, up}},
+		"we may not change it":     {func(s *site, _ *placement.VM) { s.fails["reconfigure"] = []error{fault(vcenter.NoPermission)} }, remediateapi.Failed, "reconfigure it while it was off", []string{tag, down, up}},
+		"its owner says no meanwhile": {func(s *site, vm *placement.VM) {
+			s.env.RegisterDelayedCallback(func() { vm.Tags[placement.CategoryMode] = []string{"tag"} }, time.Minute)
 		}, remediateapi.Skipped, "did not let it be turned off", []string{tag}},
-		"its wish is gone meanwhile": {func(s *site, vm *remedy.VM) { s.env.RegisterDelayedCallback(func() { clear(vm.Tags) }, time.Minute) }, remediateapi.Skipped, "nothing was left to turn it off for", []string{tag}},
-		"it cannot be looked at": {func(s *site, _ *remedy.VM) {
+		"its wish is gone meanwhile": {func(s *site, vm *placement.VM) { s.env.RegisterDelayedCallback(func() { clear(vm.Tags) }, time.Minute) }, remediateapi.Skipped, "nothing was left to turn it off for", []string{tag}},
+		"it cannot be looked at": {func(s *site, _ *placement.VM) {
 			s.env.RegisterDelayedCallback(func() { s.fails["hardware"] = []error{fault(vcenter.NoPermission)} }, time.Minute)
 		}, remediateapi.Failed, "look at the VM when the window was open", []string{tag}},
-		"it is cancelled meanwhile": {func(s *site, _ *remedy.VM) { s.env.RegisterDelayedCallback(s.env.CancelWorkflow, time.Minute) }, remediateapi.Deferred, "cancelled while it waited for the window", []string{tag}},
+		"it is cancelled meanwhile": {func(s *site, _ *placement.VM) { s.env.RegisterDelayedCallback(s.env.CancelWorkflow, time.Minute) }, remediateapi.Deferred, "cancelled while it waited for the window", []string{tag}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, req := newSite(t, web(1)), inWindow(web(1))
@@ -217,7 +227,7 @@ func TestAReconciliationAppliesWhatNoEventTold(t *testing.T) {
 }
 
 func TestTagsAreMadeAndShown(t *testing.T) {
-	values := map[string][]string{remedy.CategoryCPUs: {"2", "4"}}
+	values := map[string][]string{placement.CategoryCPUs: {"2", "4"}}
 	result := func(s *site, in remediateapi.TagsInput) (r remediateapi.TagsResult, err error) {
 		if err = s.run(remediateapi.TagsType, in); err == nil {
 			err = s.env.GetWorkflowResult(&r)
@@ -225,7 +235,7 @@ func TestTagsAreMadeAndShown(t *testing.T) {
 		return r, err
 	}
 	s := newSite(t)
-	s.tags[remedy.CategoryCPUs] = map[string]bool{"2": true}
+	s.tags[placement.CategoryCPUs] = map[string]bool{"2": true}
 	if r, err := result(s, remediateapi.TagsInput{Values: values}); err != nil || len(r.Created) != 1 || len(r.Existed) != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 )
 
@@ -91,9 +91,9 @@ func (a *Activities) logger(ctx context.Context) *slog.Logger {
 
 // RegisterWorkflows adds the remediation workflows, for a worker or a replay.
 func RegisterWorkflows(r worker.WorkflowRegistry) {
-	r.RegisterWorkflowWithOptions(Resize, workflow.RegisterOptions{Name: remedy.ResizeType})
-	r.RegisterWorkflowWithOptions(Reconfigure, workflow.RegisterOptions{Name: remedy.ReconfigureType})
-	r.RegisterWorkflowWithOptions(Move, workflow.RegisterOptions{Name: remedy.MoveType})
+	r.RegisterWorkflowWithOptions(Resize, workflow.RegisterOptions{Name: placement.ResizeType})
+	r.RegisterWorkflowWithOptions(Reconfigure, workflow.RegisterOptions{Name: placement.ReconfigureType})
+	r.RegisterWorkflowWithOptions(Move, workflow.RegisterOptions{Name: placement.MoveType})
 	r.RegisterWorkflowWithOptions(Reconcile, workflow.RegisterOptions{Name: remediateapi.ReconcileType})
 	r.RegisterWorkflowWithOptions(Tags, workflow.RegisterOptions{Name: remediateapi.TagsType})
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -15,18 +15,18 @@ func TestARequestThatCannotBeCarriedOutSaysWhy(t *testing.T) {
 	vm := web(1).Ref
 	for name, c := range map[string]struct {
 		kind string
-		req  remedy.Request
+		req  placement.Request
 		want string
 	}{
-		"of another kind":           {remedy.KindResize, remedy.Request{Kind: remedy.KindMove, VM: vm}, `it asks for a "move"; this workflow does a resize`},
-		"for another task queue":    {remedy.KindResize, remedy.Request{VM: vm, TaskQueue: "elsewhere"}, `task queue "elsewhere"`},
-		"with an endless id":        {remedy.KindResize, remedy.Request{VM: vm, ID: strings.Repeat("x", 2000)}, "longer than 1024 bytes"},
-		"of a VM that is none":      {remedy.KindReconfigure, remedy.Request{VM: full}, `"Datastore:datastore-1" is no VM`},
-		"of a store that is none":   {remedy.KindMove, remedy.Request{Source: vm}, `"VirtualMachine:vm-1" is no datastore`},
-		"of nothing":                {remedy.KindMove, remedy.Request{}, "it names no VM and no datastore"},
-		"of no VM":                  {remedy.KindResize, remedy.Request{Source: full}, "it names no VM"},
-		"with a size out of bounds": {remedy.KindResize, remedy.Request{VM: vm, Resize: &remedy.Resize{Resource: remedy.CPU, Max: -1}}, "max"},
-		"to an impossible target":   {remedy.KindMove, remedy.Request{Source: full, Move: &remedy.Move{TargetUsage: 400}}, "targetUsage"},
+		"of another kind":           {placement.KindResize, placement.Request{Kind: placement.KindMove, VM: vm}, `it asks for a "move"; this workflow does a resize`},
+		"for another task queue":    {placement.KindResize, placement.Request{VM: vm, TaskQueue: "elsewhere"}, `task queue "elsewhere"`},
+		"with an endless id":        {placement.KindResize, placement.Request{VM: vm, ID: strings.Repeat("x", 2000)}, "longer than 1024 bytes"},
+		"of a VM that is none":      {placement.KindReconfigure, placement.Request{VM: full}, `"Datastore:datastore-1" is no VM`},
+		"of a store that is none":   {placement.KindMove, placement.Request{Source: vm}, `"VirtualMachine:vm-1" is no datastore`},
+		"of nothing":                {placement.KindMove, placement.Request{}, "it names no VM and no datastore"},
+		"of no VM":                  {placement.KindResize, placement.Request{Source: full}, "it names no VM"},
+		"with a size out of bounds": {placement.KindResize, placement.Request{VM: vm, Resize: &placement.Resize{Resource: placement.CPU, Max: -1}}, "max"},
+		"to an impossible target":   {placement.KindMove, placement.Request{Source: full, Move: &placement.Move{TargetUsage: 400}}, "targetUsage"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, web(1))
@@ -43,11 +43,11 @@ func TestWhateverIsSignalledHarmsNoWorkflow(t *testing.T) {
 	s := newSite(t, web(1))
 	remediate.Register(s.env, s.activities())
 	s.env.RegisterDelayedCallback(func() {
-		s.env.SignalWorkflow(remedy.Signal, "rubbish")
-		s.env.SignalWorkflow(remedy.Signal, strings.Repeat("x", 300<<10))
-		s.env.SignalWorkflow(remedy.Signal, cpuAlarm(web(1), remedy.ModeHotOrOff))
+		s.env.SignalWorkflow(placement.Signal, "rubbish")
+		s.env.SignalWorkflow(placement.Signal, strings.Repeat("x", 300<<10))
+		s.env.SignalWorkflow(placement.Signal, cpuAlarm(web(1), placement.ModeHotOrOff))
 	}, 0)
-	s.env.ExecuteWorkflow(remedy.ResizeType, remediateapi.Input{})
+	s.env.ExecuteWorkflow(placement.ResizeType, remediateapi.Input{})
 	var r remediateapi.Report
 	if err := s.env.GetWorkflowResult(&r); err != nil {
 		t.Fatal(err)
@@ -64,10 +64,10 @@ func TestWhateverIsSignalledHarmsNoWorkflow(t *testing.T) {
 func TestWhatHasArrivedGoesToTheNextRun(t *testing.T) {
 	s := newSite(t, web(1), web(2))
 	s.env.SetContinueAsNewSuggested(true)
-	second := cpuAlarm(web(2), remedy.ModeHotOrOff)
+	second := cpuAlarm(web(2), placement.ModeHotOrOff)
 	second.ID = "event-2"
-	bad := remedy.Request{Kind: remedy.KindResize, VM: vsphere.Ref{Type: "Folder", Value: "group-v1"}}
-	err := s.run(remedy.ResizeType, remediateapi.Input{Requests: []remedy.Request{cpuAlarm(web(1), remedy.ModeHotOrOff), bad, second}})
+	bad := placement.Request{Kind: placement.KindResize, VM: vsphere.Ref{Type: "Folder", Value: "group-v1"}}
+	err := s.run(placement.ResizeType, remediateapi.Input{Requests: []placement.Request{cpuAlarm(web(1), placement.ModeHotOrOff), bad, second}})
 	if err == nil || !strings.Contains(err.Error(), "continue as new") {
 		t.Errorf("it ends with %v", err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -16,10 +16,10 @@ import (
 // size as a tag for the next power-off, or turns the VM off and on within a window. It never makes a VM smaller. It
 // fails only with its Report as the error's details.
 func Resize(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
-	return serve(ctx, in, remedy.KindResize, (*desk).resize)
+	return serve(ctx, in, placement.KindResize, (*desk).resize)
 }
 
-func (d *desk) resize(req remedy.Request) {
+func (d *desk) resize(req placement.Request) {
 	dec := d.open(req)
 	dec.Resource = req.Resize.Resource
 	plan, ok := d.planResize(dec, req)
@@ -38,7 +38,7 @@ func (d *desk) resize(req remedy.Request) {
 	}
 	state, reason, acted := d.enlarge(dec, req, plan)
 	d.release(dec, dec.Resource, acted)
-	if state == remediateapi.Deferred && dec.Mode == remedy.ModePowerCycle && plan.VM.PowerState == vsphere.PoweredOn {
+	if state == remediateapi.Deferred && dec.Mode == placement.ModePowerCycle && plan.VM.PowerState == vsphere.PoweredOn {
 		d.cycle(dec, req)
 		return
 	}
@@ -46,7 +46,7 @@ func (d *desk) resize(req remedy.Request) {
 }
 
 // planResize decides what to do; ok is false where that was nothing, and is told.
-func (d *desk) planResize(dec *remediateapi.Decision, req remedy.Request) (plan ResizePlan, ok bool) {
+func (d *desk) planResize(dec *remediateapi.Decision, req placement.Request) (plan ResizePlan, ok bool) {
 	in := PlanInput{Request: bare(req), By: d.by(dec)}
 	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), steps.PlanResize, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the resize", err, req)
@@ -61,7 +61,7 @@ func (d *desk) planResize(dec *remediateapi.Decision, req remedy.Request) (plan 
 }
 
 // goesOn tells whether a plan leaves something to do; else it is told.
-func (d *desk) goesOn(dec *remediateapi.Decision, req remedy.Request, v Verdict) bool {
+func (d *desk) goesOn(dec *remediateapi.Decision, req placement.Request, v Verdict) bool {
 	switch {
 	case v.State == "":
 		return true
@@ -79,7 +79,7 @@ func (d *desk) by(dec *remediateapi.Decision) string {
 }
 
 // enlarge carries a plan out.
-func (d *desk) enlarge(dec *remediateapi.Decision, req remedy.Request, plan ResizePlan) (state remediateapi.State, reason string, acted bool) {
+func (d *desk) enlarge(dec *remediateapi.Decision, req placement.Request, plan ResizePlan) (state remediateapi.State, reason string, acted bool) {
 	if plan.Do == doHot {
 		res, err := d.reconfigureVM(dec, ReconfigureInput{VM: plan.VM.Ref, Resource: dec.Resource, Size: plan.Sized.Next})
 		switch {
@@ -97,7 +97,7 @@ func (d *desk) enlarge(dec *remediateapi.Decision, req remedy.Request, plan Resi
 				}
 			}
 			return remediateapi.Applied, plan.Sized.Reason, true
-		case dec.Mode == remedy.ModeHotAdd:
+		case dec.Mode == placement.ModeHotAdd:
 			return remediateapi.Infeasible, "vCenter refuses to add it hot: " + res.Refused, false
 		}
 		plan.Sized.WhyNot = "vCenter refuses to add it hot: " + res.Refused
@@ -107,7 +107,7 @@ func (d *desk) enlarge(dec *remediateapi.Decision, req remedy.Request, plan Resi
 		return remediateapi.Failed, "leave the wish as a tag: " + cause(err), true
 	}
 	reason = plan.Sized.Reason + "; wanted as tag " + dec.Tag + ", for the next power-off"
-	if plan.Sized.WhyNot != "" && dec.Mode != remedy.ModeTag {
+	if plan.Sized.WhyNot != "" && dec.Mode != placement.ModeTag {
 		reason += ": " + plan.Sized.WhyNot
 	}
 	return remediateapi.Deferred, reason, true
@@ -115,9 +115,9 @@ func (d *desk) enlarge(dec *remediateapi.Decision, req remedy.Request, plan Resi
 
 // wish leaves the wanted size as a tag.
 func (d *desk) wish(dec *remediateapi.Decision, plan ResizePlan) error {
-	in := WishInput{VM: dec.VM, Category: remedy.CategoryCPUs, Value: fmt.Sprint(plan.Sized.Next)}
-	if dec.Resource == remedy.Memory {
-		in.Category = remedy.CategoryMemory
+	in := WishInput{VM: dec.VM, Category: placement.CategoryCPUs, Value: fmt.Sprint(plan.Sized.Next)}
+	if dec.Resource == placement.Memory {
+		in.Category = placement.CategoryMemory
 	}
 	err := workflow.ExecuteActivity(d.options(5*time.Minute, "tag "+in.Category+"="+in.Value), steps.SetWish, in).Get(d.ctx, nil)
 	if err == nil {
@@ -134,7 +134,7 @@ func (d *desk) reconfigureVM(dec *remediateapi.Decision, in ReconfigureInput) (r
 
 // cycle waits for the window, and shuts the VM down, applies its tags and powers it on again. A guest that does not
 // shut down is left on.
-func (d *desk) cycle(dec *remediateapi.Decision, req remedy.Request) {
+func (d *desk) cycle(dec *remediateapi.Decision, req placement.Request) {
 	var w WindowResult
 	in := WindowInput{Resize: *req.Resize, Now: workflow.Now(d.ctx)}
 	if err := workflow.ExecuteLocalActivity(d.local(), steps.FindWindow, in).Get(d.ctx, &w); err != nil {
@@ -149,22 +149,22 @@ func (d *desk) cycle(dec *remediateapi.Decision, req remedy.Request) {
 		return
 	}
 	dec.Until = time.Time{}
-	if t, _ := d.take(dec, ledger.RemedyRequest{What: remedy.KindReconfigure}, req, false); t != takenOK {
+	if t, _ := d.take(dec, ledger.RemedyRequest{What: placement.KindReconfigure}, req, false); t != takenOK {
 		return
 	}
 	var v Verdict
 	look := PlanInput{Request: bare(req), By: d.by(dec)}
 	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "look again"), steps.PlanCycle, look).Get(d.ctx, &v); err != nil {
-		d.release(dec, remedy.KindReconfigure, false)
+		d.release(dec, placement.KindReconfigure, false)
 		d.failed(dec, "look at the VM when the window was open", err, req)
 		return
 	}
 	if !d.goesOn(dec, req, v) {
-		d.release(dec, remedy.KindReconfigure, false)
+		d.release(dec, placement.KindReconfigure, false)
 		return
 	}
 	state, reason := d.cycled(dec, w)
-	d.release(dec, remedy.KindReconfigure, state == remediateapi.Applied || state == remediateapi.Failed)
+	d.release(dec, placement.KindReconfigure, state == remediateapi.Applied || state == remediateapi.Failed)
 	d.conclude(dec, req, state, reason)
 }
 

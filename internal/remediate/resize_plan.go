@@ -8,15 +8,15 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // PlanInput is a request to plan for.
 type PlanInput struct {
-	Request remedy.Request `json:"request"`
-	By      string         `json:"by"` // the asking; see ledger.RemedyFactsRequest
+	Request placement.Request `json:"request"`
+	By      string            `json:"by"` // the asking; see ledger.RemedyFactsRequest
 	// Without are VMs that are not to be moved, and why, by Ref.String.
 	Without map[string]string `json:"without,omitempty"`
 }
@@ -37,12 +37,12 @@ const (
 // ResizePlan is what to do about a VM in alarm.
 type ResizePlan struct {
 	Verdict
-	Do     string           `json:"do,omitempty"`
-	VM     remedy.VM        `json:"vm"`
-	Sized  remedy.Sized     `json:"sized"`
-	Before *remedy.Hardware `json:"before,omitempty"`
-	After  *remedy.Hardware `json:"after,omitempty"`
-	Until  time.Time        `json:"until,omitzero"` // end of the cooldown
+	Do     string              `json:"do,omitempty"`
+	VM     placement.VM        `json:"vm"`
+	Sized  placement.Sized     `json:"sized"`
+	Before *placement.Hardware `json:"before,omitempty"`
+	After  *placement.Hardware `json:"after,omitempty"`
+	Until  time.Time           `json:"until,omitzero"` // end of the cooldown
 }
 
 // PlanResize looks at the VM and the ledger, and decides. It changes nothing.
@@ -59,7 +59,7 @@ func (a *Activities) PlanResize(ctx context.Context, in PlanInput) (plan ResizeP
 	}
 	vm := l.found
 	plan.VM, plan.Until = vm, l.until
-	plan.Sized = remedy.NextSize(vm, *req.Resize)
+	plan.Sized = placement.NextSize(vm, *req.Resize)
 	s := plan.Sized
 	plan.Before = &vm.Hardware
 	after := vm.Hardware
@@ -72,25 +72,25 @@ func (a *Activities) PlanResize(ctx context.Context, in PlanInput) (plan ResizeP
 }
 
 // choose turns a size into what to do.
-func (a *Activities) choose(s remedy.Sized, req remedy.Request, l look) (Verdict, string) {
+func (a *Activities) choose(s placement.Sized, req placement.Request, l look) (Verdict, string) {
 	switch s.Verdict {
-	case remedy.AtLimit:
+	case placement.AtLimit:
 		return Verdict{State: remediateapi.AtLimit, Reason: s.Reason}, ""
-	case remedy.Infeasible:
+	case placement.Infeasible:
 		return Verdict{State: remediateapi.Infeasible, Reason: s.Reason}, ""
-	case remedy.Skip:
+	case placement.Skip:
 		return Verdict{State: remediateapi.Skipped, Reason: s.Reason}, ""
 	}
 	switch {
 	case req.DryRun:
 		return Verdict{State: remediateapi.Planned, Reason: s.Reason + dryWords(s)}, ""
-	case s.Mode == remedy.ModeRecommend:
+	case s.Mode == placement.ModeRecommend:
 		return Verdict{State: remediateapi.Planned, Reason: s.Reason + "; the mode is recommend"}, ""
 	}
 	if v := a.held(l.facts, s.Reason); v.State != "" {
 		return v, ""
 	}
-	if s.Hot && s.Mode != remedy.ModeTag {
+	if s.Hot && s.Mode != placement.ModeTag {
 		return Verdict{}, doHot
 	}
 	return Verdict{}, doTag
@@ -105,10 +105,10 @@ func (a *Activities) PlanCycle(ctx context.Context, in PlanInput) (Verdict, erro
 	if err != nil || v.State != "" {
 		return v, err
 	}
-	change, bad := remedy.Difference(l.found)
-	switch mode := remedy.Mode(l.found); {
-	case mode != "" && mode != remedy.ModePowerCycle:
-		return Verdict{State: remediateapi.Skipped, Reason: "when the window opened, its tag " + remedy.CategoryMode + " did not let it be turned off: " + mode}, nil
+	change, bad := placement.Difference(l.found)
+	switch mode := placement.Mode(l.found); {
+	case mode != "" && mode != placement.ModePowerCycle:
+		return Verdict{State: remediateapi.Skipped, Reason: "when the window opened, its tag " + placement.CategoryMode + " did not let it be turned off: " + mode}, nil
 	case change.Empty():
 		return Verdict{State: remediateapi.Skipped, Reason: "when the window opened, nothing was left to turn it off for" + badWords(bad)}, nil
 	}
@@ -126,11 +126,11 @@ func (a *Activities) held(f ledger.RemedyFacts, reason string) Verdict {
 	return Verdict{}
 }
 
-func dryWords(s remedy.Sized) string {
+func dryWords(s placement.Sized) string {
 	switch {
-	case s.Mode == remedy.ModeRecommend:
+	case s.Mode == placement.ModeRecommend:
 		return "; nothing would be changed: the mode is recommend"
-	case s.Mode == remedy.ModeTag:
+	case s.Mode == placement.ModeTag:
 		return "; it would be left as a tag for the next power-off"
 	case s.Hot:
 		return "; it would be added hot"
@@ -138,11 +138,11 @@ func dryWords(s remedy.Sized) string {
 	return "; it would be left as a tag for the next power-off: " + s.WhyNot
 }
 
-func changeOf(resource string, size int) remedy.Change {
-	if resource == remedy.Memory {
-		return remedy.Change{MemoryMB: &size}
+func changeOf(resource string, size int) placement.Change {
+	if resource == placement.Memory {
+		return placement.Change{MemoryMB: &size}
 	}
-	return remedy.Change{CPUs: &size}
+	return placement.Change{CPUs: &size}
 }
 
 // look is what all plans about one VM begin with.
@@ -151,7 +151,7 @@ type look struct {
 	in       PlanInput
 	what     string // for the cooldown; "": it has none
 	cooldown time.Duration
-	found    remedy.VM
+	found    placement.VM
 	facts    ledger.RemedyFacts
 	until    time.Time // end of the cooldown
 }
@@ -169,7 +169,7 @@ func (l *look) vm(ctx context.Context) (Verdict, error) {
 	if l.facts.Duplicate {
 		return Verdict{State: remediateapi.Skipped, Reason: "the same event was dealt with before", Quiet: true}, nil
 	}
-	var all map[vsphere.Ref]remedy.VM
+	var all map[vsphere.Ref]placement.VM
 	if err := l.attempt(ctx, func() (err error) {
 		all, err = l.VCenter.Hardware(ctx, []vsphere.Ref{ref})
 		return err
@@ -222,13 +222,13 @@ func (l *look) ask(ctx context.Context, vms ...vsphere.Ref) (err error) {
 }
 
 // notOurs tells why a VM is none that may be changed at all.
-func (a *Activities) notOurs(vm remedy.VM) string {
-	return remedy.Owner(vm, a.Settings.NeverTouch, a.Settings.Self, a.VCenter.Addresses())
+func (a *Activities) notOurs(vm placement.VM) string {
+	return placement.Owner(vm, a.Settings.NeverTouch, a.Settings.Self, a.VCenter.Addresses())
 }
 
 // decline tells why a VM is never touched.
-func (a *Activities) decline(vm remedy.VM) string {
-	return cmp.Or(a.notOurs(vm), remedy.Decline(vm))
+func (a *Activities) decline(vm placement.VM) string {
+	return cmp.Or(a.notOurs(vm), placement.Decline(vm))
 }
 
 // TakeVM reserves a VM in the ledger, or tells why not.

@@ -10,16 +10,16 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // cpuAlarm asks for more CPUs of a VM.
-func cpuAlarm(vm remedy.VM, mode string) remedy.Request {
-	return remedy.Request{
-		ID: "event-1", Kind: remedy.KindResize, VM: vm.Ref, Resize: &remedy.Resize{Resource: remedy.CPU, Mode: mode},
-		Cause: remedy.Cause{Alarm: remedy.AlarmCPU, Entity: vm.Ref, To: "red", VCenter: "vcenter.example.com"},
+func cpuAlarm(vm placement.VM, mode string) placement.Request {
+	return placement.Request{
+		ID: "event-1", Kind: placement.KindResize, VM: vm.Ref, Resize: &placement.Resize{Resource: placement.CPU, Mode: mode},
+		Cause: placement.Cause{Alarm: placement.AlarmCPU, Entity: vm.Ref, To: "red", VCenter: "vcenter.example.com"},
 	}
 }
 
@@ -31,7 +31,7 @@ func TestAVMInAlarmGetsMoreCPUsWhileItIsOn(t *testing.T) {
 		kind, body = r.Header.Get("Ce-Type"), string(b)
 	}))
 	defer mailbox.Close()
-	req := cpuAlarm(web(1), remedy.ModeHotOrOff)
+	req := cpuAlarm(web(1), placement.ModeHotOrOff)
 	req.Resize.ReplyTo = mailbox.URL
 	d := s.decided(req, remediateapi.Applied, "")
 	s.wantDone("reconfigure web-1 to 3 CPUs and 4096 MB")
@@ -48,8 +48,8 @@ func TestAVMInAlarmGetsMoreCPUsWhileItIsOn(t *testing.T) {
 
 func TestAnAlarmOfMemoryAddsMemory(t *testing.T) {
 	s := newSite(t, web(1))
-	req := cpuAlarm(web(1), remedy.ModeHotOrOff)
-	req.Resize.Resource = remedy.Memory
+	req := cpuAlarm(web(1), placement.ModeHotOrOff)
+	req.Resize.Resource = placement.Memory
 	s.decided(req, remediateapi.Applied, "")
 	s.wantDone("reconfigure web-1 to 2 CPUs and 5120 MB")
 }
@@ -58,54 +58,60 @@ func TestWhatIsDoneWithAVMFollowsItsModeAndWhatItTakesHot(t *testing.T) {
 	const tagged = "tag web-1 config.hardware.numCPU=3"
 	for name, c := range map[string]struct {
 		mode   string
-		change func(*site, *remedy.VM, *remedy.Request)
+		change func(*site, *placement.VM, *placement.Request)
 		state  remediateapi.State
 		reason string
 		done   []string
 	}{
-		"only recommended":                {remedy.ModeRecommend, nil, remediateapi.Planned, "the mode is recommend", nil},
-		"left as a tag":                   {remedy.ModeTag, nil, remediateapi.Deferred, "wanted as tag config.hardware.numCPU=3", []string{tagged}},
-		"it takes no CPUs while it is on": {remedy.ModeHotOrOff, func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.CPUHotAdd = false }, remediateapi.Deferred, "for the next power-off", []string{tagged}},
+		"only recommended":                {placement.ModeRecommend, nil, remediateapi.Planned, "the mode is recommend", nil},
+		"left as a tag":                   {placement.ModeTag, nil, remediateapi.Deferred, "wanted as tag config.hardware.numCPU=3", []string{tagged}},
+		"it takes no CPUs while it is on": {placement.ModeHotOrOff, func(_ *site, vm *placement.VM, _ *placement.Request) { vm.CPUHotAdd = false }, remediateapi.Deferred, "for the next power-off", []string{tagged}},
 		"vCenter refuses to add it hot": {
-			remedy.ModeHotOrOff, func(s *site, _ *remedy.VM, _ *remedy.Request) {
+			placement.ModeHotOrOff, func(s *site, _ *placement.VM, _ *placement.Request) {
 				s.fails["reconfigure"] = []error{fault(vcenter.Invalid)}
 			},
 			remediateapi.Deferred, "vCenter refuses to add it hot",
 			[]string{tagged},
 		},
 		"vCenter refuses, and it is hot or never": {
-			remedy.ModeHotAdd, func(s *site, _ *remedy.VM, _ *remedy.Request) {
+			placement.ModeHotAdd, func(s *site, _ *placement.VM, _ *placement.Request) {
 				s.fails["reconfigure"] = []error{fault(vcenter.Invalid)}
 			},
 			remediateapi.Infeasible, "vCenter refuses to add it hot", nil,
 		},
 		"an older wish would make it smaller at its next power-off": {
-			remedy.ModeHotOrOff, func(_ *site, vm *remedy.VM, _ *remedy.Request) {
+			placement.ModeHotOrOff, func(_ *site, vm *placement.VM, _ *placement.Request) {
 				vm.CPUs = 4
-				vm.Tags[remedy.CategoryCPUs] = []string{"2"}
+				vm.Tags[placement.CategoryCPUs] = []string{"2"}
 			},
 			remediateapi.Applied, "",
 			[]string{"reconfigure web-1 to 5 CPUs and 4096 MB", "tag web-1 config.hardware.numCPU=5"},
 		},
-		"the owner keeps it out":         {remedy.ModeHotOrOff, func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.Tags[remedy.CategoryMode] = []string{"off"} }, remediateapi.Skipped, "left alone", nil},
-		"it is as large as it may be":    {remedy.ModeHotOrOff, func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.Tags[remedy.CategoryMaxCPUs] = []string{"2"} }, remediateapi.AtLimit, "", nil},
-		"the worker only observes":       {remedy.ModeHotOrOff, func(s *site, _ *remedy.VM, _ *remedy.Request) { s.settings.Observe = true }, remediateapi.Planned, "the worker only observes", nil},
-		"neverTouch names it":            {remedy.ModeHotOrOff, func(s *site, _ *remedy.VM, _ *remedy.Request) { s.settings.NeverTouch = []string{"web-*"} }, remediateapi.Skipped, "neverTouch", nil},
-		"it is a template":               {remedy.ModeHotOrOff, func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.Template = true }, remediateapi.Skipped, "it is a template", nil},
-		"vCenter runs on it":             {remedy.ModeHotOrOff, func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.GuestAddrs = []string{"vcenter.example.com"} }, remediateapi.Skipped, "vCenter runs on it", nil},
-		"the alarm is another vCenter's": {remedy.ModeHotOrOff, func(s *site, _ *remedy.VM, _ *remedy.Request) { s.foreign = "it is of another vCenter" }, remediateapi.Skipped, "it is of another vCenter", nil},
-		"it is fault tolerant":           {remedy.ModeHotOrOff, func(_ *site, vm *remedy.VM, _ *remedy.Request) { vm.FaultTolerant = true }, remediateapi.Skipped, "it is fault tolerant", nil},
-		"a dry run, hot":                 {remedy.ModeHotOrOff, func(_ *site, _ *remedy.VM, r *remedy.Request) { r.DryRun = true }, remediateapi.Planned, "it would be added hot", nil},
-		"a dry run of a tag":             {remedy.ModeTag, func(_ *site, _ *remedy.VM, r *remedy.Request) { r.DryRun = true }, remediateapi.Planned, "it would be left as a tag", nil},
-		"a dry run that recommends":      {remedy.ModeRecommend, func(_ *site, _ *remedy.VM, r *remedy.Request) { r.DryRun = true }, remediateapi.Planned, "nothing would be changed", nil},
-		"a dry run of what is not hot":   {remedy.ModeHotOrOff, func(_ *site, vm *remedy.VM, r *remedy.Request) { r.DryRun, vm.CPUHotAdd = true, false }, remediateapi.Planned, "for the next power-off", nil},
-		"it no longer exists":            {remedy.ModeHotOrOff, func(s *site, vm *remedy.VM, _ *remedy.Request) { delete(s.vms, vm.Ref) }, remediateapi.Infeasible, "does not exist", nil},
+		"the owner keeps it out": {placement.ModeHotOrOff, func(_ *site, vm *placement.VM, _ *placement.Request) {
+			vm.Tags[placement.CategoryMode] = []string{"off"}
+		}, remediateapi.Skipped, "left alone", nil},
+		"it is as large as it may be": {placement.ModeHotOrOff, func(_ *site, vm *placement.VM, _ *placement.Request) {
+			vm.Tags[placement.CategoryMaxCPUs] = []string{"2"}
+		}, remediateapi.AtLimit, "", nil},
+		"the worker only observes":       {placement.ModeHotOrOff, func(s *site, _ *placement.VM, _ *placement.Request) { s.settings.Observe = true }, remediateapi.Planned, "the worker only observes", nil},
+		"neverTouch names it":            {placement.ModeHotOrOff, func(s *site, _ *placement.VM, _ *placement.Request) { s.settings.NeverTouch = []string{"web-*"} }, remediateapi.Skipped, "neverTouch", nil},
+		"it is a template":               {placement.ModeHotOrOff, func(_ *site, vm *placement.VM, _ *placement.Request) { vm.Template = true }, remediateapi.Skipped, "it is a template", nil},
+		"vCenter runs on it":             {placement.ModeHotOrOff, func(_ *site, vm *placement.VM, _ *placement.Request) { vm.GuestAddrs = []string{"vcenter.example.com"} }, remediateapi.Skipped, "vCenter runs on it", nil},
+		"the alarm is another vCenter's": {placement.ModeHotOrOff, func(s *site, _ *placement.VM, _ *placement.Request) { s.foreign = "it is of another vCenter" }, remediateapi.Skipped, "it is of another vCenter", nil},
+		"it is fault tolerant":           {placement.ModeHotOrOff, func(_ *site, vm *placement.VM, _ *placement.Request) { vm.FaultTolerant = true }, remediateapi.Skipped, "it is fault tolerant", nil},
+		"a dry run, hot":                 {placement.ModeHotOrOff, func(_ *site, _ *placement.VM, r *placement.Request) { r.DryRun = true }, remediateapi.Planned, "it would be added hot", nil},
+		"a dry run of a tag":             {placement.ModeTag, func(_ *site, _ *placement.VM, r *placement.Request) { r.DryRun = true }, remediateapi.Planned, "it would be left as a tag", nil},
+		"a dry run that recommends":      {placement.ModeRecommend, func(_ *site, _ *placement.VM, r *placement.Request) { r.DryRun = true }, remediateapi.Planned, "nothing would be changed", nil},
+		"a dry run of what is not hot":   {placement.ModeHotOrOff, func(_ *site, vm *placement.VM, r *placement.Request) { r.DryRun, vm.CPUHotAdd = true, false }, remediateapi.Planned, "for the next power-off", nil},
+		"it no longer exists":            {placement.ModeHotOrOff, func(s *site, vm *placement.VM, _ *placement.Request) { delete(s.vms, vm.Ref) }, remediateapi.Infeasible, "does not exist", nil},
 		"the tag cannot be set": {
-			remedy.ModeTag, func(s *site, _ *remedy.VM, _ *remedy.Request) { s.fails["tag"] = []error{fault(vcenter.NoPermission)} },
+			placement.ModeTag, func(s *site, _ *placement.VM, _ *placement.Request) {
+				s.fails["tag"] = []error{fault(vcenter.NoPermission)}
+			},
 			remediateapi.Failed, "leave the wish as a tag", nil,
 		},
 		"the size changed meanwhile": {
-			remedy.ModeHotOrOff, func(s *site, vm *remedy.VM, _ *remedy.Request) { s.before["reserve"] = func() { vm.CPUs = 8 } },
+			placement.ModeHotOrOff, func(s *site, vm *placement.VM, _ *placement.Request) { s.before["reserve"] = func() { vm.CPUs = 8 } },
 			remediateapi.Applied, "", nil,
 		},
 	} {
@@ -125,9 +131,9 @@ func TestWhatIsDoneWithAVMFollowsItsModeAndWhatItTakesHot(t *testing.T) {
 
 func TestASecondAlarmWithinTheCooldownChangesNothing(t *testing.T) {
 	s := newSite(t, web(1))
-	first, second := cpuAlarm(web(1), remedy.ModeHotOrOff), cpuAlarm(web(1), remedy.ModeHotOrOff)
+	first, second := cpuAlarm(web(1), placement.ModeHotOrOff), cpuAlarm(web(1), placement.ModeHotOrOff)
 	second.ID = "event-2"
-	all := s.decide(remedy.KindResize, first, second)
+	all := s.decide(placement.KindResize, first, second)
 	s.wantDone("reconfigure web-1 to 3 CPUs and 4096 MB")
 	if len(all) != 2 || all[1].State != remediateapi.Skipped || !strings.Contains(all[1].Reason, "a short time ago") || all[1].Until.IsZero() {
 		t.Errorf("%+v", all)
@@ -137,16 +143,16 @@ func TestASecondAlarmWithinTheCooldownChangesNothing(t *testing.T) {
 func TestAnEventThatAnotherRunHasDealtWithIsIgnored(t *testing.T) {
 	s := newSite(t, web(1))
 	s.ledger.RemedyFacts(time.Now(), ledger.RemedyFactsRequest{RequestID: "event-1", By: "another run"})
-	s.decided(cpuAlarm(web(1), remedy.ModeHotOrOff), remediateapi.Skipped, "dealt with before")
+	s.decided(cpuAlarm(web(1), placement.ModeHotOrOff), remediateapi.Skipped, "dealt with before")
 	s.wantDone()
 }
 
 func TestTheCircuitBreakerLeavesOnlyRecommendations(t *testing.T) {
 	s := newSite(t, web(1), web(2))
 	s.settings.PerHour = 1
-	first, second := cpuAlarm(web(1), remedy.ModeHotOrOff), cpuAlarm(web(2), remedy.ModeHotOrOff)
+	first, second := cpuAlarm(web(1), placement.ModeHotOrOff), cpuAlarm(web(2), placement.ModeHotOrOff)
 	second.ID = "event-2"
-	all := s.decide(remedy.KindResize, first, second)
+	all := s.decide(placement.KindResize, first, second)
 	s.wantDone("reconfigure web-1 to 3 CPUs and 4096 MB")
 	if all[1].State != remediateapi.Planned || !strings.Contains(all[1].Reason, "limits.remediationsPerHour") {
 		t.Errorf("%+v", all[1])
@@ -155,20 +161,20 @@ func TestTheCircuitBreakerLeavesOnlyRecommendations(t *testing.T) {
 
 func TestWhatOthersDidBetweenPlanAndChangeIsHeeded(t *testing.T) {
 	remedied := func(s *site, vm int, cooldown time.Duration) {
-		r := ledger.RemedyRequest{Owner: "resize@other", VM: web(vm).Ref.String(), What: remedy.CPU, Cooldown: cooldown}
+		r := ledger.RemedyRequest{Owner: "resize@other", VM: web(vm).Ref.String(), What: placement.CPU, Cooldown: cooldown}
 		s.ledger.Remedy(s.env.Now(), r)
 		s.ledger.Remedied(s.env.Now(), ledger.RemediedRequest{Owner: r.Owner, VM: r.VM, What: r.What, Acted: true})
 	}
 	s := newSite(t, web(1))
 	s.before["reserve"] = func() { remedied(s, 1, time.Hour) }
-	if d := s.decided(cpuAlarm(web(1), remedy.ModeHotOrOff), remediateapi.Skipped, "a short time ago"); d.Until.IsZero() {
+	if d := s.decided(cpuAlarm(web(1), placement.ModeHotOrOff), remediateapi.Skipped, "a short time ago"); d.Until.IsZero() {
 		t.Error("it does not say until when")
 	}
 	s.wantDone()
 	s = newSite(t, web(1), web(2))
 	s.settings.PerHour = 1
 	s.before["reserve"] = func() { remedied(s, 2, time.Hour) }
-	s.decided(cpuAlarm(web(1), remedy.ModeHotOrOff), remediateapi.Planned, "limits.remediationsPerHour")
+	s.decided(cpuAlarm(web(1), placement.ModeHotOrOff), remediateapi.Planned, "limits.remediationsPerHour")
 	s.wantDone()
 }
 
@@ -181,30 +187,30 @@ func TestAVMThatAnotherHasIsWaitedFor(t *testing.T) {
 			s.vms[web(1).Ref].CPUs = 4 // it is looked at again
 			s.ledger.Remedied(s.env.Now(), ledger.RemediedRequest{Owner: held.Owner, VM: held.VM, What: held.What})
 		}, 20*time.Minute)
-		s.decided(cpuAlarm(web(1), remedy.ModeHotOrOff), remediateapi.Applied, "")
+		s.decided(cpuAlarm(web(1), placement.ModeHotOrOff), remediateapi.Applied, "")
 		s.wantDone("reconfigure web-1 to 5 CPUs and 4096 MB")
 	})
 	t.Run("until patience ends", func(t *testing.T) {
 		s := newSite(t, web(1))
 		s.ledger.Remedy(time.Now(), held)
-		s.decided(cpuAlarm(web(1), remedy.ModeHotOrOff), remediateapi.Deferred, "given up after 2h0m0s: waits for round-7, which has the VM")
+		s.decided(cpuAlarm(web(1), placement.ModeHotOrOff), remediateapi.Deferred, "given up after 2h0m0s: waits for round-7, which has the VM")
 		s.wantDone()
 	})
 	t.Run("until it is cancelled", func(t *testing.T) {
 		s := newSite(t, web(1))
 		s.ledger.Remedy(time.Now(), held)
 		s.env.RegisterDelayedCallback(s.env.CancelWorkflow, time.Minute)
-		s.decided(cpuAlarm(web(1), remedy.ModeHotOrOff), remediateapi.Skipped, "cancelled while it waited")
+		s.decided(cpuAlarm(web(1), placement.ModeHotOrOff), remediateapi.Skipped, "cancelled while it waited")
 		s.wantDone()
 	})
 	t.Run("and is not needed any more", func(t *testing.T) {
 		s := newSite(t, web(1))
 		s.ledger.Remedy(time.Now(), held)
 		s.env.RegisterDelayedCallback(func() {
-			s.vms[web(1).Ref].Tags[remedy.CategoryMode] = []string{"off"}
+			s.vms[web(1).Ref].Tags[placement.CategoryMode] = []string{"off"}
 			s.ledger.Remedied(s.env.Now(), ledger.RemediedRequest{Owner: held.Owner, VM: held.VM, What: held.What})
 		}, time.Minute)
-		s.decided(cpuAlarm(web(1), remedy.ModeHotOrOff), remediateapi.Skipped, "left alone")
+		s.decided(cpuAlarm(web(1), placement.ModeHotOrOff), remediateapi.Skipped, "left alone")
 		if holder := s.ledger.Reserved[held.VM]; holder != "" {
 			t.Errorf("%s still has the VM", holder)
 		}
@@ -218,7 +224,7 @@ func TestAnOutageIsWaitedOutAndNothingIsDoneTwice(t *testing.T) {
 	s.fails["hardware"] = []error{away, away}
 	s.fails["reconfigure"] = []error{away}
 	s.fails["await task"] = []error{away}
-	s.decided(cpuAlarm(web(1), remedy.ModeHotOrOff), remediateapi.Applied, "")
+	s.decided(cpuAlarm(web(1), placement.ModeHotOrOff), remediateapi.Applied, "")
 	s.wantDone("reconfigure web-1 to 3 CPUs and 4096 MB")
 }
 
@@ -236,14 +242,14 @@ func TestAVMThatChangesMeanwhileIsReadAgainThreeTimes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, web(1))
 			s.fails["reconfigure"] = c.fails
-			s.decided(cpuAlarm(web(1), remedy.ModeHotOrOff), c.state, "")
+			s.decided(cpuAlarm(web(1), placement.ModeHotOrOff), c.state, "")
 		})
 	}
 }
 
 func TestAVMThatAPersonNamesIsFound(t *testing.T) {
-	byName := func(name string) remedy.Request {
-		return remedy.Request{Kind: remedy.KindResize, Target: name, TargetType: vsphere.TypeVM, Resize: &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotOrOff}}
+	byName := func(name string) placement.Request {
+		return placement.Request{Kind: placement.KindResize, Target: name, TargetType: vsphere.TypeVM, Resize: &placement.Resize{Resource: placement.CPU, Mode: placement.ModeHotOrOff}}
 	}
 	s := newSite(t, web(1))
 	if d := s.decided(byName("web-1"), remediateapi.Applied, ""); d.VM != web(1).Ref {

@@ -16,8 +16,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -28,8 +28,8 @@ type site struct {
 	env      *testsuite.TestWorkflowEnvironment
 	settings remediate.Settings
 
-	vms       map[vsphere.Ref]*remedy.VM
-	storage   remedy.Storage
+	vms       map[vsphere.Ref]*placement.VM
+	storage   placement.Storage
 	recommend vsphere.Ref                // the datastore that Storage DRS names
 	running   bool                       // a task of an earlier attempt is under way
 	foreign   string                     // why an alarm is another vCenter's
@@ -43,11 +43,11 @@ type site struct {
 	ledger    ledger.State
 }
 
-func newSite(t *testing.T, vms ...remedy.VM) *site {
+func newSite(t *testing.T, vms ...placement.VM) *site {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	s := &site{
-		t: t, env: suite.NewTestWorkflowEnvironment(), settings: remediate.DefaultSettings(), vms: map[vsphere.Ref]*remedy.VM{},
+		t: t, env: suite.NewTestWorkflowEnvironment(), settings: remediate.DefaultSettings(), vms: map[vsphere.Ref]*placement.VM{},
 		fails: map[string][]error{}, before: map[string]func(){}, tags: map[string]map[string]bool{}, attribute: map[vsphere.Ref]string{},
 		evidence: vcenter.Evidence{Event: "VmPoweredOffEvent", User: "us", Ours: true},
 	}
@@ -60,11 +60,11 @@ func newSite(t *testing.T, vms ...remedy.VM) *site {
 }
 
 // web is a VM with two CPUs and 4 GB that takes more of both while it is on.
-func web(n int) remedy.VM {
-	return remedy.VM{
+func web(n int) placement.VM {
+	return placement.VM{
 		Ref: vsphere.Ref{Type: vsphere.TypeVM, Value: fmt.Sprintf("vm-%d", n)}, Name: fmt.Sprintf("web-%d", n),
 		PowerState: vsphere.PoweredOn, Connected: true, ToolsRunning: true, ChangeVersion: "1",
-		Hardware: remedy.Hardware{CPUs: 2, CoresPerSocket: 1, MemoryMB: 4096, CPUHotAdd: true, MemoryHotAdd: true},
+		Hardware: placement.Hardware{CPUs: 2, CoresPerSocket: 1, MemoryMB: 4096, CPUHotAdd: true, MemoryHotAdd: true},
 		HostCPUs: 32, HostMemoryMB: 65536, HotMemoryLimitMB: 65536, HotMemoryStepMB: 128, Tags: map[string][]string{},
 	}
 }
@@ -98,9 +98,9 @@ func (s *site) run(workflow string, input any) error {
 }
 
 // decide carries out requests, and returns what was decided about them.
-func (s *site) decide(kind string, requests ...remedy.Request) []remediateapi.Decision {
+func (s *site) decide(kind string, requests ...placement.Request) []remediateapi.Decision {
 	s.t.Helper()
-	err := s.run(remedy.WorkflowType(kind), remediateapi.Input{Requests: requests})
+	err := s.run(placement.WorkflowType(kind), remediateapi.Input{Requests: requests})
 	var r remediateapi.Report
 	if err == nil {
 		err = s.env.GetWorkflowResult(&r)
@@ -113,7 +113,7 @@ func (s *site) decide(kind string, requests ...remedy.Request) []remediateapi.De
 }
 
 // decided carries out one request, and checks the state and a part of the reason.
-func (s *site) decided(req remedy.Request, state remediateapi.State, reason string) remediateapi.Decision {
+func (s *site) decided(req placement.Request, state remediateapi.State, reason string) remediateapi.Decision {
 	s.t.Helper()
 	all := s.decide(req.Kind, req)
 	if len(all) == 0 {
@@ -161,8 +161,8 @@ func (s *site) FindVM(_ context.Context, name string) (vsphere.Ref, error) {
 	return vsphere.Ref{}, fault(vcenter.NotFound)
 }
 
-func (s *site) Hardware(_ context.Context, refs []vsphere.Ref) (map[vsphere.Ref]remedy.VM, error) {
-	all := map[vsphere.Ref]remedy.VM{}
+func (s *site) Hardware(_ context.Context, refs []vsphere.Ref) (map[vsphere.Ref]placement.VM, error) {
+	all := map[vsphere.Ref]placement.VM{}
 	err := s.act("hardware")
 	for _, ref := range refs {
 		if vm := s.vms[ref]; vm != nil {
@@ -220,7 +220,7 @@ func (s *site) AwaitOn(_ context.Context, waits []vcenter.Wait, report func(vsph
 	return nil
 }
 
-func (s *site) Reconfigure(_ context.Context, ref vsphere.Ref, c remedy.Change, _ string) (vsphere.Ref, error) {
+func (s *site) Reconfigure(_ context.Context, ref vsphere.Ref, c placement.Change, _ string) (vsphere.Ref, error) {
 	err := s.act("reconfigure")
 	if err == nil {
 		vm := s.vms[ref]

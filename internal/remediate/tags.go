@@ -8,7 +8,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -65,7 +65,7 @@ func (a *Activities) ShowTags(ctx context.Context, in remediateapi.TagsInput) (r
 	if err != nil {
 		return res, step.Typed(err)
 	}
-	change, bad := remedy.Difference(vm)
+	change, bad := placement.Difference(vm)
 	wanted := change.Apply(vm.Hardware)
 	return remediateapi.TagsResult{
 		VM: vm.Ref, Name: vm.Name, Power: vm.PowerState, Tags: vm.Tags, Hardware: &vm.Hardware, Wanted: &wanted, Bad: bad,

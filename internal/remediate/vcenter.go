@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -22,7 +22,7 @@ type VCenter interface {
 // Inventory finds VMs and reads them.
 type Inventory interface {
 	FindVM(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error)
-	Hardware(ctx context.Context, vms []vsphere.Ref) (map[vsphere.Ref]remedy.VM, error)
+	Hardware(ctx context.Context, vms []vsphere.Ref) (map[vsphere.Ref]placement.VM, error)
 	WithTags(ctx context.Context, categories []string) ([]vsphere.Ref, error)
 	Foreign(ctx context.Context, e vcenter.AlarmEvent) (reason string, err error)
 	Addresses() []string
@@ -39,7 +39,7 @@ type Power interface {
 
 // Reconfiguration changes the hardware of a VM, and follows tasks.
 type Reconfiguration interface {
-	Reconfigure(ctx context.Context, vm vsphere.Ref, c remedy.Change, changeVersion string) (task vsphere.Ref, err error)
+	Reconfigure(ctx context.Context, vm vsphere.Ref, c placement.Change, changeVersion string) (task vsphere.Ref, err error)
 	RunningTask(ctx context.Context, vm vsphere.Ref, operation string) (task vsphere.Ref, found bool, err error)
 	AwaitTask(ctx context.Context, task vsphere.Ref, progress func(percent int)) error
 }
@@ -47,7 +47,7 @@ type Reconfiguration interface {
 // Storage reads datastores and moves VMs between them.
 type Storage interface {
 	Datastore(ctx context.Context, nameOrMoRef string) (vsphere.Ref, error)
-	Storage(ctx context.Context, source, vm vsphere.Ref) (remedy.Storage, error)
+	Storage(ctx context.Context, source, vm vsphere.Ref) (placement.Storage, error)
 	RecommendDatastore(ctx context.Context, vm, pod vsphere.Ref) (to vsphere.Ref, ok bool, err error)
 	Relocate(ctx context.Context, vm, source, destination vsphere.Ref) (task vsphere.Ref, err error)
 	RefreshDatastore(ctx context.Context, datastore vsphere.Ref) error

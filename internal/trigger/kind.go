@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // Kind is what a rule does, as files name it. The set is closed: kinds has a row for each.
@@ -15,9 +15,9 @@ type Kind string
 // The kinds of rules.
 const (
 	KindPreempt     Kind = "preempt"
-	KindResize      Kind = remedy.KindResize
-	KindReconfigure Kind = remedy.KindReconfigure
-	KindMove        Kind = remedy.KindMove
+	KindResize      Kind = placement.KindResize
+	KindReconfigure Kind = placement.KindReconfigure
+	KindMove        Kind = placement.KindMove
 )
 
 // kinds says of each kind which events may start it and what it needs. The fields of a row have no names, so that a row
@@ -125,7 +125,7 @@ func (p Preempt) WithoutReply() Action {
 func (a Resize) Kind() Kind { return KindResize }
 
 // Acts reports whether the mode changes VMs.
-func (a Resize) Acts() bool { return a.Settings.Mode != remedy.ModeRecommend }
+func (a Resize) Acts() bool { return a.Settings.Mode != placement.ModeRecommend }
 
 // VMTag is none: owners opt in by other tags.
 func (a Resize) VMTag() string { return "" }
@@ -140,7 +140,7 @@ func (a Resize) WithoutReply() Action {
 func (a Reconfigure) Kind() Kind { return KindReconfigure }
 
 // Acts reports whether the mode changes VMs.
-func (a Reconfigure) Acts() bool { return a.Settings.Mode != remedy.ModeRecommend }
+func (a Reconfigure) Acts() bool { return a.Settings.Mode != placement.ModeRecommend }
 
 // VMTag is none: owners opt in by other tags.
 func (a Reconfigure) VMTag() string { return "" }
@@ -155,7 +155,7 @@ func (a Reconfigure) WithoutReply() Action {
 func (a Move) Kind() Kind { return KindMove }
 
 // Acts reports whether the mode changes VMs.
-func (a Move) Acts() bool { return a.Settings.Mode != remedy.ModeRecommend }
+func (a Move) Acts() bool { return a.Settings.Mode != placement.ModeRecommend }
 
 // VMTag is none: owners opt in by other tags.
 func (a Move) VMTag() string { return "" }

@@ -10,16 +10,16 @@ import (
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
 // actions has the action of each kind, with an address that it answers to.
 var actions = map[trigger.Kind]trigger.Action{
 	trigger.KindPreempt:     trigger.Preempt{Tag: "spot", ReplyTo: "https://sink"},
-	trigger.KindResize:      trigger.Resize{Settings: remedy.Resize{Mode: remedy.ModeHotAdd, ReplyTo: "https://sink"}},
-	trigger.KindReconfigure: trigger.Reconfigure{Settings: remedy.Reconfigure{ReplyTo: "https://sink"}},
-	trigger.KindMove:        trigger.Move{Settings: remedy.Move{ReplyTo: "https://sink"}},
+	trigger.KindResize:      trigger.Resize{Settings: placement.Resize{Mode: placement.ModeHotAdd, ReplyTo: "https://sink"}},
+	trigger.KindReconfigure: trigger.Reconfigure{Settings: placement.Reconfigure{ReplyTo: "https://sink"}},
+	trigger.KindMove:        trigger.Move{Settings: placement.Move{ReplyTo: "https://sink"}},
 }
 
 // declared counts the constants of type Kind, from the source.

@@ -8,7 +8,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -18,7 +18,7 @@ const maxEventBytes = 64 << 10
 const typeDatastore = "Datastore"
 
 // Resize is the action that scales up a VM whose alarm turns red.
-type Resize struct{ Settings remedy.Resize }
+type Resize struct{ Settings placement.Resize }
 
 // Order asks for a resize of the VM in alarm.
 func (a Resize) Order(in Incoming, rule string) (Order, string, bool, error) {
@@ -30,11 +30,11 @@ func (a Resize) Order(in Incoming, rule string) (Order, string, bool, error) {
 		return Order{}, "", false, fmt.Errorf("%w: the alarm is on %s, a resize wants an alarm on a VM", ErrRefused, al.Entity.Ref())
 	}
 	vm := ref(al.Entity)
-	return remediate(in, rule, vm, a.Settings.Resource+" resize", remedy.Request{Kind: remedy.KindResize, VM: vm, Resize: &a.Settings})
+	return remediate(in, rule, vm, a.Settings.Resource+" resize", placement.Request{Kind: placement.KindResize, VM: vm, Resize: &a.Settings})
 }
 
 // Move is the action that moves VMs off a datastore whose alarm turns red, or the VM whose alarm does.
-type Move struct{ Settings remedy.Move }
+type Move struct{ Settings placement.Move }
 
 // Order asks for moves off the datastore, or of the VM, in alarm.
 func (a Move) Order(in Incoming, rule string) (Order, string, bool, error) {
@@ -42,7 +42,7 @@ func (a Move) Order(in Incoming, rule string) (Order, string, bool, error) {
 	if reason, err := atRed(in.Event, a.Kind(), "a move"); reason != "" || err != nil {
 		return Order{}, reason, false, err
 	}
-	r := remedy.Request{Kind: remedy.KindMove, Move: &a.Settings}
+	r := placement.Request{Kind: placement.KindMove, Move: &a.Settings}
 	switch {
 	case al.Entity.Type == vsphere.TypeVM:
 		r.VM = ref(al.Entity)
@@ -58,7 +58,7 @@ func (a Move) Order(in Incoming, rule string) (Order, string, bool, error) {
 }
 
 // Reconfigure is the action that applies the configuration tags of a VM that was turned off.
-type Reconfigure struct{ Settings remedy.Reconfigure }
+type Reconfigure struct{ Settings placement.Reconfigure }
 
 // Order asks for the settings of the VM that the event is about.
 func (a Reconfigure) Order(in Incoming, rule string) (Order, string, bool, error) {
@@ -73,7 +73,7 @@ func (a Reconfigure) Order(in Incoming, rule string) (Order, string, bool, error
 		return Order{}, "", false, fmt.Errorf("%w: the event names no VM", ErrRefused)
 	}
 	vm := vsphere.Ref{Type: vsphere.TypeVM, Value: about.Entity.Value}
-	return remediate(in, rule, vm, "reconfiguration", remedy.Request{Kind: remedy.KindReconfigure, VM: vm, Reconfigure: &a.Settings})
+	return remediate(in, rule, vm, "reconfiguration", placement.Request{Kind: placement.KindReconfigure, VM: vm, Reconfigure: &a.Settings})
 }
 
 // atRed says why an event does not start a rule that acts while an alarm is red: never, or not at this colour.
@@ -96,7 +96,7 @@ func atRed(e alarm.Event, k Kind, who string) (reason string, err error) {
 }
 
 // remediate completes a request and addresses it to the workflow of its object.
-func remediate(in Incoming, rule string, object vsphere.Ref, what string, r remedy.Request) (Order, string, bool, error) {
+func remediate(in Incoming, rule string, object vsphere.Ref, what string, r placement.Request) (Order, string, bool, error) {
 	about, err := in.Event.About()
 	if err != nil {
 		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
@@ -113,13 +113,13 @@ func remediate(in Incoming, rule string, object vsphere.Ref, what string, r reme
 		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return Order{
-		WorkflowID: remedy.WorkflowID(r.Kind, object, in.TaskQueue), WorkflowType: remedy.WorkflowType(r.Kind), Signal: remedy.Signal,
+		WorkflowID: placement.WorkflowID(r.Kind, object, in.TaskQueue), WorkflowType: placement.WorkflowType(r.Kind), Signal: placement.Signal,
 		Payload: r, What: what,
 	}, "", true, nil
 }
 
-func cause(e alarm.Event, about alarm.About, rule string) remedy.Cause {
-	c := remedy.Cause{
+func cause(e alarm.Event, about alarm.About, rule string) placement.Cause {
+	c := placement.Cause{
 		Event: string(e.Class), Entity: ref(about.Entity), Time: about.Time, EventKey: about.EventKey,
 		VCenter: alarm.VCenterHost(about.VCenter), Rule: rule,
 	}

@@ -10,16 +10,16 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 var (
 	web    = alarm.Object{Type: "VirtualMachine", Value: "vm-7", Name: "web-1"}
-	resize = trigger.Resize{Settings: remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeTag, Sizing: remedy.SizingSteps, Max: 8}}
-	move   = trigger.Move{Settings: remedy.Move{TargetUsage: 75, OverCommit: 150}}
-	apply  = trigger.Reconfigure{Settings: remedy.Reconfigure{ReplyTo: "https://sink"}}
+	resize = trigger.Resize{Settings: placement.Resize{Resource: placement.CPU, Mode: placement.ModeTag, Sizing: placement.SizingSteps, Max: 8}}
+	move   = trigger.Move{Settings: placement.Move{TargetUsage: 75, OverCommit: 150}}
+	apply  = trigger.Reconfigure{Settings: placement.Reconfigure{ReplyTo: "https://sink"}}
 )
 
 func on(entity alarm.Object) func(*alarm.Alarm) { return func(a *alarm.Alarm) { a.Entity = entity } }
@@ -36,8 +36,8 @@ func off() trigger.Incoming {
 func TestRemediationIsOrderedOfTheWorkflowOfItsObject(t *testing.T) {
 	vm, ds := vsphere.Ref{Type: "VirtualMachine", Value: "vm-7"}, vsphere.Ref{Type: "Datastore", Value: "datastore-3"}
 	moment := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
-	red := func(entity vsphere.Ref) remedy.Cause {
-		return remedy.Cause{Event: string(alarm.ClassAlarm), Alarm: "cpu", From: "yellow", To: "red", Entity: entity, Time: moment, EventKey: 7, VCenter: "vc", Rule: "rule"}
+	red := func(entity vsphere.Ref) placement.Cause {
+		return placement.Cause{Event: string(alarm.ClassAlarm), Alarm: "cpu", From: "yellow", To: "red", Entity: entity, Time: moment, EventKey: 7, VCenter: "vc", Rule: "rule"}
 	}
 	rise := func(with ...func(*alarm.Alarm)) trigger.Incoming { return changed(t, "yellow", "red", with...) }
 	cases := map[string]struct {
@@ -45,29 +45,29 @@ func TestRemediationIsOrderedOfTheWorkflowOfItsObject(t *testing.T) {
 		in       trigger.Incoming
 		id, kind string
 		what     string
-		want     remedy.Request
+		want     placement.Request
 	}{
 		"a VM in alarm is resized": {
-			resize, rise(on(web)), "resize@vm-7@queue", remedy.ResizeType, "cpu resize",
-			remedy.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "resize", VM: vm, Cause: red(vm), Resize: &resize.Settings},
+			resize, rise(on(web)), "resize@vm-7@queue", placement.ResizeType, "cpu resize",
+			placement.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "resize", VM: vm, Cause: red(vm), Resize: &resize.Settings},
 		},
 		"a datastore in alarm is relieved": {
-			move, rise(on(disk)), "move@datastore-3@queue", remedy.MoveType, "move off the datastore",
-			remedy.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "move", Source: ds, Cause: red(ds), Move: &move.Settings},
+			move, rise(on(disk)), "move@datastore-3@queue", placement.MoveType, "move off the datastore",
+			placement.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "move", Source: ds, Cause: red(ds), Move: &move.Settings},
 		},
 		"a VM whose storage is in alarm is moved": {
-			move, rise(on(web), store(disk)), "move@vm-7@queue", remedy.MoveType, "move of the VM",
-			remedy.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "move", VM: vm, Cause: red(vm), Move: &move.Settings},
+			move, rise(on(web), store(disk)), "move@vm-7@queue", placement.MoveType, "move of the VM",
+			placement.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "move", VM: vm, Cause: red(vm), Move: &move.Settings},
 		},
 		"the datastore that an alarm on something else names is relieved": {
-			move, rise(on(host), store(disk)), "move@datastore-3@queue", remedy.MoveType, "move off the datastore",
-			remedy.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "move", Source: ds, Cause: red(vsphere.Ref{Type: "HostSystem", Value: "host-21"}), Move: &move.Settings},
+			move, rise(on(host), store(disk)), "move@datastore-3@queue", placement.MoveType, "move off the datastore",
+			placement.Request{ID: "vc#7@2026-01-02T03:04:05Z", Kind: "move", Source: ds, Cause: red(vsphere.Ref{Type: "HostSystem", Value: "host-21"}), Move: &move.Settings},
 		},
 		"a VM that was turned off is reconfigured": {
-			apply, off(), "reconfigure@vm-7@queue", remedy.ReconfigureType, "reconfiguration",
-			remedy.Request{
+			apply, off(), "reconfigure@vm-7@queue", placement.ReconfigureType, "reconfiguration",
+			placement.Request{
 				ID: "vc#8@2026-01-02T03:04:05Z", Kind: "reconfigure", VM: vm, Reconfigure: &apply.Settings,
-				Cause: remedy.Cause{Event: string(alarm.ClassPoweredOff), Entity: vm, Time: moment, EventKey: 8, VCenter: "vc", Rule: "rule"},
+				Cause: placement.Cause{Event: string(alarm.ClassPoweredOff), Entity: vm, Time: moment, EventKey: 8, VCenter: "vc", Rule: "rule"},
 			},
 		},
 	}
@@ -77,11 +77,11 @@ func TestRemediationIsOrderedOfTheWorkflowOfItsObject(t *testing.T) {
 			if err != nil || !ok {
 				t.Fatalf("%q, %t, %v", reason, ok, err)
 			}
-			if order.WorkflowID != c.id || order.WorkflowType != c.kind || order.Signal != remedy.Signal || order.What != c.what {
+			if order.WorkflowID != c.id || order.WorkflowType != c.kind || order.Signal != placement.Signal || order.What != c.what {
 				t.Errorf("%+v", order)
 			}
 			c.want.TaskQueue, c.want.Event = "queue", c.in.CloudEvent
-			if got := order.Payload.(remedy.Request); !reflect.DeepEqual(got, c.want) {
+			if got := order.Payload.(placement.Request); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got  %s\nwant %s", asJSON(t, got), asJSON(t, c.want))
 			}
 		})
@@ -152,7 +152,7 @@ func TestAnEventIsTheSameRequestInEveryDelivery(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return order.Payload.(remedy.Request).ID
+		return order.Payload.(placement.Request).ID
 	}
 	rise := func(with ...func(*alarm.Alarm)) trigger.Incoming {
 		return changed(t, "green", "red", append([]func(*alarm.Alarm){on(web)}, with...)...)
@@ -200,7 +200,7 @@ func TestALargeEventIsLeftOutOfTheRequest(t *testing.T) {
 			if err != nil || !ok {
 				t.Fatal(ok, err)
 			}
-			if got := order.Payload.(remedy.Request).Event; (len(got) > 0) != c.kept || !json.Valid([]byte(asJSON(t, order.Payload))) {
+			if got := order.Payload.(placement.Request).Event; (len(got) > 0) != c.kept || !json.Valid([]byte(asJSON(t, order.Payload))) {
 				t.Errorf("%d bytes of it are in the request", len(got))
 			}
 		})
@@ -213,7 +213,7 @@ func TestAnAlarmWithoutATimeIsRemediedNow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := order.Payload.(remedy.Request)
+	r := order.Payload.(placement.Request)
 	if r.Cause.Time.Before(before) || r.Cause.Time.Location() != time.UTC || r.ID == "" {
 		t.Errorf("%+v", r)
 	}

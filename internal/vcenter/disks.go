@@ -5,7 +5,7 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -110,7 +110,7 @@ func sharedBuses(devices []types.BaseVirtualDevice) map[int32]bool {
 }
 
 // disks lists the virtual disks of a VM; linked reports whether one of them has a parent.
-func (inv inventory) disks(vm object) (list []remedy.Disk, linked bool) {
+func (inv inventory) disks(vm object) (list []placement.Disk, linked bool) {
 	devices := vm.devices()
 	shared, used := sharedBuses(devices), vm.usedByDisks()
 	for _, device := range devices {
@@ -120,7 +120,7 @@ func (inv inventory) disks(vm object) (list []remedy.Disk, linked bool) {
 		}
 		backing := readBacking(disk.Backing)
 		linked = linked || backing.child
-		d := remedy.Disk{
+		d := placement.Disk{
 			Datastore:   inv.datastoreOf(vm, disk.Backing),
 			Provisioned: provisioned(disk),
 			Independent: strings.HasPrefix(backing.mode, "independent_"),

@@ -9,22 +9,22 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-func storedVM(t *testing.T, s remedy.Storage, ref vsphere.Ref) remedy.StoredVM {
+func storedVM(t *testing.T, s placement.Storage, ref vsphere.Ref) placement.StoredVM {
 	t.Helper()
-	i := slices.IndexFunc(s.VMs, func(vm remedy.StoredVM) bool { return vm.Ref == ref })
+	i := slices.IndexFunc(s.VMs, func(vm placement.StoredVM) bool { return vm.Ref == ref })
 	if i < 0 {
 		t.Fatalf("%v is not in the storage", ref)
 	}
 	return s.VMs[i]
 }
 
-func storeOf(t *testing.T, s remedy.Storage, ref vsphere.Ref) remedy.Datastore {
+func storeOf(t *testing.T, s placement.Storage, ref vsphere.Ref) placement.Datastore {
 	t.Helper()
-	i := slices.IndexFunc(s.Datastores, func(d remedy.Datastore) bool { return d.Ref == ref })
+	i := slices.IndexFunc(s.Datastores, func(d placement.Datastore) bool { return d.Ref == ref })
 	if i < 0 {
 		t.Fatalf("%v is not in the storage", ref)
 	}
@@ -88,7 +88,7 @@ func TestDisksAreToldApart(t *testing.T) {
 	})
 	got := inv.storedVM(vm)
 	ds1, ds2 := ref{Type: vsphere.TypeDatastore, Value: "ds-1"}, ref{Type: vsphere.TypeDatastore, Value: "ds-2"}
-	want := []remedy.Disk{
+	want := []placement.Disk{
 		{Label: "Hard disk 1", Datastore: ds1, Used: 61, Provisioned: 100},
 		{Label: "Hard disk 2", Datastore: ds2, Used: 7, Provisioned: 100, Shared: true},
 		{Label: "Hard disk 3", Datastore: ds2, Used: 100, Provisioned: 100, Shared: true},

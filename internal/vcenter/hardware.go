@@ -7,11 +7,11 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// hardwareProperties are the properties of a remedy.VM, apart from its tags.
+// hardwareProperties are the properties of a placement.VM, apart from its tags.
 var hardwareProperties = []string{
 	"name", "disabledMethod", "recentTask",
 	"config.template", "config.uuid", "config.instanceUuid", "config.changeVersion", "config.managedBy", "config.ftInfo",
@@ -29,12 +29,12 @@ var sizeProperties = []string{
 	"summary.hardware.numCpuThreads", "summary.hardware.memorySize",
 }
 
-// Hardware reads the input of a resize of VMs, with their tags of remedy.Categories. A VM absent from
+// Hardware reads the input of a resize of VMs, with their tags of placement.Categories. A VM absent from
 // the result no longer exists. One SOAP call for all, with their hosts and all others of the clusters, and one
 // REST call per 1000 VMs; one more for each tag and category on them that was not seen before.
-func (g *Gateway) Hardware(ctx context.Context, refs []vsphere.Ref) (map[vsphere.Ref]remedy.VM, error) {
+func (g *Gateway) Hardware(ctx context.Context, refs []vsphere.Ref) (map[vsphere.Ref]placement.VM, error) {
 	const op = "read the hardware of"
-	vms := make(map[vsphere.Ref]remedy.VM, len(refs))
+	vms := make(map[vsphere.Ref]placement.VM, len(refs))
 	wanted, _ := split(unique(slices.Clone(refs)))
 	if len(wanted) == 0 {
 		return vms, nil
@@ -48,7 +48,7 @@ func (g *Gateway) Hardware(ctx context.Context, refs []vsphere.Ref) (map[vsphere
 		return nil, err
 	}
 	existing := slices.DeleteFunc(wanted, func(ref vsphere.Ref) bool { _, ok := inv[ref]; return !ok })
-	carried, err := g.tagsOn(ctx, op, existing, remedy.Categories())
+	carried, err := g.tagsOn(ctx, op, existing, placement.Categories())
 	if err != nil {
 		return nil, err
 	}
@@ -113,11 +113,11 @@ func (g *Gateway) inventoryOf(objects []object) inventory {
 	return inv
 }
 
-// machine makes a remedy.VM of the retrieved properties, without tags and cluster sizes.
-func (inv inventory) machine(ref vsphere.Ref) remedy.VM {
+// machine makes a placement.VM of the retrieved properties, without tags and cluster sizes.
+func (inv inventory) machine(ref vsphere.Ref) placement.VM {
 	o := inv[ref]
 	base, _ := inv.vm(ref)
-	vm := remedy.VM{
+	vm := placement.VM{
 		Ref:           ref,
 		Name:          base.Name,
 		InstanceUUID:  base.InstanceUUID,
@@ -135,7 +135,7 @@ func (inv inventory) machine(ref vsphere.Ref) remedy.VM {
 
 		Busy:          inv.busy(o),
 		FaultTolerant: o.faultTolerant(),
-		Hardware: remedy.Hardware{
+		Hardware: placement.Hardware{
 			CPUs:           int(o.number("config.hardware.numCPU")),
 			CoresPerSocket: max(1, int(o.number("config.hardware.numCoresPerSocket"))),
 			MemoryMB:       int(o.number("config.hardware.memoryMB")),

@@ -10,7 +10,7 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -29,7 +29,7 @@ func reshape(t *testing.T, g *Gateway, ref vsphere.Ref, spec types.VirtualMachin
 	check(t, g.AwaitTask(t.Context(), task, nil))
 }
 
-func hardwareOf(t *testing.T, g *Gateway, ref vsphere.Ref) remedy.VM {
+func hardwareOf(t *testing.T, g *Gateway, ref vsphere.Ref) placement.VM {
 	t.Helper()
 	vms, err := g.Hardware(t.Context(), []vsphere.Ref{ref})
 	check(t, err)
@@ -48,8 +48,8 @@ func TestHardwareTellsWhatAResizeLooksAt(t *testing.T) {
 		GuestId: "ubuntu64Guest", NumCoresPerSocket: types.NewInt32(2), CpuHotAddEnabled: types.NewBool(true), MemoryHotAddEnabled: types.NewBool(true),
 	})
 	check(t, v.SetPowerState(toMoRef(ref), types.VirtualMachinePowerStatePoweredOn))
-	check(t, v.SetTags(toMoRef(ref), remedy.CategoryMaxCPUs, "8"))
-	check(t, v.SetTags(toMoRef(ref), remedy.CategoryMode, "tag", "off"))
+	check(t, v.SetTags(toMoRef(ref), placement.CategoryMaxCPUs, "8"))
+	check(t, v.SetTags(toMoRef(ref), placement.CategoryMode, "tag", "off"))
 	check(t, v.SetManagedBy(toMoRef(ref), "com.example", "x"))
 	vms, err := g.Hardware(t.Context(), []vsphere.Ref{ref, ref, gone, {Type: vsphere.TypeHost, Value: "host-1"}})
 	check(t, err)
@@ -57,7 +57,7 @@ func TestHardwareTellsWhatAResizeLooksAt(t *testing.T) {
 	if len(vms) != 1 || vm.Ref != ref {
 		t.Fatalf("read %+v", vms)
 	}
-	want := remedy.Hardware{CPUs: 4, CoresPerSocket: 2, MemoryMB: 16 << 10, CPUHotAdd: true, MemoryHotAdd: true}
+	want := placement.Hardware{CPUs: 4, CoresPerSocket: 2, MemoryMB: 16 << 10, CPUHotAdd: true, MemoryHotAdd: true}
 	if vm.Hardware != want {
 		t.Errorf("hardware %+v, want %+v", vm.Hardware, want)
 	}
@@ -81,7 +81,7 @@ func TestHardwareTakesTheSameCallsWhateverTheNumber(t *testing.T) {
 		v, g := warm(t, simulation.Options{Clusters: 1, HostsPerCluster: 3, VMsPerCluster: n, Tagged: n})
 		refs := taggedRefs(v)
 		for i, ref := range refs {
-			check(t, v.SetTags(toMoRef(ref), remedy.CategoryMaxMemory, fmt.Sprint(1024*(1+i%3))))
+			check(t, v.SetTags(toMoRef(ref), placement.CategoryMaxMemory, fmt.Sprint(1024*(1+i%3))))
 		}
 		_, err := g.Hardware(t.Context(), refs) // reads the new tags
 		check(t, err)
@@ -188,10 +188,10 @@ func TestFaultTolerantVMsAreKnown(t *testing.T) {
 func TestAChangeIsWrittenWithoutWhatStays(t *testing.T) {
 	one, yes := 1, true
 	for name, c := range map[string]struct {
-		change remedy.Change
+		change placement.Change
 		want   types.VirtualMachineConfigSpec
 	}{
-		"all":     {remedy.Change{CPUs: &one, CoresPerSocket: &one, MemoryMB: &one, CPUHotAdd: &yes, CPUHotRemove: &yes, MemoryHotAdd: &yes}, types.VirtualMachineConfigSpec{NumCPUs: 1, NumCoresPerSocket: types.NewInt32(1), MemoryMB: 1, CpuHotAddEnabled: &yes, CpuHotRemoveEnabled: &yes, MemoryHotAddEnabled: &yes}},
+		"all":     {placement.Change{CPUs: &one, CoresPerSocket: &one, MemoryMB: &one, CPUHotAdd: &yes, CPUHotRemove: &yes, MemoryHotAdd: &yes}, types.VirtualMachineConfigSpec{NumCPUs: 1, NumCoresPerSocket: types.NewInt32(1), MemoryMB: 1, CpuHotAddEnabled: &yes, CpuHotRemoveEnabled: &yes, MemoryHotAddEnabled: &yes}},
 		"nothing": {},
 	} {
 		if got := configSpec(c.change); !reflect.DeepEqual(got, c.want) {

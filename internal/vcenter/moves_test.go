@@ -7,7 +7,7 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -82,7 +82,7 @@ func TestStorageTellsDatastoresThatCannotBeUsed(t *testing.T) {
 	if len(s.Datastores) != 7 {
 		t.Errorf("%d datastores", len(s.Datastores))
 	}
-	if d := storeOf(t, s, inAuto); d.Pod != fromMoRef(automated) || d.PodMode != remedy.PodAutomated || d.Kind != "NFS" || d.Capacity != 100*gigabyte || d.Free != 60*gigabyte || d.Provisioned != 40*gigabyte || len(d.Hosts) != 2 {
+	if d := storeOf(t, s, inAuto); d.Pod != fromMoRef(automated) || d.PodMode != placement.PodAutomated || d.Kind != "NFS" || d.Capacity != 100*gigabyte || d.Free != 60*gigabyte || d.Provisioned != 40*gigabyte || len(d.Hosts) != 2 {
 		t.Errorf("in a pod: %+v", d)
 	}
 	if d := storeOf(t, s, inIdle); d.Pod != fromMoRef(idle) || d.PodMode != "" {
@@ -165,7 +165,7 @@ func TestMemoryGrowsHotWithinItsBounds(t *testing.T) {
 	ref := taggedRefs(v)[0]
 	check(t, v.SetPowerState(toMoRef(ref), off))
 	yes := true
-	task, err := g.Reconfigure(t.Context(), ref, remedy.Change{MemoryMB: number(2048), MemoryHotAdd: &yes}, "")
+	task, err := g.Reconfigure(t.Context(), ref, placement.Change{MemoryMB: number(2048), MemoryHotAdd: &yes}, "")
 	check(t, err)
 	check(t, g.AwaitTask(t.Context(), task, nil))
 	check(t, v.SetPowerState(toMoRef(ref), types.VirtualMachinePowerStatePoweredOn))
@@ -181,7 +181,7 @@ func TestMemoryGrowsHotWithinItsBounds(t *testing.T) {
 		{2048 + vm.HotMemoryStepMB + 1, Invalid},
 		{vm.HotMemoryLimitMB + vm.HotMemoryStepMB, ""}, // of which kind depends on the guest
 	} {
-		task, err := g.Reconfigure(t.Context(), ref, remedy.Change{MemoryMB: number(c.mb)}, "")
+		task, err := g.Reconfigure(t.Context(), ref, placement.Change{MemoryMB: number(c.mb)}, "")
 		check(t, err)
 		err = g.AwaitTask(t.Context(), task, nil)
 		switch {
@@ -199,11 +199,11 @@ func TestSetTagMeetsSingleCardinality(t *testing.T) {
 	v, g := warm(t, small())
 	ref := taggedRefs(v)[0]
 	for _, value := range []string{"4", "8", "4"} {
-		check(t, g.SetTag(t.Context(), ref, remedy.CategoryCPUs, value))
-		wantCarried(t, g, ref, remedy.CategoryCPUs, value)
+		check(t, g.SetTag(t.Context(), ref, placement.CategoryCPUs, value))
+		wantCarried(t, g, ref, placement.CategoryCPUs, value)
 	}
-	id, _, err := g.ensureTag(t.Context(), remedy.CategoryCPUs, "16")
+	id, _, err := g.ensureTag(t.Context(), placement.CategoryCPUs, "16")
 	check(t, err)
 	wantKind(t, g.attach(t.Context(), call{}, ref, id), Invalid)
-	wantCarried(t, g, ref, remedy.CategoryCPUs, "4")
+	wantCarried(t, g, ref, placement.CategoryCPUs, "4")
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 )
 
 // ownerCategories are the categories of which the policy knows.
@@ -28,7 +28,7 @@ type OwnerCategory struct {
 func (g *Gateway) OwnerCategories(ctx context.Context, remediation bool) ([]OwnerCategory, error) {
 	names := ownerCategories
 	if remediation {
-		names = append(slices.Clone(names), remedy.CategoryMode, remedy.CategoryMaxCPUs, remedy.CategoryMaxMemory)
+		names = append(slices.Clone(names), placement.CategoryMode, placement.CategoryMaxCPUs, placement.CategoryMaxMemory)
 	}
 	if _, err := g.ownerTagIDs(ctx, names, anyID); err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -22,7 +22,7 @@ const profilesAsked = 1000
 // storagePolicies records the storage policies of the VMs and their disks, and which datastores vCenter finds
 // compatible with each. If it may not read them, the VMs say why they are unknown. Two calls, one more for each policy
 // and for each 1000 VMs and disks.
-func (g *Gateway) storagePolicies(ctx context.Context, inv inventory, st *remedy.Storage) error {
+func (g *Gateway) storagePolicies(ctx context.Context, inv inventory, st *placement.Storage) error {
 	if len(st.VMs) == 0 {
 		return nil
 	}

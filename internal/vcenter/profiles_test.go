@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -16,7 +16,7 @@ func moved(t *testing.T, g *Gateway, source, vm vsphere.Ref) (to vsphere.Ref, wh
 	check(t, err)
 	for _, one := range st.VMs {
 		if one.Ref == vm {
-			r, reason := remedy.Destination(st, one, vsphere.Ref{}, remedy.Demand{Source: source}, remedy.Move{})
+			r, reason := placement.Destination(st, one, vsphere.Ref{}, placement.Demand{Source: source}, placement.Move{})
 			return r.Destination, reason
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -15,7 +15,7 @@ import (
 // waiting for it. With a changeVersion, the task fails with kind Conflict if the VM was changed since that was
 // read, also by an earlier call whose answer was lost. Kind Invalid: there
 // is nothing to change. One call.
-func (g *Gateway) Reconfigure(ctx context.Context, ref vsphere.Ref, c remedy.Change, changeVersion string) (task vsphere.Ref, err error) {
+func (g *Gateway) Reconfigure(ctx context.Context, ref vsphere.Ref, c placement.Change, changeVersion string) (task vsphere.Ref, err error) {
 	const op = "reconfigure"
 	if c.Empty() {
 		return vsphere.Ref{}, &Error{Op: op, Object: g.names.describe(ref), Kind: Invalid, Err: errNoChange}
@@ -35,7 +35,7 @@ func (g *Gateway) Reconfigure(ctx context.Context, ref vsphere.Ref, c remedy.Cha
 var errNoChange = errors.New("there is nothing to change")
 
 // configSpec writes a change as vCenter has it.
-func configSpec(c remedy.Change) types.VirtualMachineConfigSpec {
+func configSpec(c placement.Change) types.VirtualMachineConfigSpec {
 	spec := types.VirtualMachineConfigSpec{
 		CpuHotAddEnabled:    c.CPUHotAdd,
 		CpuHotRemoveEnabled: c.CPUHotRemove,

@@ -11,7 +11,7 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -25,7 +25,7 @@ const (
 // ScopeNotFound: this vCenter has no such datastore; kind NotFound: no such VM. One SOAP call, however many
 // there are, those of storagePolicies, and one REST call per 1000 VMs; one more for each tag and category on them that
 // was not seen before.
-func (g *Gateway) Storage(ctx context.Context, source vsphere.Ref, vm vsphere.Ref) (remedy.Storage, error) {
+func (g *Gateway) Storage(ctx context.Context, source vsphere.Ref, vm vsphere.Ref) (placement.Storage, error) {
 	start := types.ObjectSpec{SelectSet: []types.BaseSelectionSpec{recentTasks(vsphere.TypeVM)}}
 	asked, c := vm, call{op: "read the storage of"}
 	switch {
@@ -34,18 +34,18 @@ func (g *Gateway) Storage(ctx context.Context, source vsphere.Ref, vm vsphere.Re
 		asked, c.op = source, "read what is on"
 		start.SelectSet = []types.BaseSelectionSpec{&types.TraversalSpec{Type: vsphere.TypeDatastore, Path: "vm", SelectSet: start.SelectSet}}
 	default:
-		return remedy.Storage{}, &Error{Op: c.op, Object: strings.TrimSpace(source.String() + " " + vm.String()), Kind: Invalid, Err: errNotStored}
+		return placement.Storage{}, &Error{Op: c.op, Object: strings.TrimSpace(source.String() + " " + vm.String()), Kind: Invalid, Err: errNotStored}
 	}
 	start.Obj, c.object = toMoRef(asked), g.names.describe(asked)
 	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
 		return storageSpecs(start, s.client.ServiceContent.RootFolder), nil
 	})
 	if err != nil {
-		return remedy.Storage{}, err
+		return placement.Storage{}, err
 	}
 	inv := g.inventoryOf(objects)
 	if _, ok := inv[asked]; !ok {
-		return remedy.Storage{}, noStorage(c, asked)
+		return placement.Storage{}, noStorage(c, asked)
 	}
 	storage := inv.storage()
 	refs := make([]vsphere.Ref, 0, len(storage.VMs))
@@ -53,11 +53,11 @@ func (g *Gateway) Storage(ctx context.Context, source vsphere.Ref, vm vsphere.Re
 		refs = append(refs, vm.Ref)
 	}
 	if err := g.storagePolicies(ctx, inv, &storage); err != nil {
-		return remedy.Storage{}, err
+		return placement.Storage{}, err
 	}
-	carried, err := g.tagsOn(ctx, c.op, refs, remedy.Categories())
+	carried, err := g.tagsOn(ctx, c.op, refs, placement.Categories())
 	if err != nil {
-		return remedy.Storage{}, err
+		return placement.Storage{}, err
 	}
 	for i := range storage.VMs {
 		storage.VMs[i].Tags = carried[storage.VMs[i].Ref]
@@ -105,9 +105,9 @@ func datastoresAndHosts() []types.BaseSelectionSpec {
 	}}
 }
 
-// storage makes a remedy.Storage of the retrieved properties, without tags.
-func (inv inventory) storage() remedy.Storage {
-	s := remedy.Storage{
+// storage makes a placement.Storage of the retrieved properties, without tags.
+func (inv inventory) storage() placement.Storage {
+	s := placement.Storage{
 		Time:  time.Now().UTC(),
 		Hosts: make(map[string]vsphere.Ref), Clusters: make(map[string][]vsphere.Ref),
 	}
@@ -132,14 +132,14 @@ func (inv inventory) storage() remedy.Storage {
 	for _, hosts := range s.Clusters {
 		slices.SortFunc(hosts, byText)
 	}
-	slices.SortFunc(s.Datastores, func(a, b remedy.Datastore) int { return byText(a.Ref, b.Ref) })
-	slices.SortFunc(s.VMs, func(a, b remedy.StoredVM) int { return byText(a.Ref, b.Ref) })
+	slices.SortFunc(s.Datastores, func(a, b placement.Datastore) int { return byText(a.Ref, b.Ref) })
+	slices.SortFunc(s.VMs, func(a, b placement.StoredVM) int { return byText(a.Ref, b.Ref) })
 	return s
 }
 
-func (inv inventory) datastore(o object) remedy.Datastore {
+func (inv inventory) datastore(o object) placement.Datastore {
 	summary, _ := o.props["summary"].(types.DatastoreSummary)
-	d := remedy.Datastore{
+	d := placement.Datastore{
 		Ref:         o.ref,
 		Name:        unescape(o.text("name")),
 		Kind:        summary.Type,
@@ -175,13 +175,13 @@ func (o object) podMode() string {
 	case !config.Enabled:
 		return ""
 	case config.DefaultVmBehavior == string(types.StorageDrsPodConfigInfoBehaviorAutomated):
-		return remedy.PodAutomated
+		return placement.PodAutomated
 	}
-	return remedy.PodManual
+	return placement.PodManual
 }
 
-func (inv inventory) storedVM(o object) remedy.StoredVM {
-	vm := remedy.StoredVM{VM: inv.machine(o.ref), Home: inv.home(o)}
+func (inv inventory) storedVM(o object) placement.StoredVM {
+	vm := placement.StoredVM{VM: inv.machine(o.ref), Home: inv.home(o)}
 	var linked bool
 	vm.Disks, linked = inv.disks(o)
 	vm.Other = inv.otherBytes(o, vm.Home)

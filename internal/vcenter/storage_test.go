@@ -10,7 +10,7 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -54,7 +54,7 @@ func TestStorageTellsDatastoresAndVMsOfTheSource(t *testing.T) {
 	v, g := warm(t, simulation.Options{Clusters: 2, HostsPerCluster: 2, VMsPerCluster: 3, Tagged: 2})
 	a, b := v.Inventory().Clusters[0], v.Inventory().Clusters[1]
 	source, refs := stores(v, 0)[0], taggedRefs(v)
-	check(t, v.SetTags(toMoRef(refs[0]), remedy.CategoryMode, "recommend"))
+	check(t, v.SetTags(toMoRef(refs[0]), placement.CategoryMode, "recommend"))
 	check(t, v.SetTemplate(toMoRef(refs[1])))
 	check(t, v.SetHostMaintenance(a.Hosts[0].Ref, true))
 	s, err := g.Storage(t.Context(), source, vsphere.Ref{})
@@ -140,7 +140,7 @@ func TestStoragePodsAndTheirMode(t *testing.T) {
 		t.Errorf("datastores %+v", s.Datastores)
 	}
 	for _, d := range s.Datastores {
-		if d.Pod != made || d.PodMode != remedy.PodManual {
+		if d.Pod != made || d.PodMode != placement.PodManual {
 			t.Errorf("datastore %+v", d)
 		}
 	}
@@ -148,8 +148,8 @@ func TestStoragePodsAndTheirMode(t *testing.T) {
 		config types.StorageDrsPodConfigInfo
 		want   string
 	}{
-		{types.StorageDrsPodConfigInfo{Enabled: true, DefaultVmBehavior: "automated"}, remedy.PodAutomated},
-		{types.StorageDrsPodConfigInfo{Enabled: true, DefaultVmBehavior: "manual"}, remedy.PodManual},
+		{types.StorageDrsPodConfigInfo{Enabled: true, DefaultVmBehavior: "automated"}, placement.PodAutomated},
+		{types.StorageDrsPodConfigInfo{Enabled: true, DefaultVmBehavior: "manual"}, placement.PodManual},
 		{types.StorageDrsPodConfigInfo{DefaultVmBehavior: "automated"}, ""},
 	} {
 		if got := (object{props: map[string]any{podPath: c.config}}).podMode(); got != c.want {

@@ -11,7 +11,7 @@ import (
 	"github.com/vmware/govmomi/vapi/rest"
 	"github.com/vmware/govmomi/vapi/tags"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -188,13 +188,13 @@ func describeCategory(name string) string {
 
 // categoryMeaning is what the tags of a category say, for administrators who come across them.
 var categoryMeaning = map[string]string{
-	remedy.CategoryCPUs:           "Number of virtual CPUs that the VM is to have after its next power-off.",
-	remedy.CategoryMemory:         "Memory in MB that the VM is to have after its next power-off.",
-	remedy.CategoryCoresPerSocket: "Cores per socket that the VM is to have after its next power-off.",
-	remedy.CategoryMemoryHotAdd:   "Whether memory can be added to the VM while it is on, from its next power-off: true or false.",
-	remedy.CategoryCPUHotAdd:      "Whether CPUs can be added to the VM while it is on, from its next power-off: true or false.",
-	remedy.CategoryCPUHotRemove:   "Whether CPUs can be removed from the VM while it is on, from its next power-off: true or false.",
-	remedy.CategoryMode:           "How the VM may be remedied when it is in alarm, or that it may not be.",
-	remedy.CategoryMaxCPUs:        "Number of virtual CPUs up to which the VM may grow.",
-	remedy.CategoryMaxMemory:      "Memory in MB up to which the VM may grow.",
+	placement.CategoryCPUs:           "Number of virtual CPUs that the VM is to have after its next power-off.",
+	placement.CategoryMemory:         "Memory in MB that the VM is to have after its next power-off.",
+	placement.CategoryCoresPerSocket: "Cores per socket that the VM is to have after its next power-off.",
+	placement.CategoryMemoryHotAdd:   "Whether memory can be added to the VM while it is on, from its next power-off: true or false.",
+	placement.CategoryCPUHotAdd:      "Whether CPUs can be added to the VM while it is on, from its next power-off: true or false.",
+	placement.CategoryCPUHotRemove:   "Whether CPUs can be removed from the VM while it is on, from its next power-off: true or false.",
+	placement.CategoryMode:           "How the VM may be remedied when it is in alarm, or that it may not be.",
+	placement.CategoryMaxCPUs:        "Number of virtual CPUs up to which the VM may grow.",
+	placement.CategoryMaxMemory:      "Memory in MB up to which the VM may grow.",
 }

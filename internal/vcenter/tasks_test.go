@@ -10,7 +10,7 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -23,7 +23,7 @@ func TestReconfigureChangesWhatDiffers(t *testing.T) {
 	before := hardwareOf(t, g, ref)
 	v.ResetCalls()
 	yes := true
-	change := remedy.Change{CPUs: number(8), CoresPerSocket: number(4), MemoryHotAdd: &yes}
+	change := placement.Change{CPUs: number(8), CoresPerSocket: number(4), MemoryHotAdd: &yes}
 	task, err := g.Reconfigure(t.Context(), ref, change, before.ChangeVersion)
 	check(t, err)
 	wantCalls(t, v, 1)
@@ -39,7 +39,7 @@ func TestAStaleChangeVersionIsAConflict(t *testing.T) {
 	ref := taggedRefs(v)[0]
 	before := hardwareOf(t, g, ref)
 	check(t, v.ReconfigureAs(toMoRef(ref), "owner@vsphere.local"))
-	task, err := g.Reconfigure(t.Context(), ref, remedy.Change{CPUs: number(8)}, before.ChangeVersion)
+	task, err := g.Reconfigure(t.Context(), ref, placement.Change{CPUs: number(8)}, before.ChangeVersion)
 	if err == nil {
 		err = g.AwaitTask(t.Context(), task, nil)
 	}
@@ -49,7 +49,7 @@ func TestAStaleChangeVersionIsAConflict(t *testing.T) {
 func TestHotAddThatIsOffIsRefusedWhileTheVMIsOn(t *testing.T) {
 	v, g := warm(t, small())
 	ref := taggedRefs(v)[0]
-	for _, change := range []remedy.Change{{CPUs: number(8)}, {MemoryMB: number(32 << 10)}} {
+	for _, change := range []placement.Change{{CPUs: number(8)}, {MemoryMB: number(32 << 10)}} {
 		task, err := g.Reconfigure(t.Context(), ref, change, "")
 		check(t, err)
 		err = g.AwaitTask(t.Context(), task, nil)
@@ -63,21 +63,21 @@ func TestHotAddThatIsOffIsRefusedWhileTheVMIsOn(t *testing.T) {
 func TestReconfigureRefusals(t *testing.T) {
 	v, g := warm(t, small())
 	ref := taggedRefs(v)[0]
-	_, err := g.Reconfigure(t.Context(), ref, remedy.Change{}, "1")
+	_, err := g.Reconfigure(t.Context(), ref, placement.Change{}, "1")
 	wantKind(t, err, Invalid)
-	_, err = g.Reconfigure(t.Context(), vsphere.Ref{Type: vsphere.TypeHost, Value: "host-1"}, remedy.Change{CPUs: number(1)}, "1")
+	_, err = g.Reconfigure(t.Context(), vsphere.Ref{Type: vsphere.TypeHost, Value: "host-1"}, placement.Change{CPUs: number(1)}, "1")
 	wantKind(t, err, NotFound)
 	wantCalls(t, v, 0)
-	_, err = g.Reconfigure(t.Context(), gone, remedy.Change{CPUs: number(1)}, "1")
+	_, err = g.Reconfigure(t.Context(), gone, placement.Change{CPUs: number(1)}, "1")
 	wantKind(t, err, NotFound)
 	v.FailCall("ReconfigVM_Task", moRef(ref), &types.NoPermission{PrivilegeId: "VirtualMachine.Config.CPUCount"}, 1)
-	_, err = g.Reconfigure(t.Context(), ref, remedy.Change{CPUs: number(1)}, "")
+	_, err = g.Reconfigure(t.Context(), ref, placement.Change{CPUs: number(1)}, "")
 	wantKind(t, err, NoPermission)
 	if !strings.Contains(err.Error(), "VirtualMachine.Config.CPUCount") {
 		t.Error(err)
 	}
 	check(t, v.TerminateSessions())
-	task, err := g.Reconfigure(t.Context(), ref, remedy.Change{CPUs: number(4)}, "")
+	task, err := g.Reconfigure(t.Context(), ref, placement.Change{CPUs: number(4)}, "")
 	check(t, err)
 	check(t, g.AwaitTask(t.Context(), task, nil))
 }
@@ -217,7 +217,7 @@ func TestARunningTaskIsFoundAgain(t *testing.T) {
 func TestOperationsAreCalledSo(t *testing.T) {
 	v, g := warm(t, small())
 	ref := taggedRefs(v)[0]
-	reconfigured, err := g.Reconfigure(t.Context(), ref, remedy.Change{CPUs: number(4)}, "")
+	reconfigured, err := g.Reconfigure(t.Context(), ref, placement.Change{CPUs: number(4)}, "")
 	check(t, err)
 	check(t, g.AwaitTask(t.Context(), reconfigured, nil))
 	o, err := g.readTask(t.Context(), call{}, reconfigured)

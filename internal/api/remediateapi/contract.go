@@ -10,7 +10,7 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -31,8 +31,8 @@ const (
 
 // Input starts a remediation workflow; existing senders start it with none and signal.
 type Input struct {
-	Requests []remedy.Request `json:"requests,omitempty"`
-	Earlier  []Decision       `json:"earlier,omitempty"` // before a continue-as-new
+	Requests []placement.Request `json:"requests,omitempty"`
+	Earlier  []Decision          `json:"earlier,omitempty"` // before a continue-as-new
 }
 
 // Report is the result of a remediation workflow, and its answer while it runs: the last decisions, oldest first.
@@ -45,30 +45,30 @@ type Report struct {
 
 // Decision is what became of one request, or of one move of it.
 type Decision struct {
-	Kind      string       `json:"kind"`
-	State     State        `json:"state"`
-	Reason    string       `json:"reason,omitempty"`
-	RequestID string       `json:"requestID"`
-	VM        vsphere.Ref  `json:"vm,omitzero"`
-	Name      string       `json:"name,omitempty"`
-	Mode      string       `json:"mode,omitempty"` // the effective one
-	Resource  string       `json:"resource,omitempty"`
-	Cause     remedy.Cause `json:"cause"`
-	StartedAt time.Time    `json:"startedAt"`
-	EndedAt   time.Time    `json:"endedAt,omitzero"`
-	Until     time.Time    `json:"until,omitzero"` // end of a wait under way, or of a cooldown
+	Kind      string          `json:"kind"`
+	State     State           `json:"state"`
+	Reason    string          `json:"reason,omitempty"`
+	RequestID string          `json:"requestID"`
+	VM        vsphere.Ref     `json:"vm,omitzero"`
+	Name      string          `json:"name,omitempty"`
+	Mode      string          `json:"mode,omitempty"` // the effective one
+	Resource  string          `json:"resource,omitempty"`
+	Cause     placement.Cause `json:"cause"`
+	StartedAt time.Time       `json:"startedAt"`
+	EndedAt   time.Time       `json:"endedAt,omitzero"`
+	Until     time.Time       `json:"until,omitzero"` // end of a wait under way, or of a cooldown
 
-	Before *remedy.Hardware `json:"before,omitempty"` // of a resize or a reconfigure
-	After  *remedy.Hardware `json:"after,omitempty"`
-	Hot    bool             `json:"hot,omitempty"` // added hot
-	Tag    string           `json:"tag,omitempty"` // the wish left as a tag, category=value
-	Bad    []remedy.BadTag  `json:"bad,omitempty"` // tags that cannot be applied
+	Before *placement.Hardware `json:"before,omitempty"` // of a resize or a reconfigure
+	After  *placement.Hardware `json:"after,omitempty"`
+	Hot    bool                `json:"hot,omitempty"` // added hot
+	Tag    string              `json:"tag,omitempty"` // the wish left as a tag, category=value
+	Bad    []placement.BadTag  `json:"bad,omitempty"` // tags that cannot be applied
 
-	Source    *remedy.Usage       `json:"source,omitempty"` // of a move: the datastore it is about
-	Move      *remedy.Relocation  `json:"move,omitempty"`
-	Plan      []remedy.Relocation `json:"plan,omitempty"`      // of a dry run or a recommendation
-	Stay      []remedy.Stay       `json:"stay,omitempty"`      // VMs that are not moved, and why; at most 100
-	StayCount map[string]int      `json:"stayCount,omitempty"` // by reason, where there are more
+	Source    *placement.Usage       `json:"source,omitempty"` // of a move: the datastore it is about
+	Move      *placement.Relocation  `json:"move,omitempty"`
+	Plan      []placement.Relocation `json:"plan,omitempty"`      // of a dry run or a recommendation
+	Stay      []placement.Stay       `json:"stay,omitempty"`      // VMs that are not moved, and why; at most 100
+	StayCount map[string]int         `json:"stayCount,omitempty"` // by reason, where there are more
 
 	Annotated       bool   `json:"annotated,omitempty"`
 	AnnotationError string `json:"annotationError,omitempty"`
@@ -94,9 +94,9 @@ type TagsResult struct {
 	Name     string              `json:"name,omitempty"`
 	Power    string              `json:"power,omitempty"`
 	Tags     map[string][]string `json:"tags,omitempty"`
-	Hardware *remedy.Hardware    `json:"hardware,omitempty"`
-	Wanted   *remedy.Hardware    `json:"wanted,omitempty"` // after the next power-off
-	Bad      []remedy.BadTag     `json:"bad,omitempty"`
+	Hardware *placement.Hardware `json:"hardware,omitempty"`
+	Wanted   *placement.Hardware `json:"wanted,omitempty"` // after the next power-off
+	Bad      []placement.BadTag  `json:"bad,omitempty"`
 }
 
 // Tag is a tag, or with an empty name a category.
@@ -110,20 +110,20 @@ type Tag struct {
 func DefaultTags() map[string][]string {
 	booleans := []string{"true", "false"}
 	return map[string][]string{
-		remedy.CategoryCPUs:           {"1", "2", "3", "4"},
-		remedy.CategoryCoresPerSocket: {"1", "2", "3", "4"},
-		remedy.CategoryMemory:         {"1024", "2048", "4096", "8192", "16384"},
-		remedy.CategoryMemoryHotAdd:   booleans,
-		remedy.CategoryCPUHotAdd:      booleans,
-		remedy.CategoryCPUHotRemove:   booleans,
-		remedy.CategoryMode:           {remedy.ModeRecommend, remedy.ModeTag, remedy.ModeHotAdd, remedy.ModeHotOrOff, remedy.ModePowerCycle, remedy.ModeOff},
+		placement.CategoryCPUs:           {"1", "2", "3", "4"},
+		placement.CategoryCoresPerSocket: {"1", "2", "3", "4"},
+		placement.CategoryMemory:         {"1024", "2048", "4096", "8192", "16384"},
+		placement.CategoryMemoryHotAdd:   booleans,
+		placement.CategoryCPUHotAdd:      booleans,
+		placement.CategoryCPUHotRemove:   booleans,
+		placement.CategoryMode:           {placement.ModeRecommend, placement.ModeTag, placement.ModeHotAdd, placement.ModeHotOrOff, placement.ModePowerCycle, placement.ModeOff},
 	}
 }
 
 // ReconcileInput starts a reconciliation.
 type ReconcileInput struct {
 	DryRun bool   `json:"dryRun,omitempty"`
-	By     string `json:"by,omitempty"` // remedy.ByHand or ByReconciler
+	By     string `json:"by,omitempty"` // placement.ByHand or ByReconciler
 	// Earlier and Rest are carried from run to run: what was decided, and who is still to be looked at.
 	Earlier *ReconcileResult `json:"earlier,omitempty"`
 	Rest    []vsphere.Ref    `json:"rest,omitempty"`
@@ -131,7 +131,7 @@ type ReconcileInput struct {
 
 // ReconcileID is the id of the reconciliation of a task queue: there is one at a time.
 func ReconcileID(queue string) string {
-	return remedy.WorkflowID("reconcile", vsphere.Ref{Value: "all"}, queue)
+	return placement.WorkflowID("reconcile", vsphere.Ref{Value: "all"}, queue)
 }
 
 // ReconcileResult is the result: one Decision for each VM that is off and differs from its tags, or has tags that

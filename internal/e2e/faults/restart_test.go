@@ -13,9 +13,9 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -108,9 +108,9 @@ func TestThePowerOnAfterAResizeThatVCenterLosesInARestartIsSentAgain(t *testing.
 	s.VC.SetPowerOnDelay(time.Hour)
 	forgetful(s, "PowerOnVM_Task", 1, func() {})
 	s.Works()
-	r := s.ByRequest(sitetest.RemedyRequest(remedy.KindResize, vm.Ref, func(r *remedy.Request) {
-		r.Resize = &remedy.Resize{
-			Resource: remedy.CPU, Mode: remedy.ModePowerCycle, Window: "* * * * *", Duration: clock.Duration(10 * time.Minute),
+	r := s.ByRequest(sitetest.RemedyRequest(placement.KindResize, vm.Ref, func(r *placement.Request) {
+		r.Resize = &placement.Resize{
+			Resource: placement.CPU, Mode: placement.ModePowerCycle, Window: "* * * * *", Duration: clock.Duration(10 * time.Minute),
 		}
 	}))
 	if d := r.Decisions[0]; d.State != remediateapi.Applied || !s.On(vm) {

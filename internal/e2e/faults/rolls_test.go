@@ -7,7 +7,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // rolls does something again and again until the workflow has continued as new often enough, and checks its type.
@@ -90,11 +90,11 @@ func TestTheLedgerKeepsAllThatHoldsWhenItRolls(t *testing.T) {
 	if err != nil || !r.Granted {
 		t.Fatal(r, err)
 	}
-	g, err := l.Remedy(ctx, ledger.RemedyRequest{Owner: "resize", VM: "VirtualMachine:vm-3", What: remedy.KindResize, Cooldown: time.Hour})
+	g, err := l.Remedy(ctx, ledger.RemedyRequest{Owner: "resize", VM: "VirtualMachine:vm-3", What: placement.KindResize, Cooldown: time.Hour})
 	if err != nil || !g.Granted {
 		t.Fatal(g, err)
 	}
-	s.Must(l.Remedied(ctx, ledger.RemediedRequest{Owner: "resize", VM: "VirtualMachine:vm-3", What: remedy.KindResize, Acted: true}))
+	s.Must(l.Remedied(ctx, ledger.RemediedRequest{Owner: "resize", VM: "VirtualMachine:vm-3", What: placement.KindResize, Acted: true}))
 
 	rolls(s, ledger.WorkflowID(s.Queue), ledger.WorkflowType, 3, func(int) {
 		if _, err := l.Facts(ctx, ledger.FactsRequest{Owner: "other", Scope: scope(1)}); err != nil {

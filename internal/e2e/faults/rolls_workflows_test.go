@@ -17,8 +17,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -165,7 +165,7 @@ func TestARestoreKeepsWhoCameBackWhenItRolls(t *testing.T) {
 }
 
 // floods sends so many requests to one remediation while no worker runs, and returns what was decided about them.
-func floods(s *sitetest.Site, n int, kind string, one func(i int) remedy.Request) []remediateapi.Decision {
+func floods(s *sitetest.Site, n int, kind string, one func(i int) placement.Request) []remediateapi.Decision {
 	s.T.Helper()
 	var id string
 	var ids []string
@@ -177,9 +177,9 @@ func floods(s *sitetest.Site, n int, kind string, one func(i int) remedy.Request
 		if object.Zero() {
 			object = req.Source
 		}
-		id = remedy.WorkflowID(kind, object, s.Queue)
-		_, err := s.Temporal.SignalWithStartWorkflow(s.T.Context(), id, remedy.Signal, req,
-			client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, remedy.WorkflowType(kind))
+		id = placement.WorkflowID(kind, object, s.Queue)
+		_, err := s.Temporal.SignalWithStartWorkflow(s.T.Context(), id, placement.Signal, req,
+			client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, placement.WorkflowType(kind))
 		s.Must(err)
 	}
 	s.Worker()
@@ -191,7 +191,7 @@ func floods(s *sitetest.Site, n int, kind string, one func(i int) remedy.Request
 	if !slices.Equal(decided, ids) {
 		s.T.Errorf("decided was about %v, want %v", decided, ids)
 	}
-	wantRolled(s, id, remedy.WorkflowType(kind), 2)
+	wantRolled(s, id, placement.WorkflowType(kind), 2)
 	return r.Decisions
 }
 
@@ -210,8 +210,10 @@ func TestAResizeKeepsItsRequestsAndItsCooldownWhenItRolls(t *testing.T) {
 	s := sitetest.NewOn(t, sitetest.Rolling(t), sitetest.OneCluster(4))
 	vm := s.VC.TaggedVMs("")[0].Ref
 	s.Must(s.VC.SetHardware(vm, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
-	wantOnce(t, floods(s, 20, remedy.KindResize, func(int) remedy.Request {
-		return sitetest.RemedyRequest(remedy.KindResize, vm, func(r *remedy.Request) { r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd} })
+	wantOnce(t, floods(s, 20, placement.KindResize, func(int) placement.Request {
+		return sitetest.RemedyRequest(placement.KindResize, vm, func(r *placement.Request) {
+			r.Resize = &placement.Resize{Resource: placement.CPU, Mode: placement.ModeHotAdd}
+		})
 	}))
 	s.WantHardware(vm, 3, 16<<10)
 }
@@ -220,9 +222,9 @@ func TestAReconfigurationKeepsItsRequestsWhenItRolls(t *testing.T) {
 	t.Parallel()
 	s := sitetest.NewOn(t, sitetest.Rolling(t), sitetest.OneCluster(4))
 	vm := s.VC.TaggedVMs("")[0].Ref
-	s.Must(s.VC.SetTags(vm, remedy.CategoryMemory, "20480"))
+	s.Must(s.VC.SetTags(vm, placement.CategoryMemory, "20480"))
 	s.Must(s.VC.PowerOffAs(vm, "owner@example.org"))
-	wantOnce(t, floods(s, 20, remedy.KindReconfigure, func(int) remedy.Request { return sitetest.RemedyRequest(remedy.KindReconfigure, vm, nil) }))
+	wantOnce(t, floods(s, 20, placement.KindReconfigure, func(int) placement.Request { return sitetest.RemedyRequest(placement.KindReconfigure, vm, nil) }))
 	s.WantHardware(vm, 4, 20480)
 }
 
@@ -231,7 +233,7 @@ func TestAMoveKeepsItsRequestsWhenItRolls(t *testing.T) {
 	s := sitetest.NewOn(t, sitetest.Rolling(t), sitetest.OneCluster(4))
 	vms := s.VC.TaggedVMs("")
 	ds := s.Full(vms, 300, 220, 100, 30)
-	wantOnce(t, floods(s, 20, remedy.KindMove, func(int) remedy.Request { return sitetest.RemedyRequest(remedy.KindMove, ds, nil) }))
+	wantOnce(t, floods(s, 20, placement.KindMove, func(int) placement.Request { return sitetest.RemedyRequest(placement.KindMove, ds, nil) }))
 	if s.DisksOn(vms[1].Ref, ds) || !s.DisksOn(vms[0].Ref, ds) || !s.DisksOn(vms[2].Ref, ds) || s.VC.Calls()["RelocateVM_Task"] != 1 {
 		t.Errorf("%d VMs moved", s.VC.Calls()["RelocateVM_Task"])
 	}
@@ -242,7 +244,7 @@ func TestTheReconcilerKeepsWhatItDidWhenItRolls(t *testing.T) {
 	const n = 12
 	s := sitetest.NewOn(t, sitetest.Rolling(t), sitetest.OneCluster(n))
 	for _, vm := range s.VC.TaggedVMs("") {
-		s.Must(s.VC.SetTags(vm.Ref, remedy.CategoryMemory, "20480"))
+		s.Must(s.VC.SetTags(vm.Ref, placement.CategoryMemory, "20480"))
 		s.Must(s.VC.PowerOffAs(vm.Ref, "owner@example.org"))
 	}
 	s.Worker()

@@ -7,7 +7,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -42,8 +42,8 @@ func TestARemediationThatIsCutOffByItsWorkersStopIsCarriedOutByTheNext(t *testin
 			release := s.Hold(method)
 			done := make(chan remediateapi.Report)
 			go func() {
-				done <- s.ByRequest(sitetest.RemedyRequest(remedy.KindResize, vm, func(r *remedy.Request) {
-					r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd}
+				done <- s.ByRequest(sitetest.RemedyRequest(placement.KindResize, vm, func(r *placement.Request) {
+					r.Resize = &placement.Resize{Resource: placement.CPU, Mode: placement.ModeHotAdd}
 				}))
 			}()
 			s.Eventually("it calls vCenter", func() bool { return s.Calls(method) > before })

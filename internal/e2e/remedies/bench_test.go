@@ -7,7 +7,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -26,23 +26,25 @@ func BenchmarkRemedies(b *testing.B) {
 	for name, c := range map[string]struct {
 		kind    string
 		prepare func(*sitetest.Site, []simulation.VM)
-		set     func(*remedy.Request)
+		set     func(*placement.Request)
 	}{
-		"add a CPU hot": {remedy.KindResize, func(s *sitetest.Site, vms []simulation.VM) {
+		"add a CPU hot": {placement.KindResize, func(s *sitetest.Site, vms []simulation.VM) {
 			for _, vm := range vms {
 				s.Must(s.VC.SetHardware(vm.Ref, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
 			}
-		}, func(r *remedy.Request) { r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeHotAdd} }},
-		"leave a size as a tag": {remedy.KindResize, nil, func(r *remedy.Request) {
-			r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeTag}
+		}, func(r *placement.Request) {
+			r.Resize = &placement.Resize{Resource: placement.CPU, Mode: placement.ModeHotAdd}
 		}},
-		"apply tags at power-off": {remedy.KindReconfigure, func(s *sitetest.Site, vms []simulation.VM) {
+		"leave a size as a tag": {placement.KindResize, nil, func(r *placement.Request) {
+			r.Resize = &placement.Resize{Resource: placement.CPU, Mode: placement.ModeTag}
+		}},
+		"apply tags at power-off": {placement.KindReconfigure, func(s *sitetest.Site, vms []simulation.VM) {
 			for _, vm := range vms {
-				s.Must(s.VC.SetTags(vm.Ref, remedy.CategoryMemory, "20480"))
+				s.Must(s.VC.SetTags(vm.Ref, placement.CategoryMemory, "20480"))
 				s.Must(s.VC.SetPowerState(vm.Ref, vsphere.PoweredOff))
 			}
 		}, nil},
-		"move a VM": {remedy.KindMove, full, nil},
+		"move a VM": {placement.KindMove, full, nil},
 	} {
 		b.Run(name, func(b *testing.B) {
 			s := sitetest.New(b, sitetest.OneCluster(n))

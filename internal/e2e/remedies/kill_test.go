@@ -10,13 +10,13 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
 // killedAt runs a remediation whose worker process is killed at the n-th call of method, lets another worker take
 // over, and returns the one decision.
-func killedAt(s *sitetest.Site, method string, n int64, req remedy.Request) remediateapi.Decision {
+func killedAt(s *sitetest.Site, method string, n int64, req placement.Request) remediateapi.Decision {
 	s.T.Helper()
 	s.Remedy.Timing.Heartbeat = time.Second
 	p := s.Process()
@@ -32,9 +32,9 @@ func killedAt(s *sitetest.Site, method string, n int64, req remedy.Request) reme
 	if object.Zero() {
 		object = req.Source
 	}
-	id := remedy.WorkflowID(req.Kind, object, s.Queue)
-	_, err := s.Temporal.SignalWithStartWorkflow(s.T.Context(), id, remedy.Signal, req,
-		client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, remedy.WorkflowType(req.Kind))
+	id := placement.WorkflowID(req.Kind, object, s.Queue)
+	_, err := s.Temporal.SignalWithStartWorkflow(s.T.Context(), id, placement.Signal, req,
+		client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, placement.WorkflowType(req.Kind))
 	s.Must(err)
 	select {
 	case <-gone:
@@ -56,14 +56,14 @@ func TestKilledBetweenDetachingAndAttachingNoWishIsLost(t *testing.T) {
 		s := sitetest.Remedied(t)
 		vm := s.VC.TaggedVMs("")[0].Ref
 		s.Must(s.VC.SetHardware(vm, simulation.Hardware{CPUs: 2, CoresPerSocket: 1}))
-		s.Must(s.VC.SetTags(vm, remedy.CategoryCPUs, "2"))
-		d := killedAt(s, call, 1, sitetest.RemedyRequest(remedy.KindResize, vm, func(r *remedy.Request) {
-			r.Resize = &remedy.Resize{Resource: remedy.CPU, Mode: remedy.ModeTag}
+		s.Must(s.VC.SetTags(vm, placement.CategoryCPUs, "2"))
+		d := killedAt(s, call, 1, sitetest.RemedyRequest(placement.KindResize, vm, func(r *placement.Request) {
+			r.Resize = &placement.Resize{Resource: placement.CPU, Mode: placement.ModeTag}
 		}))
 		if d.State != remediateapi.Deferred {
 			t.Errorf("killed at %s: %s", call, sitetest.Pretty(d))
 		}
-		wantWish(s, vm, remedy.CategoryCPUs, "3")
+		wantWish(s, vm, placement.CategoryCPUs, "3")
 	}
 }
 
@@ -71,10 +71,10 @@ func TestKilledWhileAVMIsReconfiguredItIsDoneOnce(t *testing.T) {
 	t.Parallel()
 	s := sitetest.Remedied(t)
 	vm := s.VC.TaggedVMs("")[0].Ref
-	s.Must(s.VC.SetTags(vm, remedy.CategoryMemory, "20480"))
+	s.Must(s.VC.SetTags(vm, placement.CategoryMemory, "20480"))
 	s.Must(s.VC.PowerOffAs(vm, "owner@example.org"))
 	s.VC.SetTaskDelay(time.Second)
-	d := killedAt(s, "ReconfigVM_Task", 1, sitetest.RemedyRequest(remedy.KindReconfigure, vm, nil))
+	d := killedAt(s, "ReconfigVM_Task", 1, sitetest.RemedyRequest(placement.KindReconfigure, vm, nil))
 	if d.State != remediateapi.Applied || d.Before.MemoryMB != 16<<10 || d.After.MemoryMB != 20480 {
 		t.Errorf("%s", sitetest.Pretty(d))
 	}
@@ -91,7 +91,7 @@ func TestKilledWhileAVMMovesItIsMovedOnce(t *testing.T) {
 	ds := s.Full(vms, 220)
 	s.VC.SetRelocateTime(3 * time.Second)
 	total := s.VC.TotalUsed()
-	d := killedAt(s, "RelocateVM_Task", 1, sitetest.RemedyRequest(remedy.KindMove, ds, nil))
+	d := killedAt(s, "RelocateVM_Task", 1, sitetest.RemedyRequest(placement.KindMove, ds, nil))
 	if d.State != remediateapi.Applied || s.DisksOn(vms[0].Ref, ds) || s.VC.TotalUsed() != total {
 		t.Errorf("%s", sitetest.Pretty(d))
 	}

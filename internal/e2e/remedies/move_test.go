@@ -13,7 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -27,13 +27,13 @@ func TestAFullDatastoreIsRelievedByTheSmallestThatSuffice(t *testing.T) {
 	t.Parallel()
 	s := sitetest.Remedied(t)
 	box := sitetest.NewMailbox(t)
-	s.Rules = append(s.Rules, moves(remedy.AlarmDatastore, remedy.Move{ReplyTo: box.URL}))
+	s.Rules = append(s.Rules, moves(placement.AlarmDatastore, placement.Move{ReplyTo: box.URL}))
 	vms := s.VC.TaggedVMs("")
 	ds := s.Full(vms, 300, 220, 100, 30) // 90 % down to 70 %: 200 GB at least
 	total := s.VC.TotalUsed()
 	s.Works()
-	s.TurnsRed(remedy.AlarmDatastore, ds)
-	d := s.Decided(remedy.KindMove, ds, remediateapi.Applied)
+	s.TurnsRed(placement.AlarmDatastore, ds)
+	d := s.Decided(placement.KindMove, ds, remediateapi.Applied)
 	if d.VM != sitetest.Ref(vms[1].Ref) || s.DisksOn(vms[1].Ref, ds) || !s.DisksOn(vms[0].Ref, ds) || !s.DisksOn(vms[2].Ref, ds) {
 		t.Errorf("want %s moved alone: %s", vms[1].Name, sitetest.Pretty(d))
 	}
@@ -43,8 +43,8 @@ func TestAFullDatastoreIsRelievedByTheSmallestThatSuffice(t *testing.T) {
 	if used(s, "full") > 70 {
 		t.Errorf("the datastore is %d %% used", used(s, "full"))
 	}
-	s.Keep("relieved", remedy.WorkflowID(remedy.KindMove, sitetest.Ref(ds), s.Queue))
-	if a := lastDecision(s, vms[1].Ref); a.State != remediateapi.Applied || a.Move == nil || a.Cause.Alarm != remedy.AlarmDatastore {
+	s.Keep("relieved", placement.WorkflowID(placement.KindMove, sitetest.Ref(ds), s.Queue))
+	if a := lastDecision(s, vms[1].Ref); a.State != remediateapi.Applied || a.Move == nil || a.Cause.Alarm != placement.AlarmDatastore {
 		t.Errorf("the attribute says %s", sitetest.Pretty(a))
 	}
 	if kinds, _ := box.Events(t, 1); kinds[0] != remediateapi.Applied {
@@ -65,13 +65,13 @@ func TestWhatCannotMoveStaysAndIsTold(t *testing.T) {
 	s.Must(s.VC.AddSnapshot(vms[0].Ref))
 	s.Must(s.VC.AttachISO(vms[1].Ref, ds, "iso/linux.iso"))
 	s.Must(s.VC.SetFaultTolerant(vms[2].Ref))
-	s.Must(s.VC.SetTags(vms[3].Ref, remedy.CategoryMode, remedy.ModeOff))
+	s.Must(s.VC.SetTags(vms[3].Ref, placement.CategoryMode, placement.ModeOff))
 	disk(4, simulation.DiskOptions{Independent: true})
 	disk(5, simulation.DiskOptions{Raw: true})
 	disk(6, simulation.DiskOptions{Shared: true})
 	disk(7, simulation.DiskOptions{LinkedClone: true})
 	s.Worker()
-	d := s.ByRequest(sitetest.RemedyRequest(remedy.KindMove, ds, nil)).Decisions[0]
+	d := s.ByRequest(sitetest.RemedyRequest(placement.KindMove, ds, nil)).Decisions[0]
 	if d.State != remediateapi.Infeasible {
 		t.Fatalf("%s", sitetest.Pretty(d))
 	}
@@ -108,7 +108,7 @@ func TestNoDestinationIsFilledUpOrOutOfReach(t *testing.T) {
 			_, err := s.VC.AddDatastore("cluster-a", o)
 			s.Must(err)
 			s.Worker()
-			d := s.ByRequest(sitetest.RemedyRequest(remedy.KindMove, ds, nil)).Decisions[0]
+			d := s.ByRequest(sitetest.RemedyRequest(placement.KindMove, ds, nil)).Decisions[0]
 			if d.State != remediateapi.Infeasible || len(d.Stay) != 1 || d.Stay[0].Reason != "no_destination" || d.Stay[0].Detail == "" {
 				t.Errorf("%s", sitetest.Pretty(d))
 			}
@@ -118,18 +118,18 @@ func TestNoDestinationIsFilledUpOrOutOfReach(t *testing.T) {
 
 func TestAVMsOwnStorageAlarmMovesThatVM(t *testing.T) {
 	t.Parallel()
-	s := sitetest.Remedied(t, moves(remedy.AlarmOriginalStorage, remedy.Move{}))
+	s := sitetest.Remedied(t, moves(placement.AlarmOriginalStorage, placement.Move{}))
 	vms := s.VC.TaggedVMs("")
 	ds := s.Full(vms, 100, 100)
 	s.Works()
-	s.TurnsRed(remedy.AlarmOriginalStorage, vms[1].Ref)
-	s.Decided(remedy.KindMove, vms[1].Ref, remediateapi.Applied)
+	s.TurnsRed(placement.AlarmOriginalStorage, vms[1].Ref)
+	s.Decided(placement.KindMove, vms[1].Ref, remediateapi.Applied)
 	if s.DisksOn(vms[1].Ref, ds) || !s.DisksOn(vms[0].Ref, ds) {
 		t.Error("want the second alone moved")
 	}
-	s.TurnsRed(remedy.AlarmOriginalStorage, vms[1].Ref)
+	s.TurnsRed(placement.AlarmOriginalStorage, vms[1].Ref)
 	s.Eventually("the cooldown of a day keeps it where it is", func() bool {
-		r := s.Report(remedy.KindMove, vms[1].Ref)
+		r := s.Report(placement.KindMove, vms[1].Ref)
 		d := r.Decisions[len(r.Decisions)-1]
 		return d.State != remediateapi.Applied && strings.Contains(sitetest.Pretty(d), "not again before")
 	})
@@ -152,7 +152,7 @@ func TestStorageDRSIsAskedFirstAndWhereItIsManualItIsOnlyRecommended(t *testing.
 		s.Must(err)
 		s.VC.RecommendedWith(other)
 		s.Worker()
-		d := s.ByRequest(sitetest.RemedyRequest(remedy.KindMove, source, nil)).Decisions[0]
+		d := s.ByRequest(sitetest.RemedyRequest(placement.KindMove, source, nil)).Decisions[0]
 		switch {
 		case automated && (d.State != remediateapi.Applied || !s.DisksOn(vms[0].Ref, other)):
 			t.Errorf("want the datastore that Storage DRS recommends: %s", sitetest.Pretty(d))
@@ -176,7 +176,7 @@ func TestAnAlarmStormOfADatastoreStaysWithinTheBounds(t *testing.T) {
 	total := s.VC.TotalUsed()
 	s.VC.SetRelocateTime(20 * time.Millisecond)
 	s.Remedy.PerHour = 0
-	s.Rules = append(s.Rules, moves("storage", remedy.Move{}))
+	s.Rules = append(s.Rules, moves("storage", placement.Move{}))
 	s.Works()
 	for i := range storm { // of the datastore, and again and again of a tenth of its VMs
 		if s.TurnsRed("storage", ds); i%2 == 0 {
@@ -184,11 +184,11 @@ func TestAnAlarmStormOfADatastoreStaysWithinTheBounds(t *testing.T) {
 		}
 	}
 	for i, vm := range vms[:n/10] {
-		if i%2 == 0 && s.Report(remedy.KindMove, vm.Ref).Decisions[0].State == remediateapi.Failed {
+		if i%2 == 0 && s.Report(placement.KindMove, vm.Ref).Decisions[0].State == remediateapi.Failed {
 			t.Errorf("%s failed", vm.Name)
 		}
 	}
-	s.Report(remedy.KindMove, ds)
+	s.Report(placement.KindMove, ds)
 	perSource, perHost, at := s.VC.MaxMoves()
 	for name, most := range perSource {
 		if most > 1 {
@@ -224,10 +224,10 @@ func TestMovesOffSeveralDatastoresAreBoundedTogether(t *testing.T) {
 			_, err := s.VC.AddDisk(vm.Ref, simulation.DiskOptions{CapacityGB: 200, UsedGB: 200, Datastore: ds})
 			s.Must(err)
 		}
-		req := sitetest.RemedyRequest(remedy.KindMove, ds, func(r *remedy.Request) { r.Move = &remedy.Move{TargetUsage: 60} })
-		id := remedy.WorkflowID(remedy.KindMove, req.Source, s.Queue)
-		_, err = s.Temporal.SignalWithStartWorkflow(t.Context(), id, remedy.Signal, req,
-			client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, remedy.MoveType)
+		req := sitetest.RemedyRequest(placement.KindMove, ds, func(r *placement.Request) { r.Move = &placement.Move{TargetUsage: 60} })
+		id := placement.WorkflowID(placement.KindMove, req.Source, s.Queue)
+		_, err = s.Temporal.SignalWithStartWorkflow(t.Context(), id, placement.Signal, req,
+			client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, placement.MoveType)
 		s.Must(err)
 		ids = append(ids, id)
 	}
@@ -257,10 +257,10 @@ func TestAVMThatMovesIsNotPreemptedMeanwhile(t *testing.T) {
 	ds := s.Full(vms, 220)
 	s.VC.SetRelocateTime(4 * time.Second)
 	s.Worker()
-	req := sitetest.RemedyRequest(remedy.KindMove, ds, nil)
-	id := remedy.WorkflowID(req.Kind, req.Source, s.Queue)
-	_, err := s.Temporal.SignalWithStartWorkflow(t.Context(), id, remedy.Signal, req,
-		client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, remedy.MoveType)
+	req := sitetest.RemedyRequest(placement.KindMove, ds, nil)
+	id := placement.WorkflowID(req.Kind, req.Source, s.Queue)
+	_, err := s.Temporal.SignalWithStartWorkflow(t.Context(), id, placement.Signal, req,
+		client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, placement.MoveType)
 	s.Must(err)
 	s.Eventually("it moves", func() bool { return s.VC.Moving() == 1 })
 	r := s.Preempt(preemption.CriticalityHigh)
@@ -288,7 +288,7 @@ func TestAVCenterThatGoesAwayDuringAMoveIsWaitedFor(t *testing.T) {
 			s.VC.Recover()
 		}()
 	})
-	d := s.ByRequest(sitetest.RemedyRequest(remedy.KindMove, ds, nil)).Decisions[0]
+	d := s.ByRequest(sitetest.RemedyRequest(placement.KindMove, ds, nil)).Decisions[0]
 	if d.State != remediateapi.Applied || s.DisksOn(vms[0].Ref, ds) {
 		t.Errorf("%s", sitetest.Pretty(d))
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -33,27 +33,27 @@ func wantForeign(s *sitetest.Site, kind string, object types.ManagedObjectRefere
 
 func TestAnAlarmOfAVMOfAnotherVCenterResizesNoVMHere(t *testing.T) {
 	t.Parallel()
-	s, other := sitetest.Remedied(t, resizes(remedy.AlarmCPU, remedy.Resize{Mode: remedy.ModeHotAdd})), sitetest.Remedied(t)
+	s, other := sitetest.Remedied(t, resizes(placement.AlarmCPU, placement.Resize{Mode: placement.ModeHotAdd})), sitetest.Remedied(t)
 	vm := s.VC.TaggedVMs("")[0].Ref
 	s.Must(s.VC.SetHardware(vm, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
 	s.Worker()
-	elsewhere(s, other, remedy.AlarmCPU, vm)
-	wantForeign(s, remedy.KindResize, vm)
+	elsewhere(s, other, placement.AlarmCPU, vm)
+	wantForeign(s, placement.KindResize, vm)
 	s.WantHardware(vm, 2, 16<<10)
-	wantWish(s, vm, remedy.CategoryCPUs, "")
+	wantWish(s, vm, placement.CategoryCPUs, "")
 }
 
 func TestAFullDatastoreOfAnotherVCenterMovesNoVMHere(t *testing.T) {
 	t.Parallel()
-	s, other := sitetest.Remedied(t, moves(remedy.AlarmDatastore, remedy.Move{})), sitetest.Remedied(t)
+	s, other := sitetest.Remedied(t, moves(placement.AlarmDatastore, placement.Move{})), sitetest.Remedied(t)
 	vms := s.VC.TaggedVMs("")
 	ds := s.Full(vms, 300, 220)
 	if twin := other.Full(other.VC.TaggedVMs(""), 300, 220); twin != ds {
 		t.Fatalf("the datastores are not alike: %s and %s", ds, twin)
 	}
 	s.Worker()
-	elsewhere(s, other, remedy.AlarmDatastore, ds)
-	wantForeign(s, remedy.KindMove, ds)
+	elsewhere(s, other, placement.AlarmDatastore, ds)
+	wantForeign(s, placement.KindMove, ds)
 	for _, vm := range vms[:2] {
 		if !s.DisksOn(vm.Ref, ds) {
 			t.Errorf("%s was moved", vm.Name)

@@ -10,7 +10,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -18,9 +18,9 @@ import (
 func cycled(s *sitetest.Site, vm simulation.VM) remediateapi.Decision {
 	s.T.Helper()
 	s.Must(s.VC.SetHardware(vm.Ref, simulation.Hardware{CPUs: 2, CoresPerSocket: 1}))
-	r := s.ByRequest(sitetest.RemedyRequest(remedy.KindResize, vm.Ref, func(r *remedy.Request) {
-		r.Resize = &remedy.Resize{
-			Resource: remedy.CPU, Mode: remedy.ModePowerCycle, Window: "* * * * *", Duration: clock.Duration(10 * time.Minute),
+	r := s.ByRequest(sitetest.RemedyRequest(placement.KindResize, vm.Ref, func(r *placement.Request) {
+		r.Resize = &placement.Resize{
+			Resource: placement.CPU, Mode: placement.ModePowerCycle, Window: "* * * * *", Duration: clock.Duration(10 * time.Minute),
 		}
 	}))
 	return r.Decisions[0]

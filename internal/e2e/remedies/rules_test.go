@@ -8,15 +8,15 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
-func resizes(alarm string, set remedy.Resize) trigger.Rule {
+func resizes(alarm string, set placement.Resize) trigger.Rule {
 	return trigger.Rule{Alarm: alarm, Action: trigger.Resize{Settings: set.WithDefaults(alarm)}}
 }
 
-func moves(alarm string, set remedy.Move) trigger.Rule {
+func moves(alarm string, set placement.Move) trigger.Rule {
 	return trigger.Rule{Alarm: alarm, Action: trigger.Move{Settings: set.WithDefaults()}}
 }
 

@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/remedy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -48,7 +48,7 @@ func (s *Site) TurnsRed(alarm string, entity types.ManagedObjectReference) {
 // Report waits until the remediation of an object has ended, and returns what it decided.
 func (s *Site) Report(kind string, object types.ManagedObjectReference) remediateapi.Report {
 	s.T.Helper()
-	return s.ReportOf(remedy.WorkflowID(kind, Ref(object), s.Queue))
+	return s.ReportOf(placement.WorkflowID(kind, Ref(object), s.Queue))
 }
 
 // ReportOf waits until the remediation workflow of that id has ended, and returns what it decided.
@@ -110,8 +110,8 @@ func (m *Mailbox) Events(t *testing.T, n int) (kinds []remediateapi.State, data 
 }
 
 // RemedyRequest asks by hand for a remediation of a VM or a datastore.
-func RemedyRequest(kind string, vm types.ManagedObjectReference, set func(*remedy.Request)) remedy.Request {
-	req := remedy.Request{Kind: kind, VM: Ref(vm), Cause: remedy.Cause{Event: remedy.ByHand}}
+func RemedyRequest(kind string, vm types.ManagedObjectReference, set func(*placement.Request)) placement.Request {
+	req := placement.Request{Kind: kind, VM: Ref(vm), Cause: placement.Cause{Event: placement.ByHand}}
 	if vm.Type != vsphere.TypeVM {
 		req.VM, req.Source = vsphere.Ref{}, Ref(vm)
 	}
@@ -122,15 +122,15 @@ func RemedyRequest(kind string, vm types.ManagedObjectReference, set func(*remed
 }
 
 // ByRequest asks for a remediation by hand, and waits for it.
-func (s *Site) ByRequest(req remedy.Request) remediateapi.Report {
+func (s *Site) ByRequest(req placement.Request) remediateapi.Report {
 	s.T.Helper()
 	object := req.VM
 	if object.Zero() {
 		object = req.Source
 	}
-	id := remedy.WorkflowID(req.Kind, object, s.Queue)
-	_, err := s.Temporal.SignalWithStartWorkflow(s.T.Context(), id, remedy.Signal, req,
-		client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, remedy.WorkflowType(req.Kind))
+	id := placement.WorkflowID(req.Kind, object, s.Queue)
+	_, err := s.Temporal.SignalWithStartWorkflow(s.T.Context(), id, placement.Signal, req,
+		client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, placement.WorkflowType(req.Kind))
 	s.Must(err)
 	return s.ReportOf(id)
 }

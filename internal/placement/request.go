@@ -1,7 +1,7 @@
-// Package remedy decides what helps a VM or a datastore in alarm: the next size of a VM, the settings that its
+// Package placement decides what helps a VM or a datastore in alarm: the next size of a VM, the settings that its
 // tags ask for at power-off, and which VMs leave a full datastore for which other. It is pure: it reads no
 // clock, and mutates none of its arguments.
-package remedy
+package placement
 
 import (
 	"time"

@@ -1,4 +1,4 @@
-package remedy
+package placement
 
 import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
