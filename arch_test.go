@@ -76,7 +76,7 @@ var arrows = map[string][]string{
 		"internal/shown", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {
-		"internal/vsphere", "internal/action", "", "internal/alarm", "internal/api/doctorapi", "internal/policy", "internal/placement", "internal/step", "internal/trigger", "internal/vcenter",
+		"internal/vsphere", "internal/action", "", "internal/alarm", "internal/api/doctorapi", "internal/policy", "internal/placement", "internal/shown", "internal/step", "internal/trigger", "internal/vcenter",
 	},
 	"internal/api/doctorapi": {},
 	"internal/e2e":           {},
@@ -92,7 +92,7 @@ var arrows = map[string][]string{
 	"internal/released":    {},
 	"internal/bench":       {"", "internal/api/preemptapi", "internal/clock", "internal/embedded", "internal/ledger", "internal/program", "internal/released", "internal/simulation"},
 	"cmd/bench":            {"internal/bench"},
-	"internal/takeover":    {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi"},
+	"internal/takeover":    {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/shown"},
 	"cmd/preemptctl":       {"internal/cli"},
 	"cmd/kn-go-preemption": {"internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
 	"cmd/worker":           {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
