@@ -22,6 +22,7 @@ func (f *follower) handOver(ctx context.Context, events []event, caught bool) er
 	}
 	var w waiting
 	accepted := f.accepted
+	events = slices.Clone(events) // its room is used again
 	for len(events) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -78,19 +79,26 @@ func (f *follower) done(e event) {
 // atOnce bounds how many events are given to the rules at once.
 const atOnce = 16
 
+// ahead bounds how many events are looked at for those that go side by side, so that a flood takes no longer for each.
+const ahead = 16 * atOnce
+
 // sideBySide takes the first events of different queues that may be handed over at once; those that follow in the same
-// queues stay, in their order.
+// queues stay, in their order. It reuses the room of events.
 func sideBySide(events []event) (batch, rest []event) {
 	queues := map[string]bool{}
-	for _, e := range events {
-		queue := e.about.Queue
-		if len(batch) < atOnce && !queues[queue] {
-			batch = append(batch, e)
-		} else {
-			rest = append(rest, e)
+	var passed []event
+	n := 0
+	for ; n < min(len(events), ahead) && len(batch) < atOnce; n++ {
+		e := events[n]
+		if queues[e.about.Queue] {
+			passed = append(passed, e)
+			continue
 		}
-		queues[queue] = true
+		batch = append(batch, e)
+		queues[e.about.Queue] = true
 	}
+	rest = events[n-len(passed):]
+	copy(rest, passed)
 	return batch, rest
 }
 
