@@ -140,6 +140,25 @@ func TestAnAlarmThatFellAndRoseAgainBetweenTwoLooksHasRisen(t *testing.T) {
 	}
 }
 
+func TestAnAlarmThatFallsAndRisesAgainSoonAfterItWasFoundUpHasRisen(t *testing.T) {
+	p := &fakeTemporal{}
+	f := newTestFollower(p, &fakeVCenter{})
+	at := time.Now().Add(-time.Minute).UTC()
+	if err := f.handOver(t.Context(), f.decode([]vcenter.StreamEvent{streamed(t, 1, at, "cpu", "green", "red")}), true); err != nil {
+		t.Fatal(err)
+	}
+	again := []vcenter.StreamEvent{
+		streamed(t, 2, at.Add(10*time.Second), "cpu", "red", "green"), streamed(t, 3, at.Add(11*time.Second), "cpu", "green", "red"),
+	}
+	if left := f.withoutHandedOver(f.decode(again)); len(left) != 2 {
+		t.Errorf("of a fall and the next rise %d are to be handed over", len(left))
+	}
+	same := []vcenter.StreamEvent{streamed(t, 4, at.Add(time.Second), "cpu", "green", "red")}
+	if left := f.withoutHandedOver(f.decode(same)); len(left) != 0 {
+		t.Error("the event of the rise that was found is handed over again")
+	}
+}
+
 func TestOfManyChangesOfOneAlarmTheLastCounts(t *testing.T) {
 	at := time.Now().Add(-time.Minute).UTC()
 	f := newTestFollower(&fakeTemporal{}, &fakeVCenter{})

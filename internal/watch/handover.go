@@ -102,9 +102,22 @@ func sideBySide(events []event) (batch, rest []event) {
 	return batch, rest
 }
 
-// withoutHandedOver leaves out what was handed over already, by an earlier poll or by the comparison of states.
+// withoutHandedOver leaves out what was handed over already, by an earlier poll or by the comparison of states. What
+// follows a later change of the same alarm was not: after a fall, the colour that was handed over is a new rise.
 func (f *follower) withoutHandedOver(events []event) []event {
-	return slices.DeleteFunc(events, f.handedOver)
+	changed := map[instance]bool{}
+	return slices.DeleteFunc(events, func(e event) bool {
+		change, ok := e.Event.Change()
+		if !ok || changed[instanceOf(change)] {
+			return false
+		}
+		if f.handedOver(e) {
+			return true
+		}
+		level := f.level(change)
+		changed[instanceOf(change)] = level != nil && change.Time.After(level.Time)
+		return false
+	})
 }
 
 // handedOver reports whether an alarm was handed over with this colour.
