@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
@@ -131,6 +132,16 @@ func (f *follower) handedOver(e event) bool {
 		return false
 	}
 	return level.Time.Equal(change.Time) || level.Caught && change.Time.Sub(level.Time).Abs() < time.Minute
+}
+
+// overtaken reports whether the comparison of states found the alarm up soon after this change.
+func (f *follower) overtaken(change alarm.Alarm) bool {
+	level := f.level(change)
+	if level == nil || !level.Caught {
+		return false
+	}
+	before := level.Time.Sub(change.Time)
+	return before > 0 && before < time.Minute // further back, vCenter's clock was set back
 }
 
 // outcome is what became of an event.
