@@ -13,6 +13,7 @@ import (
 
 var (
 	atInstants = flag.Int("chaos.instants", 3, "attack at so many instants on each Temporal; each takes about half a minute")
+	long       = flag.Bool("chaos.long", false, "the long form of each attack; all of them take about two hours")
 	logs       = flag.String("chaos.logs", "", "folder for the logs of all processes")
 	onPostgres = flag.Bool("chaos.postgres", false, "attack Temporal on PostgreSQL too, which must be installed")
 )
@@ -32,14 +33,7 @@ var attacks = []attack{
 		time.Sleep(w.within(5 * time.Second))
 		w.vc.Recover()
 	}},
-	{"both workers are killed", func(w *world) {
-		for i := range w.workers {
-			w.workers[i].kill()
-		}
-		for i := range w.workers {
-			w.startWorker(i)
-		}
-	}},
+	{"both workers are killed", (*world).replaceWorkers},
 	{"the database is killed", func(w *world) { w.temporal.restartDatabase() }},
 	{"vCenter answers 503 for seconds", func(w *world) {
 		w.vc.Outage()
@@ -61,15 +55,29 @@ func TestNothingIsLostWhateverIsKilled(t *testing.T) {
 	}
 	for name, start := range on {
 		t.Run("on "+name, func(t *testing.T) {
-			seed := uint64(time.Now().UnixNano())
-			if text := os.Getenv("CHAOS_SEED"); text != "" {
-				seed, _ = strconv.ParseUint(text, 10, 64)
-			}
-			t.Logf("CHAOS_SEED=%d repeats the instants", seed)
-			w := newWorld(t, rand.New(rand.NewPCG(seed, 0)), start)
-			w.besiege(name, *atInstants)
+			w := newWorld(t, seeded(t), site{temporal: start})
+			w.besiege("on "+name, *atInstants, attacks)
 		})
 	}
+}
+
+// seeded draws the instants of a test.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("CHAOS_SEED"); text != "" {
+		seed, _ = strconv.ParseUint(text, 10, 64)
+	}
+	t.Logf("CHAOS_SEED=%d repeats the instants", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// sized is how often a test attacks in short, or in long.
+func sized(short, more int) int {
+	if *long {
+		return more
+	}
+	return short
 }
 
 // besieged is what the attacks of one kind cost.
@@ -78,7 +86,7 @@ type besieged struct {
 	recovery      []time.Duration // from the attack until the last VM was off and reported, or on and marked
 }
 
-func (w *world) besiege(name string, instants int) {
+func (w *world) besiege(name string, instants int, attacks []attack) {
 	figures := map[string]*besieged{}
 	rounds, violations := 0, 0
 	for i := range instants {
@@ -89,7 +97,7 @@ func (w *world) besiege(name string, instants int) {
 			figures[a.name] = f
 		}
 		phase := "preemption"
-		if (i+i/len(attacks))%2 == 0 { // each attack comes in each phase
+		if (i+i/len(attacks))%2 == 1 { // each attack comes in each phase
 			phase = "restore"
 		}
 		wrong, n, off, took := w.instant(a, phase)
@@ -103,7 +111,7 @@ func (w *world) besiege(name string, instants int) {
 		}
 		fmt.Fprintf(w.t.Output(), "%s, instant %d of %d: %s during the %s: %d VMs off, in order after %.1f s\n", name, i+1, instants, a.name, phase, off, took.Seconds())
 	}
-	fmt.Fprintf(w.t.Output(), "\n| on %s | instants | VMs off | in order after: median | worst |\n| --- | --- | --- | --- | --- |\n", name)
+	fmt.Fprintf(w.t.Output(), "\n| %s | instants | VMs off | in order after: median | worst |\n| --- | --- | --- | --- | --- |\n", name)
 	for _, a := range attacks {
 		if f := figures[a.name]; f != nil {
 			slices.Sort(f.recovery)
