@@ -97,7 +97,7 @@ func (w *world) besiege(name string, instants int, attacks []attack) {
 			figures[a.name] = f
 		}
 		phase := "preemption"
-		if (i+i/len(attacks))%2 == 1 { // each attack comes in each phase
+		if (i%len(attacks)+i/len(attacks))%2 == 1 { // each attack comes in each phase
 			phase = "restore"
 		}
 		wrong, n, off, took := w.instant(a, phase)

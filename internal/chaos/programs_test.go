@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,4 +52,18 @@ func release(t *testing.T, module, into, name string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
+}
+
+// ctl runs preemptctl.
+func (w *world) ctl(args ...string) {
+	w.t.Helper()
+	w.must(w.tryCtl(args...))
+}
+
+func (w *world) tryCtl(args ...string) error {
+	args = append([]string{"-s", w.address, "-n", namespace, "-q", queue}, args...)
+	if out, err := exec.Command(filepath.Join(w.programs, "preemptctl"), args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("preemptctl %v: %w\n%s", args, err, out)
+	}
+	return nil
 }

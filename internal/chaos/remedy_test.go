@@ -3,8 +3,6 @@ package chaos
 import (
 	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -41,20 +39,6 @@ func TestRemediationsAndSchedulesSurviveKilledWorkers(t *testing.T) {
 	}
 	w.noneFailed(began)
 	fmt.Fprintf(t.Output(), "%d changes of VMs, %d VMs off by a schedule and on again, a worker killed in each: **all made, each once**\n", changes, off)
-}
-
-// ctl runs preemptctl.
-func (w *world) ctl(args ...string) {
-	w.t.Helper()
-	w.must(w.tryCtl(args...))
-}
-
-func (w *world) tryCtl(args ...string) error {
-	args = append([]string{"-s", w.temporal.hostPort(), "-n", namespace, "-q", queue}, args...)
-	if out, err := exec.Command(filepath.Join(w.programs, "preemptctl"), args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("preemptctl %v: %w\n%s", args, err, out)
-	}
-	return nil
 }
 
 // remedied gives cause for a change of a VM of each cluster in each way, kills workers meanwhile, and waits until all are

@@ -161,9 +161,6 @@ func TestStandaloneRefusesDamagedDataAndBeginsAnew(t *testing.T) {
 	for _, c := range w.clusters() { // it has no state of alarms: it restores what vCenter says is over
 		w.turn(c, "green")
 	}
-	out, err := exec.Command(filepath.Join(w.programs, "preemptctl"), "-s", w.address, "-n", namespace, "-q", queue, "restore", "--wait").CombinedOutput()
-	if err != nil {
-		t.Fatalf("preemptctl restore: %v\n%s", err, out)
-	}
+	w.eventually("a worker takes the restore", func() error { return w.tryCtl("restore") })
 	w.eventually("everybody is back", w.back)
 }

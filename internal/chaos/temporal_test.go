@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	}
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = f.Value.Set("4") // worlds wait most of the time
+		_ = f.Value.Set("6") // worlds wait most of the time
 	}
 	code := m.Run()
 	_ = os.RemoveAll(built.dir)

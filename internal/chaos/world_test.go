@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -62,7 +61,7 @@ type world struct {
 	vc       *simulation.VCenter
 	temporal temporal
 	client   client.Client
-	address  string // of a standalone's Temporal
+	address  string // of Temporal
 	programs string // folder of the released programs
 	secret   string
 	config   string
@@ -90,13 +89,8 @@ func newWorld(t *testing.T, random *rand.Rand, s site) *world {
 	w.must(os.WriteFile(w.config, fmt.Appendf(nil, cmp.Or(s.config, config), w.sink.URL), 0o600))
 	w.startVCenter(t)
 	w.temporal = s.temporal(t)
-	w.eventually("Temporal takes its namespace", func() error {
-		out, err := exec.Command(filepath.Join(w.programs, "preemptctl"), "-s", w.temporal.hostPort(), "-n", namespace, "setup").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
-		}
-		return nil
-	})
+	w.address = w.temporal.hostPort()
+	w.eventually("Temporal takes its namespace", func() error { return w.tryCtl("setup") })
 	c, err := client.NewLazyClient(client.Options{
 		HostPort: w.temporal.hostPort(), Namespace: namespace, Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)),
 	})
