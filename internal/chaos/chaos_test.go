@@ -15,6 +15,7 @@ import (
 var (
 	atInstants = flag.Int("chaos.instants", 3, "attack at so many instants on each Temporal; each takes about half a minute")
 	only       = flag.String("chaos.only", "", "attack only in the ways that match, such as 'a worker'")
+	long       = flag.Bool("chaos.long", false, "the long form of each attack; all of them take about two hours")
 	logs       = flag.String("chaos.logs", "", "folder for the logs of all processes")
 	onPostgres = flag.Bool("chaos.postgres", false, "attack Temporal on PostgreSQL too, which must be installed")
 )
@@ -34,14 +35,7 @@ var attacks = []attack{
 		time.Sleep(w.within(5 * time.Second))
 		w.vc.Recover()
 	}},
-	{"both workers are killed", func(w *world) {
-		for i := range w.workers {
-			w.workers[i].kill()
-		}
-		for i := range w.workers {
-			w.startWorker(i)
-		}
-	}},
+	{"both workers are killed", (*world).replaceWorkers},
 	{"the database is killed", func(w *world) { w.temporal.restartDatabase() }},
 	{"vCenter answers 503 for seconds", func(w *world) {
 		w.vc.Outage()
@@ -80,15 +74,29 @@ func TestNothingIsLostWhateverIsKilled(t *testing.T) {
 	}
 	for name, start := range on {
 		t.Run("on "+name, func(t *testing.T) {
-			seed := uint64(time.Now().UnixNano())
-			if text := os.Getenv("CHAOS_SEED"); text != "" {
-				seed, _ = strconv.ParseUint(text, 10, 64)
-			}
-			t.Logf("CHAOS_SEED=%d repeats the instants", seed)
-			w := newWorld(t, rand.New(rand.NewPCG(seed, 0)), start)
-			w.besiege(name, *atInstants)
+			w := newWorld(t, seeded(t), site{temporal: start})
+			w.besiege("on "+name, *atInstants, chosen(t))
 		})
 	}
+}
+
+// seeded draws the instants of a test.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("CHAOS_SEED"); text != "" {
+		seed, _ = strconv.ParseUint(text, 10, 64)
+	}
+	t.Logf("CHAOS_SEED=%d repeats the instants", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// sized is how often a test attacks in short, or in long.
+func sized(short, more int) int {
+	if *long {
+		return more
+	}
+	return short
 }
 
 // besieged is what the attacks of one kind cost.
@@ -97,10 +105,9 @@ type besieged struct {
 	recovery      []time.Duration // from the attack until the last VM was off and reported, or on and marked
 }
 
-func (w *world) besiege(name string, instants int) {
+func (w *world) besiege(name string, instants int, attacks []attack) {
 	figures := map[string]*besieged{}
 	rounds, violations := 0, 0
-	attacks := chosen(w.t)
 	for i := range instants {
 		a := attacks[i%len(attacks)]
 		f := figures[a.name]
@@ -109,7 +116,7 @@ func (w *world) besiege(name string, instants int) {
 			figures[a.name] = f
 		}
 		phase := "preemption"
-		if (i/len(attacks)+i%len(attacks))%2 == 0 { // each attack comes in each phase
+		if (i%len(attacks)+i/len(attacks))%2 == 1 { // each attack comes in each phase
 			phase = "restore"
 		}
 		wrong, n, off, took := w.instant(a, phase)
@@ -123,7 +130,7 @@ func (w *world) besiege(name string, instants int) {
 		}
 		fmt.Fprintf(w.t.Output(), "%s, instant %d of %d: %s during the %s: %d VMs off, in order after %.1f s\n", name, i+1, instants, a.name, phase, off, took.Seconds())
 	}
-	fmt.Fprintf(w.t.Output(), "\n| on %s | instants | VMs off | in order after: median | worst |\n| --- | --- | --- | --- | --- |\n", name)
+	fmt.Fprintf(w.t.Output(), "\n| %s | instants | VMs off | in order after: median | worst |\n| --- | --- | --- | --- | --- |\n", name)
 	for _, a := range attacks {
 		if f := figures[a.name]; f != nil {
 			slices.Sort(f.recovery)

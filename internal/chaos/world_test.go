@@ -1,20 +1,16 @@
 package chaos
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +22,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/released"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
 
@@ -34,7 +30,8 @@ const (
 	namespace = "chaos"
 	queue     = "chaos"
 	alarmName = "chaos"
-	maxVMs    = 3 // of a round
+	maxVMs    = 3                     // of a round
+	latency   = 10 * time.Millisecond // of a call of vCenter
 )
 
 // config is the workers' file.
@@ -64,49 +61,51 @@ type world struct {
 	vc       *simulation.VCenter
 	temporal temporal
 	client   client.Client
+	address  string // of Temporal
 	programs string // folder of the released programs
 	secret   string
 	config   string
+	ca       string // file of the certificate that workers trust; "": they trust any
 	workers  [2]*child
+	change   func(w *world, i int, cmd *exec.Cmd) // how a worker is started
 	sink     *sink
 	colours  map[string]string // of the alarm, by cluster
 	times    map[string]int    // that a VM was preempted
+
+	clockJumps bool // of vCenter: events are not found at their times
 }
 
-// sink takes CloudEvents, and remembers how often each id came.
-type sink struct {
-	mu   sync.Mutex
-	seen map[string]string // what was preempted, by the event's id
-	bad  []string
-	*httptest.Server
+// site is what a world consists of.
+type site struct {
+	temporal func(*testing.T) temporal
+	config   string                               // of the workers; "": the usual one
+	worker   func(w *world, i int, cmd *exec.Cmd) // changes how a worker is started; nil: nothing
 }
 
-func newSink(t *testing.T) *sink {
-	s := &sink{seen: map[string]string{}}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-		if r.Header.Get("Ce-Type") != preemption.PreemptedEventType {
-			return
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		id := r.Header.Get("Ce-Id")
-		if was, again := s.seen[id]; again && was != string(body) {
-			s.bad = append(s.bad, fmt.Sprintf("event %s came with two contents: %s and %s", id, was, body))
-		}
-		s.seen[id] = string(body)
-	}))
-	t.Cleanup(s.Close)
-	return s
-}
-
-func newWorld(t *testing.T, random *rand.Rand, start func(*testing.T) temporal) *world {
+func newWorld(t *testing.T, random *rand.Rand, s site) *world {
 	t.Helper()
-	w := &world{t: t, random: random, programs: t.TempDir(), secret: t.TempDir(), sink: newSink(t), colours: map[string]string{}, times: map[string]int{}}
-	w.must(released.Build(t.Context(), w.programs, "worker", "preemptctl"))
+	w := &world{t: t, random: random, programs: programs(t, "worker", "preemptctl"), secret: t.TempDir(), sink: newSink(t), colours: map[string]string{}, times: map[string]int{}, change: s.worker}
 	w.config = filepath.Join(t.TempDir(), "preemption.yaml")
-	w.must(os.WriteFile(w.config, fmt.Appendf(nil, config, w.sink.URL), 0o600))
-	vc, err := simulation.Start(t.Context(), simulation.Options{Clusters: 4, HostsPerCluster: 2, VMsPerCluster: 8, Tagged: 5, Latency: 10 * time.Millisecond})
+	w.must(os.WriteFile(w.config, fmt.Appendf(nil, cmp.Or(s.config, config), w.sink.URL), 0o600))
+	w.startVCenter(t)
+	w.temporal = s.temporal(t)
+	w.address = w.temporal.hostPort()
+	w.eventually("Temporal takes its namespace", func() error { return w.tryCtl("setup") })
+	c, err := client.NewLazyClient(client.Options{
+		HostPort: w.temporal.hostPort(), Namespace: namespace, Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+	})
+	w.must(err)
+	t.Cleanup(c.Close)
+	w.client = c
+	for i := range w.workers {
+		w.startWorker(i)
+	}
+	return w
+}
+
+func (w *world) startVCenter(t *testing.T) {
+	t.Helper()
+	vc, err := simulation.Start(t.Context(), simulation.Options{Clusters: 4, HostsPerCluster: 2, VMsPerCluster: 8, Tagged: 5, Latency: latency})
 	w.must(err)
 	t.Cleanup(vc.Close)
 	vc.SetTaskDelay(300 * time.Millisecond)
@@ -114,23 +113,6 @@ func newWorld(t *testing.T, random *rand.Rand, start func(*testing.T) temporal) 
 	vc.LagEvents(func(string) time.Duration { return time.Duration(rand.IntN(1500)) * time.Millisecond })
 	w.must(vc.WriteSecret(w.secret))
 	w.vc = vc
-	w.temporal = start(t)
-	w.eventually("Temporal takes its namespace", func() error {
-		out, err := exec.Command(filepath.Join(w.programs, "preemptctl"), "-s", w.temporal.hostPort(), "-n", namespace, "setup").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
-		}
-		return nil
-	})
-	w.client, err = client.NewLazyClient(client.Options{
-		HostPort: w.temporal.hostPort(), Namespace: namespace, Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)),
-	})
-	w.must(err)
-	t.Cleanup(w.client.Close)
-	for i := range w.workers {
-		w.startWorker(i)
-	}
-	return w
 }
 
 func (w *world) must(err error) {
@@ -162,9 +144,14 @@ func (w *world) eventually(what string, f func() error) {
 func (w *world) startWorker(i int) {
 	w.t.Helper()
 	cmd := exec.Command(filepath.Join(w.programs, "worker"))
-	cmd.Env = released.Worker{
-		Temporal: w.temporal.hostPort(), Namespace: namespace, Queue: queue, VCenter: w.vc.URL(), Secret: w.secret, Config: w.config, Home: w.t.TempDir(),
-	}.Env()
+	cmd.Env = []string{
+		"TEMPORAL_URL=" + w.temporal.hostPort(), "TEMPORAL_NAMESPACE=" + namespace, "TEMPORAL_TASKQUEUE=" + queue,
+		"VCENTER_URL=" + w.vc.URL(), "VCENTER_INSECURE=true", "VCENTER_SECRET_PATH=" + w.secret, "HTTP_ADDR=127.0.0.1:0",
+		"PREEMPTION_CONFIG=" + w.config, "HOME=" + w.t.TempDir(),
+	}
+	if w.change != nil {
+		w.change(w, i, cmd)
+	}
 	w.workers[i] = spawn(w.t, fmt.Sprintf("worker %d", i+1), cmd)
 }
 
@@ -324,10 +311,11 @@ func (w *world) judge(before map[string]string, rounds map[string][]preemptapi.R
 const tooOften = 3
 
 // back is nil when all VMs are on and those that were preempted are marked as restored. Those that are preempted too
-// often are powered on by their owner.
+// often are powered on by their owner, and so are those that a restore leaves off because vCenter's clock jumped.
 func (w *world) back() error {
+	left := w.leftOff()
 	for _, vm := range w.vc.VMs() {
-		if w.times[vm.Ref.Value] >= tooOften {
+		if w.times[vm.Ref.Value] >= tooOften || left[vm.Ref.Value] {
 			if w.vc.PowerState(vm.Ref) != types.VirtualMachinePowerStatePoweredOn {
 				_ = w.vc.PowerOnAs(vm.Ref, "CORP\\owner")
 			}
@@ -341,4 +329,26 @@ func (w *world) back() error {
 		}
 	}
 	return nil
+}
+
+// leftOff are the VMs that the last restores left off, for vCenter's events do not prove who turned them off: they are
+// not found where its clock jumped.
+func (w *world) leftOff() map[string]bool {
+	left := map[string]bool{}
+	for _, c := range w.clusters() {
+		if !w.clockJumps {
+			break
+		}
+		ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second)
+		var r preemptapi.RestoreResult
+		if w.client.GetWorkflow(ctx, "restore@"+c.Ref.Value+"@"+queue, "").Get(ctx, &r) == nil {
+			for _, vm := range r.Left {
+				if vm.Reason == policy.NoEvidence {
+					left[vm.Ref.Value] = true
+				}
+			}
+		}
+		cancel()
+	}
+	return left
 }

@@ -1,6 +1,8 @@
 package embedded
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -46,14 +48,52 @@ const (
 	sqliteNotADB  = 26
 )
 
+// errDamaged is the damage of a file that SQLite opens without a word.
+var errDamaged = errors.New("it is damaged")
+
+// inspect reports what is damaged in the file of a server: the server would start on much of that, and then do no work.
+func inspect(ctx context.Context, path string) (err error) {
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+		return errors.Join(err, fmt.Errorf("%s: %w: it is empty", path, errDamaged))
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var found string
+	if err := db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&found); err != nil {
+		return fmt.Errorf("look for damage in %s: %w", path, err)
+	}
+	if found != "ok" {
+		return fmt.Errorf("%s: %w: %s", path, errDamaged, strings.TrimSpace(found))
+	}
+	return nil
+}
+
+// beside are the endings of the files that SQLite keeps beside a database.
+var beside = []string{"-wal", "-shm"}
+
+// setAside moves away what SQLite kept beside a database that is gone: it would be taken for the new one's.
+func setAside(path string) error {
+	var all []error
+	for _, end := range beside {
+		if err := os.Rename(path+end, path+".damaged"+end); err != nil && !errors.Is(err, os.ErrNotExist) {
+			all = append(all, err)
+		}
+	}
+	return errors.Join(all...)
+}
+
 // damaged adds to the error of a file whose content is damaged what to do about it.
 func damaged(path string, err error) error {
 	var coded interface{ Code() int }
-	known := errors.As(err, &coded) && (coded.Code()&0xff == sqliteCorrupt || coded.Code()&0xff == sqliteNotADB)
+	known := errors.Is(err, errDamaged) ||
+		errors.As(err, &coded) && (coded.Code()&0xff == sqliteCorrupt || coded.Code()&0xff == sqliteNotADB)
 	if !known && (err == nil || !strings.Contains(err.Error(), "malformed") && !strings.Contains(err.Error(), "not a database")) {
 		return err
 	}
-	return fmt.Errorf("%w\nThe data of the embedded Temporal is damaged. Restore the file from a backup, or begin anew: move it away, with its "+
-		"-wal and -shm if there are any,\n  mv %s %s.damaged\nand start again. Lost are then running rounds, schedules, cooldowns and histories. What was preempted "+
+	return fmt.Errorf("%w\nThe data of the embedded Temporal is damaged. Restore the file from a backup, or begin anew: move it away,\n"+
+		"  mv %s %s.damaged\nand start again. Lost are then running rounds, schedules, cooldowns and histories. What was preempted "+
 		"is recorded on the VMs: preemptctl restore --dry-run shows who would come back", err, path, path)
 }

@@ -88,7 +88,7 @@ func fileStore(ctx context.Context, dir string, relaxed bool) (_ *store, err err
 	}
 	if err := ensureSchema(ctx, path); err != nil {
 		unlock()
-		return nil, fmt.Errorf("create %s: %w", path, err)
+		return nil, damaged(path, err)
 	}
 	return &store{name: path, unlock: unlock, config: fileConfig(path, relaxed)}, nil
 }
@@ -115,9 +115,24 @@ func fileConfig(path string, relaxed bool) *config.SQL {
 	}
 }
 
-// ensureSchema creates the file with all tables, or not at all: it is made beside and renamed when complete and on disk.
+// ensureSchema inspects the file, or creates it with all tables or not at all.
 func ensureSchema(ctx context.Context, path string) error {
-	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+	_, err := os.Stat(path)
+	if err == nil {
+		return inspect(ctx, path)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = createSchema(ctx, path)
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", path, err)
+	}
+	return nil
+}
+
+// createSchema makes the file beside and renames it when it is complete and on disk.
+func createSchema(ctx context.Context, path string) error {
+	if err := setAside(path); err != nil {
 		return err
 	}
 	tmp := path + ".new"

@@ -19,9 +19,20 @@ const module = "github.com/vsphere-preemption/vsphere-preemption"
 
 // Build builds programs such as worker into a folder. It must run within this module.
 func Build(ctx context.Context, dir string, names ...string) error {
+	return BuildFrom(ctx, ".", dir, names...)
+}
+
+// BuildFrom builds programs of another checkout of this module. Of standalone the paths are not trimmed, for that would
+// compile the Temporal server once more.
+func BuildFrom(ctx context.Context, checkout, dir string, names ...string) error {
 	for _, name := range names {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, name), module+"/cmd/"+name)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		args := []string{"build", "-C", checkout, "-ldflags", "-s -w", "-o", filepath.Join(dir, name)}
+		env := os.Environ()
+		if name != "standalone" {
+			args, env = append(args, "-trimpath"), append(env, "CGO_ENABLED=0")
+		}
+		cmd := exec.CommandContext(ctx, "go", append(args, module+"/cmd/"+name)...)
+		cmd.Env = env
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w; run this in the module's folder:\n%s", name, err, out)
 		}

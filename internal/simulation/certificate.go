@@ -51,12 +51,33 @@ func newCertificate() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
+func (v *VCenter) certificate() tls.Certificate {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.cert
+}
+
+// RenewCertificate gives the server another certificate, signed by itself as the first. All connections are closed; new
+// ones show it.
+func (v *VCenter) RenewCertificate() error {
+	cert, err := newCertificate()
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	v.cert = cert
+	v.mu.Unlock()
+	v.DropConnections()
+	v.Recover()
+	return nil
+}
+
 // CertPEM is the server's certificate in PEM, to be trusted as a CA; nil with PlainHTTP.
 func (v *VCenter) CertPEM() []byte {
 	if v.options.PlainHTTP {
 		return nil
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: v.cert.Certificate[0]})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: v.certificate().Certificate[0]})
 }
 
 // Thumbprint is the SHA-1 of the server's certificate as vSphere shows it (AB:CD:...); empty with PlainHTTP.
@@ -64,7 +85,7 @@ func (v *VCenter) Thumbprint() string {
 	if v.options.PlainHTTP {
 		return ""
 	}
-	sum := sha1.Sum(v.cert.Certificate[0]) //nolint:gosec // an identity to compare, not a signature
+	sum := sha1.Sum(v.certificate().Certificate[0]) //nolint:gosec // an identity to compare, not a signature
 	return colons(sum[:])
 }
 
@@ -73,7 +94,7 @@ func (v *VCenter) ThumbprintSHA256() string {
 	if v.options.PlainHTTP {
 		return ""
 	}
-	sum := sha256.Sum256(v.cert.Certificate[0])
+	sum := sha256.Sum256(v.certificate().Certificate[0])
 	return colons(sum[:])
 }
 

@@ -141,7 +141,10 @@ func (v *VCenter) tls() *tls.Config {
 	if v.options.PlainHTTP {
 		return nil
 	}
-	return &tls.Config{Certificates: []tls.Certificate{v.cert}, MinVersion: tls.VersionTLS12}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		cert := v.certificate()
+		return &cert, nil
+	}}
 }
 
 // URL is the address of the SDK, without credentials: https://127.0.0.1:PORT/sdk.

@@ -105,7 +105,7 @@ func New(cfg Config) (*Gateway, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	tlsConfig, err := tlsConfig(cfg)
+	tlsConfig, err := tlsConfig(cfg, u.Hostname())
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// tlsConfig returns which certificates of vCenter are trusted.
-func tlsConfig(cfg Config) (*tls.Config, error) {
+// tlsConfig returns which certificates of the vCenter at host are trusted.
+func tlsConfig(cfg Config, host string) (*tls.Config, error) {
 	set := 0
 	for _, on := range []bool{cfg.Insecure, cfg.CAFile != "", cfg.Thumbprint != ""} {
 		if on {
@@ -28,11 +28,11 @@ func tlsConfig(cfg Config) (*tls.Config, error) {
 	case cfg.Insecure:
 		conf.InsecureSkipVerify = true
 	case cfg.CAFile != "":
-		pool, err := loadCA(cfg.CAFile)
-		if err != nil {
+		if _, err := loadCA(cfg.CAFile); err != nil {
 			return nil, err
 		}
-		conf.RootCAs = pool
+		conf.InsecureSkipVerify = true // verified by the file as it then is
+		conf.VerifyConnection = authority{file: cfg.CAFile, host: host}.verify
 	case cfg.Thumbprint != "":
 		pin, err := parseThumbprint(cfg.Thumbprint)
 		if err != nil {
@@ -60,6 +60,29 @@ func loadCA(file string) (*x509.CertPool, error) {
 		return nil, fail(errors.New("no certificate in it"))
 	}
 	return pool, nil
+}
+
+// authority trusts what the file holds at the time of a connection: the file may be renewed while the program runs.
+type authority struct{ file, host string }
+
+// verify accepts a connection to host whose certificate the file's authority signed.
+func (a authority) verify(state tls.ConnectionState) error {
+	pool, err := loadCA(a.file)
+	if err != nil {
+		return err
+	}
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("vCenter presented no certificate")
+	}
+	between := x509.NewCertPool()
+	for _, cert := range state.PeerCertificates[1:] {
+		between.AddCert(cert)
+	}
+	_, err = state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, DNSName: a.host})
+	if err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+	}
+	return nil
 }
 
 // thumbprint is the SHA-1 or SHA-256 of a certificate.

@@ -105,3 +105,43 @@ func TestCertificates(t *testing.T) {
 		})
 	}
 }
+
+func TestARenewedFileOfTheAuthorityCountsWithoutARestart(t *testing.T) {
+	v := simulated(t, simulation.Options{Clusters: 1, VMsPerCluster: 1})
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	write := func() {
+		if err := os.WriteFile(ca, v.CertPEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	g := gateway(t, v, func(cfg *Config) { cfg.Thumbprint, cfg.CAFile = "", ca })
+	if err := g.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.RenewCertificate(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := g.FindVM(t.Context(), "nowhere")
+	if KindOf(err) != Certificate {
+		t.Fatalf("kind %q of a certificate that nobody vouches for: %v", KindOf(err), err)
+	}
+	write()
+	if _, err := g.FindVM(t.Context(), "nowhere"); KindOf(err) != NotFound {
+		t.Fatalf("after the file was renewed: %v", err)
+	}
+}
+
+func TestACertificateForAnotherHostIsRefused(t *testing.T) {
+	v := simulated(t, simulation.Options{Clusters: 1, VMsPerCluster: 1})
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, v.CertPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := gateway(t, v, func(cfg *Config) {
+		cfg.Thumbprint, cfg.CAFile, cfg.URL = "", ca, strings.Replace(v.URL(), "127.0.0.1", "127.0.0.2", 1)
+	})
+	if err := g.Connect(t.Context()); KindOf(err) != Certificate && KindOf(err) != Unavailable {
+		t.Fatalf("kind %q: %v", KindOf(err), err)
+	}
+}

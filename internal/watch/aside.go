@@ -54,6 +54,9 @@ func (w *waiting) add(e event, err error) {
 
 // behind keeps of the events those whose queues do not wait.
 func (w *waiting) behind(events []event) []event {
+	if len(w.queues) == 0 {
+		return events
+	}
 	return slices.DeleteFunc(events, func(e event) bool {
 		_, waits := w.queues[e.about.Queue]
 		if waits {

@@ -140,6 +140,39 @@ func TestAnAlarmThatFellAndRoseAgainBetweenTwoLooksHasRisen(t *testing.T) {
 	}
 }
 
+func TestAnAlarmThatFallsAndRisesAgainSoonAfterItWasFoundUpHasRisen(t *testing.T) {
+	p := &fakeTemporal{}
+	f := newTestFollower(p, &fakeVCenter{})
+	at := time.Now().Add(-time.Minute).UTC()
+	if err := f.handOver(t.Context(), f.decode([]vcenter.StreamEvent{streamed(t, 1, at, "cpu", "green", "red")}), true); err != nil {
+		t.Fatal(err)
+	}
+	again := []vcenter.StreamEvent{
+		streamed(t, 2, at.Add(10*time.Second), "cpu", "red", "green"), streamed(t, 3, at.Add(11*time.Second), "cpu", "green", "red"),
+	}
+	if left := f.withoutHandedOver(f.decode(again)); len(left) != 2 {
+		t.Errorf("of a fall and the next rise %d are to be handed over", len(left))
+	}
+	// The history holds the first rise too: it was handed over by its state, so what follows is no part of it.
+	first := streamed(t, 5, at.Add(time.Second), "cpu", "green", "red")
+	if left := f.withoutHandedOver(f.decode(append([]vcenter.StreamEvent{first}, again...))); len(left) != 2 || left[0].Event.Alarm.To != "green" {
+		t.Errorf("of a rise that was found, its fall and the next rise these are to be handed over: %+v", left)
+	}
+	// And where the next rise was found, the first rise and the fall are over.
+	found := newTestFollower(p, &fakeVCenter{})
+	if err := found.handOver(t.Context(), found.decode(again[1:]), true); err != nil {
+		t.Fatal(err)
+	}
+	found.handled.known = map[watchapi.Mark]bool{} // the state has no key
+	if left := found.withoutHandedOver(found.decode(append([]vcenter.StreamEvent{first}, again...))); len(left) != 0 {
+		t.Errorf("of a rise that was found, what was before it is handed over: %+v", left)
+	}
+	same := []vcenter.StreamEvent{streamed(t, 4, at.Add(time.Second), "cpu", "green", "red")}
+	if left := f.withoutHandedOver(f.decode(same)); len(left) != 0 {
+		t.Error("the event of the rise that was found is handed over again")
+	}
+}
+
 func TestOfManyChangesOfOneAlarmTheLastCounts(t *testing.T) {
 	at := time.Now().Add(-time.Minute).UTC()
 	f := newTestFollower(&fakeTemporal{}, &fakeVCenter{})

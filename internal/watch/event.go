@@ -52,6 +52,9 @@ func (f *follower) decode(read []vcenter.StreamEvent) []event {
 		}
 		if change, ok := e.Event.Change(); ok {
 			key := instanceOf(change)
+			if f.overtaken(change) || len(of[key]) == 0 && f.handedOver(e) { // by its state: what follows is no part of it
+				continue
+			}
 			if n := len(of[key]); n > 0 && !later(change, all[of[key][n-1]].Event.Alarm) { // vCenter's clock was set back between them
 				last := &all[of[key][n-1]]
 				last.marks = append(last.marks, e.marks...)

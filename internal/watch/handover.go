@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
@@ -22,6 +23,7 @@ func (f *follower) handOver(ctx context.Context, events []event, caught bool) er
 	}
 	var w waiting
 	accepted := f.accepted
+	events = slices.Clone(events) // its room is used again
 	for len(events) > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -78,25 +80,45 @@ func (f *follower) done(e event) {
 // atOnce bounds how many events are given to the rules at once.
 const atOnce = 16
 
+// ahead bounds how many events are looked at for those that go side by side, so that a flood takes no longer for each.
+const ahead = 16 * atOnce
+
 // sideBySide takes the first events of different queues that may be handed over at once; those that follow in the same
-// queues stay, in their order.
+// queues stay, in their order. It reuses the room of events.
 func sideBySide(events []event) (batch, rest []event) {
 	queues := map[string]bool{}
-	for _, e := range events {
-		queue := e.about.Queue
-		if len(batch) < atOnce && !queues[queue] {
-			batch = append(batch, e)
-		} else {
-			rest = append(rest, e)
+	var passed []event
+	n := 0
+	for ; n < min(len(events), ahead) && len(batch) < atOnce; n++ {
+		e := events[n]
+		if queues[e.about.Queue] {
+			passed = append(passed, e)
+			continue
 		}
-		queues[queue] = true
+		batch = append(batch, e)
+		queues[e.about.Queue] = true
 	}
+	rest = events[n-len(passed):]
+	copy(rest, passed)
 	return batch, rest
 }
 
-// withoutHandedOver leaves out what was handed over already, by an earlier poll or by the comparison of states.
+// withoutHandedOver leaves out what was handed over already, by an earlier poll or by the comparison of states. What
+// follows a later change of the same alarm was not: after a fall, the colour that was handed over is a new rise.
 func (f *follower) withoutHandedOver(events []event) []event {
-	return slices.DeleteFunc(events, f.handedOver)
+	changed := map[instance]bool{}
+	return slices.DeleteFunc(events, func(e event) bool {
+		change, ok := e.Event.Change()
+		if !ok || changed[instanceOf(change)] {
+			return false
+		}
+		if f.handedOver(e) {
+			return true
+		}
+		level := f.level(change)
+		changed[instanceOf(change)] = level != nil && change.Time.After(level.Time)
+		return false
+	})
 }
 
 // handedOver reports whether an alarm was handed over with this colour.
@@ -110,6 +132,16 @@ func (f *follower) handedOver(e event) bool {
 		return false
 	}
 	return level.Time.Equal(change.Time) || level.Caught && change.Time.Sub(level.Time).Abs() < time.Minute
+}
+
+// overtaken reports whether the comparison of states found the alarm up soon after this change.
+func (f *follower) overtaken(change alarm.Alarm) bool {
+	level := f.level(change)
+	if level == nil || !level.Caught {
+		return false
+	}
+	before := level.Time.Sub(change.Time)
+	return before > 0 && before < time.Minute // further back, vCenter's clock was set back
 }
 
 // outcome is what became of an event.
