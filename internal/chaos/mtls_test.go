@@ -181,9 +181,12 @@ func TestNothingIsLostWhenTemporalIsRestartedWithRenewedCertificates(t *testing.
 		w.temporal.restart()
 		d.renew()
 	}}})
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.entered[d.serial] == 0 {
-		t.Errorf("nobody came with certificate %d: %v", d.serial, d.entered)
-	}
+	w.eventually("workers come with the last certificate", func() error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.entered[d.serial] == 0 {
+			return fmt.Errorf("nobody came with certificate %d: %v", d.serial, d.entered)
+		}
+		return nil
+	})
 }

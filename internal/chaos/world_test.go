@@ -73,6 +73,7 @@ type world struct {
 	times    map[string]int    // that a VM was preempted
 
 	clockJumps bool // of vCenter: events are not found at their times
+	refuses    bool // vCenter does, at random: a restore may give up a VM
 }
 
 // site is what a world consists of.
@@ -311,7 +312,7 @@ func (w *world) judge(before map[string]string, rounds map[string][]preemptapi.R
 const tooOften = 3
 
 // back is nil when all VMs are on and those that were preempted are marked as restored. Those that are preempted too
-// often are powered on by their owner, and so are those that a restore leaves off because vCenter's clock jumped.
+// often are powered on by their owner, and so are those that a restore leaves off for a reason.
 func (w *world) back() error {
 	left := w.leftOff()
 	for _, vm := range w.vc.VMs() {
@@ -331,19 +332,24 @@ func (w *world) back() error {
 	return nil
 }
 
-// leftOff are the VMs that the last restores left off, for vCenter's events do not prove who turned them off: they are
-// not found where its clock jumped.
+// leftOff are the VMs that the last restores left off: vCenter's events do not prove who turned them off, where its clock
+// jumped, or vCenter refused what was tried.
 func (w *world) leftOff() map[string]bool {
 	left := map[string]bool{}
 	for _, c := range w.clusters() {
-		if !w.clockJumps {
+		if !w.clockJumps && !w.refuses {
 			break
 		}
 		ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second)
 		var r preemptapi.RestoreResult
 		if w.client.GetWorkflow(ctx, "restore@"+c.Ref.Value+"@"+queue, "").Get(ctx, &r) == nil {
 			for _, vm := range r.Left {
-				if vm.Reason == policy.NoEvidence {
+				if w.clockJumps && vm.Reason == policy.NoEvidence {
+					left[vm.Ref.Value] = true
+				}
+			}
+			for _, vm := range r.VMs {
+				if w.refuses && vm.Outcome == preemptapi.OutcomeNotRestored {
 					left[vm.Ref.Value] = true
 				}
 			}
