@@ -17,6 +17,30 @@ type Client struct {
 	Temporal  client.Client
 	TaskQueue string
 	Sweep     time.Duration // see Input; it counts when this client is the one that starts the ledger
+
+	turns chan struct{} // nil: as many updates at once as there are
+}
+
+// atOnce bounds the updates that a worker has in progress. Temporal admits ten of one workflow unless it is configured
+// otherwise, and whoever is refused comes back a second later, or ten: that costs more than waiting for one's turn.
+const atOnce = 5
+
+// NewClient returns a client for a worker, which asks for much at once when many alarms rise.
+func NewClient(c client.Client, taskQueue string, sweep time.Duration) Client {
+	return Client{Temporal: c, TaskQueue: taskQueue, Sweep: sweep, turns: make(chan struct{}, atOnce)}
+}
+
+// turn waits for one's turn, if there are turns.
+func (c Client) turn(ctx context.Context) (done func(), err error) {
+	if c.turns == nil {
+		return func() {}, nil
+	}
+	select {
+	case c.turns <- struct{}{}:
+		return func() { <-c.turns }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // Admit asks whether a round may start.
@@ -72,6 +96,11 @@ func (c Client) Remedied(ctx context.Context, r RemediedRequest) error {
 // update asks the running ledger, which is quicker, and starts one only if none runs.
 func (c Client) update(ctx context.Context, name string, arg, result any) error {
 	id := WorkflowID(c.TaskQueue)
+	done, err := c.turn(ctx)
+	if err != nil {
+		return fmt.Errorf("ask the ledger %s (%s): wait until %d earlier questions of this worker are answered: %w", id, name, atOnce, err)
+	}
+	defer done()
 	h, err := c.Temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		WorkflowID: id, UpdateName: name, Args: []any{arg}, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})

@@ -28,7 +28,7 @@ type Rooms struct {
 
 // NewRooms gives the activities of preemption what they need.
 func NewRooms(env *preempt.Env, vc *vcenter.Gateway, sender *notify.Sender) *Rooms {
-	held := ledger.Client{Temporal: env.Temporal, TaskQueue: env.TaskQueue, Sweep: env.Settings.Timing.Sweep}
+	held := ledger.NewClient(env.Temporal, env.TaskQueue, env.Settings.Timing.Sweep)
 	return &Rooms{
 		Env:     env,
 		Intake:  &intake.Activities{Env: env, VCenter: vc, Ledger: held},

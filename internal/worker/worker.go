@@ -69,7 +69,7 @@ func New(ctx context.Context, c Config) *Worker {
 	w := &Worker{Preempt: NewRooms(env, c.VCenter, c.Notify), Worker: Poller(c.Temporal, c.TaskQueue, c.StopTimeout, c.OnFatal)}
 	w.Preempt.Register(w)
 	remediate.Register(w, &remediate.Activities{
-		VCenter: c.VCenter, Ledger: ledger.Client{Temporal: c.Temporal, TaskQueue: c.TaskQueue, Sweep: c.Remediate.Timing.Sweep},
+		VCenter: c.VCenter, Ledger: ledger.NewClient(c.Temporal, c.TaskQueue, c.Remediate.Timing.Sweep),
 		TaskQueue: c.TaskQueue, Notify: c.Notify, Settings: c.Remediate, Log: c.Log,
 	})
 	w.Takeovers = takeover.Start(ctx, takeover.Config{
