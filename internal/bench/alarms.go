@@ -23,7 +23,7 @@ const (
 func alarms(ctx context.Context, r *run) error {
 	t, done := r.table("alarms", fmt.Sprintf("alarms on %d clusters, %d VMs each", r.clusters, vmsInAlarm),
 		"what happens", "workers", "rounds", "all VMs off and annotated after", "all quiet after", "rounds a second",
-		"updates of the ledger", "most in one workflow task", "longest history: ledger", "of an intake")
+		"updates of the ledger", "most in one workflow task", "longest history: ledger", "of an intake", "requests to the database a round")
 	defer done()
 	for _, k := range r.workers {
 		if err := r.alarmsWith(ctx, t, k); err != nil {
@@ -52,10 +52,12 @@ func (r *run) alarmsWith(ctx context.Context, t *table, k int) error {
 		if err != nil {
 			return err
 		}
+		requests := s.server.DatabaseRequests()
 		off, quiet, err := s.flap(ctx, clusters, all.changes)
 		if err != nil {
 			return fmt.Errorf("%s: %w", all.what, err)
 		}
+		requests = s.server.DatabaseRequests() - requests
 		rounds, err := s.rounds(ctx, began)
 		if err != nil {
 			return err
@@ -70,7 +72,7 @@ func (r *run) alarmsWith(ctx context.Context, t *table, k int) error {
 		}
 		r.say("alarms: %s, %d workers: off after %s, quiet after %s, %d rounds", all.what, k, rounded(off), rounded(quiet), rounds)
 		t.row(all.what, k, rounds, rounded(off), rounded(quiet), fmt.Sprintf("%.1f", float64(rounds)/quiet.Seconds()),
-			after.updates-before.updates, after.together, after.longest, longest)
+			after.updates-before.updates, after.together, after.longest, longest, requests/int64(max(1, rounds)))
 		if err := s.calm(ctx, clusters); err != nil {
 			return err
 		}

@@ -53,5 +53,24 @@ func idle(ctx context.Context, r *run) error {
 	t.row("resident memory, 5 s after the start", mib(barOfIdle)+" MiB", fmt.Sprintf("%s MiB; %s to %s", mib(middle), mib(least), mib(most)), met(middle <= barOfIdle))
 	t.row("stripped program", "36.0 MB", fmt.Sprintf("%.1f MB", float64(info.Size())/1e6), met(info.Size() <= barOfSize))
 	t.row("start to polling", "", starts, "")
-	return nil
+	requests, err := s.watching(ctx)
+	t.row("requests to the database a minute, with a watch", "", requests, "")
+	return err
+}
+
+// watching counts what a worker that only watches costs Temporal's database in a minute.
+func (s *site) watching(ctx context.Context) (requests int64, err error) {
+	const quiet = 20 * time.Second
+	defer s.stop()
+	if err := s.startFor(ctx, 1, true); err != nil {
+		return 0, err
+	}
+	if !clock.Sleep(ctx, 10*time.Second) { // the start, which asks more
+		return 0, ctx.Err()
+	}
+	before := s.server.DatabaseRequests()
+	if !clock.Sleep(ctx, quiet) {
+		return 0, ctx.Err()
+	}
+	return (s.server.DatabaseRequests() - before) * int64(time.Minute/quiet), nil
 }
