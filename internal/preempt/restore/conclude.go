@@ -26,15 +26,34 @@ func (r *restore) next() preemptapi.RestoreInput {
 	return next
 }
 
-// conclude ends the restore for now, and sends the reply.
+// conclude ends the restore for now, and sends the reply. If the alarm rises and falls once more, the restore begins again
+// beside its reply: an address that fails for long must not keep VMs off.
 func (r *restore) conclude() {
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
-	r.reply()
+	if workflow.GetVersion(r.ctx, "restore-beside-reply", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		r.reply(r.ctx)
+		r.show()
+		return
+	}
+	r.replying++
+	workflow.Go(r.ctx, func(ctx workflow.Context) {
+		r.reply(ctx)
+		r.replying--
+	})
+	// Its error is that of a context which is never cancelled.
+	_ = workflow.Await(r.ctx, func() bool { return r.replying == 0 || r.restart && !r.cancelled })
 	r.show()
 }
 
+// awaitReplies waits until the replies that are under way are sent, or given up.
+func (r *restore) awaitReplies() {
+	if r.replying > 0 {
+		_ = workflow.Await(r.ctx, func() bool { return r.replying == 0 }) // as above
+	}
+}
+
 // reply sends the CloudEvent where an address was given and somebody came back.
-func (r *restore) reply() {
+func (r *restore) reply(ctx workflow.Context) {
 	vms := r.result.Restored()
 	vms = slices.DeleteFunc(vms, func(ref vsphere.Ref) bool { return r.replied[ref] })
 	if r.in.ReplyTo == "" || len(vms) == 0 {
@@ -48,13 +67,22 @@ func (r *restore) reply() {
 			Policy: r.result.PolicyName, PolicyHash: r.result.PolicyHash,
 		},
 	}
-	if err := r.setup.Timing.Reply(r.ctx, in); err != nil {
-		r.result.ReplyError = preempt.Cause(err)
-		return
-	}
-	r.result.ReplySent = true
 	for _, ref := range vms {
-		r.replied[ref] = true
+		r.replied[ref] = true // or is told of now
+	}
+	life := r.lives
+	err := r.setup.Timing.Reply(ctx, in)
+	if err != nil {
+		for _, ref := range vms {
+			delete(r.replied, ref)
+		}
+	}
+	switch {
+	case r.lives != life: // the result is of another life by now
+	case err != nil:
+		r.result.ReplyError = preempt.Cause(err)
+	default:
+		r.result.ReplySent = true
 	}
 }
 

@@ -1,6 +1,8 @@
 package restore
 
 import (
+	"fmt"
+
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -56,8 +58,8 @@ func (p *powering) maybeStarted(ready []policy.Return) (begun []policy.Return) {
 }
 
 // clearNotices removes what is left of notices: a guest that reads one when it starts may shut down again.
-// Who cannot be cleared is not powered on.
-func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, err error) {
+// Who cannot be cleared is not powered on, and is tried again as one that cannot be powered on.
+func (p *powering) clearNotices(ready []policy.Return) (clear, again []policy.Return, err error) {
 	refs := returnRefs(ready)
 	failed := map[vsphere.Ref]error{}
 	for _, key := range []string{preempt.NoticeKey, preempt.NoticeReplyKey} {
@@ -67,7 +69,7 @@ func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, e
 			return err
 		})
 		if err != nil {
-			return ready, err
+			return ready, nil, err
 		}
 		empty := map[vsphere.Ref]string{}
 		for ref := range values {
@@ -82,10 +84,10 @@ func (p *powering) clearNotices(ready []policy.Return) (clear []policy.Return, e
 		case err == nil:
 			clear = append(clear, t)
 		case vcenter.KindOf(err).Outage():
-			return ready, err
-		default:
-			p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, policy.InWords("its notice could not be cleared: "+err.Error()))
+			return ready, nil, err
+		case p.failed(t, fmt.Errorf("its notice could not be cleared: %w", err)):
+			again = append(again, t)
 		}
 	}
-	return clear, nil
+	return clear, again, nil
 }

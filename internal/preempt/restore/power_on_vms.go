@@ -89,10 +89,12 @@ func (p *powering) pass(todo []policy.Return) ([]policy.Return, error) {
 		ready = p.maybeStarted(ready) // the others were not sent, and are not
 		return nil, p.await(ready)
 	}
-	if ready, err = p.clearNotices(ready); err != nil || len(ready) == 0 {
-		return ready, err
+	ready, again, err := p.clearNotices(ready)
+	if err != nil || len(ready) == 0 {
+		return append(ready, again...), err
 	}
-	return p.powerOn(ready)
+	left, err := p.powerOn(ready)
+	return append(left, again...), err
 }
 
 // powerOn powers the VMs on and waits for them; it returns what to look at again.

@@ -119,6 +119,15 @@ func TestANoticeIsClearedBeforeItsGuestStarts(t *testing.T) {
 	}
 }
 
+func TestANoticeThatCannotBeClearedAtOnceIsTriedAgain(t *testing.T) {
+	b := newBench(t, 1)
+	b.vc.Set(1, func(vm *vcentertest.VM) { vm.GuestInfo[preempt.NoticeKey] = `{"state":"pending"}` })
+	b.vc.Fail = vcentertest.Failing("SetGuestInfo", vcenter.Busy, 2)
+	if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != preemptapi.OutcomeRestored {
+		t.Errorf("%+v", vm)
+	}
+}
+
 func TestAVMThatNoHostCanTakeIsLeftAndOneThatRefusesThreeTimesHasFailed(t *testing.T) {
 	for kind, c := range map[vcenter.Kind]struct {
 		outcome preemptapi.RestoreOutcome

@@ -33,12 +33,17 @@ func Restore(ctx workflow.Context, in preemptapi.RestoreInput) (preemptapi.Resto
 		r.release()
 		switch {
 		case err != nil:
+			r.awaitReplies()
 			return r.fail(err)
 		case r.rolls:
+			r.awaitReplies()
 			return preemptapi.RestoreResult{}, workflow.NewContinueAsNewError(ctx, preemptapi.RestoreType, r.next())
 		}
 		r.conclude()
 		if r.yield(); !r.restart || r.cancelled {
+			r.awaitReplies()
+		}
+		if !r.restart || r.cancelled {
 			return fittedRestore(r.result), nil
 		}
 		r.startAgain()
@@ -64,6 +69,7 @@ type restore struct {
 	decided        []vsphere.Ref        // decided about for good
 	leftForGood    []policy.Spared      // decided about for good, and left off
 	replied        map[vsphere.Ref]bool // the reply address knows of
+	replying       int                  // replies under way
 	lives          int
 	idle           int // looks in a row that brought nobody back
 }

@@ -72,7 +72,7 @@ func TestAStoppingWorkerHandsTheWaitOver(t *testing.T) {
 	b := newBench(t, 1)
 	in := b.asked()
 	time.AfterFunc(10*time.Millisecond, b.stopWorker)
-	if _, err := do[AwaitResult](b, b.acts.AwaitVMs, in); err == nil || !strings.Contains(err.Error(), "the worker stops") {
+	if _, err := do[AwaitResult](b, b.acts.AwaitVMs, in); err == nil || !strings.Contains(err.Error(), "another worker goes on") {
 		t.Errorf("unexpected %v", err)
 	}
 }
