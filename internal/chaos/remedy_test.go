@@ -31,6 +31,13 @@ func TestRemediationsAndSchedulesSurviveKilledWorkers(t *testing.T) {
 	w := newWorld(t, seeded(t), site{temporal: startSQLite, config: limits + config[len("\nlimits:\n"):] + remedies})
 	w.vc.SetRelocateTime(2 * time.Second)
 	w.eventually("a worker makes the tags", func() error { return w.tryCtl("tags", "create") })
+	w.eventually("the watch reads events", func() error { // it promises nothing of those before
+		if w.vc.Calls()["CreateCollectorForEvents"] == 0 {
+			return errors.New("it has no collector")
+		}
+		return nil
+	})
+	time.Sleep(2 * time.Second) // until Temporal knows where it stands
 	w.ctl("schedule", "create", "nightly", "--every", "24h", "-c", "high", "--reply-to", w.sink.URL, "--paused")
 	began, changes, off := time.Now().Add(-time.Second), 0, 0
 	for i := range sized(1, 20) {

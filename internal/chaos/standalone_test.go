@@ -135,6 +135,9 @@ func fill(t *testing.T, path string) {
 // TestStandaloneRefusesDamagedDataAndBeginsAnew damages the data folder while VMs are off. Standalone says what to do;
 // after that, the VMs are known by what is written on them.
 func TestStandaloneRefusesDamagedDataAndBeginsAnew(t *testing.T) {
+	if !*long {
+		t.Skip("it takes minutes: -chaos.long")
+	}
 	t.Parallel()
 	w, a := newAlone(t, t.TempDir())
 	for _, c := range w.clusters() {

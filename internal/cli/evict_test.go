@@ -101,7 +101,7 @@ func TestEvictShowsTheEvictionsLife(t *testing.T) {
 	got := s.run("evict", "/dc-1/vm/prod/web-7")
 	got.want(t, 0, "stderr", "notice: it runs until ", "web-7 asked for more time", "asked to shut down: waiting for the guest", "web-7 (vm-7): forced")
 	got.want(t, 0, "stdout", "notice        extended by 1s", "outcome       web-7 (vm-7): forced", "power cut     yes", "annotated     yes",
-		"chosen as     rank 1: priority 100", "freed         1 VMs, 1.0 GHz, 1.0 GiB")
+		"chosen as     rank 1: priority 100", "freed         1 VM, 1.0 GHz, 1.0 GiB")
 	type evicted struct {
 		ran
 		VM string `json:"vm"`
