@@ -46,8 +46,8 @@ func TestAnAlarmIsRehearsedOnASavedInventory(t *testing.T) {
 	tr.says(
 		line("start", "vsphere-preemption standalone .*a twin of the vCenter saved in .*site; the real one is not touched"),
 		line("watch", "vcenter-watch@vsphere-preemption follows vCenter's events, with 1 rules: Host CPU"),
-		line("vCenter", `cluster-a \(domain-c\d+\): 1 hosts, 4 VMs of which 3 are on, \d+ % CPU`),
-		line("vCenter", `cluster-b \(domain-c\d+\): 1 hosts, 4 VMs of which 4 are on`),
+		line("vCenter", `cluster-a \(domain-c\d+\): 1 host, 4 VMs of which 3 are on, \d+ % CPU`),
+		line("vCenter", `cluster-b \(domain-c\d+\): 1 host, 4 VMs of which 4 are on`),
 		line("tagged", "6 of 8 VMs carry preemptible: cluster-a-batch-01, cluster-a-batch-02"),
 		line("alarm", "Host CPU on cluster-a: green to red"),
 		line("found", "6 VMs tagged preemptible: 2 chosen, 4 left as they are"),
