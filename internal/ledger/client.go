@@ -73,9 +73,9 @@ func (c Client) Facts(ctx context.Context, r FactsRequest) (f Facts, err error) 
 	return f, c.update(ctx, UpdateFacts, r, &f)
 }
 
-// Stand records in which scopes an intake's alarm is active now.
-func (c Client) Stand(ctx context.Context, r StandingRequest) (a StandingAnswer, err error) {
-	return a, c.update(ctx, UpdateStanding, r, &a)
+// SetActive records in which scopes an intake's alarm is active now.
+func (c Client) SetActive(ctx context.Context, r ActiveRequest) (a ActiveAnswer, err error) {
+	return a, c.update(ctx, UpdateActive, r, &a)
 }
 
 // RemedyFacts returns what a remediation must know about others and earlier ones.

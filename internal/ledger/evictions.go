@@ -55,7 +55,7 @@ type FactsRequest struct {
 	UnderWay []string `json:"underWay,omitempty"`
 	// Within is as in AdmitRequest, for owners that were not admitted.
 	Within string `json:"within,omitempty"`
-	// Restore notes that the owner is a restore, and asks for Standing.
+	// Restore notes that the owner is a restore, and asks for ActiveAlarms.
 	Restore bool `json:"restore,omitempty"`
 }
 
@@ -73,8 +73,8 @@ type Facts struct {
 	Reserved []string `json:"reserved,omitempty"`
 	// Active are the rounds under way in this scope and those that overlap it.
 	Active []string `json:"active,omitempty"`
-	// Standing are the alarms that are active in this scope and those that overlap it; only for a restore.
-	Standing []Standing `json:"standing,omitempty"`
+	// ActiveAlarms are the alarms that are active in this scope and those that overlap it; only for a restore.
+	ActiveAlarms []ActiveAlarm `json:"standing,omitempty"`
 }
 
 // Eviction is a VM that was evicted, and when.
@@ -136,7 +136,7 @@ func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}}
 	if r.Restore {
 		s.restores(now, r.Owner, r.Scope)
-		f.Standing = s.standing(r.Scope)
+		f.ActiveAlarms = s.activeIn(r.Scope)
 	}
 	done, freed := s.evicted(now, r.Scope, &f)
 	for _, sc := range s.overlapping(r.Scope) {

@@ -106,8 +106,8 @@ type State struct {
 
 	Evictions []RoundEvictions `json:"evictions,omitempty"`
 	// Demands are the alarms that are active, by intake; Restores the restores that planned lately, by workflow id.
-	Demands  map[string][]Standing `json:"demands,omitempty"`
-	Restores map[string]Restoring  `json:"restores,omitempty"`
+	Demands  map[string][]ActiveAlarm `json:"demands,omitempty"`
+	Restores map[string]Restoring     `json:"restores,omitempty"`
 	// Version counts the changes that make plans stale; Changed is the last that concerned every scope.
 	Version int64 `json:"version,omitempty"`
 	Changed int64 `json:"changed,omitempty"`

@@ -116,16 +116,16 @@ func TestWhereAHostIsIsForgottenWithTheHost(t *testing.T) {
 
 func TestAnAlarmOfAHostHoldsBackTheRestoreOfItsCluster(t *testing.T) {
 	var s State
-	s.Stand(at(0), StandingRequest{Owner: "intake", Alarm: "cpu", Scopes: []string{host1}, Within: map[string]string{host1: cluster1}})
+	s.SetActive(at(0), ActiveRequest{Owner: "intake", Alarm: "cpu", Scopes: []string{host1}, Within: map[string]string{host1: cluster1}})
 	s = roundTrip(t, s)
 	s.forget(at(1))
-	if got := s.standing(cluster1); len(got) != 1 {
+	if got := s.activeIn(cluster1); len(got) != 1 {
 		t.Errorf("active in its cluster: %+v", got)
 	}
-	if got := s.standing(cluster2); got != nil {
+	if got := s.activeIn(cluster2); got != nil {
 		t.Errorf("active in another cluster: %+v", got)
 	}
-	s.Stand(at(2), StandingRequest{Owner: "intake"})
+	s.SetActive(at(2), ActiveRequest{Owner: "intake"})
 	if s.forget(at(3)); len(s.Within) != 0 {
 		t.Errorf("still known: %v", s.Within)
 	}

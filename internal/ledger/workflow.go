@@ -23,7 +23,7 @@ const (
 	UpdateRaise       = "Raise"
 	UpdateEvicted     = "Evicted"
 	UpdateFacts       = "Facts"
-	UpdateStanding    = "Standing"
+	UpdateActive      = "Standing"
 	UpdateRemedyFacts = "RemedyFacts"
 	UpdateRemedy      = "Remedy"
 	UpdateRemedied    = "Remedied"
@@ -196,8 +196,8 @@ func setHandlers(ctx workflow.Context, state *State) error {
 		workflow.SetUpdateHandler(ctx, UpdateFacts, func(ctx workflow.Context, r FactsRequest) (Facts, error) {
 			return state.Facts(workflow.Now(ctx), r), nil
 		}),
-		workflow.SetUpdateHandler(ctx, UpdateStanding, func(ctx workflow.Context, r StandingRequest) (StandingAnswer, error) {
-			return state.Stand(workflow.Now(ctx), r), nil
+		workflow.SetUpdateHandler(ctx, UpdateActive, func(ctx workflow.Context, r ActiveRequest) (ActiveAnswer, error) {
+			return state.SetActive(workflow.Now(ctx), r), nil
 		}),
 		workflow.SetUpdateHandler(ctx, UpdateRemedyFacts, func(ctx workflow.Context, r RemedyFactsRequest) (RemedyFacts, error) {
 			return state.RemedyFacts(workflow.Now(ctx), r), nil

@@ -17,7 +17,7 @@ import (
 // its use is under the target; or one VM off the datastore that fills up beneath it. It fails only with its Report
 // as the error's details.
 func Move(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
-	return serve(ctx, in, placement.KindMove, (*desk).move)
+	return serve(ctx, in, placement.KindMove, (*remediation).move)
 }
 
 // Bounds of one request.
@@ -27,7 +27,7 @@ const (
 	maxTold        = 100 // moves of a plan that are told, and VMs of which it is told why they stay
 )
 
-func (d *desk) move(req placement.Request) {
+func (d *remediation) move(req placement.Request) {
 	without := map[string]string{}
 	moved, failures, by := 0, 0, ""
 	for {
@@ -92,9 +92,9 @@ func again(req placement.Request) placement.Request {
 }
 
 // drop takes back a decision that came to nothing: it is planned again at once.
-func (d *desk) drop() { d.made = d.made[:len(d.made)-1] }
+func (d *remediation) drop() { d.made = d.made[:len(d.made)-1] }
 
-func (d *desk) planMove(dec *remediateapi.Decision, req placement.Request, by string, without map[string]string) (plan MovePlan, ok bool) {
+func (d *remediation) planMove(dec *remediateapi.Decision, req placement.Request, by string, without map[string]string) (plan MovePlan, ok bool) {
 	in := PlanInput{Request: bare(req), By: by, Without: without}
 	if err := workflow.ExecuteActivity(d.options(15*time.Minute, "plan"), steps.PlanMove, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the moves", err, req)
@@ -114,7 +114,7 @@ func (d *desk) planMove(dec *remediateapi.Decision, req placement.Request, by st
 }
 
 // noMore ends a request that leaves nothing to move.
-func (d *desk) noMore(dec *remediateapi.Decision, req placement.Request, plan MovePlan, moved int) {
+func (d *remediation) noMore(dec *remediateapi.Decision, req placement.Request, plan MovePlan, moved int) {
 	m := plan.Moves
 	switch {
 	case moved > 0 && m.Enough: // each move was told
@@ -127,7 +127,7 @@ func (d *desk) noMore(dec *remediateapi.Decision, req placement.Request, plan Mo
 	}
 }
 
-func (d *desk) relocate(dec *remediateapi.Decision, m placement.Relocation) error {
+func (d *remediation) relocate(dec *remediateapi.Decision, m placement.Relocation) error {
 	dec.Reason = "moves to " + m.DestinationName
 	d.show(dec)
 	ctx := d.options(d.setup.Timing.Move, fmt.Sprintf("move %s to %s", m.Name, m.DestinationName))

@@ -18,7 +18,7 @@ import (
 // Reconcile is the workflow that applies the tags of VMs whose power-off nobody told us of: it looks at all that
 // carry configuration tags. It fails only with its ReconcileResult as the error's details.
 func Reconcile(ctx workflow.Context, in remediateapi.ReconcileInput) (remediateapi.ReconcileResult, error) {
-	d := newDesk(ctx, placement.KindReconfigure, nil)
+	d := newRemediation(ctx, placement.KindReconfigure, nil)
 	res := remediateapi.ReconcileResult{State: remediateapi.Applied, Decisions: []remediateapi.Decision{}}
 	if in.Earlier != nil {
 		res = *in.Earlier

@@ -23,10 +23,10 @@ import (
 // one change, and only if nobody has changed the VM since it was looked at. It fails only with its Report as the
 // error's details.
 func Reconfigure(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
-	return serve(ctx, in, placement.KindReconfigure, (*desk).reconfigure)
+	return serve(ctx, in, placement.KindReconfigure, (*remediation).reconfigure)
 }
 
-func (d *desk) reconfigure(req placement.Request) {
+func (d *remediation) reconfigure(req placement.Request) {
 	dec := d.open(req)
 	dec.Kind = placement.KindReconfigure
 	if !d.planReconfigure(dec, req) {
@@ -45,7 +45,7 @@ func (d *desk) reconfigure(req placement.Request) {
 	d.conclude(dec, req, state, reason)
 }
 
-func (d *desk) planReconfigure(dec *remediateapi.Decision, req placement.Request) bool {
+func (d *remediation) planReconfigure(dec *remediateapi.Decision, req placement.Request) bool {
 	var plan ReconfigurePlan
 	in := PlanInput{Request: bare(req), By: d.by(dec)}
 	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), steps.PlanReconfigure, in).Get(d.ctx, &plan); err != nil {
@@ -59,7 +59,7 @@ func (d *desk) planReconfigure(dec *remediateapi.Decision, req placement.Request
 	return d.goesOn(dec, req, plan.Verdict)
 }
 
-func (d *desk) apply(dec *remediateapi.Decision) (state remediateapi.State, reason string, acted bool) {
+func (d *remediation) apply(dec *remediateapi.Decision) (state remediateapi.State, reason string, acted bool) {
 	res, err := d.reconfigureVM(dec, ReconfigureInput{VM: dec.VM, FromTags: true})
 	switch {
 	case err != nil:

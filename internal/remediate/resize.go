@@ -16,10 +16,10 @@ import (
 // size as a tag for the next power-off, or turns the VM off and on within a window. It never makes a VM smaller. It
 // fails only with its Report as the error's details.
 func Resize(ctx workflow.Context, in remediateapi.Input) (remediateapi.Report, error) {
-	return serve(ctx, in, placement.KindResize, (*desk).resize)
+	return serve(ctx, in, placement.KindResize, (*remediation).resize)
 }
 
-func (d *desk) resize(req placement.Request) {
+func (d *remediation) resize(req placement.Request) {
 	dec := d.open(req)
 	dec.Resource = req.Resize.Resource
 	plan, ok := d.planResize(dec, req)
@@ -46,7 +46,7 @@ func (d *desk) resize(req placement.Request) {
 }
 
 // planResize decides what to do; ok is false where that was nothing, and is told.
-func (d *desk) planResize(dec *remediateapi.Decision, req placement.Request) (plan ResizePlan, ok bool) {
+func (d *remediation) planResize(dec *remediateapi.Decision, req placement.Request) (plan ResizePlan, ok bool) {
 	in := PlanInput{Request: bare(req), By: d.by(dec)}
 	if err := workflow.ExecuteActivity(d.options(5*time.Minute, "plan"), steps.PlanResize, in).Get(d.ctx, &plan); err != nil {
 		d.failed(dec, "plan the resize", err, req)
@@ -61,7 +61,7 @@ func (d *desk) planResize(dec *remediateapi.Decision, req placement.Request) (pl
 }
 
 // goesOn tells whether a plan leaves something to do; else it is told.
-func (d *desk) goesOn(dec *remediateapi.Decision, req placement.Request, v Verdict) bool {
+func (d *remediation) goesOn(dec *remediateapi.Decision, req placement.Request, v Verdict) bool {
 	switch {
 	case v.State == "":
 		return true
@@ -74,12 +74,12 @@ func (d *desk) goesOn(dec *remediateapi.Decision, req placement.Request, v Verdi
 }
 
 // by names one asking of the ledger, the same at each attempt of it.
-func (d *desk) by(dec *remediateapi.Decision) string {
+func (d *remediation) by(dec *remediateapi.Decision) string {
 	return d.info.WorkflowExecution.RunID + dec.StartedAt.Format("/20060102T150405.000000000")
 }
 
 // enlarge carries a plan out.
-func (d *desk) enlarge(dec *remediateapi.Decision, req placement.Request, plan ResizePlan) (state remediateapi.State, reason string, acted bool) {
+func (d *remediation) enlarge(dec *remediateapi.Decision, req placement.Request, plan ResizePlan) (state remediateapi.State, reason string, acted bool) {
 	if plan.Do == doHot {
 		res, err := d.reconfigureVM(dec, ReconfigureInput{VM: plan.VM.Ref, Resource: dec.Resource, Size: plan.Sized.Next})
 		switch {
@@ -114,7 +114,7 @@ func (d *desk) enlarge(dec *remediateapi.Decision, req placement.Request, plan R
 }
 
 // wish leaves the wanted size as a tag.
-func (d *desk) wish(dec *remediateapi.Decision, plan ResizePlan) error {
+func (d *remediation) wish(dec *remediateapi.Decision, plan ResizePlan) error {
 	in := WishInput{VM: dec.VM, Category: placement.CategoryCPUs, Value: fmt.Sprint(plan.Sized.Next)}
 	if dec.Resource == placement.Memory {
 		in.Category = placement.CategoryMemory
@@ -126,7 +126,7 @@ func (d *desk) wish(dec *remediateapi.Decision, plan ResizePlan) error {
 	return err
 }
 
-func (d *desk) reconfigureVM(dec *remediateapi.Decision, in ReconfigureInput) (res ReconfigureResult, err error) {
+func (d *remediation) reconfigureVM(dec *remediateapi.Decision, in ReconfigureInput) (res ReconfigureResult, err error) {
 	summary := fmt.Sprintf("reconfigure %s", dec.Name)
 	err = workflow.ExecuteActivity(d.options(d.setup.Timing.Task, summary), steps.ReconfigureVM, in).Get(d.ctx, &res)
 	return res, err
@@ -134,7 +134,7 @@ func (d *desk) reconfigureVM(dec *remediateapi.Decision, in ReconfigureInput) (r
 
 // cycle waits for the window, and shuts the VM down, applies its tags and powers it on again. A guest that does not
 // shut down is left on.
-func (d *desk) cycle(dec *remediateapi.Decision, req placement.Request) {
+func (d *remediation) cycle(dec *remediateapi.Decision, req placement.Request) {
 	var w WindowResult
 	in := WindowInput{Resize: *req.Resize, Now: workflow.Now(d.ctx)}
 	if err := workflow.ExecuteLocalActivity(d.local(), steps.FindWindow, in).Get(d.ctx, &w); err != nil {
@@ -169,7 +169,7 @@ func (d *desk) cycle(dec *remediateapi.Decision, req placement.Request) {
 }
 
 // cycled turns the VM off and on; whatever fails between, a VM that was turned off here is powered on.
-func (d *desk) cycled(dec *remediateapi.Decision, w WindowResult) (state remediateapi.State, reason string) {
+func (d *remediation) cycled(dec *remediateapi.Decision, w WindowResult) (state remediateapi.State, reason string) {
 	now := workflow.Now(d.ctx)
 	if !now.Before(w.Until) {
 		return remediateapi.Deferred, "the window was over before the VM was free; wanted as tag " + dec.Tag + ", for the next power-off"

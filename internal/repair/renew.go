@@ -64,8 +64,8 @@ func retake(events []*historypb.HistoryEvent, state *ledger.State) (n int) {
 			with(args, func(r ledger.RaiseRequest) { state.Raise(r.Owner, r.Rank) })
 		case ledger.UpdateEvicted:
 			with(args, func(r ledger.EvictedRequest) { state.Evicted(now, r) })
-		case ledger.UpdateStanding:
-			with(args, func(r ledger.StandingRequest) { state.Stand(now, r) })
+		case ledger.UpdateActive:
+			with(args, func(r ledger.ActiveRequest) { state.SetActive(now, r) })
 		case ledger.UpdateFacts:
 			with(args, func(r ledger.FactsRequest) { state.Facts(now, r) })
 		case ledger.UpdateRemedy:

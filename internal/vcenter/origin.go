@@ -92,7 +92,7 @@ func (g *Gateway) Knows(ctx context.Context, e AlarmEvent) (bool, error) {
 // Unlike returns why a change that this vCenter does not know counts as one of another; "" if its alarm is in the
 // state of the change.
 func (g *Gateway) Unlike(ctx context.Context, e AlarmEvent) (string, error) {
-	got, err := g.AlarmStanding(ctx, e.Alarm, e.Name, e.Entity)
+	got, err := g.CurrentAlarm(ctx, e.Alarm, e.Name, e.Entity)
 	if err != nil || got.Known && got.State.Colour == e.To {
 		return "", err
 	}

@@ -26,7 +26,7 @@ func (it *intake) tellActiveScopes() {
 	if slices.Equal(now, it.state.Told) || !it.hasVersion(versionActiveScopes) {
 		return
 	}
-	in := ledger.StandingRequest{Owner: it.info.WorkflowExecution.ID, Scopes: now}
+	in := ledger.ActiveRequest{Owner: it.info.WorkflowExecution.ID, Scopes: now}
 	if d := it.state.LastDemand; d != nil {
 		in.Alarm = d.Alarm()
 	}
@@ -71,9 +71,9 @@ func (l *Levels) ActiveScopes() (list []string) {
 }
 
 // TellStanding tells the ledger in which scopes an intake's alarm is active, and holds the restores there.
-func (a *Activities) TellStanding(ctx context.Context, in ledger.StandingRequest) error {
+func (a *Activities) TellStanding(ctx context.Context, in ledger.ActiveRequest) error {
 	in.Within = a.withinAll(ctx, in.Scopes)
-	got, err := a.Ledger.Stand(ctx, in)
+	got, err := a.Ledger.SetActive(ctx, in)
 	if err != nil {
 		return err
 	}

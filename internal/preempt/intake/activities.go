@@ -47,7 +47,7 @@ type Origin interface {
 type Ledger interface {
 	Admit(ctx context.Context, r ledger.AdmitRequest) (ledger.Admission, error)
 	Raise(ctx context.Context, r ledger.RaiseRequest) error
-	Stand(ctx context.Context, r ledger.StandingRequest) (ledger.StandingAnswer, error)
+	SetActive(ctx context.Context, r ledger.ActiveRequest) (ledger.ActiveAnswer, error)
 }
 
 // RegisterWorkflows adds the intake, and the workflows that a caller or an intake starts beside it, for a worker or a

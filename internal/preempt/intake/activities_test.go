@@ -73,7 +73,7 @@ func TestAHostWhoseClusterIsUnknownCountsAsInEveryCluster(t *testing.T) {
 func TestWhereAnAlarmIsActiveRestoresAreHeld(t *testing.T) {
 	r := newIntakeRun(t)
 	r.books.restores = []string{"restore-1"}
-	in := ledger.StandingRequest{Owner: intakeID, Alarm: "cpu", Scopes: []string{vcentertest.Host.String(), vcentertest.Cluster.String()}}
+	in := ledger.ActiveRequest{Owner: intakeID, Alarm: "cpu", Scopes: []string{vcentertest.Host.String(), vcentertest.Cluster.String()}}
 	if _, err := vcentertest.Run[any](t.Context(), r.acts.TellStanding, in); err != nil && !strings.Contains(err.Error(), "no data") {
 		t.Fatal(err)
 	}

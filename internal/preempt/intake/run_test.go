@@ -36,7 +36,7 @@ type books struct {
 	restores []string // under way where an alarm is active
 	admitted []ledger.AdmitRequest
 	raised   []ledger.RaiseRequest
-	stood    []ledger.StandingRequest
+	stood    []ledger.ActiveRequest
 	standErr error
 }
 
@@ -57,11 +57,11 @@ func (b *books) Raise(_ context.Context, r ledger.RaiseRequest) error {
 	return nil
 }
 
-func (b *books) Stand(_ context.Context, r ledger.StandingRequest) (ledger.StandingAnswer, error) {
+func (b *books) SetActive(_ context.Context, r ledger.ActiveRequest) (ledger.ActiveAnswer, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.stood = append(b.stood, r)
-	return ledger.StandingAnswer{Restores: b.restores}, b.standErr
+	return ledger.ActiveAnswer{Restores: b.restores}, b.standErr
 }
 
 // final is an error that is not tried again: local activities are tried again by the real clock.

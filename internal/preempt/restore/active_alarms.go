@@ -21,7 +21,7 @@ const maxIntakesLookedUp = 50
 
 // activeAlarms says which alarms are active in the restore's scope, by what the ledger knows. One whose intake has ended,
 // as when it was terminated, is forgotten.
-func (a *Activities) activeAlarms(ctx context.Context, known []ledger.Standing) (active []string) {
+func (a *Activities) activeAlarms(ctx context.Context, known []ledger.ActiveAlarm) (active []string) {
 	over := map[string]bool{}
 	for i, d := range known {
 		gone, looked := over[d.Owner]
@@ -41,7 +41,7 @@ func (a *Activities) activeAlarms(ctx context.Context, known []ledger.Standing) 
 
 func (a *Activities) forgetIntake(ctx context.Context, owner string) {
 	a.Logger(ctx).Warn("an intake ended while its alarm was active: restores are not held back by it any more", "intake", owner)
-	if _, err := a.Ledger.Stand(ctx, ledger.StandingRequest{Owner: owner}); err != nil {
+	if _, err := a.Ledger.SetActive(ctx, ledger.ActiveRequest{Owner: owner}); err != nil {
 		a.Logger(ctx).Warn("the ledger could not be told to forget it", "intake", owner, "error", err)
 	}
 }

@@ -72,7 +72,7 @@ type Guests interface {
 type Ledger interface {
 	Facts(ctx context.Context, r ledger.FactsRequest) (ledger.Facts, error)
 	Reserve(ctx context.Context, r ledger.ReserveRequest) (ledger.Reservation, error)
-	Stand(ctx context.Context, r ledger.StandingRequest) (ledger.StandingAnswer, error)
+	SetActive(ctx context.Context, r ledger.ActiveRequest) (ledger.ActiveAnswer, error)
 }
 
 // RegisterWorkflows adds the workflow, for a worker or a replay.

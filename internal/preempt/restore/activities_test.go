@@ -31,7 +31,7 @@ type books struct {
 	err      error
 	grant    func(ledger.ReserveRequest) ledger.Reservation
 	reserved []ledger.ReserveRequest
-	stood    []ledger.StandingRequest
+	stood    []ledger.ActiveRequest
 }
 
 func (b *books) Facts(context.Context, ledger.FactsRequest) (ledger.Facts, error) {
@@ -48,9 +48,9 @@ func (b *books) Reserve(_ context.Context, r ledger.ReserveRequest) (ledger.Rese
 	return b.grant(r), nil
 }
 
-func (b *books) Stand(_ context.Context, r ledger.StandingRequest) (ledger.StandingAnswer, error) {
+func (b *books) SetActive(_ context.Context, r ledger.ActiveRequest) (ledger.ActiveAnswer, error) {
 	b.stood = append(b.stood, r)
-	return ledger.StandingAnswer{}, nil
+	return ledger.ActiveAnswer{}, nil
 }
 
 // temporalServer knows which intakes run, and which have ended long ago.

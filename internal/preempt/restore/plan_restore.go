@@ -91,7 +91,7 @@ func (p *planning) read(ctx context.Context) error {
 	if p.facts, err = p.Ledger.Facts(ctx, req); err != nil {
 		return fmt.Errorf("ask the ledger for %s: %w", p.in.RestoreID, err)
 	}
-	p.activeAlarms = p.Activities.activeAlarms(ctx, p.facts.Standing)
+	p.activeAlarms = p.Activities.activeAlarms(ctx, p.facts.ActiveAlarms)
 	var owned []vcenter.Owned
 	err = p.Attempt(ctx, func() (err error) {
 		if owned, err = p.VCenter.Owned(ctx, preemption.AttributeKey); err != nil {

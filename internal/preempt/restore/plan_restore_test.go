@@ -81,7 +81,7 @@ func TestBesideARoundOrAnActiveAlarmNothingIsReserved(t *testing.T) {
 			func(p PlanResult) bool { return slices.Equal(p.ActiveRounds, []string{"round-2"}) },
 		},
 		"an alarm is active": {
-			func(f *ledger.Facts) { f.Standing = []ledger.Standing{{Owner: "intake-running", Alarm: "memory"}} },
+			func(f *ledger.Facts) { f.ActiveAlarms = []ledger.ActiveAlarm{{Owner: "intake-running", Alarm: "memory"}} },
 			func(p PlanResult) bool {
 				return len(p.ActiveAlarms) == 1 && strings.Contains(p.ActiveAlarms[0], "memory")
 			},
@@ -99,7 +99,7 @@ func TestBesideARoundOrAnActiveAlarmNothingIsReserved(t *testing.T) {
 func TestAnAlarmWhoseIntakeHasEndedHoldsNothingBack(t *testing.T) {
 	b := newBench(t, 1)
 	b.acts.Temporal = temporalServer{ended: "intake-ended"}
-	b.books.facts.Standing = []ledger.Standing{{Owner: "intake-ended", Alarm: "memory"}, {Owner: "intake-unknown", Alarm: "cpu"}}
+	b.books.facts.ActiveAlarms = []ledger.ActiveAlarm{{Owner: "intake-ended", Alarm: "memory"}, {Owner: "intake-unknown", Alarm: "cpu"}}
 	if plan := b.plan(ask()); len(plan.ActiveAlarms) != 0 || len(plan.Returns.Returns) != 1 || len(b.books.stood) != 2 {
 		t.Errorf("%+v, told %+v", plan, b.books.stood)
 	}

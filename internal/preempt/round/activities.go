@@ -47,7 +47,7 @@ type Inventory interface {
 // Alarms tell whether a request is still due.
 type Alarms interface {
 	Foreign(ctx context.Context, e vcenter.AlarmEvent) (string, error)
-	AlarmStanding(ctx context.Context, alarm vsphere.Ref, name string, entity vsphere.Ref) (vcenter.Standing, error)
+	CurrentAlarm(ctx context.Context, alarm vsphere.Ref, name string, entity vsphere.Ref) (vcenter.CurrentAlarm, error)
 	TriggeredAlarms(ctx context.Context) (states, unseen []vcenter.AlarmState, err error)
 }
 

@@ -41,7 +41,7 @@ func (a *Activities) alarmNow(ctx context.Context, d preemptapi.Demand) (s alarm
 			return s, err
 		}
 	}
-	got, err := a.VCenter.AlarmStanding(ctx, of.Alarm, of.Name, entity)
+	got, err := a.VCenter.CurrentAlarm(ctx, of.Alarm, of.Name, entity)
 	if vcenter.KindOf(err) == vcenter.NoPermission {
 		a.Log.Warn("the state of an alarm cannot be read, so the alarm is believed", "alarm", of.Name, "entity", d.Change.Entity, "reason", err)
 		return s, nil
@@ -60,7 +60,7 @@ func (a *Activities) alarmNow(ctx context.Context, d preemptapi.Demand) (s alarm
 // whyOutdated says why a change is out of date by what vCenter says of its alarm now, or "". An alarm that is green since is
 // over. One that was green before it is said to have risen is over, too, where that time means nothing: it lies in the
 // future, as after vCenter's clock was set back; or it is long enough past that vCenter's state cannot lag behind it.
-func (a *Activities) whyOutdated(c *preemptapi.Change, got vcenter.Standing) string {
+func (a *Activities) whyOutdated(c *preemptapi.Change, got vcenter.CurrentAlarm) string {
 	if got.Gone {
 		return fmt.Sprintf("vCenter has no %s, or does not show it", c.Entity)
 	}

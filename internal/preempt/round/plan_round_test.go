@@ -57,22 +57,22 @@ func TestADryRunReservesNothing(t *testing.T) {
 }
 
 func TestARequestWhoseAlarmIsOverSilencedOrOfAnotherVCenterHasNoPlan(t *testing.T) {
-	green := vcenter.Standing{Known: true, State: vcenter.AlarmState{Name: "cpu", Colour: alarm.Green, Time: time.Now()}}
-	silenced := vcenter.Standing{Known: true, State: vcenter.AlarmState{Name: "cpu", Colour: alarm.Red, Silenced: "acknowledged by owner"}}
+	green := vcenter.CurrentAlarm{Known: true, State: vcenter.AlarmState{Name: "cpu", Colour: alarm.Green, Time: time.Now()}}
+	silenced := vcenter.CurrentAlarm{Known: true, State: vcenter.AlarmState{Name: "cpu", Colour: alarm.Red, Silenced: "acknowledged by owner"}}
 	for what, c := range map[string]struct {
 		set  func(*bench, *preemptapi.Demand)
 		want func(PlanResult) bool
 	}{
 		"it is green since": {
-			func(b *bench, _ *preemptapi.Demand) { b.vc.Standing = green },
+			func(b *bench, _ *preemptapi.Demand) { b.vc.Alarm = green },
 			func(p PlanResult) bool { return strings.Contains(p.Over, "green since") },
 		},
 		"its entity is gone": {
-			func(b *bench, _ *preemptapi.Demand) { b.vc.Standing = vcenter.Standing{Gone: true} },
+			func(b *bench, _ *preemptapi.Demand) { b.vc.Alarm = vcenter.CurrentAlarm{Gone: true} },
 			func(p PlanResult) bool { return strings.Contains(p.Over, vcentertest.Host.String()) },
 		},
 		"a person has acknowledged it": {
-			func(b *bench, _ *preemptapi.Demand) { b.vc.Standing = silenced },
+			func(b *bench, _ *preemptapi.Demand) { b.vc.Alarm = silenced },
 			func(p PlanResult) bool { return p.Silenced == "acknowledged by owner" && p.Over == "" },
 		},
 		"its event is of another vCenter": {
@@ -92,20 +92,20 @@ func TestARequestWhoseAlarmIsOverSilencedOrOfAnotherVCenterHasNoPlan(t *testing.
 }
 
 func TestARequestIsActedUponWhereItsAlarmCountsAllTheSame(t *testing.T) {
-	silenced := vcenter.Standing{Known: true, State: vcenter.AlarmState{Name: "cpu", Colour: alarm.Red, Silenced: "acknowledged by owner"}}
+	silenced := vcenter.CurrentAlarm{Known: true, State: vcenter.AlarmState{Name: "cpu", Colour: alarm.Red, Silenced: "acknowledged by owner"}}
 	for what, set := range map[string]func(*bench, *preemptapi.Demand){
-		"the request says to act on silenced alarms": func(b *bench, d *preemptapi.Demand) { b.vc.Standing, d.Silenced = silenced, preemption.WhenSilencedAct },
+		"the request says to act on silenced alarms": func(b *bench, d *preemptapi.Demand) { b.vc.Alarm, d.Silenced = silenced, preemption.WhenSilencedAct },
 		"the change is younger than vCenter's state": func(b *bench, d *preemptapi.Demand) {
-			b.vc.Standing = vcenter.Standing{Known: true, State: vcenter.AlarmState{Colour: alarm.Green, Time: time.Now().Add(-time.Hour)}}
+			b.vc.Alarm = vcenter.CurrentAlarm{Known: true, State: vcenter.AlarmState{Colour: alarm.Green, Time: time.Now().Add(-time.Hour)}}
 			d.Change.Time = time.Now().Add(-time.Second)
 		},
-		"vCenter does not know the alarm": func(b *bench, _ *preemptapi.Demand) { b.vc.Standing = vcenter.Standing{} },
+		"vCenter does not know the alarm": func(b *bench, _ *preemptapi.Demand) { b.vc.Alarm = vcenter.CurrentAlarm{} },
 		"its state may not be read": func(b *bench, _ *preemptapi.Demand) {
-			b.vc.Fail = vcentertest.Failing("AlarmStanding", vcenter.NoPermission, 9)
+			b.vc.Fail = vcentertest.Failing("CurrentAlarm", vcenter.NoPermission, 9)
 		},
-		"a person asks": func(b *bench, d *preemptapi.Demand) { b.vc.Standing, d.Person = silenced, true },
+		"a person asks": func(b *bench, d *preemptapi.Demand) { b.vc.Alarm, d.Person = silenced, true },
 		"the alarm is up on another host": func(b *bench, d *preemptapi.Demand) {
-			b.vc.Standing = vcenter.Standing{Known: true, State: vcenter.AlarmState{Name: "cpu", Colour: alarm.Green, Time: time.Now()}}
+			b.vc.Alarm = vcenter.CurrentAlarm{Known: true, State: vcenter.AlarmState{Name: "cpu", Colour: alarm.Green, Time: time.Now()}}
 			b.vc.Up = []vcenter.AlarmState{{Name: "cpu", Entity: vsphere.Ref{Type: vsphere.TypeHost, Value: "host-2"}, Colour: alarm.Red}}
 		},
 	} {

@@ -180,9 +180,9 @@ func (v *VCenter) Foreign(context.Context, vcenter.AlarmEvent) (string, error) {
 	return v.Elsewhere, v.fails("Foreign", vsphere.Ref{})
 }
 
-// AlarmStanding returns the state of an alarm.
-func (v *VCenter) AlarmStanding(context.Context, vsphere.Ref, string, vsphere.Ref) (vcenter.Standing, error) {
-	return v.Standing, v.fails("AlarmStanding", vsphere.Ref{})
+// CurrentAlarm returns the state of an alarm.
+func (v *VCenter) CurrentAlarm(context.Context, vsphere.Ref, string, vsphere.Ref) (vcenter.CurrentAlarm, error) {
+	return v.Alarm, v.fails("CurrentAlarm", vsphere.Ref{})
 }
 
 // TriggeredAlarms returns the alarms that are up.

@@ -63,7 +63,7 @@ type VCenter struct {
 	After func(call string, vm vsphere.Ref)
 
 	Hosts     []vsphere.Host
-	Standing  vcenter.Standing     // of every alarm
+	Alarm     vcenter.CurrentAlarm // of every alarm
 	Up        []vcenter.AlarmState // the triggered alarms
 	Elsewhere string               // why an event is of another vCenter
 	Known     bool                 // this vCenter knows every event

@@ -7,9 +7,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// StandingRequest replaces the scopes in which an intake's alarm is active. Without scopes the alarm is no longer
+// ActiveRequest replaces the scopes in which an intake's alarm is active. Without scopes the alarm is no longer
 // active anywhere.
-type StandingRequest struct {
+type ActiveRequest struct {
 	Owner  string   `json:"owner"` // workflow id of the intake
 	Alarm  string   `json:"alarm,omitempty"`
 	Scopes []string `json:"scopes,omitempty"`
@@ -17,13 +17,13 @@ type StandingRequest struct {
 	Within map[string]string `json:"within,omitempty"`
 }
 
-// StandingAnswer names the restores under way in scopes that overlap what the request added.
-type StandingAnswer struct {
+// ActiveAnswer names the restores under way in scopes that overlap what the request added.
+type ActiveAnswer struct {
 	Restores []string `json:"restores,omitempty"`
 }
 
-// Standing is one alarm that is active in a scope.
-type Standing struct {
+// ActiveAlarm is one alarm that is active in a scope.
+type ActiveAlarm struct {
 	Owner string    `json:"owner,omitempty"` // workflow id of its intake
 	Alarm string    `json:"alarm,omitempty"`
 	Scope string    `json:"scope"`
@@ -38,51 +38,51 @@ type Restoring struct {
 
 // Limits on the active alarms and restores that are remembered. A restore under way plans every few minutes.
 const (
-	maxStanding       = 1000 // intakes
-	maxStandingScopes = 100  // of one intake
-	restoringFor      = time.Hour
+	maxActive       = 1000 // intakes
+	maxActiveScopes = 100  // of one intake
+	restoringFor    = time.Hour
 )
 
-// Stand replaces the scopes in which an intake's alarm is active.
-func (s *State) Stand(now time.Time, r StandingRequest) StandingAnswer {
+// SetActive replaces the scopes in which an intake's alarm is active.
+func (s *State) SetActive(now time.Time, r ActiveRequest) ActiveAnswer {
 	for _, host := range workflow.DeterministicKeys(r.Within) {
 		s.learn(host, r.Within[host])
 	}
 	before := s.Demands[r.Owner]
-	var after []Standing
+	var after []ActiveAlarm
 	var fresh []string
-	for _, scope := range r.Scopes[:min(len(r.Scopes), maxStandingScopes)] {
-		i := slices.IndexFunc(before, func(d Standing) bool { return d.Scope == scope })
+	for _, scope := range r.Scopes[:min(len(r.Scopes), maxActiveScopes)] {
+		i := slices.IndexFunc(before, func(d ActiveAlarm) bool { return d.Scope == scope })
 		if i >= 0 {
 			after = append(after, before[i])
 			continue
 		}
-		after = append(after, Standing{Alarm: r.Alarm, Scope: scope, Since: now})
+		after = append(after, ActiveAlarm{Alarm: r.Alarm, Scope: scope, Since: now})
 		fresh = append(fresh, scope)
 	}
 	s.setDemands(r.Owner, after)
-	return StandingAnswer{Restores: s.restoresIn(now, fresh...)}
+	return ActiveAnswer{Restores: s.restoresIn(now, fresh...)}
 }
 
 // stands adds one scope in which an intake's alarm is active.
 func (s *State) stands(now time.Time, owner, alarm, scope string) {
 	known := s.Demands[owner]
-	if slices.ContainsFunc(known, func(d Standing) bool { return d.Scope == scope }) || len(known) >= maxStandingScopes {
+	if slices.ContainsFunc(known, func(d ActiveAlarm) bool { return d.Scope == scope }) || len(known) >= maxActiveScopes {
 		return
 	}
-	s.setDemands(owner, append(slices.Clone(known), Standing{Alarm: alarm, Scope: scope, Since: now}))
+	s.setDemands(owner, append(slices.Clone(known), ActiveAlarm{Alarm: alarm, Scope: scope, Since: now}))
 }
 
-func (s *State) setDemands(owner string, list []Standing) {
+func (s *State) setDemands(owner string, list []ActiveAlarm) {
 	if len(list) == 0 {
 		delete(s.Demands, owner)
 		return
 	}
 	if s.Demands == nil {
-		s.Demands = map[string][]Standing{}
+		s.Demands = map[string][]ActiveAlarm{}
 	}
 	s.Demands[owner] = list
-	for len(s.Demands) > maxStanding {
+	for len(s.Demands) > maxActive {
 		oldest := ""
 		for _, o := range workflow.DeterministicKeys(s.Demands) {
 			if oldest == "" || s.Demands[o][0].Since.Before(s.Demands[oldest][0].Since) {
@@ -93,8 +93,8 @@ func (s *State) setDemands(owner string, list []Standing) {
 	}
 }
 
-// standing returns the alarms that are active in scopes that overlap this one.
-func (s *State) standing(scope string) (list []Standing) {
+// activeIn returns the alarms that are active in scopes that overlap this one.
+func (s *State) activeIn(scope string) (list []ActiveAlarm) {
 	for _, owner := range workflow.DeterministicKeys(s.Demands) {
 		for _, d := range s.Demands[owner] {
 			if s.overlaps(d.Scope, scope) {

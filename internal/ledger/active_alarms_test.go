@@ -14,20 +14,20 @@ func TestTheLedgerKnowsWhichAlarmsAreActiveWhere(t *testing.T) {
 	if !slices.Equal(a.Restores, []string{"restore@c1"}) {
 		t.Errorf("to be held for c1: %v", a.Restores)
 	}
-	if got := s.Stand(at(2), StandingRequest{Owner: "all", Alarm: "memory", Scopes: []string{""}}); len(got.Restores) != 2 {
+	if got := s.SetActive(at(2), ActiveRequest{Owner: "all", Alarm: "memory", Scopes: []string{""}}); len(got.Restores) != 2 {
 		t.Errorf("to be held for everything: %v", got.Restores)
 	}
-	if got := s.Stand(at(3), StandingRequest{Owner: "all", Alarm: "memory", Scopes: []string{""}}); len(got.Restores) != 0 {
+	if got := s.SetActive(at(3), ActiveRequest{Owner: "all", Alarm: "memory", Scopes: []string{""}}); len(got.Restores) != 0 {
 		t.Errorf("told again: %v", got.Restores)
 	}
 	s = roundTrip(t, s)
 	f := s.Facts(at(4), FactsRequest{Owner: "restore@c1", Scope: "c1", Restore: true})
-	if len(f.Standing) != 2 || f.Standing[0].Owner != "all" || f.Standing[1].Alarm != "cpu" || !f.Standing[1].Since.Equal(at(1)) {
-		t.Errorf("active in c1: %+v", f.Standing)
+	if len(f.ActiveAlarms) != 2 || f.ActiveAlarms[0].Owner != "all" || f.ActiveAlarms[1].Alarm != "cpu" || !f.ActiveAlarms[1].Since.Equal(at(1)) {
+		t.Errorf("active in c1: %+v", f.ActiveAlarms)
 	}
-	s.Stand(at(5), StandingRequest{Owner: "all"})
-	if f := s.Facts(at(6), FactsRequest{Owner: "restore@c2", Scope: "c2", Restore: true}); len(f.Standing) != 0 {
-		t.Errorf("active in c2: %+v", f.Standing)
+	s.SetActive(at(5), ActiveRequest{Owner: "all"})
+	if f := s.Facts(at(6), FactsRequest{Owner: "restore@c2", Scope: "c2", Restore: true}); len(f.ActiveAlarms) != 0 {
+		t.Errorf("active in c2: %+v", f.ActiveAlarms)
 	}
 	if got := s.restoresIn(at(4000), "c1"); len(got) != 0 {
 		t.Errorf("restores that ended long ago: %v", got)
@@ -36,10 +36,10 @@ func TestTheLedgerKnowsWhichAlarmsAreActiveWhere(t *testing.T) {
 
 func TestWhatIsRememberedOfActiveAlarmsIsBounded(t *testing.T) {
 	var s State
-	for i := range maxStanding + 10 {
-		s.Stand(at(i), StandingRequest{Owner: fmt.Sprintf("intake-%04d", i), Scopes: []string{fmt.Sprint("c", i)}})
+	for i := range maxActive + 10 {
+		s.SetActive(at(i), ActiveRequest{Owner: fmt.Sprintf("intake-%04d", i), Scopes: []string{fmt.Sprint("c", i)}})
 	}
-	if _, oldest := s.Demands["intake-0000"]; len(s.Demands) != maxStanding || oldest {
+	if _, oldest := s.Demands["intake-0000"]; len(s.Demands) != maxActive || oldest {
 		t.Errorf("%d are remembered, the oldest: %v", len(s.Demands), oldest)
 	}
 }

@@ -21,9 +21,9 @@ import (
 // maxDecisions is how many decisions a workflow remembers.
 const maxDecisions = 100
 
-// desk takes the requests of one workflow one after the other, and remembers what became of them. It ends when
+// remediation takes the requests of one workflow one after the other, and remembers what became of them. It ends when
 // there are no more.
-type desk struct {
+type remediation struct {
 	ctx     workflow.Context // never cancelled: what was begun is finished
 	asked   workflow.Context // cancelled with the workflow: what waits is given up
 	info    *workflow.Info
@@ -37,20 +37,20 @@ type desk struct {
 	broken  error // what the last failed decision failed for
 }
 
-func newDesk(ctx workflow.Context, kind string, earlier []remediateapi.Decision) *desk {
+func newRemediation(ctx workflow.Context, kind string, earlier []remediateapi.Decision) *remediation {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	info := workflow.GetInfo(ctx)
-	d := &desk{ctx: tally.With(own), asked: ctx, info: info, kind: kind, signals: workflow.GetSignalChannel(ctx, placement.Signal)}
+	d := &remediation{ctx: tally.With(own), asked: ctx, info: info, kind: kind, signals: workflow.GetSignalChannel(ctx, placement.Signal)}
 	for _, dec := range earlier {
 		d.made = append(d.made, &dec)
 	}
 	return d
 }
 
-func (d *desk) id() string { return d.info.WorkflowExecution.ID }
+func (d *remediation) id() string { return d.info.WorkflowExecution.ID }
 
 // report is what was decided so far.
-func (d *desk) report() remediateapi.Report {
+func (d *remediation) report() remediateapi.Report {
 	r := remediateapi.Report{WorkflowID: d.id(), RunID: d.info.WorkflowExecution.RunID, Kind: d.kind, Decisions: []remediateapi.Decision{}}
 	for _, dec := range d.made {
 		r.Decisions = append(r.Decisions, *dec)
@@ -59,8 +59,8 @@ func (d *desk) report() remediateapi.Report {
 }
 
 // serve carries out the requests of the input, and those that are signalled, with work.
-func serve(ctx workflow.Context, in remediateapi.Input, kind string, work func(*desk, placement.Request)) (remediateapi.Report, error) {
-	d := newDesk(ctx, kind, in.Earlier)
+func serve(ctx workflow.Context, in remediateapi.Input, kind string, work func(*remediation, placement.Request)) (remediateapi.Report, error) {
+	d := newRemediation(ctx, kind, in.Earlier)
 	d.pending = in.Requests
 	if err := workflow.SetQueryHandler(ctx, remediateapi.StateQuery, func() (remediateapi.Report, error) { return d.report(), nil }); err != nil {
 		return d.report(), err
@@ -90,7 +90,7 @@ func serve(ctx workflow.Context, in remediateapi.Input, kind string, work func(*
 
 // next takes the next request there is. Whatever was sent is looked at in an activity: no payload can harm the
 // workflow.
-func (d *desk) next() (a Accepted, ok bool, err error) {
+func (d *remediation) next() (a Accepted, ok bool, err error) {
 	in := AcceptInput{Kind: d.kind}
 	if len(d.pending) > 0 {
 		in.Request = &d.pending[0]
@@ -107,7 +107,7 @@ func (d *desk) next() (a Accepted, ok bool, err error) {
 }
 
 // drain accepts what has arrived, for the next run. What is no request was told and is left out.
-func (d *desk) drain() (rest []placement.Request) {
+func (d *remediation) drain() (rest []placement.Request) {
 	for {
 		a, ok, err := d.next()
 		if err != nil || !ok {
@@ -121,13 +121,13 @@ func (d *desk) drain() (rest []placement.Request) {
 	}
 }
 
-func (d *desk) refuse(a Accepted) {
+func (d *remediation) refuse(a Accepted) {
 	dec := d.open(a.Request)
 	d.end(dec, remediateapi.Infeasible, "the request is refused: "+a.Problem)
 }
 
 // result is the workflow's: an error with the report where anything failed.
-func (d *desk) result() (remediateapi.Report, error) {
+func (d *remediation) result() (remediateapi.Report, error) {
 	d.finishTelling()
 	for _, dec := range slices.Backward(d.made) {
 		if dec.State == remediateapi.Failed {
@@ -139,7 +139,7 @@ func (d *desk) result() (remediateapi.Report, error) {
 }
 
 // finishTelling waits until all decisions are told, or given up.
-func (d *desk) finishTelling() {
+func (d *remediation) finishTelling() {
 	// Its error is that of a context which is never cancelled.
 	_ = workflow.Await(d.ctx, func() bool { return d.telling == 0 })
 }
@@ -157,14 +157,14 @@ func named(dec *remediateapi.Decision) string {
 }
 
 // local are the options of a look-up that takes milliseconds.
-func (d *desk) local() workflow.Context {
+func (d *remediation) local() workflow.Context {
 	return workflow.WithLocalActivityOptions(d.ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: 10 * time.Second, ScheduleToCloseTimeout: 10 * time.Minute,
 	})
 }
 
 // options are those of an activity that takes at most each.
-func (d *desk) options(each time.Duration, summary string) workflow.Context {
+func (d *remediation) options(each time.Duration, summary string) workflow.Context {
 	t := d.setup.Timing
 	return workflow.WithActivityOptions(d.ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: each, ScheduleToCloseTimeout: t.Outage + each, HeartbeatTimeout: t.Heartbeat, Summary: summary,
@@ -173,7 +173,7 @@ func (d *desk) options(each time.Duration, summary string) workflow.Context {
 }
 
 // open begins a decision about a request.
-func (d *desk) open(req placement.Request) *remediateapi.Decision {
+func (d *remediation) open(req placement.Request) *remediateapi.Decision {
 	dec := &remediateapi.Decision{
 		Kind: d.kind, State: remediateapi.Working, RequestID: req.ID, VM: req.VM, Cause: req.Cause, StartedAt: workflow.Now(d.ctx).UTC(),
 	}
@@ -184,7 +184,7 @@ func (d *desk) open(req placement.Request) *remediateapi.Decision {
 }
 
 // end makes the decision, for the report and the log alone.
-func (d *desk) end(dec *remediateapi.Decision, state remediateapi.State, reason string) {
+func (d *remediation) end(dec *remediateapi.Decision, state remediateapi.State, reason string) {
 	dec.State, dec.Reason, dec.EndedAt = state, reason, workflow.Now(d.ctx).UTC()
 	if !dec.Until.After(dec.EndedAt) {
 		dec.Until = time.Time{}
@@ -196,7 +196,7 @@ func (d *desk) end(dec *remediateapi.Decision, state remediateapi.State, reason 
 
 // conclude makes the decision and tells it where people and programs look for it: in the VM's attribute, and as
 // a CloudEvent. Nothing waits for that but the workflow's end. A dry run is told to who asked alone.
-func (d *desk) conclude(dec *remediateapi.Decision, req placement.Request, state remediateapi.State, reason string) {
+func (d *remediation) conclude(dec *remediateapi.Decision, req placement.Request, state remediateapi.State, reason string) {
 	if d.end(dec, state, reason); req.DryRun {
 		return
 	}
@@ -237,7 +237,7 @@ func replyOf(req placement.Request) string {
 }
 
 // show keeps the report, the memo and the page of the workflow up to date with its last decision.
-func (d *desk) show(dec *remediateapi.Decision) {
+func (d *remediation) show(dec *remediateapi.Decision) {
 	memo := map[string]any{"kind": dec.Kind, "vm": dec.VM.Value, "name": dec.Name, "state": dec.State, "reason": shown.Clip(dec.Reason, 200)}
 	if err := workflow.UpsertMemo(d.ctx, memo); err != nil {
 		workflow.GetLogger(d.ctx).Warn("the memo was not written", "error", err)
@@ -254,7 +254,7 @@ func (d *desk) show(dec *remediateapi.Decision) {
 }
 
 // failed ends a decision with what went wrong.
-func (d *desk) failed(dec *remediateapi.Decision, what string, err error, req placement.Request) {
+func (d *remediation) failed(dec *remediateapi.Decision, what string, err error, req placement.Request) {
 	d.broken = err
 	d.conclude(dec, req, remediateapi.Failed, what+": "+cause(err))
 }
@@ -273,7 +273,7 @@ const (
 // take reserves the VM for this workflow, so that nobody else changes it. While it waits it holds nothing: a
 // preemption that wants the VM gets it. choosy callers have other VMs to go on with, and do not wait for one.
 // waited tells that time has passed since the caller looked.
-func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req placement.Request, choosy bool) (t taken, waited bool) {
+func (d *remediation) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req placement.Request, choosy bool) (t taken, waited bool) {
 	r.Owner, r.VM, r.PerHour = d.id(), dec.VM.String(), d.setup.PerHour
 	if r.What == "" {
 		r.What = d.kind
@@ -311,7 +311,7 @@ func (d *desk) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req plac
 }
 
 // answered acts on the ledger's answer, unless it is one to wait for: then why says what for.
-func (d *desk) answered(dec *remediateapi.Decision, g ledger.RemedyGrant, req placement.Request, choosy bool) (t taken, why string) {
+func (d *remediation) answered(dec *remediateapi.Decision, g ledger.RemedyGrant, req placement.Request, choosy bool) (t taken, why string) {
 	switch {
 	case g.Granted:
 		return takenOK, ""
@@ -336,7 +336,7 @@ func (d *desk) answered(dec *remediateapi.Decision, g ledger.RemedyGrant, req pl
 }
 
 // release gives the VM back. acted tells that it was changed.
-func (d *desk) release(dec *remediateapi.Decision, what string, acted bool) {
+func (d *remediation) release(dec *remediateapi.Decision, what string, acted bool) {
 	r := ledger.RemediedRequest{Owner: d.id(), VM: dec.VM.String(), What: what, Acted: acted}
 	if err := workflow.ExecuteLocalActivity(d.local(), steps.ReleaseVM, r).Get(d.ctx, nil); err != nil {
 		workflow.GetLogger(d.ctx).Warn("the ledger was not told; it notices when this workflow has ended", "error", err)

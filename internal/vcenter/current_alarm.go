@@ -12,8 +12,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// Standing is the current state of an alarm on an entity, and what else vCenter says about it.
-type Standing struct {
+// CurrentAlarm is the current state of an alarm on an entity, and what else vCenter says about it.
+type CurrentAlarm struct {
 	// Gone: this vCenter has no such entity, or does not show it to us.
 	Gone bool
 	// Known: the alarm is declared on the entity; otherwise State is empty.
@@ -25,17 +25,17 @@ type Standing struct {
 }
 
 // Threshold returns the usage above which the alarm has the colour.
-func (s Standing) Threshold(colour string) policy.Goal {
+func (s CurrentAlarm) Threshold(colour string) policy.Goal {
 	if colour == string(types.ManagedEntityStatusYellow) {
 		return s.Yellow
 	}
 	return s.Red
 }
 
-// AlarmStanding reads the state of an alarm on an entity. The alarm is known by its reference and, unless it is empty, its
+// CurrentAlarm reads the state of an alarm on an entity. The alarm is known by its reference and, unless it is empty, its
 // name; without a reference by its name alone. One call, one more for an alarm that is known by its name alone, and one
 // more, once, for the counter of an alarm on usage.
-func (g *Gateway) AlarmStanding(ctx context.Context, alarm vsphere.Ref, name string, entity vsphere.Ref) (Standing, error) {
+func (g *Gateway) CurrentAlarm(ctx context.Context, alarm vsphere.Ref, name string, entity vsphere.Ref) (CurrentAlarm, error) {
 	c := call{op: "read the alarm states of", object: g.names.describe(entity)}
 	var alarms []vsphere.Ref
 	if !alarm.Zero() {
@@ -51,16 +51,16 @@ func (g *Gateway) AlarmStanding(ctx context.Context, alarm vsphere.Ref, name str
 	_, exists := inv[entity]
 	switch {
 	case KindOf(err) == NotFound, err == nil && !exists:
-		return Standing{Gone: true}, nil
+		return CurrentAlarm{Gone: true}, nil
 	case err != nil:
-		return Standing{}, err
+		return CurrentAlarm{}, err
 	}
 	state, ok := g.stateNamed(inv, states, alarm, name, entity)
 	if !ok {
-		return Standing{}, nil
+		return CurrentAlarm{}, nil
 	}
 	yellow, red, err := g.thresholds(ctx, inv[state.Alarm])
-	return Standing{Known: true, State: state, Yellow: yellow, Red: red}, err
+	return CurrentAlarm{Known: true, State: state, Yellow: yellow, Red: red}, err
 }
 
 // stateNamed finds the state of the entity that is of the alarm, and of its name unless that is empty.

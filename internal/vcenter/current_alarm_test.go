@@ -15,9 +15,9 @@ func TestAnAlarmsStandingTellsWhatSpeaksAgainstActing(t *testing.T) {
 	host := cluster.Hosts[0].Ref
 	posted := turn(t, v, "host cpu", host, "red")
 	alarm, entity := fromMoRef(posted.Alarm.Alarm), fromMoRef(host)
-	look := func() Standing {
+	look := func() CurrentAlarm {
 		t.Helper()
-		s, err := g.AlarmStanding(t.Context(), alarm, "host cpu", entity)
+		s, err := g.CurrentAlarm(t.Context(), alarm, "host cpu", entity)
 		check(t, err)
 		return s
 	}
@@ -48,10 +48,10 @@ func TestAnAlarmsStandingTellsWhatSpeaksAgainstActing(t *testing.T) {
 	if s := look(); s.State.Silenced != "" {
 		t.Errorf("enabled again: %+v", s)
 	}
-	if s, err := g.AlarmStanding(t.Context(), vsphere.Ref{}, "host cpu", entity); err != nil || !s.Known || s.State.Colour != "red" {
+	if s, err := g.CurrentAlarm(t.Context(), vsphere.Ref{}, "host cpu", entity); err != nil || !s.Known || s.State.Colour != "red" {
 		t.Errorf("by its name alone: %+v, %v", s, err)
 	}
-	if s, err := g.AlarmStanding(t.Context(), alarm, "another", entity); err != nil || s.Known || s.Gone {
+	if s, err := g.CurrentAlarm(t.Context(), alarm, "another", entity); err != nil || s.Known || s.Gone {
 		t.Errorf("another name: %+v, %v", s, err)
 	}
 	check(t, v.RemoveEntity(host))
