@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type site struct {
 	foreign   string                     // why an alarm is another vCenter's
 	evidence  vcenter.Evidence           // who turned a VM off
 	deaf      bool                       // guests do not shut down
+	mu        sync.Mutex                 // of what follows: what was decided is told beside the next request
 	fails     map[string][]error         // by operation: what its next calls answer; nil: they work
 	before    map[string]func()          // by operation: what happens just before it
 	tags      map[string]map[string]bool // that exist, by category
@@ -136,10 +138,15 @@ func (s *site) wantDone(want ...string) {
 
 // act is one operation: what happens before it, and the error that it is to answer.
 func (s *site) act(operation string) error {
-	if f := s.before[operation]; f != nil {
-		delete(s.before, operation)
+	s.mu.Lock()
+	f := s.before[operation]
+	delete(s.before, operation)
+	s.mu.Unlock()
+	if f != nil {
 		f()
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if list := s.fails[operation]; len(list) > 0 {
 		s.fails[operation] = list[1:]
 		return list[0]
@@ -148,7 +155,11 @@ func (s *site) act(operation string) error {
 }
 
 // did notes a change.
-func (s *site) did(format string, args ...any) { s.done = append(s.done, fmt.Sprintf(format, args...)) }
+func (s *site) did(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done = append(s.done, fmt.Sprintf(format, args...))
+}
 
 var task = vsphere.Ref{Type: "Task", Value: "task-1"}
 
@@ -264,6 +275,8 @@ func (s *site) EnsureTags(_ context.Context, values map[string][]string, dryRun 
 func (s *site) Annotate(_ context.Context, ref vsphere.Ref, _, value string) error {
 	err := s.act("annotate")
 	if err == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.attribute[ref] = value
 	}
 	return err
