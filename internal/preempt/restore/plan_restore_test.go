@@ -81,7 +81,9 @@ func TestBesideARoundOrAnActiveAlarmNothingIsReserved(t *testing.T) {
 			func(p PlanResult) bool { return slices.Equal(p.ActiveRounds, []string{"round-2"}) },
 		},
 		"an alarm is active": {
-			func(f *ledger.Facts) { f.ActiveAlarms = []ledger.ActiveAlarm{{Owner: "intake-running", Alarm: "memory"}} },
+			func(f *ledger.Facts) {
+				f.ActiveAlarms = []ledger.ActiveAlarm{{Owner: "intake-running", Alarm: "memory"}}
+			},
 			func(p PlanResult) bool {
 				return len(p.ActiveAlarms) == 1 && strings.Contains(p.ActiveAlarms[0], "memory")
 			},
