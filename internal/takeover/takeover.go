@@ -45,6 +45,7 @@ type Config struct {
 // Keeper looks for such workflows from time to time.
 type Keeper struct {
 	Config
+	looking  sync.Mutex      // one look at a time; it holds what follows
 	identity string          // of this keeper among others
 	known    map[string]bool // runs that are ours: a run does not change hands
 	owed     []debt
@@ -86,6 +87,8 @@ func (k *Keeper) run(ctx context.Context) {
 
 // Look takes over what there is to take over. What fails is logged and tried at the next look.
 func (k *Keeper) Look(ctx context.Context) {
+	k.looking.Lock()
+	defer k.looking.Unlock()
 	var open []string
 	ledgerErr := k.ledger(ctx)
 	if ledgerErr != nil {

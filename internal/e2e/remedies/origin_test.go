@@ -23,6 +23,20 @@ func elsewhere(s *sitetest.Site, other *sitetest.Site, alarm string, entity type
 	}
 }
 
+// alike returns a VM whose reference a VM of the other vCenter has too.
+func alike(s, other *sitetest.Site) types.ManagedObjectReference {
+	s.T.Helper()
+	for _, vm := range s.VC.TaggedVMs("") {
+		for _, its := range other.VC.TaggedVMs("") {
+			if vm.Ref == its.Ref {
+				return vm.Ref
+			}
+		}
+	}
+	s.T.Fatal("no VMs of the two vCenters have the same reference")
+	return types.ManagedObjectReference{}
+}
+
 // wantForeign checks that a remediation was left alone because its event is another vCenter's.
 func wantForeign(s *sitetest.Site, kind string, object types.ManagedObjectReference) {
 	s.T.Helper()
@@ -34,7 +48,7 @@ func wantForeign(s *sitetest.Site, kind string, object types.ManagedObjectRefere
 func TestAnAlarmOfAVMOfAnotherVCenterResizesNoVMHere(t *testing.T) {
 	t.Parallel()
 	s, other := sitetest.Remedied(t, resizes(placement.AlarmCPU, placement.Resize{Mode: placement.ModeHotAdd})), sitetest.Remedied(t)
-	vm := s.VC.TaggedVMs("")[0].Ref
+	vm := alike(s, other)
 	s.Must(s.VC.SetHardware(vm, simulation.Hardware{CPUs: 2, CoresPerSocket: 1, CPUHotAdd: true}))
 	s.Worker()
 	elsewhere(s, other, placement.AlarmCPU, vm)
