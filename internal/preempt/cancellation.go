@@ -14,9 +14,10 @@ import (
 // errHandOver is the type of the error of an activity that another worker is to go on with.
 const errHandOver = "HandOver"
 
-// HandOver is the error of an activity that has sent nothing yet when its worker stops, or its time is over. Another worker goes on with it.
+// HandOver is the error of an activity that another worker goes on with: its worker stops, or was taken for dead, or its
+// time is over.
 func HandOver(ctx context.Context) error {
-	return temporal.NewApplicationErrorWithOptions("cut off before anything was sent, another worker goes on: "+context.Cause(ctx).Error(), errHandOver,
+	return temporal.NewApplicationErrorWithOptions("cut off, another worker goes on: "+context.Cause(ctx).Error(), errHandOver,
 		temporal.ApplicationErrorOptions{NextRetryDelay: 100 * time.Millisecond})
 }
 
