@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestTheLedgerKnowsWhichAlarmsAreActiveWhere(t *testing.T) {
@@ -31,6 +32,28 @@ func TestTheLedgerKnowsWhichAlarmsAreActiveWhere(t *testing.T) {
 	}
 	if got := s.restoresIn(at(4000), "c1"); len(got) != 0 {
 		t.Errorf("restores that ended long ago: %v", got)
+	}
+}
+
+func TestARequestRepeatedAfterItsRoundHoldsNoRestore(t *testing.T) {
+	var s State
+	request := AdmitRequest{RequestID: "nightly#1", Owner: "round-1"}
+	s.Facts(at(0), FactsRequest{Owner: "restore@c1", Scope: "c1", Restore: true})
+	for _, when := range []string{"first", "repeated before its end"} {
+		if a := s.Admit(at(1), request); a.Verdict != Granted || len(a.Restores) != 1 {
+			t.Errorf("%s: %+v", when, a)
+		}
+	}
+	s.Complete(at(2), CompleteRequest{Owner: "round-1", Preempted: 1, Cooldown: time.Minute})
+	s.Facts(at(3), FactsRequest{Owner: "restore@all", Restore: true})
+	if a := s.Admit(at(4), request); a.Verdict != Duplicate || len(a.Restores) != 0 {
+		t.Errorf("repeated after its end: %+v", a)
+	}
+	if a := s.Admit(at(5), AdmitRequest{RequestID: "2", Owner: "round-2"}); a.Verdict != Cooldown || len(a.Restores) != 0 {
+		t.Errorf("too soon: %+v", a)
+	}
+	if a := s.Admit(at(6), AdmitRequest{RequestID: "3", Owner: "round-3", Intake: "cpu@c1", Alarm: "cpu"}); a.Verdict != Cooldown || len(a.Restores) != 2 {
+		t.Errorf("too soon for an alarm that stays active: %+v", a)
 	}
 }
 

@@ -41,7 +41,8 @@ type Admission struct {
 	Owner   string    `json:"owner,omitempty"` // the round that is active, or that acted on the request before
 	Rank    int       `json:"rank,omitempty"`  // with Busy: the active round's rank; with Cooldown: what was acted on
 	Until   time.Time `json:"until,omitzero"`  // with Cooldown: when it ends
-	// Restores are under way in scopes that overlap this one. The caller stops them before the round starts.
+	// Restores are under way in scopes that overlap this one. The caller stops them before the round starts. There are
+	// none where the round does not start and no alarm stays active, as when a request is repeated after its round.
 	Restores []string `json:"restores,omitempty"`
 }
 
@@ -159,7 +160,9 @@ func (s *State) Admit(now time.Time, r AdmitRequest) Admission {
 		s.stands(now, r.Intake, r.Alarm, r.Scope)
 	}
 	a := s.admit(now, r)
-	a.Restores = s.restoresIn(now, r.Scope)
+	if a.Verdict == Granted || r.Intake != "" { // otherwise nothing begins, and nothing stays, that a restore is to wait for
+		a.Restores = s.restoresIn(now, r.Scope)
+	}
 	return a
 }
 
