@@ -54,7 +54,7 @@ func powerOffs(s *sitetest.Site) func() map[types.ManagedObjectReference]int {
 
 func TestTwoWorkersShareARoundAndEachVMIsOffOnce(t *testing.T) {
 	t.Parallel()
-	const n = 120
+	const n = 300
 	s := manyVMs(t, n)
 	sent, counts := sharedBy(s, "PowerOffVM_Task"), powerOffs(s)
 	s.VC.SetLatency(10 * time.Millisecond)
@@ -80,7 +80,7 @@ func TestTwoWorkersShareARoundAndEachVMIsOffOnce(t *testing.T) {
 
 func TestARoundEndsWhenOneOfTheWorkersThatShareItIsKilled(t *testing.T) {
 	t.Parallel()
-	const n = 120
+	const n = 180
 	s := manyVMs(t, n, sitetest.Impatient)
 	s.VC.SetLatency(10 * time.Millisecond)
 	s.Worker()
@@ -121,7 +121,7 @@ func TestAWithdrawalReachesAllPartsOfARoundThatWorkersShare(t *testing.T) {
 
 func TestPartsThatWorkersShareLeaveTheMinimumOfAGroupOn(t *testing.T) {
 	t.Parallel()
-	const n, least, gone = 120, 60, 20
+	const n, least, gone = 180, 60, 20
 	s := manyVMs(t, n, sitetest.WithNotice(1500*time.Millisecond), sitetest.WithPolicy(func(p *policy.Policy) {
 		p.Budgets = []policy.Budget{{Group: "db", MinAvailable: policy.Amount{N: least}}}
 	}))

@@ -17,6 +17,7 @@ const (
 	smoothing    = 10                    // so many answers are judged together
 	bestLasts    = 5 * time.Minute       // the best answer is one of this long at least, and of twice this at most
 	maxMeasured  = 64                    // kinds of calls
+	crowdedFor   = 50 * time.Millisecond // after the last place was taken: long polls leave all places to calls so long
 	fullyGranted = 0.999                 // a limit of 4.999 grows by thousandths: it counts as 5
 )
 
@@ -39,6 +40,7 @@ type callLimit struct {
 	probing  bool      // vCenter was never overloaded: the limit rises by each answer
 	slowness float64   // of the last answers, as multiples of their best
 	cutAt    time.Time // answers to calls that began before tell nothing about the limit now
+	fullAt   time.Time // when last a call other than a long poll took the last place, or found none
 }
 
 // caller is a call that waits for its place.
@@ -109,7 +111,17 @@ func (l *callLimit) place() {
 		close((*queue)[0].placed)
 		*queue = (*queue)[1:]
 		l.inUse++
+		if queue == &l.waiting && l.inUse >= l.whole() {
+			l.fullAt = time.Now()
+		}
 	}
+}
+
+// crowded reports whether calls need all places: then a long poll would hold up one of them.
+func (l *callLimit) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting) > 0 || time.Since(l.fullAt) < crowdedFor
 }
 
 func (l *callLimit) leave(poll bool) {

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/vapi/rest"
@@ -83,6 +84,7 @@ type Gateway struct {
 	fields  *fieldCache
 
 	collectors collectors
+	waits      atomic.Int32    // under way
 	counters   sync.Map        // performance counters by number
 	trusted    map[string]bool // accounts of TrustedUsers
 

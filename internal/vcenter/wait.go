@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	pollSeconds    = 1                     // how long vCenter holds a call open without changes
-	coalesce       = 30 * time.Millisecond // so that a burst of power-offs takes few calls
+	pollSeconds    = 1                      // how long vCenter holds a call open without changes
+	glance         = 200 * time.Millisecond // of all waits together, between looks while other calls need all places
+	longestGlance  = 2 * time.Second        // the same, of one wait
+	coalesce       = 30 * time.Millisecond  // so that a burst of power-offs takes few calls
 	firstBackoff   = 250 * time.Millisecond
 	longestBackoff = 5 * time.Second
 	annotateFirst  = 200 * time.Millisecond // the collector can wait, but the steps after a power-off cannot
@@ -70,6 +72,8 @@ func TaskLost(err error) bool { return errors.Is(err, errTaskLost) }
 var errTaskLost = errors.New("vCenter no longer knows the task")
 
 func (g *Gateway) await(ctx context.Context, w *waiting) error {
+	g.waits.Add(1)
+	defer g.waits.Add(-1)
 	backoff, failures := firstBackoff, 0
 	for w.open > 0 {
 		before := w.rounds
@@ -230,12 +234,22 @@ func (g *Gateway) addFilter(ctx context.Context, pc *collector, spec types.Prope
 	})
 }
 
+// updates returns what is new since the version; nil: nothing. It has vCenter hold the call open until there is news,
+// unless other calls need its place: then it looks now and then.
 func (g *Gateway) updates(ctx context.Context, pc *collector, version string) (set *types.UpdateSet, err error) {
-	c := call{op: "wait for", object: "VMs", wait: true}
+	c, hold := call{op: "wait for", object: "VMs"}, int32(0)
+	if version != "" { // the first answer comes at once
+		if !g.whileCrowded(ctx, min(time.Duration(g.waits.Load())*glance, longestGlance)) {
+			return nil, interrupted(c, ctx.Err())
+		}
+		if !g.limit.crowded() {
+			c.wait, hold = true, pollSeconds
+		}
+	}
 	err = g.inCollector(ctx, c, pc, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.WaitForUpdatesEx(ctx, s.client, &types.WaitForUpdatesEx{
 			This: pc.ref, Version: version,
-			Options: &types.WaitOptions{MaxWaitSeconds: types.NewInt32(pollSeconds)},
+			Options: &types.WaitOptions{MaxWaitSeconds: types.NewInt32(hold)},
 		})
 		if err == nil {
 			set = res.Returnval
@@ -243,6 +257,16 @@ func (g *Gateway) updates(ctx context.Context, pc *collector, version string) (s
 		return err
 	})
 	return set, err
+}
+
+// whileCrowded waits until calls leave a place again, for d at most; it is false if the context ended first.
+func (g *Gateway) whileCrowded(ctx context.Context, d time.Duration) bool {
+	for end := time.Now().Add(d); g.limit.crowded() && time.Now().Before(end); {
+		if !clock.Sleep(ctx, crowdedFor/2) {
+			return false
+		}
+	}
+	return true
 }
 
 // giveBack ends the wait's filter and keeps the collector for the next wait, or destroys it if there

@@ -249,3 +249,46 @@ func TestAVMThatIsOnAgainBeforeItWasSeenOffIsReportedWithWhoDidIt(t *testing.T) 
 		t.Errorf("powered on again: %+v", by)
 	}
 }
+
+func TestWaitsHoldNoPlaceWhileCallsNeedThemAllAndStillSeeWhoIsOff(t *testing.T) {
+	v, g := warm(t, many(10))
+	refs := taggedRefs(v)
+	v.SetLatency(10 * time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	for range 3 * DefaultMaxConcurrentCalls { // they take all places, and wait for them
+		group.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = g.ServerTime(ctx)
+			}
+		})
+	}
+	seen := make(chan ref, len(refs))
+	for _, vm := range refs {
+		group.Go(func() { _ = g.AwaitOff(ctx, []Wait{{VM: vm}}, func(vm ref, _ WaitResult) { seen <- vm }) })
+	}
+	eventually(t, "all wait", func() bool { return int(g.waits.Load()) == len(refs) })
+	held := func() int { g.limit.mu.Lock(); defer g.limit.mu.Unlock(); return g.limit.polls }
+	eventually(t, "the calls that were held before have ended", func() bool { return held() == 0 })
+	holding := 0
+	for range 100 {
+		if held() > 0 {
+			holding++
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if holding > 50 { // it may, while the machine lets no caller run
+		t.Errorf("waits hold a place that others need %d of 100 times", holding)
+	}
+	check(t, v.PowerOffAs(toMoRef(refs[3]), "CORP\\owner"))
+	select {
+	case vm := <-seen:
+		if vm != refs[3] {
+			t.Errorf("%s was seen off, want %s", vm, refs[3])
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nobody saw that a VM went off")
+	}
+}

@@ -12,9 +12,9 @@ const versionShared = "parts-side-by-side"
 
 // How evictions are shared among workers.
 const (
-	leastShare = 25 // VMs of a part: each part costs some ten calls besides those for its VMs
+	leastShare = 50 // VMs of a part: each part costs some ten calls besides those for its VMs
 	mostShares = 40 // parts of one priority, so that what each carries besides its VMs does not fill the history
-	inHand     = 8  // parts side by side: where chance decides who takes a part, of two workers each is seldom without one
+	inHand     = 20 // parts side by side: where chance decides who takes a part, of two workers each is seldom without one
 	// longPart is how long a part may take before it holds up no other: tasks may be slow, and a worker may be dead.
 	longPart = 5 * time.Second
 )

@@ -31,11 +31,11 @@ func TestTargetsAreSharedInPartsOfOnePriority(t *testing.T) {
 		event int
 		want  string
 	}{
-		"one part is none":      {list: targetsWith(slices.Repeat([]int{1}, 25)...), want: ""},
-		"two parts":             {list: targetsWith(slices.Repeat([]int{1}, 26)...), want: "1×25 1×1"},
-		"two priorities":        {list: targetsWith(slices.Concat(slices.Repeat([]int{1}, 30), slices.Repeat([]int{2}, 50))...), want: "1×25 1×5 2×25 2×25"},
-		"most parts would wait": {list: targetsWith(slices.Concat(slices.Repeat([]int{1}, 20), slices.Repeat([]int{2}, 20), slices.Repeat([]int{3}, 20))...), want: ""},
-		"a large event is not carried by each of so many": {list: targetsWith(slices.Repeat([]int{1}, 100)...), event: 512 << 10, want: ""},
+		"one part is none":      {list: targetsWith(slices.Repeat([]int{1}, 50)...), want: ""},
+		"two parts":             {list: targetsWith(slices.Repeat([]int{1}, 51)...), want: "1×50 1×1"},
+		"two priorities":        {list: targetsWith(slices.Concat(slices.Repeat([]int{1}, 60), slices.Repeat([]int{2}, 100))...), want: "1×50 1×10 2×50 2×50"},
+		"most parts would wait": {list: targetsWith(slices.Concat(slices.Repeat([]int{1}, 40), slices.Repeat([]int{2}, 40), slices.Repeat([]int{3}, 40))...), want: ""},
+		"a large event is not carried by each of so many": {list: targetsWith(slices.Repeat([]int{1}, 200)...), event: 512 << 10, want: ""},
 	} {
 		var got []string
 		for _, part := range sharesOf(tc.list, tc.event) {
@@ -64,6 +64,14 @@ func vmNumber(ref vsphere.Ref) (n int) {
 	return n
 }
 
+// firsts are the first targets of the first parts.
+func firsts(parts int) (list []int) {
+	for k := range parts {
+		list = append(list, 1+leastShare*k)
+	}
+	return list
+}
+
 // inOneOutcome checks that each of n VMs is in exactly one outcome, in the plan's order.
 func inOneOutcome(t *testing.T, res preemptapi.RoundResult, n int) {
 	t.Helper()
@@ -78,17 +86,17 @@ func inOneOutcome(t *testing.T, res preemptapi.RoundResult, n int) {
 }
 
 func TestManyTargetsAreSharedAmongTheWorkers(t *testing.T) {
-	r := newRoundRun(t, 300, preemption.CriticalityHigh)
+	r := newRoundRun(t, 600, preemption.CriticalityHigh)
 	r.takes(time.Second)
 	res := r.run()
-	inOneOutcome(t, res, 300)
-	if res.State != preemptapi.RoundCompleted || len(res.Preempted()) != 300 || len(r.evictions) != 12 {
+	inOneOutcome(t, res, 600)
+	if res.State != preemptapi.RoundCompleted || len(res.Preempted()) != 600 || len(r.evictions) != 12 {
 		t.Errorf("%s: %d VMs in %d parts", res.State, len(res.Preempted()), len(r.evictions))
 	}
 	if took := r.Now().Sub(r.began); took > 3*time.Second {
 		t.Errorf("12 parts of a second each took %s: they do not go side by side", took)
 	}
-	if len(r.completed) != 1 || len(r.completed[0].Evicted) != 300 {
+	if len(r.completed) != 1 || len(r.completed[0].Evicted) != 600 {
 		t.Errorf("the ledger was told of %+v", r.completed)
 	}
 }
@@ -106,20 +114,20 @@ func TestGuestsOfManyPartsAreAwaitedTogetherInThePlansOrder(t *testing.T) {
 }
 
 func TestBudgetsCountAllThatIsInHandBeforeAPart(t *testing.T) {
-	r := newRoundRun(t, 300, preemption.CriticalityHigh)
-	r.in.Demand.Policy.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 1000}}}
+	r := newRoundRun(t, 1200, preemption.CriticalityHigh)
+	r.in.Demand.Policy.Budgets = []policy.Budget{{Scope: true, Max: policy.Amount{N: 2000}}}
 	r.takes(2*time.Second, 1) // the first ends last
 	r.takes(time.Second)
 	res := r.run()
-	inOneOutcome(t, res, 300)
+	inOneOutcome(t, res, 1200)
 	told := map[string]bool{}
 	for _, req := range r.recorded {
 		for _, e := range req.Evicted {
 			told[e.VM] = true
 		}
 	}
-	if len(told) != 300 {
-		t.Errorf("the ledger was told of %d VMs as they went, want 300", len(told))
+	if len(told) != 1200 {
+		t.Errorf("the ledger was told of %d VMs as they went, want 1200", len(told))
 	}
 	sizes := map[int]int{} // by the number of the first target: what was in hand before
 	for _, in := range r.evictions {
@@ -128,14 +136,14 @@ func TestBudgetsCountAllThatIsInHandBeforeAPart(t *testing.T) {
 			t.Errorf("%+v", in)
 		}
 	}
-	for k := range 8 { // the first eight begin together
-		if got := sizes[1+25*k]; got != 25*k {
-			t.Errorf("the part from VM %d counts %d before it, want %d", 1+25*k, got, 25*k)
+	for k := range 20 { // the first twenty begin together
+		if got := sizes[1+50*k]; got != 50*k {
+			t.Errorf("the part from VM %d counts %d before it, want %d", 1+50*k, got, 50*k)
 		}
 	}
-	for k := 8; k < 12; k++ { // the ledger knows those that have ended
-		if got := sizes[1+25*k]; got < 25 || got > 25*7 {
-			t.Errorf("the part from VM %d counts %d in hand", 1+25*k, got)
+	for k := 20; k < 24; k++ { // the ledger knows those that have ended
+		if got := sizes[1+50*k]; got < 50 || got > 50*19 {
+			t.Errorf("the part from VM %d counts %d in hand", 1+50*k, got)
 		}
 	}
 }
@@ -154,10 +162,10 @@ func TestWhatTheLedgerWasNotToldOfCountsForTheBudgets(t *testing.T) {
 }
 
 func TestAHigherPriorityWaitsForTheLowerOnes(t *testing.T) {
-	r := newRoundRun(t, 100, preemption.CriticalityHigh)
+	r := newRoundRun(t, 200, preemption.CriticalityHigh)
 	r.onPlan = func(_ PlanInput, p *PlanResult) error {
 		for i := range p.Targets {
-			p.Targets[i].Priority = 1 + i/50
+			p.Targets[i].Priority = 1 + i/100
 		}
 		return nil
 	}
@@ -171,20 +179,20 @@ func TestAHigherPriorityWaitsForTheLowerOnes(t *testing.T) {
 		}
 		return nil
 	}
-	inOneOutcome(t, r.run(), 100)
+	inOneOutcome(t, r.run(), 200)
 	slices.Sort(order[:2])
-	if took := r.Now().Sub(r.began); took < 4*time.Second || order[0] != 1 || order[1] != 26 {
+	if took := r.Now().Sub(r.began); took < 4*time.Second || order[0] != 1 || order[1] != 51 {
 		t.Errorf("after %s the order is %v, want the lower priority to end first", took, order)
 	}
 }
 
 func TestAPartThatTakesLongHoldsUpNoOther(t *testing.T) {
-	r := newRoundRun(t, 500, preemption.CriticalityHigh)
-	r.takes(time.Minute, 1, 26, 51, 76, 101, 126, 151, 176) // as many as are in hand at once
+	r := newRoundRun(t, 1500, preemption.CriticalityHigh)
+	r.takes(time.Minute, firsts(20)...) // as many as are in hand at once
 	r.takes(time.Second)
 	last := time.Duration(0)
 	r.onEvict = func(in ActInput, out *ActResult) error {
-		if vmNumber(in.Targets[0].Ref) > 176 {
+		if vmNumber(in.Targets[0].Ref) > 951 {
 			last = r.Now().Sub(r.began)
 		}
 		for _, t := range in.Targets {
@@ -192,28 +200,28 @@ func TestAPartThatTakesLongHoldsUpNoOther(t *testing.T) {
 		}
 		return nil
 	}
-	inOneOutcome(t, r.run(), 500)
+	inOneOutcome(t, r.run(), 1500)
 	if last == 0 || last > 20*time.Second {
 		t.Errorf("the last of the others began after %s", last)
 	}
 }
 
 func TestAWithdrawalInTheMiddleSparesWhatWasNotBegunAndSettlesTheRest(t *testing.T) {
-	r := newRoundRun(t, 400, preemption.CriticalityHigh)
-	r.takes(2*time.Second, 1, 26, 51, 76, 101, 126, 151, 176)
+	r := newRoundRun(t, 1400, preemption.CriticalityHigh)
+	r.takes(2*time.Second, firsts(20)...)
 	r.takes(time.Millisecond)
 	r.after(time.Second, r.change(Change{Withdraw: true, Reason: "the alarm fell"}))
 	res := r.run()
-	inOneOutcome(t, res, 400)
+	inOneOutcome(t, res, 1400)
 	if res.State != preemptapi.RoundWithdrawn || r.Now().Sub(r.began) > 5*time.Second {
 		t.Errorf("%s after %s", res.State, r.Now().Sub(r.began))
 	}
 	for _, in := range r.evictions {
-		if !in.OnlyLook && vmNumber(in.Targets[0].Ref) > 176 {
+		if !in.OnlyLook && vmNumber(in.Targets[0].Ref) > 951 {
 			t.Errorf("the part from VM %d began after the withdrawal", vmNumber(in.Targets[0].Ref))
 		}
 	}
-	for _, o := range res.Targets[200:] {
+	for _, o := range res.Targets[1000:] {
 		if o.Outcome != action.Spared || o.Reason != policy.Because(policy.Withdrawn) {
 			t.Fatalf("%+v", o)
 		}
@@ -221,9 +229,9 @@ func TestAWithdrawalInTheMiddleSparesWhatWasNotBegunAndSettlesTheRest(t *testing
 }
 
 func TestAPartThatEndsWithoutAnAnswerIsLookedUpBesideTheOthers(t *testing.T) {
-	r := newRoundRun(t, 100, preemption.CriticalityHigh)
+	r := newRoundRun(t, 200, preemption.CriticalityHigh)
 	r.onEvict = func(in ActInput, out *ActResult) error {
-		if first := vmNumber(in.Targets[0].Ref); first == 26 && !in.OnlyLook {
+		if first := vmNumber(in.Targets[0].Ref); first == 51 && !in.OnlyLook {
 			return temporal.NewNonRetryableApplicationError("the worker died", "Died", nil)
 		}
 		for i, t := range in.Targets {
@@ -236,16 +244,16 @@ func TestAPartThatEndsWithoutAnAnswerIsLookedUpBesideTheOthers(t *testing.T) {
 		return nil
 	}
 	res := r.run()
-	inOneOutcome(t, res, 100)
-	if res.Count(action.PoweredOff) != 76 || res.Count(action.Failed) != 24 || res.State != preemptapi.RoundPartial {
+	inOneOutcome(t, res, 200)
+	if res.Count(action.PoweredOff) != 151 || res.Count(action.Failed) != 49 || res.State != preemptapi.RoundPartial {
 		t.Errorf("%s: %d off, %d failed", res.State, res.Count(action.PoweredOff), res.Count(action.Failed))
 	}
 }
 
 func TestPartsThatWentStaleAreInANewPlanTogether(t *testing.T) {
-	r := newRoundRun(t, 100, preemption.CriticalityHigh)
+	r := newRoundRun(t, 200, preemption.CriticalityHigh)
 	r.onEvict = func(in ActInput, out *ActResult) error {
-		if len(r.plans) == 1 && vmNumber(in.Targets[0].Ref) > 50 {
+		if len(r.plans) == 1 && vmNumber(in.Targets[0].Ref) > 100 {
 			out.Replan = in.Targets
 			return nil
 		}
@@ -259,8 +267,8 @@ func TestPartsThatWentStaleAreInANewPlanTogether(t *testing.T) {
 		return nil
 	}
 	res := r.run()
-	inOneOutcome(t, res, 100)
-	if len(r.plans) != 2 || r.plans[1].Already != 50 || len(res.Preempted()) != 100 {
+	inOneOutcome(t, res, 200)
+	if len(r.plans) != 2 || r.plans[1].Already != 100 || len(res.Preempted()) != 200 {
 		t.Errorf("%d plans, the second with %d already", len(r.plans), r.plans[1].Already)
 	}
 }
