@@ -28,7 +28,7 @@ func (w *world) unreliable() (calls, failed *atomic.Int64) {
 			calls.Add(1)
 			n := rand.IntN(100)
 			switch {
-			case n < 10 && method != "SetField": // a VM whose attribute is refused again and again is reported, and not restored
+			case n < 10:
 				w.vc.FailCall(method, &ref, []types.BaseMethodFault{&types.TaskInProgress{}, &types.SystemError{}}[n%2], 1)
 			case n < 15:
 				w.vc.FailCall(method, &ref, &types.NotAuthenticated{}, 1)

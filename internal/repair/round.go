@@ -60,7 +60,7 @@ func recorded(events []*historypb.HistoryEvent) (rec record, ok bool) {
 			if converter.GetDefaultDataConverter().FromPayloads(done.GetResult(), &plan) == nil {
 				rec.plan(plan)
 			}
-		case "EvictVMs", "AwaitVMs":
+		case "EvictVMs", "AwaitVMs", "AnnotateVMs":
 			var act round.ActResult
 			if converter.GetDefaultDataConverter().FromPayloads(done.GetResult(), &act) == nil {
 				for _, o := range act.Outcomes {

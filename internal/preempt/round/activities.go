@@ -103,6 +103,7 @@ func Register(r worker.Registry, a *Activities) {
 	r.RegisterActivityWithOptions(a.PlanRound, activity.RegisterOptions{Name: "PlanRound"})
 	r.RegisterActivityWithOptions(a.EvictVMs, activity.RegisterOptions{Name: "EvictVMs"})
 	r.RegisterActivityWithOptions(a.AwaitVMs, activity.RegisterOptions{Name: "AwaitVMs"})
+	r.RegisterActivityWithOptions(a.AnnotateVMs, activity.RegisterOptions{Name: "AnnotateVMs"})
 	r.RegisterActivityWithOptions(a.GiveNotice, activity.RegisterOptions{Name: "GiveNotice"})
 	r.RegisterActivityWithOptions(a.AwaitReplies, activity.RegisterOptions{Name: "AwaitReplies"})
 	// Local activities.

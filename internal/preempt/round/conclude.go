@@ -15,6 +15,7 @@ import (
 // conclude ends a round that could be carried out: it frees the scope, tells the intake, sends the reply,
 // and watches late guests.
 func (r *round) conclude() (preemptapi.RoundResult, error) {
+	r.annotateAgain()
 	final := r.finalState()
 	tally.Add(r.ctx, "preemption_rounds", map[string]string{"state": string(final)})
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
@@ -24,6 +25,7 @@ func (r *round) conclude() (preemptapi.RoundResult, error) {
 	r.tellIntake(told)
 	changed := r.reply("")
 	if r.lateWatch() {
+		r.annotateAgain()
 		r.result.EndedAt = workflow.Now(r.ctx).UTC()
 		r.reply("-late")
 		final = r.finalState()

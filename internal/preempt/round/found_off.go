@@ -121,6 +121,12 @@ func (e *eviction) claimOff(t ActTarget, cut bool, at time.Time) {
 
 // annotate writes the attribute of a VM that is off. Its failure is part of the outcome.
 func (a *Activities) annotate(ctx context.Context, o preemptapi.VMOutcome, attr preempt.Attribute, asked time.Time) preemptapi.VMOutcome {
+	o, _ = a.writeAttribute(ctx, o, attr, asked)
+	return o
+}
+
+// writeAttribute is annotate. Its error is that of the outcome.
+func (a *Activities) writeAttribute(ctx context.Context, o preemptapi.VMOutcome, attr preempt.Attribute, asked time.Time) (preemptapi.VMOutcome, error) {
 	attr.Preempted, attr.ForcedShutdown, attr.Outcome, attr.PreemptedAt = true, o.Forced, o.Outcome, o.OffAt
 	attr.InstanceUUID, attr.CPUMHz, attr.MemoryMB = o.InstanceUUID, o.CPUMHz, o.MemoryMB
 	value, err := json.Marshal(attr)
@@ -129,11 +135,11 @@ func (a *Activities) annotate(ctx context.Context, o preemptapi.VMOutcome, attr 
 	}
 	if err != nil {
 		o.AnnotationError = err.Error()
-		return o
+		return o, err
 	}
-	o.Annotated = true
+	o.Annotated, o.AnnotationError = true, ""
 	a.reclaimed(ctx, o, asked)
-	return o
+	return o, nil
 }
 
 // reclaimed records a VM that is off and annotated.

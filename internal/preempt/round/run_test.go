@@ -38,14 +38,17 @@ type roundRun struct {
 	completed []ledger.CompleteRequest
 	recorded  []ledger.EvictedRequest
 
+	annotations []AnnotateInput
+
 	onPlan  func(PlanInput, *PlanResult) error
 	onEvict func(ActInput, *ActResult) error
 	onAwait func(AwaitInput) AwaitResult
 	onReply func(preempt.ReplyInput) error
 
-	onRecord func() error
-	answers  []GuestReply
-	atPlan   func()
+	onRecord   func() error
+	onAnnotate func(AnnotateInput) AnnotateResult
+	answers    []GuestReply
+	atPlan     func()
 }
 
 func newRoundRun(t *testing.T, vms int, c preemption.Criticality) *roundRun {
@@ -72,6 +75,7 @@ func (r *roundRun) register() {
 		r.notices = append(r.notices, in)
 		return NoticeResult{}, nil
 	})
+	register("AnnotateVMs", r.annotateVMs)
 	register("AwaitReplies", func(context.Context, RepliesInput) ([]GuestReply, error) { return nil, nil })
 	register("AwaitVMs", func(context.Context, AwaitInput) (AwaitResult, error) { return AwaitResult{}, nil })
 	register("SendPreemptedEvent", func(_ context.Context, in preempt.ReplyInput) error {
@@ -168,6 +172,17 @@ func (r *roundRun) evictVMs(_ context.Context, in ActInput) (out ActResult, err 
 		}
 	}
 	return out, nil
+}
+
+// annotateVMs refuses all, unless onAnnotate says otherwise.
+func (r *roundRun) annotateVMs(_ context.Context, in AnnotateInput) (AnnotateResult, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.annotations = append(r.annotations, in)
+	if r.onAnnotate != nil {
+		return r.onAnnotate(in), nil
+	}
+	return AnnotateResult{Outcomes: in.VMs}, nil
 }
 
 // run carries the round out, and returns its result, also of one that failed.
