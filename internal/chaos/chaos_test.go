@@ -74,7 +74,7 @@ func TestNothingIsLostWhateverIsKilled(t *testing.T) {
 	}
 	for name, start := range on {
 		t.Run("on "+name, func(t *testing.T) {
-			w := newWorld(t, seeded(t), site{temporal: start})
+			w := newWorld(t, seeded(t), site{temporal: start, tagged: enough(*atInstants)})
 			w.besiege("on "+name, *atInstants, chosen(t))
 		})
 	}
@@ -98,6 +98,9 @@ func sized(short, more int) int {
 	}
 	return short
 }
+
+// enough is how many VMs of a cluster may go, so that at so many instants none is preempted too often for a restore.
+func enough(instants int) int { return max(5, maxVMs*instants/(tooOften-1)+1) }
 
 // besieged is what the attacks of one kind cost.
 type besieged struct {

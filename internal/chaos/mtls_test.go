@@ -167,7 +167,7 @@ func (d *door) shut() {
 func TestNothingIsLostWhenTemporalIsRestartedWithRenewedCertificates(t *testing.T) {
 	t.Parallel()
 	var d *door
-	w := newWorld(t, seeded(t), site{temporal: startSQLite, worker: func(w *world, _ int, cmd *exec.Cmd) {
+	w := newWorld(t, seeded(t), site{temporal: startSQLite, tagged: enough(sized(1, 20)), worker: func(w *world, _ int, cmd *exec.Cmd) {
 		if d == nil {
 			d = newDoor(w.t, w.temporal.hostPort())
 		}

@@ -30,10 +30,10 @@ type alone struct {
 // newAlone is a world in which one standalone does all the work.
 func newAlone(t *testing.T, data string) (*world, *alone) {
 	t.Helper()
-	w := &world{t: t, random: seeded(t), programs: programs(t, "standalone", "preemptctl"), secret: t.TempDir(), sink: newSink(t), colours: map[string]string{}, times: map[string]int{}}
+	w := &world{t: t, random: seeded(t), programs: programs(t, "standalone", "preemptctl"), secret: t.TempDir(), sink: newSink(t), colours: map[string]string{}, times: map[string]int{}, judged: map[string]bool{}}
 	w.config = filepath.Join(t.TempDir(), "preemption.yaml")
 	w.must(os.WriteFile(w.config, fmt.Appendf(nil, config, w.sink.URL), 0o600))
-	w.startVCenter(t)
+	w.startVCenter(t, enough(sized(1, 20)))
 	a := &alone{w: w, data: data}
 	a.start()
 	return w, a

@@ -47,7 +47,7 @@ func (w *world) unreliable() (calls, failed *atomic.Int64) {
 // long form workers are killed besides.
 func TestNothingIsLostWhileCallsOfVCenterFail(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, seeded(t), site{temporal: startSQLite})
+	w := newWorld(t, seeded(t), site{temporal: startSQLite, tagged: enough(sized(2, 25))})
 	calls, failed := w.unreliable()
 	killed := []attack{{"30 % of the calls fail", func(*world) {}}}
 	if *long {
@@ -110,7 +110,7 @@ var vcenterAttacks = []attack{
 func TestNothingIsLostWhateverVCenterDoes(t *testing.T) {
 	t.Parallel()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	w := newWorld(t, seeded(t), site{temporal: startSQLite, worker: func(w *world, _ int, cmd *exec.Cmd) {
+	w := newWorld(t, seeded(t), site{temporal: startSQLite, tagged: enough(sized(2, 5*len(vcenterAttacks))), worker: func(w *world, _ int, cmd *exec.Cmd) {
 		if w.ca == "" {
 			w.ca = ca
 			w.trust()

@@ -71,6 +71,7 @@ type world struct {
 	sink     *sink
 	colours  map[string]string // of the alarm, by cluster
 	times    map[string]int    // that a VM was preempted
+	judged   map[string]bool   // rounds
 
 	clockJumps bool // of vCenter: events are not found at their times
 	refuses    bool // vCenter does, at random: a restore may give up a VM
@@ -79,16 +80,17 @@ type world struct {
 // site is what a world consists of.
 type site struct {
 	temporal func(*testing.T) temporal
+	tagged   int                                  // VMs of a cluster that may go; 0: five
 	config   string                               // of the workers; "": the usual one
 	worker   func(w *world, i int, cmd *exec.Cmd) // changes how a worker is started; nil: nothing
 }
 
 func newWorld(t *testing.T, random *rand.Rand, s site) *world {
 	t.Helper()
-	w := &world{t: t, random: random, programs: programs(t, "worker", "preemptctl"), secret: t.TempDir(), sink: newSink(t), colours: map[string]string{}, times: map[string]int{}, change: s.worker}
+	w := &world{t: t, random: random, programs: programs(t, "worker", "preemptctl"), secret: t.TempDir(), sink: newSink(t), colours: map[string]string{}, times: map[string]int{}, judged: map[string]bool{}, change: s.worker}
 	w.config = filepath.Join(t.TempDir(), "preemption.yaml")
 	w.must(os.WriteFile(w.config, fmt.Appendf(nil, cmp.Or(s.config, config), w.sink.URL), 0o600))
-	w.startVCenter(t)
+	w.startVCenter(t, cmp.Or(s.tagged, 5))
 	w.temporal = s.temporal(t)
 	w.address = w.temporal.hostPort()
 	w.eventually("Temporal takes its namespace", func() error { return w.tryCtl("setup") })
@@ -104,9 +106,9 @@ func newWorld(t *testing.T, random *rand.Rand, s site) *world {
 	return w
 }
 
-func (w *world) startVCenter(t *testing.T) {
+func (w *world) startVCenter(t *testing.T, tagged int) {
 	t.Helper()
-	vc, err := simulation.Start(t.Context(), simulation.Options{Clusters: 4, HostsPerCluster: 2, VMsPerCluster: 8, Tagged: 5, Latency: latency})
+	vc, err := simulation.Start(t.Context(), simulation.Options{Clusters: 4, HostsPerCluster: 2, VMsPerCluster: tagged + 3, Tagged: tagged, Latency: latency})
 	w.must(err)
 	t.Cleanup(vc.Close)
 	vc.SetTaskDelay(300 * time.Millisecond)
@@ -175,7 +177,8 @@ func (w *world) turn(c simulation.Cluster, to string) {
 	w.colours[c.Name] = to
 }
 
-// rounds returns the rounds that began since then by their cluster; an error while Temporal is away or one is under way.
+// rounds returns the rounds that began since then by their cluster, but those that were judged; an error while Temporal is
+// away or one is under way.
 func (w *world) rounds(since time.Time) (map[string][]preemptapi.RoundResult, error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
 	defer cancel()
@@ -188,6 +191,9 @@ func (w *world) rounds(since time.Time) (map[string][]preemptapi.RoundResult, er
 	all := map[string][]preemptapi.RoundResult{}
 	for _, e := range list.GetExecutions() {
 		id := e.GetExecution().GetWorkflowId()
+		if w.judged[id] {
+			continue
+		}
 		if e.GetStatus() == enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
 			return nil, fmt.Errorf("%s is under way", id)
 		}
@@ -249,6 +255,7 @@ func (w *world) judge(before map[string]string, rounds map[string][]preemptapi.R
 	claimed := map[string]string{} // the round that claims a VM
 	for scope, rs := range rounds {
 		for _, r := range rs {
+			w.judged[r.RoundID] = true
 			n := 0
 			for _, t := range r.Targets {
 				if !t.Outcome.Ours() {

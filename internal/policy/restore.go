@@ -216,8 +216,14 @@ func (r *returning) sift(owned []Owned) (list []Return) {
 		})
 	}
 	for _, ref := range r.d.Only {
-		if !found[ref] && !done[ref] {
+		switch vm := r.vms[ref]; {
+		case found[ref] || done[ref]:
+		case vm == nil:
 			r.leave(ref, "", NotOurs, "")
+		case vm.PowerState == vsphere.PoweredOn: // as after it came back: its record is closed
+			r.leave(ref, vm.Name, AlreadyOn, "")
+		default:
+			r.leave(ref, vm.Name, NotOurs, "")
 		}
 	}
 	slices.SortFunc(list, func(a, b Return) int {

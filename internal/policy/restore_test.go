@@ -225,11 +225,14 @@ func TestOneThatIsOnByOurOwnHandIsRecordedAndNotLeft(t *testing.T) {
 	}
 }
 
-func TestANamedVMWithoutOurRecordIsNotOurs(t *testing.T) {
+func TestANamedVMWithoutOurRecordIsNotOursOrIsOnAlready(t *testing.T) {
 	s := offSite("a", "b")
-	s.demand.Only = []vsphere.Ref{vmRef("b"), vmRef("z")}
+	on := *s.vm("a")
+	on.Ref, on.Name, on.PowerState = vmRef("y"), "y", vsphere.PoweredOn
+	s.snap.VMs = append(s.snap.VMs, on)
+	s.demand.Only = []vsphere.Ref{vmRef("b"), vmRef("z"), vmRef("y")}
 	r := s.choose()
-	if waves(r) != "b1" || len(r.Left) != 1 || r.Left[0].Reason != policy.NotOurs {
+	if waves(r) != "b1" || len(r.Left) != 2 || r.Left[1].Reason != policy.NotOurs || r.Left[0].Reason != policy.AlreadyOn || r.Left[0].Name != "y" {
 		t.Errorf("unexpected plan %+v", r)
 	}
 }
