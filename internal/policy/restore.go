@@ -216,20 +216,26 @@ func (r *returning) sift(owned []Owned) (list []Return) {
 		})
 	}
 	for _, ref := range r.d.Only {
-		switch vm := r.vms[ref]; {
-		case found[ref] || done[ref]:
-		case vm == nil:
-			r.leave(ref, "", NotOurs, "")
-		case vm.PowerState == vsphere.PoweredOn: // as after it came back: its record is closed
-			r.leave(ref, vm.Name, AlreadyOn, "")
-		default:
-			r.leave(ref, vm.Name, NotOurs, "")
+		if !found[ref] && !done[ref] {
+			r.leaveUnowned(ref)
 		}
 	}
 	slices.SortFunc(list, func(a, b Return) int {
 		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.OffSince.Compare(b.OffSince), compareRefs(a.Ref, b.Ref))
 	})
 	return list
+}
+
+// leaveUnowned leaves a VM without an open record of ours, which a person named.
+func (r *returning) leaveUnowned(ref vsphere.Ref) {
+	switch vm := r.vms[ref]; {
+	case vm == nil:
+		r.leave(ref, "", NotOurs, "")
+	case vm.PowerState == vsphere.PoweredOn: // as after it came back: its record is closed
+		r.leave(ref, vm.Name, AlreadyOn, "")
+	default:
+		r.leave(ref, vm.Name, NotOurs, "")
+	}
 }
 
 // exclusion says why a VM does not come back, whatever room there is; "" where it may.
