@@ -87,10 +87,10 @@ func roomTable(t *table, r preemptapi.RoundResult) {
 		gone, highest, beyond := "-", "-", "-"
 		if h.Why == "" {
 			gone = strconv.Itoa(len(h.Targets))
-			beyond = capacity(h.Beyond.CPUMHz, h.Beyond.MemoryMB)
 		}
-		if h.Why == "" && len(h.Targets) > 0 {
+		if len(h.Targets) > 0 {
 			highest = fmt.Sprintf("%d, of %s", h.Priority, shown.Count(h.OfPriority, "VM"))
+			beyond = capacity(h.Beyond.CPUMHz, h.Beyond.MemoryMB)
 		}
 		t.row(h.Name, gone, highest, beyond, orDash(h.Why))
 	}

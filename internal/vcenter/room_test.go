@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vmware/govmomi/object"
-	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -99,7 +97,7 @@ func TestRulesOfTheClusterSayWhichHostsCannotTakeAVM(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			setRules(t, g, v.Inventory().Clusters[0].Ref, pinned, c.rule)
+			check(t, v.SetAffinity(v.Inventory().Clusters[0].Name, pinned, c.rule))
 			_, err := g.Room(t.Context(), &s, fromMoRef(asker))
 			check(t, err)
 			for _, h := range s.Hosts {
@@ -121,18 +119,4 @@ func mustHost(t *testing.T, g *Gateway, vm types.ManagedObjectReference) vsphere
 	state, err := g.State(t.Context(), "", []vsphere.Ref{fromMoRef(vm)})
 	check(t, err)
 	return state[fromMoRef(vm)].Host
-}
-
-// setRules gives the cluster these groups and this rule alone.
-func setRules(t *testing.T, g *Gateway, cluster types.ManagedObjectReference, groups []types.BaseClusterGroupInfo, rule types.BaseClusterRuleInfo) {
-	t.Helper()
-	s, _, err := g.soapSlot.get(t.Context())
-	check(t, err)
-	c := object.NewClusterComputeResource(nil, cluster)
-	config := types.ClusterConfigSpecEx{RulesSpec: []types.ClusterRuleSpec{{ArrayUpdateSpec: types.ArrayUpdateSpec{Operation: types.ArrayUpdateOperationAdd}, Info: rule}}}
-	for _, group := range groups {
-		config.GroupSpec = append(config.GroupSpec, types.ClusterGroupSpec{ArrayUpdateSpec: types.ArrayUpdateSpec{Operation: types.ArrayUpdateOperationAdd}, Info: group})
-	}
-	_, err = methods.ReconfigureComputeResource_Task(t.Context(), s.client, &types.ReconfigureComputeResource_Task{This: c.Reference(), Spec: &config, Modify: false})
-	check(t, err)
 }

@@ -104,7 +104,7 @@ type Demand struct {
 	PolicyName  string                 `json:"policyName"`
 	PolicyHash  string                 `json:"policyHash"`
 	DryRun      bool                   `json:"dryRun,omitempty"`
-	VM          string                 `json:"vm,omitempty"` // evict this one VM: its name, inventory path or MoRef
+	VM          string                 `json:"vm,omitempty"`   // evict this one VM: its name, inventory path or MoRef
 	Room        *preemption.Room       `json:"room,omitempty"` // plan who goes so that this fits on one host
 	// NoticeOnly gives the notice, takes it back at its end, and acts on nothing.
 	NoticeOnly bool           `json:"noticeOnly,omitempty"`
