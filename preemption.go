@@ -112,6 +112,16 @@ type WorkflowRequest struct {
 	// WhenSilenced is WhenSilencedAct where an alarm that is acknowledged, or whose actions are disabled, is to be acted
 	// upon all the same. Empty: it is not.
 	WhenSilenced string `json:"whenSilenced,omitempty"`
+	// Room asks who would have to go so that something fits on one host. Only a plan may ask for it.
+	Room *Room `json:"room,omitempty"`
+}
+
+// Room is what is to fit on one host: a VM, or sizes.
+type Room struct {
+	For      string `json:"for,omitempty"`      // VM that is off: its name, inventory path or MoRef
+	CPUs     int    `json:"cpus,omitempty"`     // without For
+	MemoryMB int64  `json:"memoryMB,omitempty"` // without For
+	Cluster  string `json:"cluster,omitempty"`  // its MoRef, such as domain-c7; empty: that of the VM, or any
 }
 
 // MarshalJSON writes the request; an event that was never set is left out.

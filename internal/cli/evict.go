@@ -159,6 +159,8 @@ func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req pree
 // another reason. kind is the type of its error.
 func notThatVM(r preemptapi.RoundResult, kind string) error {
 	switch kind {
+	case preemptapi.NoRoomNeeded:
+		return refusedf("refused: %s", r.Reason)
 	case preemptapi.NotTagged:
 		return refusedf("refused: %s; name its tag with --tag, or have it tagged", r.Reason)
 	case preemptapi.VMNotFound, preemptapi.TagNotFound, preemptapi.ScopeNotFound:

@@ -212,6 +212,8 @@ func fakePlan(_ workflow.Context, raw json.RawMessage) (preemptapi.RoundResult, 
 	}
 	r.Tag, r.Criticality = req.Tag, req.Criticality
 	switch f, ok := evictions[req.VM]; {
+	case req.Room != nil:
+		fakeRoom(&r, *req.Room)
 	case ok:
 		if err := f(&r); err != nil {
 			r.RoundID = "plan"

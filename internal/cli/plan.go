@@ -21,6 +21,7 @@ const planLimit = 2 * time.Minute
 // planFlags are the flags of plan.
 type planFlags struct {
 	requestFlags
+	room      roomFlags
 	timeout   time.Duration
 	failEmpty bool
 }
@@ -32,9 +33,13 @@ func (a *app) planCommand() *cobra.Command {
 		Short: "Show which VMs would be turned off, and why the others stay on",
 		Long: "Show which VMs a preemption would turn off, in which order, and why each other candidate stays on. Nothing is\n" +
 			"reserved, and no VM is touched.\n\n" +
-			exitStatus("", "no VM is eligible, with --fail-empty"),
+			"With --room-for, or with --room-cpus and --room-memory, show who would have to go so that a VM fits on one host:\n" +
+			"which host costs least, what each costs, and why a host cannot take it. Only VMs of a lower preemption-priority than\n" +
+			"the VM's would go.\n\n" +
+			exitStatus("", "no VM is eligible, with --fail-empty, or no host can have the room"),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow plan --tag spot --criticality HIGH -o json\n" +
-			"  preemptctl workflow plan --event @alarm.json",
+			"  preemptctl workflow plan --event @alarm.json\n  preemptctl workflow plan --room-for db-1\n" +
+			"  preemptctl workflow plan --room-cpus 16 --room-memory 128GiB --cluster domain-c7",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.timeout < 0 {
 				return usagef("--timeout %s is negative", f.timeout)
@@ -43,6 +48,7 @@ func (a *app) planCommand() *cobra.Command {
 		},
 	}
 	f.register(cmd)
+	f.room.register(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", planLimit, "how long to wait for the plan")
 	cmd.Flags().BoolVar(&f.failEmpty, "fail-empty", false, "exit 4 when no VM is eligible")
 	return cmd
@@ -51,6 +57,9 @@ func (a *app) planCommand() *cobra.Command {
 func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 	req, err := a.request(f.requestFlags)
 	if err != nil {
+		return err
+	}
+	if req.Room, err = f.room.room(cmd); err != nil {
 		return err
 	}
 	return a.planOf(cmd, f, req)
@@ -88,8 +97,13 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 		if err := a.showPlan(r); err != nil {
 			return err
 		}
-		if req.VM != "" {
+		switch {
+		case req.VM != "":
 			return evictVerdict(r, req.VM)
+		case r.Room != nil && r.Room.Refusal != "":
+			return refusedf("no room: %s", r.Room.Refusal)
+		case r.Room != nil:
+			return nil
 		}
 		return verdict(r, f.failEmpty)
 	})

@@ -18,6 +18,7 @@ func planTable(t *table, r preemptapi.RoundResult) {
 	t.row("plan", fmt.Sprintf("%d would be turned off, %d would be left as they are", len(r.Targets), sparedTotal(r)))
 	about(t, r)
 	t.field("to free", toFree(r))
+	roomTable(t, r)
 	usageTable(t, r.Usage)
 	if len(r.Targets) > 0 {
 		t.section("#", "VM", "MOREF", "WOULD", "CPU", "MEMORY", "WHY")

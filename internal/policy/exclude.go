@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -126,15 +125,8 @@ func protectedByTag(vm *vsphere.VM, now time.Time) (Reason, string) {
 // priority reads the tag of CategoryPriority. Without one, the policy's default applies.
 func priority(vm *vsphere.VM, p *Policy) (int, error) {
 	tags := vm.Tags[CategoryPriority]
-	switch len(tags) {
-	case 0:
+	if len(tags) == 0 {
 		return p.Order.priority(), nil
-	case 1:
-		n, err := strconv.Atoi(strings.TrimSpace(tags[0]))
-		if err != nil || n < -maxPriority || n > maxPriority {
-			return 0, fmt.Errorf("unreadable priority %q: use a whole number", tags[0])
-		}
-		return n, nil
 	}
-	return 0, fmt.Errorf("unreadable priority: %d tags of %s, of which one is allowed", len(tags), CategoryPriority)
+	return priorityOf(tags)
 }

@@ -238,10 +238,9 @@ func (g *Gateway) readCategory(ctx context.Context, id string) (name string, err
 
 const categoryPath = "/com/vmware/cis/tagging/category"
 
-// hosts traverses from a scope to its hosts, from a host to all hosts of its cluster, and to their recent tasks.
-func hosts() []types.BaseSelectionSpec {
-	tasks := &types.TraversalSpec{Type: vsphere.TypeHost, Path: "recentTask"}
-	compute := &types.TraversalSpec{Type: vsphere.TypeCompute, Path: "host", SelectSet: []types.BaseSelectionSpec{tasks}}
+// hosts traverses from a scope to its hosts, from a host to all hosts of its cluster, and from there to what else is asked.
+func hosts(further types.BaseSelectionSpec) []types.BaseSelectionSpec {
+	compute := &types.TraversalSpec{Type: vsphere.TypeCompute, Path: "host", SelectSet: []types.BaseSelectionSpec{further}}
 	down := &types.SelectionSpec{Name: "down"}
 	return []types.BaseSelectionSpec{
 		&types.TraversalSpec{

@@ -204,7 +204,7 @@ func (w wanted) specs(root types.ManagedObjectReference) []types.PropertyFilterS
 		spec.PropSet = append(spec.PropSet,
 			types.PropertySpec{Type: vsphere.TypeHost, PathSet: append([]string{"recentTask"}, hostProperties...)},
 			types.PropertySpec{Type: "Task", PathSet: []string{"info.state", "info.descriptionId"}})
-		below = hosts()
+		below = hosts(recentTasks(vsphere.TypeHost))
 	}
 	switch {
 	case !w.scope.Zero():

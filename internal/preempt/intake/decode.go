@@ -25,6 +25,7 @@ type Message struct {
 	Alarm bool            `json:"alarm,omitempty"` // an AlarmChange; otherwise a WorkflowRequest
 	JSON  json.RawMessage `json:"json"`
 	Again int             `json:"again,omitempty"` // how many more of the same came right behind it
+	Plan  bool            `json:"plan,omitempty"`  // it is only planned
 }
 
 // Decoded is what a message says, or why it is rejected.
@@ -64,6 +65,8 @@ type wireRequest struct {
 	NoticeOnly  bool            `json:"noticeOnly"`
 	Notice      string          `json:"notice"`
 	Silenced    string          `json:"whenSilenced"`
+
+	Room *preemption.Room `json:"room"`
 }
 
 // Bounds of a request's texts, and of the notice that it rehearses.
@@ -90,6 +93,9 @@ func (a *Activities) DecodeMessages(ctx context.Context, messages []Message) (De
 			d, err = a.decodeAlarm(m.JSON)
 		} else {
 			d, err = a.decodeRequest(m.JSON)
+			if err == nil && d.Demand.Room != nil && !m.Plan {
+				err = errors.New("room on a host can be planned, but not made yet: preemptctl workflow plan asks for it")
+			}
 		}
 		if err != nil {
 			d = Decoded{Rejected: err.Error(), Person: d.Person}
@@ -137,8 +143,10 @@ func (a *Activities) demand(w wireRequest) (preemptapi.Demand, error) {
 	notice, noticeErr := rehearsal(w)
 	mode, modeErr := a.mode(w.Mode, p.Mode)
 	p.Mode = mode
-	errs = append(errs, policyErr, noticeErr, modeErr, checkSilenced(w.Silenced))
+	scope, roomErr := checkRoom(w)
+	errs = append(errs, policyErr, noticeErr, modeErr, checkSilenced(w.Silenced), roomErr)
 	return preemptapi.Demand{
+		Room: w.Room, Scope: scope,
 		Tag: tag, Criticality: crit, ReplyTo: w.ReplyTo, Event: w.Event, Policy: p, PolicyName: name, PolicyHash: p.Hash(),
 		Person: w.Origin == preemption.OriginPerson, VM: strings.TrimSpace(w.VM), NoticeOnly: w.NoticeOnly, Notice: notice,
 		Silenced: w.Silenced,

@@ -18,7 +18,7 @@ func Plan(ctx workflow.Context, raw json.RawMessage) (preemptapi.RoundResult, er
 	var a *Activities
 	var out Decode
 	local := workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{StartToCloseTimeout: 10 * time.Second})
-	if err := workflow.ExecuteLocalActivity(local, a.DecodeMessages, []Message{{JSON: raw}}).Get(local, &out); err != nil {
+	if err := workflow.ExecuteLocalActivity(local, a.DecodeMessages, []Message{{JSON: raw, Plan: true}}).Get(local, &out); err != nil {
 		return preemptapi.RoundResult{}, err
 	}
 	if reason := out.Decoded[0].Rejected; reason != "" {

@@ -140,6 +140,7 @@ func (r *round) plan() (PlanResult, error) {
 	}
 	r.result.Silenced, r.result.Unmeasured = plan.Silenced, plan.Unmeasured
 	r.result.Spared, r.result.SparedCount = plan.Spared, plan.SparedCount
+	r.result.Room = plan.Room
 	if r.result.Usage == nil {
 		r.result.Usage, r.result.Shortfall, r.result.Covered, r.result.Partial = plan.Usage, plan.Shortfall, plan.Covered, plan.Partial
 	}

@@ -51,6 +51,7 @@ type PlanResult struct {
 	Covered   policy.Resources `json:"covered,omitzero"`
 	Partial   bool             `json:"partial,omitempty"`
 	Pools     []int            `json:"pools,omitempty"` // see policy.Plan
+	Room      *policy.RoomPlan `json:"room,omitempty"`
 	// Basis is what the plan was made from, so that another policy can be tried on it later; nil where there
 	// were too many candidates to keep.
 	Basis *preemptapi.Basis `json:"basis,omitempty"`
@@ -83,7 +84,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	plan.Spared = slices.DeleteFunc(plan.Spared, func(s policy.Spared) bool { return held[s.Ref] })
 	out := PlanResult{
 		Targets: plan.Targets, ScopeName: p.snap.ScopeName, PlannedAt: p.snap.Time,
-		Usage: plan.Usage, Shortfall: plan.Shortfall, Covered: plan.Covered, Partial: plan.Partial, Pools: plan.Pools,
+		Usage: plan.Usage, Shortfall: plan.Shortfall, Covered: plan.Covered, Partial: plan.Partial, Pools: plan.Pools, Room: plan.Room,
 		Unmeasured: !p.policy().Target.Set() && !p.alarm.threshold.Set(),
 	}
 	out.Spared, out.SparedCount = bounded(plan.Spared)
@@ -104,6 +105,8 @@ type planning struct {
 	facts     ledger.Facts
 	conflicts []vsphere.Ref
 	only      vsphere.Ref // the one VM to evict; zero: any
+	room      *policy.Room
+	cluster   vsphere.Ref // of the VM that room is for; zero: the demand's scope
 	alarm     alarmState
 }
 
@@ -150,6 +153,8 @@ func (p *planning) read(ctx context.Context) error {
 		return facts
 	case d.VM != "":
 		return p.narrowToOneVM(ctx)
+	case d.Room != nil:
+		return p.readRoom(ctx)
 	}
 	return nil
 }
@@ -195,7 +200,11 @@ func (p *planning) demand() policy.Demand {
 	d := p.in.Demand
 	out := policy.Demand{
 		Tag: d.Tag, Criticality: string(d.Criticality), Scope: d.Scope, Self: p.Settings.Self,
+		Room:    p.room,
 		Already: p.in.Already, Reserved: append(slices.Clone(p.in.Held), p.conflicts...), Preempted: p.facts.Preempted,
+	}
+	if !p.cluster.Zero() {
+		out.Scope = p.cluster
 	}
 	if d.Change != nil {
 		if ref, ok := vsphere.ParseRef(d.Change.Entity); ok && ref.Type == vsphere.TypeHost {

@@ -69,6 +69,7 @@ type VCenter struct {
 	Known     bool                 // this vCenter knows every event
 	Name      string               // by which events name it
 	Lag       bool                 // its events come after the state
+	Asker     vcenter.Asker        // the VM that room is for
 }
 
 // New returns a vCenter with VMs vm-1 to vm-n: tagged, on, with tools, and with guests that obey.

@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+)
+
+// roomFlags are the flags of a plan for room on one host.
+type roomFlags struct {
+	vm, memory, cluster string
+	cpus                int
+}
+
+func (f *roomFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.vm, "room-for", "", "plan room on one host for this VM, which is off: its name, inventory path or MoRef")
+	flags.IntVar(&f.cpus, "room-cpus", 0, "plan room on one host for so many CPUs")
+	flags.StringVar(&f.memory, "room-memory", "", "plan room on one host for so much memory, such as 128GiB")
+	flags.StringVar(&f.cluster, "cluster", "", "with --room-…: MoRef of the cluster, such as domain-c7 (default: that of the VM, or any)")
+}
+
+// room is what the flags ask for; nil: they ask for none.
+func (f roomFlags) room(cmd *cobra.Command) (*preemption.Room, error) {
+	given := func(name string) bool { return cmd.Flags().Changed(name) }
+	sizes := given("room-cpus") || given("room-memory")
+	switch {
+	case !given("room-for") && !sizes && given("cluster"):
+		return nil, usagef("--cluster needs --room-for, --room-cpus or --room-memory")
+	case !given("room-for") && !sizes:
+		return nil, nil
+	case given("room-for") && sizes:
+		return nil, usagef("--room-for takes the sizes of the VM: leave --room-cpus and --room-memory out")
+	case given("room-cpus") && f.cpus <= 0:
+		return nil, usagef("--room-cpus %d is not positive", f.cpus)
+	}
+	mb, err := mebibytes(f.memory)
+	if err != nil {
+		return nil, usagef("--room-memory: %w", err)
+	}
+	return &preemption.Room{For: strings.TrimSpace(f.vm), CPUs: f.cpus, MemoryMB: mb, Cluster: f.cluster}, nil
+}
+
+// mebibytes reads a size such as 128GiB. The short units are the binary ones too, as vSphere means them.
+func mebibytes(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	number := strings.TrimRight(text, "aBbiGgKkMmTt ")
+	n, err := strconv.ParseInt(number, 10, 32)
+	if err != nil || n <= 0 {
+		return 0, fmt.Errorf("%q is no size: use a whole number with MiB, GiB or TiB", text)
+	}
+	switch strings.ToLower(strings.TrimSpace(text[len(number):])) {
+	case "mib", "mb", "m":
+		return n, nil
+	case "gib", "gb", "g":
+		return n << 10, nil
+	case "tib", "tb", "t":
+		return n << 20, nil
+	}
+	return 0, fmt.Errorf("%q has no unit: use MiB, GiB or TiB, such as 128GiB", text)
+}
+
+// roomTable shows on which host room would be made, and what each host would cost.
+func roomTable(t *table, r preemptapi.RoundResult) {
+	p := r.Room
+	if p == nil {
+		return
+	}
+	switch {
+	case p.Refusal != "":
+		t.row("room", "none: "+p.Refusal)
+	case len(r.Targets) == 0:
+		t.row("room", p.HostName+" has it already")
+	default:
+		t.row("room", fmt.Sprintf("on %s, once the VMs below are off", p.HostName))
+	}
+	t.section("HOST", "WOULD GO", "HIGHEST PRIORITY", "FREES BEYOND", "WHY NOT")
+	for _, h := range p.Hosts {
+		gone, highest, beyond := "-", "-", "-"
+		if h.Why == "" {
+			gone = strconv.Itoa(len(h.Targets))
+		}
+		if len(h.Targets) > 0 {
+			highest = fmt.Sprintf("%d, of %s", h.Priority, shown.Count(h.OfPriority, "VM"))
+			beyond = capacity(h.Beyond.CPUMHz, h.Beyond.MemoryMB)
+		}
+		t.row(h.Name, gone, highest, beyond, orDash(h.Why))
+	}
+}

@@ -1,0 +1,60 @@
+package intake
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// Bounds of the room that a request may ask for: what the largest host may have.
+const (
+	maxRoomCPUs     = 1024
+	maxRoomMemoryMB = 64 << 20
+)
+
+// checkRoom checks what a request says of room on a host, and returns the cluster that it names.
+func checkRoom(w wireRequest) (cluster vsphere.Ref, err error) {
+	r := w.Room
+	switch {
+	case r == nil:
+		return vsphere.Ref{}, nil
+	case w.VM != "" || w.NoticeOnly:
+		return cluster, errors.New("room is for what is to run, and vm names what is to go: ask for one of them")
+	case len(r.For) > maxVM:
+		return cluster, fmt.Errorf("room.for is %d bytes long: at most %d are taken", len(r.For), maxVM)
+	}
+	if err := checkRoomSizes(r); err != nil || r.Cluster == "" {
+		return cluster, err
+	}
+	return clusterOf(r.Cluster)
+}
+
+func checkRoomSizes(r *preemption.Room) error {
+	sizes := r.CPUs != 0 || r.MemoryMB != 0
+	switch {
+	case r.For != "" && sizes:
+		return errors.New("room.for takes the sizes of the VM: leave room.cpus and room.memoryMB out")
+	case r.For == "" && !sizes:
+		return errors.New("room is empty: name a VM in room.for, or sizes in room.cpus and room.memoryMB")
+	case r.CPUs < 0 || r.CPUs > maxRoomCPUs:
+		return fmt.Errorf("room.cpus is %d: it is within 0 to %d", r.CPUs, maxRoomCPUs)
+	case r.MemoryMB < 0 || r.MemoryMB > maxRoomMemoryMB:
+		return fmt.Errorf("room.memoryMB is %d: it is within 0 to %d", r.MemoryMB, maxRoomMemoryMB)
+	}
+	return nil
+}
+
+// clusterOf reads a MoRef such as domain-c7, or Type:Value.
+func clusterOf(text string) (vsphere.Ref, error) {
+	cluster, ok := vsphere.ParseRef(text)
+	if !ok {
+		cluster = vsphere.Ref{Type: vsphere.TypeCluster, Value: text}
+	}
+	if len(cluster.Value) > maxVM || strings.ContainsAny(cluster.Value, " /:") {
+		return vsphere.Ref{}, errors.New("room.cluster is no MoRef, such as domain-c7")
+	}
+	return cluster, nil
+}

@@ -1,0 +1,237 @@
+package vcenter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// Asker is a VM for which room is to be made, and what it needs on one host.
+type Asker struct {
+	Ref        vsphere.Ref
+	Name       string
+	PowerState string
+	Template   bool
+	Cluster    vsphere.Ref // of the host on which it is registered
+	CPUs       int
+	MemoryMB   int64
+	// What admission asks for: its reservations, memory with the overhead that vCenter gives or, for want of that, an
+	// estimate.
+	CPUReservedMHz   int64
+	MemoryReservedMB int64
+	Priority         []string // its tags of policy.CategoryPriority
+}
+
+// What a VM without a known overhead is taken to need: vCenter's own figure is known only once it was on.
+const (
+	overheadOfVMMB   = 32
+	overheadOfCPUMB  = 12
+	overheadOfMemory = 200 // a 200th of it
+)
+
+var (
+	reservedProperties = []string{"runtime.host", "runtime.powerState", "summary.config.cpuReservation", "summary.config.memoryReservation", "runtime.memoryOverhead"}
+	askerProperties    = append([]string{
+		"name", "config.template", "config.hardware.numCPU", "config.hardware.memoryMB", "config.initialOverhead", "network", "datastore",
+	}, reservedProperties...)
+	takerProperties = []string{"parent", "summary.hardware.cpuMhz", "summary.hardware.numCpuThreads", "network", "datastore"}
+)
+
+// Room adds to the hosts of a snapshot what is reserved on them, and whether they can take the asker: they have its networks
+// and datastores, and the rules of its cluster let it run there. To the VMs it adds what they reserve. The zero asker is
+// nobody: only the sizes of hosts count. Kind NotFound: there is no such VM. One call, and for an asker one REST call.
+func (g *Gateway) Room(ctx context.Context, s *vsphere.Snapshot, asker vsphere.Ref) (Asker, error) {
+	const op = "read the room of"
+	c := call{op: op, object: "hosts"}
+	var root vsphere.Ref
+	objects, err := g.retrieveWith(ctx, c, func(session *soapSession) ([]types.PropertyFilterSpec, error) {
+		root = fromMoRef(session.client.ServiceContent.RootFolder)
+		return roomSpecs(root, s.Scope, asker), nil
+	})
+	if err != nil {
+		return Asker{}, err
+	}
+	inv := g.inventoryOf(objects)
+	inv.addReserved(s)
+	if asker.Zero() {
+		return Asker{}, nil
+	}
+	o, ok := inv[asker]
+	if !ok {
+		return Asker{}, &Error{Op: op, Object: asker.Value, Kind: NotFound, Err: errGone}
+	}
+	who := inv.asker(o)
+	for i := range s.Hosts {
+		s.Hosts[i].CannotTake = inv.cannotTake(s.Hosts[i].Ref, o)
+	}
+	tags, err := g.tagsOn(ctx, op, []vsphere.Ref{asker}, []string{policy.CategoryPriority})
+	who.Priority = tags[asker][policy.CategoryPriority]
+	return who, err
+}
+
+func roomSpecs(root, scope, asker vsphere.Ref) []types.PropertyFilterSpec {
+	start := scope
+	if scope.Zero() {
+		start = root
+	}
+	specs := []types.PropertyFilterSpec{{
+		PropSet: []types.PropertySpec{
+			{Type: vsphere.TypeHost, PathSet: takerProperties},
+			{Type: vsphere.TypeVM, PathSet: reservedProperties},
+			{Type: typeCluster, PathSet: []string{"configurationEx"}},
+		},
+		ObjectSet: []types.ObjectSpec{{
+			Obj:       toMoRef(start),
+			SelectSet: hosts(&types.TraversalSpec{Type: vsphere.TypeHost, Path: "vm"}),
+		}},
+	}}
+	if !asker.Zero() {
+		specs = append(specs, types.PropertyFilterSpec{
+			PropSet: []types.PropertySpec{
+				{Type: vsphere.TypeVM, PathSet: askerProperties},
+				{Type: vsphere.TypeHost, PathSet: takerProperties},
+			},
+			ObjectSet: []types.ObjectSpec{{
+				Obj:       toMoRef(asker),
+				SelectSet: []types.BaseSelectionSpec{&types.TraversalSpec{Type: vsphere.TypeVM, Path: "runtime.host"}},
+			}},
+		})
+	}
+	return specs
+}
+
+// addReserved sums up what running VMs reserve on each host.
+func (inv inventory) addReserved(s *vsphere.Snapshot) {
+	cpu, memory := map[vsphere.Ref]int64{}, map[vsphere.Ref]int64{}
+	for ref, o := range inv {
+		if ref.Type == vsphere.TypeVM && o.text("runtime.powerState") == vsphere.PoweredOn {
+			host := o.refTo("runtime.host")
+			mhz, mb := o.reserved()
+			cpu[host] += mhz
+			memory[host] += mb
+		}
+	}
+	for i := range s.Hosts {
+		h := &s.Hosts[i]
+		o := inv[h.Ref]
+		h.CPUReservedMHz, h.MemoryReservedMB = cpu[h.Ref], memory[h.Ref]
+		h.CoreMHz, h.Threads = o.number("summary.hardware.cpuMhz"), int(o.number("summary.hardware.numCpuThreads"))
+	}
+	for i := range s.VMs {
+		vm := &s.VMs[i]
+		vm.CPUReservedMHz, vm.MemoryReservedMB = inv[vm.Ref].reserved()
+	}
+}
+
+// reserved is what a running VM holds of its host's capacity: MHz, and MB with its overhead.
+func (o object) reserved() (mhz, mb int64) {
+	return o.number("summary.config.cpuReservation"), o.number("summary.config.memoryReservation") + o.number("runtime.memoryOverhead")/bytesPerMB
+}
+
+func (inv inventory) asker(o object) Asker {
+	a := Asker{
+		Ref: o.ref, Name: unescape(o.text("name")), PowerState: o.text("runtime.powerState"), Template: o.flag("config.template"),
+		Cluster: inv[o.refTo("runtime.host")].refTo("parent"),
+		CPUs:    int(o.number("config.hardware.numCPU")), MemoryMB: o.number("config.hardware.memoryMB"),
+	}
+	overhead := o.number("runtime.memoryOverhead") / bytesPerMB
+	if initial, ok := o.props["config.initialOverhead"].(types.VirtualMachineConfigInfoOverheadInfo); ok && overhead == 0 {
+		overhead = initial.InitialMemoryReservation / bytesPerMB
+	}
+	if overhead == 0 {
+		overhead = overheadOfVMMB + overheadOfCPUMB*int64(a.CPUs) + a.MemoryMB/overheadOfMemory
+	}
+	a.CPUReservedMHz, a.MemoryReservedMB = o.number("summary.config.cpuReservation"), o.number("summary.config.memoryReservation")+overhead
+	return a
+}
+
+// cannotTake says why the asker cannot run on a host; empty: it can.
+func (inv inventory) cannotTake(host vsphere.Ref, asker object) string {
+	h := inv[host]
+	for _, need := range []struct{ what, path string }{{"network", "network"}, {"datastore", "datastore"}} {
+		there := h.refs(need.path)
+		for _, ref := range asker.refs(need.path) {
+			if !slices.Contains(there, ref) {
+				return fmt.Sprintf("it does not have the VM's %s %s", need.what, ref.Value)
+			}
+		}
+	}
+	config, _ := inv[h.refTo("parent")].props["configurationEx"].(types.ClusterConfigInfoEx)
+	for _, rule := range config.Rule {
+		if info := rule.GetClusterRuleInfo(); info.Enabled == nil || !*info.Enabled {
+			continue
+		}
+		if why := inv.ruledOut(config, rule, toMoRef(host), asker); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// ruledOut says which DRS rule keeps the asker off a host; empty: this one does not.
+func (inv inventory) ruledOut(config types.ClusterConfigInfoEx, rule types.BaseClusterRuleInfo, host types.ManagedObjectReference, asker object) string {
+	self := toMoRef(asker.ref)
+	switch r := rule.(type) {
+	case *types.ClusterVmHostRuleInfo:
+		if r.Mandatory == nil || !*r.Mandatory || !slices.Contains(vmsOfGroup(config, r.VmGroupName), self) {
+			return ""
+		}
+		if r.AffineHostGroupName != "" && !slices.Contains(hostsOfGroup(config, r.AffineHostGroupName), host) {
+			return fmt.Sprintf("rule %q lets the VM run on hosts of group %q only", r.Name, r.AffineHostGroupName)
+		}
+		if r.AntiAffineHostGroupName != "" && slices.Contains(hostsOfGroup(config, r.AntiAffineHostGroupName), host) {
+			return fmt.Sprintf("rule %q keeps the VM off the hosts of group %q", r.Name, r.AntiAffineHostGroupName)
+		}
+	case *types.ClusterAntiAffinityRuleSpec:
+		if here, _ := inv.running(r.Vm, self, host); here {
+			return fmt.Sprintf("rule %q separates the VM from one that runs there", r.Name)
+		}
+	case *types.ClusterAffinityRuleSpec:
+		if here, elsewhere := inv.running(r.Vm, self, host); elsewhere && !here {
+			return fmt.Sprintf("rule %q keeps the VM with one that runs elsewhere", r.Name)
+		}
+	}
+	return ""
+}
+
+// running reports whether other VMs of a rule that the asker is in run on the host, and elsewhere.
+func (inv inventory) running(members []types.ManagedObjectReference, self, host types.ManagedObjectReference) (here, elsewhere bool) {
+	if !slices.Contains(members, self) {
+		return false, false
+	}
+	for _, vm := range members {
+		o := inv[fromMoRef(vm)]
+		if vm == self || o.text("runtime.powerState") != vsphere.PoweredOn {
+			continue
+		}
+		if at := toMoRef(o.refTo("runtime.host")); at == host {
+			here = true
+		} else {
+			elsewhere = true
+		}
+	}
+	return here, elsewhere
+}
+
+func vmsOfGroup(config types.ClusterConfigInfoEx, name string) []types.ManagedObjectReference {
+	for _, g := range config.Group {
+		if group, ok := g.(*types.ClusterVmGroup); ok && group.Name == name {
+			return group.Vm
+		}
+	}
+	return nil
+}
+
+func hostsOfGroup(config types.ClusterConfigInfoEx, name string) []types.ManagedObjectReference {
+	for _, g := range config.Group {
+		if group, ok := g.(*types.ClusterHostGroup); ok && group.Name == name {
+			return group.Host
+		}
+	}
+	return nil
+}
