@@ -105,7 +105,7 @@ type candidate struct {
 // turned off never takes the place of one that can. For room on one host see Room.
 func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 	now := d.at(s)
-	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)), Usage: measured(&s, &d, p.Target)}
+	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)+len(s.Elsewhere)), Usage: measured(&s, &d, p.Target)}
 	limits := limitsOf(&s, &d, &p, now)
 	plan.Pools = limits.pools
 	eligible := plan.sift(&s, &d, &p, &limits, now)
@@ -164,6 +164,9 @@ func (plan *Plan) sift(s *vsphere.Snapshot, d *Demand, p *Policy, l *limits, now
 			reason = Gone
 		}
 		plan.Spared = append(plan.Spared, Spared{Ref: ref, Reason: reason})
+	}
+	for _, ref := range s.Elsewhere {
+		plan.Spared = append(plan.Spared, Spared{Ref: ref, Reason: OutOfScope})
 	}
 	reserved := setOf(d.Reserved)
 	eligible := make([]candidate, 0, len(s.VMs))

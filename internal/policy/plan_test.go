@@ -31,6 +31,14 @@ func vm(n int, changes ...func(*vsphere.VM)) vsphere.VM {
 	return v
 }
 
+func TestVMsElsewhereAreOutOfScope(t *testing.T) {
+	s := vsphere.Snapshot{Time: now, VMs: []vsphere.VM{vm(1)}, Elsewhere: []vsphere.Ref{vm(9).Ref}}
+	plan := policy.Choose(s, policy.Demand{Tag: "preemptible", Scope: clusterA}, policy.Default())
+	if len(plan.Targets) != 1 || len(plan.Spared) != 1 || plan.Spared[0].Ref != vm(9).Ref || plan.Spared[0].Reason != policy.OutOfScope {
+		t.Errorf("%+v", plan)
+	}
+}
+
 func names(p policy.Plan) []string {
 	out := []string{}
 	for _, t := range p.Targets {

@@ -20,6 +20,9 @@ type Scope struct {
 	// Detail asks for what most policies do not need: the tags of the three owners' categories, the paths,
 	// the groups of the candidates, and the hosts (of a host's cluster; all without a Ref).
 	Detail bool
+	// Narrow leaves out the VMs outside the scope where more than so many carry the tag: it costs one call more, and what is
+	// read no longer grows with the other clusters. 0: never.
+	Narrow int
 }
 
 // vmProperties are the properties of a policy.VM. Each costs time with thousands of VMs.
@@ -32,8 +35,8 @@ var vmProperties = []string{
 }
 
 // Candidates takes a snapshot of everything that carries the tag: one REST call for the objects, one
-// SOAP call for their state, their ancestors and the existence of the scope. The snapshot is not
-// narrowed to the scope; a scope this vCenter does not have is refused with kind ScopeNotFound. Details
+// SOAP call for their state, their ancestors and the existence of the scope. The snapshot is only
+// narrowed to the scope as Scope.Narrow says; a scope this vCenter does not have is refused with kind ScopeNotFound. Details
 // cost two REST calls more, the first beside that for the objects, and one more per 1000 owners' tags.
 func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (vsphere.Snapshot, error) {
 	const op = "list candidates with"
@@ -43,6 +46,10 @@ func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (vsph
 	}
 	c := call{op: op, object: fmt.Sprintf("tag %q", tag)}
 	vms, others := split(refs)
+	vms, elsewhere, err := g.narrow(ctx, c, vms, scope)
+	if err != nil {
+		return vsphere.Snapshot{}, err
+	}
 	want := wanted{vms: vms, members: details.membersFor(vms), scope: scope.Ref, hosts: scope.Detail}
 	inventory, err := g.inventory(ctx, c, want)
 	if err != nil {
@@ -54,7 +61,7 @@ func (g *Gateway) Candidates(ctx context.Context, tag string, scope Scope) (vsph
 	}
 	snapshot := vsphere.Snapshot{
 		Time: time.Now().UTC(), Scope: scope.Ref, ScopeName: name,
-		Others: others, VCenterAddrs: g.Addresses(),
+		Others: others, Elsewhere: elsewhere, VCenterAddrs: g.Addresses(),
 	}
 	for _, ref := range vms {
 		vm, ok := inventory.vm(ref)

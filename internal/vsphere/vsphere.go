@@ -125,13 +125,15 @@ type Group struct {
 	Up    []Ref `json:"up,omitempty"` // those that are powered on
 }
 
-// Snapshot is the inventory at one moment: every object that carries the tag, whatever its scope.
+// Snapshot is the inventory at one moment: every object that carries the tag, whatever its scope; see Elsewhere.
 type Snapshot struct {
 	Time      time.Time `json:"time"` // when it was taken
 	Scope     Ref       `json:"scope,omitzero"`
 	ScopeName string    `json:"scopeName,omitempty"`
 	VMs       []VM      `json:"vms"`
 	Others    []Ref     `json:"others,omitempty"` // tagged objects that are not VMs, or are gone
+	// Elsewhere are tagged VMs outside the scope, where there were so many that only those in it were read.
+	Elsewhere []Ref `json:"elsewhere,omitempty"`
 	// VCenterAddrs are the addresses or names by which vCenter itself is known.
 	VCenterAddrs []string `json:"vcenterAddrs,omitempty"`
 	// Hosts are at least all hosts of the contended cluster, or all hosts where nothing names a scope.

@@ -23,7 +23,7 @@ func (p *planning) measure(ctx context.Context, plan policy.Plan) {
 	h := activity.GetMetricsHandler(ctx).WithTags(map[string]string{"policy": p.in.Demand.PolicyName, "result": result})
 	h.Counter("preemption_plans").Inc(1)
 	for name, value := range map[string]float64{
-		"preemption_plan_candidates":             float64(len(p.snap.VMs) + len(p.snap.Others)),
+		"preemption_plan_candidates":             float64(len(p.snap.VMs) + len(p.snap.Others) + len(p.snap.Elsewhere)),
 		"preemption_plan_targets":                float64(len(plan.Targets)),
 		"preemption_plan_shortfall_cpu_hertz":    1e6 * float64(plan.Shortfall.CPUMHz),
 		"preemption_plan_shortfall_memory_bytes": 1 << 20 * float64(plan.Shortfall.MemoryMB),

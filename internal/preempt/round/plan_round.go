@@ -57,7 +57,10 @@ type PlanResult struct {
 	Basis *preemptapi.Basis `json:"basis,omitempty"`
 }
 
-const maxBasis = 300 // candidates kept with a plan
+const (
+	maxBasis   = 300 // candidates kept with a plan
+	manyTagged = 500 // of more VMs with the tag, only those in the scope are read
+)
 
 // PlanRound takes a snapshot of the candidates, chooses, and reserves the targets in the ledger. It acts
 // on nothing, and may be repeated.
@@ -88,7 +91,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 		Unmeasured: !p.policy().Target.Set() && !p.alarm.threshold.Set(),
 	}
 	out.Spared, out.SparedCount = bounded(plan.Spared)
-	if len(p.snap.VMs) <= maxBasis {
+	if len(p.snap.VMs)+len(p.snap.Elsewhere) <= maxBasis {
 		out.Basis = &preemptapi.Basis{Snapshot: p.snap, Demand: p.demand()}
 	}
 	p.measure(ctx, plan)
@@ -140,7 +143,7 @@ func (p *planning) read(ctx context.Context) error {
 		})
 	})
 	err := p.Attempt(ctx, func() (err error) {
-		p.snap, err = p.VCenter.Candidates(ctx, d.Tag, vcenter.Scope{Ref: d.Scope, Detail: true})
+		p.snap, err = p.VCenter.Candidates(ctx, d.Tag, vcenter.Scope{Ref: d.Scope, Detail: true, Narrow: manyTagged})
 		return err
 	})
 	wg.Wait()
@@ -186,7 +189,7 @@ func (p *planning) narrowToOneVM(ctx context.Context) error {
 		return step.Typed(err)
 	}
 	p.only = ref
-	p.snap.Others = nil
+	p.snap.Others, p.snap.Elsewhere = nil, nil
 	p.snap.VMs = slices.DeleteFunc(p.snap.VMs, func(vm vsphere.VM) bool { return vm.Ref != ref })
 	if len(p.snap.VMs) == 0 {
 		return temporal.NewNonRetryableApplicationError(
