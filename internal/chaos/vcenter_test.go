@@ -21,7 +21,6 @@ var changing = []string{"PowerOffVM_Task", "ShutdownGuest", "ReconfigVM_Task", "
 // unreliable lets 30 of 100 calls that change something fail: in 10 vCenter refuses the call, in 5 it has forgotten the
 // session, and in 15 it does what it was asked to do, and its answer is lost.
 func (w *world) unreliable() (calls, failed *atomic.Int64) {
-	w.refuses = true
 	calls, failed = new(atomic.Int64), new(atomic.Int64)
 	for _, method := range changing {
 		w.vc.Hook(method, func(ref types.ManagedObjectReference) {

@@ -74,7 +74,6 @@ type world struct {
 	judged   map[string]bool   // rounds
 
 	clockJumps bool // of vCenter: events are not found at their times
-	refuses    bool // vCenter does, at random: a restore may give up a VM
 }
 
 // site is what a world consists of.
@@ -340,23 +339,18 @@ func (w *world) back() error {
 }
 
 // leftOff are the VMs that the last restores left off: vCenter's events do not prove who turned them off, where its clock
-// jumped, or vCenter refused what was tried.
+// jumped.
 func (w *world) leftOff() map[string]bool {
 	left := map[string]bool{}
 	for _, c := range w.clusters() {
-		if !w.clockJumps && !w.refuses {
+		if !w.clockJumps {
 			break
 		}
 		ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second)
 		var r preemptapi.RestoreResult
 		if w.client.GetWorkflow(ctx, "restore@"+c.Ref.Value+"@"+queue, "").Get(ctx, &r) == nil {
 			for _, vm := range r.Left {
-				if w.clockJumps && vm.Reason == policy.NoEvidence {
-					left[vm.Ref.Value] = true
-				}
-			}
-			for _, vm := range r.VMs {
-				if w.refuses && vm.Outcome == preemptapi.OutcomeNotRestored {
+				if vm.Reason == policy.NoEvidence {
 					left[vm.Ref.Value] = true
 				}
 			}

@@ -73,6 +73,7 @@ type RestoredVM struct {
 	OnAt            time.Time          `json:"onAt,omitzero"` // when vCenter was seen to say so
 	Annotated       bool               `json:"annotated,omitempty"`
 	AnnotationError string             `json:"annotationError,omitempty"`
+	Again           bool               `json:"again,omitempty"` // it failed for a reason that may pass
 }
 
 // RestoreResult is what a restore did, and why.

@@ -53,6 +53,11 @@ func (p *powering) decideAll(targets []policy.Return, what preemptapi.RestoreOut
 	}
 }
 
+// notRestored decides that powering a VM on failed; again: for a reason that may pass.
+func (p *powering) notRestored(t policy.Return, reason string, again bool) {
+	p.decide(preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeNotRestored, Reason: policy.InWords(reason), Again: again})
+}
+
 func (p *powering) decide(vm preemptapi.RestoredVM) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -180,7 +180,7 @@ func (p *powering) awaitAll(waiting []policy.Return, waits []vcenter.Wait, again
 	})
 	for _, t := range waiting {
 		if _, still := open[t.Ref]; still {
-			p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, policy.InWords(p.timeoutReason(t.Ref)))
+			p.notRestored(t, p.timeoutReason(t.Ref), true)
 		}
 	}
 	if ctx.Err() != nil {
@@ -204,7 +204,7 @@ func (p *powering) failed(t policy.Return, err error) (again bool) {
 	case kind == vcenter.InvalidState && n == 1, kind.Retryable() && n < step.Tries:
 		return true
 	}
-	p.decideAll([]policy.Return{t}, preemptapi.OutcomeNotRestored, policy.InWords(err.Error()))
+	p.notRestored(t, err.Error(), kind.Retryable())
 	return false
 }
 

@@ -147,7 +147,8 @@ func TestAVMThatNoHostCanTakeIsLeftAndOneThatRefusesThreeTimesHasFailed(t *testi
 			tried++
 			return vcentertest.Fault(kind)
 		}
-		if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != c.outcome || vm.Reason.String() != c.reason || tried != c.tries {
+		again := kind == vcenter.TaskFailed
+		if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != c.outcome || vm.Reason.String() != c.reason || tried != c.tries || vm.Again != again {
 			t.Errorf("%s: tried %d times: %+v", kind, tried, vm)
 		}
 	}

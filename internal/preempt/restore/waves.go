@@ -189,6 +189,18 @@ func (r *restore) powerOn(wave []policy.Return, plannedAt time.Time, settle bool
 	return brought, open
 }
 
+// mostFailures is in how many waves a VM may fail for a reason that may pass: the waits between them grow from 30 s.
+const mostFailures = 4
+
+// triesAgain reports whether a VM whose power-on failed is in a later wave again. A person is told instead.
+func (r *restore) triesAgain(vm preemptapi.RestoredVM) bool {
+	if !vm.Again || r.in.Person || workflow.GetVersion(r.ctx, "restore-again", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return false
+	}
+	r.failures[vm.Ref]++
+	return r.failures[vm.Ref] < mostFailures
+}
+
 // add records what became of VMs; it replaces what was known of them before. It returns of how many that is decided:
 // one that no host could take is to be tried again, where no person waits.
 func (r *restore) add(vms []preemptapi.RestoredVM) (decided int) {
@@ -200,7 +212,8 @@ func (r *restore) add(vms []preemptapi.RestoredVM) (decided int) {
 	r.result.Left = slices.DeleteFunc(r.result.Left, func(s policy.Spared) bool { return told[s.Ref] })
 	r.result.VMs = slices.DeleteFunc(r.result.VMs, func(vm preemptapi.RestoredVM) bool { return changed[vm.Ref] })
 	for _, vm := range vms {
-		if r.in.Person || vm.Reason.Reason != policy.NoHost {
+		again := r.triesAgain(vm)
+		if r.in.Person || vm.Reason.Reason != policy.NoHost && !again {
 			decided++
 		}
 		if vm.Outcome == preemptapi.OutcomeLeft {
@@ -212,7 +225,7 @@ func (r *restore) add(vms []preemptapi.RestoredVM) (decided int) {
 			r.result.VMs = append(r.result.VMs, vm)
 		}
 		// Who came back is known by its attribute, and may be preempted and restored again.
-		if vm.Outcome == preemptapi.OutcomeNotRestored || vm.Outcome == preemptapi.OutcomeRestored && !vm.Annotated || r.in.Person {
+		if vm.Outcome == preemptapi.OutcomeNotRestored && !again || vm.Outcome == preemptapi.OutcomeRestored && !vm.Annotated || r.in.Person {
 			r.decided = append(r.decided, vm.Ref)
 		}
 	}

@@ -70,6 +70,7 @@ type restore struct {
 	leftForGood    []policy.Spared      // decided about for good, and left off
 	replied        map[vsphere.Ref]bool // the reply address knows of
 	replying       int                  // replies under way
+	failures       map[vsphere.Ref]int  // waves in which a VM failed for a reason that may pass
 	lives          int
 	idle           int // looks in a row that brought nobody back
 }
@@ -77,7 +78,7 @@ type restore struct {
 func newRestore(ctx workflow.Context, in preemptapi.RestoreInput) *restore {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	info := workflow.GetInfo(ctx)
-	r := &restore{ctx: tally.With(own), in: in, info: info, replied: map[vsphere.Ref]bool{}}
+	r := &restore{ctx: tally.With(own), in: in, info: info, replied: map[vsphere.Ref]bool{}, failures: map[vsphere.Ref]int{}}
 	if in.Earlier != nil {
 		r.result, r.settleTimeOver = *in.Earlier, !in.Unsettled
 		r.stopReason, r.restart, r.cancelled = in.Stopped, in.Again, in.Over
