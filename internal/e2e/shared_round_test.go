@@ -12,11 +12,24 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
+
+// manyVMs is a site of one cluster whose n tagged VMs may all go in one round.
+func manyVMs(t testing.TB, n int, opts ...sitetest.Option) *sitetest.Site {
+	t.Helper()
+	return sitetest.New(t, append([]sitetest.Option{
+		sitetest.WithInventory(func(o *simulation.Options) {
+			o.Clusters, o.HostsPerCluster, o.VMsPerCluster, o.Tagged = 1, 16, n, n
+		}),
+		sitetest.WithPolicy(func(p *policy.Policy) { p.Cooldown, p.MaxVMs = clock.Duration(time.Millisecond), n }),
+	}, opts...)...)
+}
 
 // sharedBy starts two workers and returns how many calls of a method each has sent.
 func sharedBy(s *sitetest.Site, method string) (sent [2]*atomic.Int64) {
