@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -125,8 +126,15 @@ func protectedByTag(vm *vsphere.VM, now time.Time) (Reason, string) {
 // priority reads the tag of CategoryPriority. Without one, the policy's default applies.
 func priority(vm *vsphere.VM, p *Policy) (int, error) {
 	tags := vm.Tags[CategoryPriority]
-	if len(tags) == 0 {
+	switch len(tags) {
+	case 0:
 		return p.Order.priority(), nil
+	case 1:
+		n, err := strconv.Atoi(strings.TrimSpace(tags[0]))
+		if err != nil || n < -maxPriority || n > maxPriority {
+			return 0, fmt.Errorf("unreadable priority %q: use a whole number", tags[0])
+		}
+		return n, nil
 	}
-	return priorityOf(tags)
+	return 0, fmt.Errorf("unreadable priority: %d tags of %s, of which one is allowed", len(tags), CategoryPriority)
 }

@@ -3,7 +3,6 @@ package policy_test
 import (
 	"encoding/json"
 	"flag"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,12 +58,6 @@ func (s scenario) with(change func(*scenario)) scenario {
 }
 
 func scenarios() map[string]scenario {
-	all := usageScenarios()
-	maps.Copy(all, roomScenarios())
-	return all
-}
-
-func usageScenarios() map[string]scenario {
 	gib := int64(1024)
 	mixed := []vsphere.VM{
 		vm(1, on("1"), uses(9000, 16*gib), priority("10"), up(5*time.Hour)), vm(2, on("1"), uses(2000, 4*gib), priority("10"), up(4*time.Hour)),

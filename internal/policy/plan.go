@@ -27,8 +27,6 @@ type Demand struct {
 	// Credits are what was freed in the last minute, which vCenter's statistics do not show yet, or is being
 	// freed, by this round too.
 	Credits []Credit `json:"credits,omitempty"`
-	// Room asks for room on one host instead of a lower usage of the scope.
-	Room *Room `json:"room,omitempty"`
 }
 
 // Eviction is a VM that was preempted, and when.
@@ -83,8 +81,6 @@ type Plan struct {
 	// Pools are the numbers of VMs of which the budgets' percentages are taken, one for each budget; 0 if the
 	// budget has no percentage. Nil if no budget has one.
 	Pools []int `json:"pools,omitempty"`
-	// Room is what a plan for room on one host found.
-	Room *RoomPlan `json:"room,omitempty"`
 }
 
 // candidate is a VM that may be turned off, with the values that decide its order.
@@ -102,18 +98,13 @@ type candidate struct {
 // priorities come first: a VM is chosen only if those of lower priority are not enough. Among equally small sets, it
 // prefers VMs that were preempted less often in the last 24 hours, that fit closest to what is missing, that are the
 // youngest, and that have the smaller MoRef. Limits and budgets are applied last, so that a candidate that cannot be
-// turned off never takes the place of one that can. For room on one host see Room.
+// turned off never takes the place of one that can.
 func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 	now := d.at(s)
 	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)+len(s.Elsewhere)), Usage: measured(&s, &d, p.Target)}
 	limits := limitsOf(&s, &d, &p, now)
 	plan.Pools = limits.pools
 	eligible := plan.sift(&s, &d, &p, &limits, now)
-	if d.Room != nil {
-		plan.makeRoom(&s, &d, &p, &limits, eligible, now)
-		slices.SortFunc(plan.Spared, func(a, b Spared) int { return compareRefs(a.Ref, b.Ref) })
-		return plan
-	}
 	choice := selection{all: eligible, need: shortfall(plan.Usage), room: max(0, p.MaxVMs-d.Already)}
 	full := Spared{Reason: OverLimit}
 	if limits.room >= 0 && limits.room < choice.room {

@@ -78,11 +78,7 @@ type VM struct {
 	DisabledMethods []string `json:"disabledMethods,omitempty"`
 	CPUMHz          int64    `json:"cpuMHz"`   // live CPU usage
 	MemoryMB        int64    `json:"memoryMB"` // live host memory usage
-	// CPUReservedMHz and MemoryReservedMB are what its power-off gives back to vCenter's admission, memory with its overhead;
-	// 0 where nobody asked.
-	CPUReservedMHz   int64  `json:"cpuReservedMHz,omitempty"`
-	MemoryReservedMB int64  `json:"memoryReservedMB,omitempty"`
-	ChangeVersion    string `json:"changeVersion,omitempty"`
+	ChangeVersion   string   `json:"changeVersion,omitempty"`
 	// Tags are the names of the tags it carries, by category, of the categories below; others may be left out.
 	Tags map[string][]string `json:"tags,omitempty"`
 	// FolderPath and PoolPath are the inventory paths of its folder and of its resource pool or vApp, such as
@@ -110,13 +106,6 @@ type Host struct {
 	MemoryMB            int64 `json:"memoryMB"`     // capacity
 	CPUUsedMHz          int64 `json:"cpuUsedMHz"`   // live usage
 	MemoryUsedMB        int64 `json:"memoryUsedMB"` // live usage
-	// For room on one host, 0 and empty where nobody asked: what running VMs reserve on it, the speed of a core, logical
-	// processors, and why it cannot take the VM that room is for, in words.
-	CPUReservedMHz   int64  `json:"cpuReservedMHz,omitempty"`
-	MemoryReservedMB int64  `json:"memoryReservedMB,omitempty"`
-	CoreMHz          int64  `json:"coreMHz,omitempty"`
-	Threads          int    `json:"threads,omitempty"`
-	CannotTake       string `json:"cannotTake,omitempty"`
 }
 
 // Group is an application group: all VMs that carry one tag of the groups' category, candidates or not.
