@@ -81,12 +81,9 @@ func (p *place) indices() (set []int) {
 	return set
 }
 
-// parts adds up an amount in parts of the host's capacity.
-func (p *place) parts(l space) (sum float64) {
-	for r, c := range capacity(p.host) {
-		sum += float64(l[r]) / float64(max(1, c))
-	}
-	return sum
+// parts adds up an amount in parts of the host's capacity. Of hosts of one size, equal amounts have equal parts.
+func (p *place) parts(l space) float64 {
+	return float64(l[0]+l[2])/float64(max(1, p.host.CPUMHz)) + float64(l[1]+l[3])/float64(max(1, p.host.MemoryMB))
 }
 
 // clear finds the cheapest targets on the host.

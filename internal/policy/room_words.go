@@ -148,7 +148,7 @@ func (c *clearing) whyGroups(p *place, set []int) string {
 			}
 		}
 	}
-	return Explanation{GroupBudget, strings.Join(details, "; ")}.Words()
+	return "a group must keep enough VMs up (" + strings.Join(details, "; ") + ")"
 }
 
 // whyRoom explains in words why the candidate is powered off at its rank.
