@@ -14,7 +14,18 @@ import (
 )
 
 // drawn is what a random inventory of rooms is like.
-type drawn struct{ hosts, vmsEach, priorities int }
+type drawn struct {
+	hosts, vmsEach, priorities int
+	alike                      bool // VMs are of two sizes
+}
+
+// size draws a number of units of a resource, of up to so many.
+func (d drawn) size(r *rand.Rand, units int64) int64 {
+	if d.alike {
+		return units / 4 * (1 + r.Int64N(2))
+	}
+	return r.Int64N(units)
+}
 
 // draw makes a random inventory in which sizes are few, so that sets often are of equal price, and every limit plays a
 // part.
@@ -51,7 +62,7 @@ func (d drawn) draw(r *rand.Rand) scenario {
 }
 
 func (d drawn) vm(r *rand.Rand, n int, host string, preempted map[string]int) vsphere.VM {
-	v := vm(n, on(host), uses(500*r.Int64N(14), 2000*r.Int64N(14)), reserves(1000*r.Int64N(4), 2000*r.Int64N(14)), priority(fmt.Sprint(r.IntN(d.priorities))))
+	v := vm(n, on(host), uses(500*d.size(r, 14), 2000*d.size(r, 14)), reserves(1000*d.size(r, 4), 2000*d.size(r, 14)), priority(fmt.Sprint(r.IntN(d.priorities))))
 	v.BootTime = now.Add(-time.Duration(r.IntN(4)) * time.Hour)
 	switch r.IntN(8) {
 	case 0:
@@ -221,6 +232,7 @@ func TestRoomIsMadeAsCheaplyAsAnExhaustiveSearchFinds(t *testing.T) {
 		"few VMs on up to four hosts": {drawn{hosts: 4, vmsEach: 7, priorities: 5}, 3000},
 		"equal priorities":            {drawn{hosts: 2, vmsEach: 9, priorities: 2}, 500},
 		"up to 16 VMs on a host":      {drawn{hosts: 1, vmsEach: 16, priorities: 3}, 40},
+		"VMs that are much alike":     {drawn{hosts: 2, vmsEach: 10, priorities: 3, alike: true}, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, uint64(c.vmsEach)))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -43,7 +44,7 @@ func TestABoundedSearchOfAHostComesCloseToALongOne(t *testing.T) {
 	for n := range cases {
 		p, left := crowded(r, exactUpTo+1+r.IntN(12), 0.1+0.5*r.Float64())
 		most := 4 + r.IntN(12)
-		long := newSweep(p, most, append([]int(nil), left...))
+		long := newSweep(p, most, slices.Clone(left))
 		long.steps = math.MaxInt
 		best, possible := priced(*p, long.cheapest())
 		got, found := priced(*p, newSweep(p, most, left).cheapest())
@@ -84,6 +85,51 @@ func TestTheSearchOfAHostIsBounded(t *testing.T) {
 		t.Logf("%d candidates: at most %d steps", n, worst)
 		if worst > most {
 			t.Errorf("of %d candidates the search took %d steps, more than %d", n, worst, most)
+		}
+	}
+}
+
+// onlyCPU is a host that lacks 10 GHz, with candidates of these priorities that use so many GHz and no memory.
+func onlyCPU(priorities []int, ghz ...int64) *place {
+	p := &place{host: &vsphere.Host{CPUMHz: 96_000, MemoryMB: 512_000}, missing: space{10_000}}
+	for i, g := range ghz {
+		p.on = append(p.on, &candidate{vm: &vsphere.VM{}, priority: priorities[i], frees: load{g * 1000}})
+	}
+	return p
+}
+
+func TestOfTwoQuickSetsTheCheaperIsTaken(t *testing.T) {
+	for name, c := range map[string]struct {
+		place *place
+		from  int
+		want  []int
+	}{
+		"one that begins with the lowest":           {onlyCPU([]int{1, 1, 2, 2}, 4, 4, 5, 5), 2, []int{0, 1, 2}},
+		"one that begins with those that help most": {onlyCPU([]int{1, 2, 2}, 4, 6, 10), 1, []int{2}},
+		"one without a VM that is not needed":       {onlyCPU([]int{1, 1, 2}, 3, 2, 8), 2, []int{0, 2}},
+		"none, as together they are too few":        {onlyCPU([]int{1, 2}, 3, 6), 1, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := newSweep(c.place, 4, nil).quick(c.from, len(c.place.on)); !slices.Equal(got, c.want) {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestOnAHostWithVeryManyVMsNobodyGoesInVain(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 1))
+	for n := range 20 {
+		p, left := crowded(r, 600, 0.1+0.2*r.Float64())
+		w := newSweep(p, 600, left)
+		set := w.cheapest()
+		if set == nil {
+			continue
+		}
+		for _, i := range set {
+			if w.needAfter(slices.DeleteFunc(slices.Clone(set), func(j int) bool { return i == j })).covered() {
+				t.Errorf("case %d: of %d VMs, number %d goes in vain", n, len(set), i)
+			}
 		}
 	}
 }

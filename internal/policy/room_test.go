@@ -81,3 +81,17 @@ func TestRoomDoesNotFollowThePolicysTarget(t *testing.T) {
 		t.Errorf("with a target the plan is\n%s\nwithout\n%s", got, want)
 	}
 }
+
+func TestOfEquallyCheapSetsTheFirstInOrderGoes(t *testing.T) {
+	s := roomSite(
+		vm(1, on("1"), uses(6000, 20_000), priority("1")), vm(2, on("1"), uses(6000, 20_000), priority("1")),
+		vm(3, on("1"), uses(10_000, 16_000), priority("1")), vm(4, on("1"), uses(2000, 24_000), priority("1")),
+	)
+	if got, want := names(policy.Choose(s.snapshot, s.demand, s.policy)), []string{"batch-1", "batch-2"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	s.demand.Preempted = map[string]int{s.snapshot.VMs[0].Ref.String(): 1, s.snapshot.VMs[1].Ref.String(): 1}
+	if got, want := names(policy.Choose(s.snapshot, s.demand, s.policy)), []string{"batch-3", "batch-4"}; !slices.Equal(got, want) {
+		t.Errorf("with two that were preempted before, got %v, want %v", got, want)
+	}
+}
