@@ -104,7 +104,8 @@ type candidate struct {
 // youngest, and that have the smaller MoRef. Limits and budgets are applied last, so that a candidate that cannot be
 // turned off never takes the place of one that can.
 //
-// If the demand is for room, the plan makes it on the host where that is cheapest: see RoomPlan.
+// If the demand is for room, the plan makes it on the host where that is cheapest: see RoomPlan. Shortfall, Covered and
+// Partial are then zero.
 func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 	now := d.at(s)
 	if d.Room != nil {

@@ -43,8 +43,8 @@ const (
 	GroupBudget      Reason = "group_budget"        // so many VMs of its group must stay on
 	ScopeBudget      Reason = "scope_budget"        // so many VMs of this scope were turned off recently
 	OverLimit        Reason = "limit"               // the plan already holds maxVMs
-	NotNeeded        Reason = "not_needed"          // the shortfall is covered without it, or it does not help
-	CannotCover      Reason = "cannot_cover"        // ifShort is none, and all together do not cover the shortfall
+	NotNeeded        Reason = "not_needed"          // the shortfall is covered without it, or the room made; or it does not help
+	CannotCover      Reason = "cannot_cover"        // ifShort is none, and all together do not cover the shortfall; or no host has the room even then
 	NotMeasured      Reason = "not_measured"        // a target is set, and no host in scope can be measured
 	PriorityNotLower Reason = "priority_not_lower"  // room is made for a VM of its priority or of a lower one
 	AnotherHost      Reason = "another_host"        // the room is made, or exists, on a host that it is not on

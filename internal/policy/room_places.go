@@ -67,7 +67,7 @@ func (p *place) measure(room *Room, credit load) {
 	var u Usage
 	u.CPU.count(p.host.CPUMHz, p.host.CPUUsedMHz, credit[0])
 	u.Memory.count(p.host.MemoryMB, p.host.MemoryUsedMB, credit[1])
-	taken := space{u.CPU.After, u.Memory.After, p.host.CPUReservedMHz, p.host.MemoryReservedMB}
+	taken := space{u.CPU.After, u.Memory.After, p.host.CPUReservedMHz, p.host.MemoryReservedMB}.beyond(space{})
 	p.missing = room.on(p.host).plus(taken).beyond(capacity(p.host))
 }
 

@@ -82,7 +82,7 @@ type VM struct {
 	// reservations, that of memory with the VM's overhead.
 	CPUReservedMHz   int64  `json:"cpuReservedMHz,omitempty"`
 	MemoryReservedMB int64  `json:"memoryReservedMB,omitempty"`
-	ChangeVersion   string   `json:"changeVersion,omitempty"`
+	ChangeVersion    string `json:"changeVersion,omitempty"`
 	// Tags are the names of the tags it carries, by category, of the categories below; others may be left out.
 	Tags map[string][]string `json:"tags,omitempty"`
 	// FolderPath and PoolPath are the inventory paths of its folder and of its resource pool or vApp, such as
