@@ -39,7 +39,7 @@ func (a *app) planCommand() *cobra.Command {
 			exitStatus("", "no VM is eligible, with --fail-empty, or no host can have the room"),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow plan --tag spot --criticality HIGH -o json\n" +
 			"  preemptctl workflow plan --event @alarm.json\n  preemptctl workflow plan --room-for db-1\n" +
-			"  preemptctl workflow plan --room-cpus 16 --room-memory 128GiB --cluster domain-c7",
+			"  preemptctl workflow plan --room-cpus 8 --room-memory 24GiB --cluster domain-c7",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.timeout < 0 {
 				return usagef("--timeout %s is negative", f.timeout)

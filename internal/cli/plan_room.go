@@ -82,6 +82,9 @@ func roomTable(t *table, r preemptapi.RoundResult) {
 	default:
 		t.row("room", fmt.Sprintf("on %s, once the VMs below are off", p.HostName))
 	}
+	if p.OtherHosts > 0 {
+		t.row("hosts", fmt.Sprintf("the first %d of %d", len(p.Hosts), len(p.Hosts)+p.OtherHosts))
+	}
 	t.section("HOST", "WOULD GO", "HIGHEST PRIORITY", "FREES BEYOND", "WHY NOT")
 	for _, h := range p.Hosts {
 		gone, highest, beyond := "-", "-", "-"

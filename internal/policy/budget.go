@@ -177,6 +177,23 @@ func (l *limits) groupsOf(vm *vsphere.VM) (groups []int) {
 	return groups
 }
 
+// most returns how many VMs may be turned off, and why a further one may not.
+func (l *limits) most(p *Policy, d *Demand) (int, Spared) {
+	most := max(0, p.MaxVMs-d.Already)
+	if l.room >= 0 && l.room < most {
+		return l.room, Spared{Reason: ScopeBudget, Detail: l.detail}
+	}
+	return most, Spared{Reason: OverLimit}
+}
+
+// left returns how many more VMs of each limited group may be turned off.
+func (l *limits) left() (left []int) {
+	for _, g := range l.groups {
+		left = append(left, g.left)
+	}
+	return left
+}
+
 // use subtracts the VM from what the budgets allow, or returns the budget that does not allow it.
 func (l *limits) use(vm *vsphere.VM) (Reason, string) {
 	groups := l.groupsOf(vm)

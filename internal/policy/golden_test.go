@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden plans anew")
 
-// scenario is an inventory with rules, whose plan is kept in testdata/plans.
+// scenario is an inventory with rules, whose plan is kept in testdata.
 type scenario struct {
 	snapshot vsphere.Snapshot
 	demand   policy.Demand
@@ -112,10 +112,14 @@ func scenarios() map[string]scenario {
 	}
 }
 
-func TestGoldenPlans(t *testing.T) {
+func TestGoldenPlans(t *testing.T) { checkGolden(t, "plans", scenarios()) }
+
+// checkGolden compares the plan of each scenario with its file in a folder of testdata, and the files with the scenarios.
+func checkGolden(t *testing.T, folder string, scenarios map[string]scenario) {
+	t.Helper()
 	seen := map[string]bool{}
-	for name, s := range scenarios() {
-		file := filepath.Join("testdata", "plans", strings.NewReplacer(" ", "-", ",", "", "'", "").Replace(name)+".json")
+	for name, s := range scenarios {
+		file := filepath.Join("testdata", folder, strings.NewReplacer(" ", "-", ",", "", "'", "").Replace(name)+".json")
 		seen[file] = true
 		t.Run(name, func(t *testing.T) {
 			if err := s.policy.Validate(); err != nil {
@@ -136,11 +140,11 @@ func TestGoldenPlans(t *testing.T) {
 				t.Fatal(err)
 			}
 			if string(got) != string(want) {
-				t.Errorf("the plan is not that of %s; look, then go test ./internal/policy -run TestGoldenPlans -update\n%s", file, got)
+				t.Errorf("the plan is not that of %s; look, then go test ./internal/policy -run TestGolden -update\n%s", file, got)
 			}
 		})
 	}
-	files, err := filepath.Glob("testdata/plans/*.json")
+	files, err := filepath.Glob("testdata/" + folder + "/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func usageOf(s *vsphere.Snapshot, d *Demand, scope vsphere.Ref) Usage {
 		if h.Ref == scope {
 			u.Name = h.Name
 		}
-		if h.InMaintenance || !scope.Zero() && h.Ref != scope && h.Cluster != scope {
+		if h.InMaintenance || !holds(scope, &h) {
 			continue
 		}
 		if h.Wakes() {
@@ -92,22 +92,22 @@ func usageOf(s *vsphere.Snapshot, d *Demand, scope vsphere.Ref) Usage {
 		if h.EnteringMaintenance {
 			u.Moving++
 		}
-		var credit load
-		for _, c := range credits {
-			if c.Host == h.Ref {
-				credit = credit.plus(load{c.CPUMHz, c.MemoryMB})
-			}
-		}
+		credit := creditOn(credits, h.Ref)
 		u.CPU.count(h.CPUMHz, h.CPUUsedMHz, credit[0])
 		u.Memory.count(h.MemoryMB, h.MemoryUsedMB, credit[1])
 	}
 	return u
 }
 
+// holds reports whether the host is of the scope.
+func holds(scope vsphere.Ref, h *vsphere.Host) bool {
+	return scope.Zero() || h.Ref == scope || h.Cluster == scope
+}
+
 // wake adds the capacity of the hosts that DPM wakes when VMs are powered on.
 func (u *Usage) wake(s *vsphere.Snapshot) {
 	for i := range s.Hosts {
-		if h := &s.Hosts[i]; h.Wakes() && (u.Scope.Zero() || h.Ref == u.Scope || h.Cluster == u.Scope) {
+		if h := &s.Hosts[i]; h.Wakes() && holds(u.Scope, h) {
 			u.CPU.Capacity += h.CPUMHz
 			u.Memory.Capacity += h.MemoryMB
 		}
@@ -125,6 +125,16 @@ func freed(s *vsphere.Snapshot, d *Demand) []Credit {
 		on[vm.Ref] = vm.PowerState == vsphere.PoweredOn
 	}
 	return slices.DeleteFunc(slices.Clone(d.Credits), func(c Credit) bool { return on[c.VM] && s.Time.Sub(c.At) > readLate })
+}
+
+// creditOn adds up the credits of one host.
+func creditOn(credits []Credit, host vsphere.Ref) (sum load) {
+	for _, c := range credits {
+		if c.Host == host {
+			sum = sum.plus(load{c.CPUMHz, c.MemoryMB})
+		}
+	}
+	return sum
 }
 
 // readLate is how long reading an inventory may take.

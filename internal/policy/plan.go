@@ -27,6 +27,8 @@ type Demand struct {
 	// Credits are what was freed in the last minute, which vCenter's statistics do not show yet, or is being
 	// freed, by this round too.
 	Credits []Credit `json:"credits,omitempty"`
+	// Room is what is to be free on one host. If it is set, the policy's target utilisation does not matter.
+	Room *Room `json:"room,omitempty"`
 }
 
 // Eviction is a VM that was preempted, and when.
@@ -81,6 +83,8 @@ type Plan struct {
 	// Pools are the numbers of VMs of which the budgets' percentages are taken, one for each budget; 0 if the
 	// budget has no percentage. Nil if no budget has one.
 	Pools []int `json:"pools,omitempty"`
+	// Room says where the demanded room is, or why it is nowhere. Nil if none was demanded.
+	Room *RoomPlan `json:"room,omitempty"`
 }
 
 // candidate is a VM that may be turned off, with the values that decide its order.
@@ -99,20 +103,25 @@ type candidate struct {
 // prefers VMs that were preempted less often in the last 24 hours, that fit closest to what is missing, that are the
 // youngest, and that have the smaller MoRef. Limits and budgets are applied last, so that a candidate that cannot be
 // turned off never takes the place of one that can.
+//
+// If the demand is for room, the plan makes it on the host where that is cheapest: see RoomPlan. Shortfall, Covered and
+// Partial are then zero.
 func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 	now := d.at(s)
+	if d.Room != nil {
+		p.Target = Goal{}
+	}
 	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)+len(s.Elsewhere)), Usage: measured(&s, &d, p.Target)}
 	limits := limitsOf(&s, &d, &p, now)
 	plan.Pools = limits.pools
 	eligible := plan.sift(&s, &d, &p, &limits, now)
-	choice := selection{all: eligible, need: shortfall(plan.Usage), room: max(0, p.MaxVMs-d.Already)}
-	full := Spared{Reason: OverLimit}
-	if limits.room >= 0 && limits.room < choice.room {
-		choice.room, full = limits.room, Spared{Reason: ScopeBudget, Detail: limits.detail}
+	most, full := limits.most(&p, &d)
+	if d.Room != nil {
+		c := clearing{s: &s, d: &d, limits: &limits, most: most, full: full}
+		plan.makeRoom(&c, eligible)
+		return plan
 	}
-	for _, g := range limits.groups {
-		choice.left = append(choice.left, g.left)
-	}
+	choice := selection{all: eligible, need: shortfall(plan.Usage), room: most, left: limits.left()}
 	before := choice
 	switch {
 	case limits.blackout != "", p.Target.Set() && len(plan.Usage) == 0:
@@ -135,7 +144,7 @@ func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 			plan.spare(eligible[i].vm, reason, detail)
 		}
 	}
-	slices.SortFunc(plan.Spared, func(a, b Spared) int { return compareRefs(a.Ref, b.Ref) })
+	plan.sortSpared()
 	return plan
 }
 
@@ -190,16 +199,15 @@ func (plan *Plan) spare(vm *vsphere.VM, reason Reason, detail string) {
 	plan.Spared = append(plan.Spared, Spared{Ref: vm.Ref, Name: vm.Name, Reason: reason, Detail: detail})
 }
 
+func (plan *Plan) sortSpared() {
+	slices.SortFunc(plan.Spared, func(a, b Spared) int { return compareRefs(a.Ref, b.Ref) })
+}
+
 // settle records the targets and what they free.
 func (plan *Plan) settle(choice *selection, now time.Time, goal Goal) {
 	for rank, i := range choice.ranked() {
 		c := &choice.all[i]
-		after(plan.Usage, c.vm)
-		plan.Targets = append(plan.Targets, Target{
-			Ref: c.vm.Ref, Name: c.vm.Name, InstanceUUID: c.vm.InstanceUUID, ToolsRunning: c.vm.ToolsRunning,
-			CPUMHz: c.vm.CPUMHz, MemoryMB: c.vm.MemoryMB, Host: c.vm.Host,
-			Rank: rank + 1, Priority: c.priority, Why: c.why(rank+1, choice.need, now),
-		})
+		plan.target(c, c.why(rank+1, choice.need, now))
 	}
 	if goal.Set() {
 		missing := choice.missing()
@@ -207,6 +215,16 @@ func (plan *Plan) settle(choice *selection, now time.Time, goal Goal) {
 		plan.Covered = choice.need.minus(missing).resources()
 		plan.Partial = missing != load{}
 	}
+}
+
+// target adds a target at the next rank, and takes what it frees off the usage.
+func (plan *Plan) target(c *candidate, why string) {
+	after(plan.Usage, c.vm)
+	plan.Targets = append(plan.Targets, Target{
+		Ref: c.vm.Ref, Name: c.vm.Name, InstanceUUID: c.vm.InstanceUUID, ToolsRunning: c.vm.ToolsRunning,
+		CPUMHz: c.vm.CPUMHz, MemoryMB: c.vm.MemoryMB, Host: c.vm.Host,
+		Rank: len(plan.Targets) + 1, Priority: c.priority, Why: why,
+	})
 }
 
 // order puts lower priorities first, then those preempted less often, the youngest, the smaller MoRef.

@@ -43,9 +43,11 @@ const (
 	GroupBudget      Reason = "group_budget"        // so many VMs of its group must stay on
 	ScopeBudget      Reason = "scope_budget"        // so many VMs of this scope were turned off recently
 	OverLimit        Reason = "limit"               // the plan already holds maxVMs
-	NotNeeded        Reason = "not_needed"          // the shortfall is covered without it, or it does not help
-	CannotCover      Reason = "cannot_cover"        // ifShort is none, and all together do not cover the shortfall
+	NotNeeded        Reason = "not_needed"          // the shortfall is covered without it, or the room made; or it does not help
+	CannotCover      Reason = "cannot_cover"        // ifShort is none, and all together do not cover the shortfall; or no host has the room even then
 	NotMeasured      Reason = "not_measured"        // a target is set, and no host in scope can be measured
+	PriorityNotLower Reason = "priority_not_lower"  // room is made for a VM of its priority or of a lower one
+	AnotherHost      Reason = "another_host"        // the room is made, or exists, on a host that it is not on
 )
 
 var reasonWords = map[Reason]string{
@@ -62,7 +64,8 @@ var reasonWords = map[Reason]string{
 	ScopeBudget: "its scope's budget is used up",
 	OverLimit:   "the plan already holds as many VMs as the policy allows",
 	NotNeeded:   "it is not needed to reach the target", CannotCover: "all together would not free enough, and the policy then spares everyone",
-	NotMeasured:    "the usage of the contended hosts could not be measured",
+	NotMeasured:      "the usage of the contended hosts could not be measured",
+	PriorityNotLower: "its priority is not below that of the one who asks", AnotherHost: "the room is made on another host",
 	TouchedByOwner: "somebody else used or changed it since it was preempted: it is no longer ours", Untagged: "its tag was taken off",
 	OtherTag: "it was preempted for another tag", AttributeChanged: "our record on it was changed",
 	OtherInstance: "the record on it is that of another VM", CyclesTooOften: "it was preempted too often today: it stays off",

@@ -29,7 +29,7 @@ func Recheck(vm vsphere.VM, scope vsphere.Ref) Reason {
 // RecheckAll returns which targets may no longer be turned off, just before acting on them, and why, in their
 // order. The snapshot holds the targets and their groups as they are now; the demand is that of the plan
 // with what has happened since. The targets themselves may be reserved in it, but are not yet evictions.
-// In addition to Recheck, it checks tags that protect, exclusions, windows and budgets again, but not the shortfall
+// In addition to Recheck, it checks tags that protect, exclusions, windows, budgets and for room the priority again, but not the shortfall
 // and maxVMs. As with Recheck, the caller handles a target that is off by now.
 func RecheckAll(s vsphere.Snapshot, d Demand, p Policy, targets []vsphere.Ref) (spared []Spared) {
 	now := d.at(s)
@@ -51,6 +51,10 @@ func RecheckAll(s vsphere.Snapshot, d Demand, p Policy, targets []vsphere.Ref) (
 		}
 		if reason == "" {
 			reason, detail = protection(vm, d.Preempted[ref.String()], now, &p)
+		}
+		if reason == "" && d.Room != nil {
+			n, _ := priority(vm, &p)
+			reason, detail = d.Room.outranks(ref, n)
 		}
 		if reason == "" && vm.PowerState == vsphere.PoweredOn {
 			reason, detail = limits.use(vm)

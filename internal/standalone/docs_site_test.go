@@ -137,6 +137,7 @@ func (d *docsSite) name(t *testing.T) {
 	_, err2 := vc.AddDatastore(contended, simulation.DatastoreOptions{Name: "nfs-1", CapacityGB: 1000})
 	errs = append(errs, vc.SetHardware(first.Ref, simulation.Hardware{CPUHotAdd: true, MemoryHotAdd: true}))
 	_, err3 := vc.AddDisk(first.Ref, simulation.DiskOptions{CapacityGB: 60, UsedGB: 60, Datastore: full})
+	errs = append(errs, vc.PowerOffAs(vc.VM(contended+"-app-02"), "CORP\\dba")) // room is asked for it
 	event := fmt.Sprintf(docsEvent, cluster.Ref.Value)
 	for _, name := range []string{"alarm.json", "event.json"} {
 		errs = append(errs, os.WriteFile(filepath.Join(d.dir, name), []byte(event), 0o600))
@@ -149,7 +150,7 @@ func (d *docsSite) name(t *testing.T) {
 		"/etc/vsphere-preemption/preemption.yaml": "preemption.yaml",
 	}
 	d.words = strings.NewReplacer(
-		"/dc-1/vm/prod/web-1", first.Name, "web-1", first.Name, "web-2", second.Name, "test-vm", contended+"-app-01", "vm-12", first.Ref.Value, "vm-42", first.Ref.Value,
+		"/dc-1/vm/prod/web-1", first.Name, "web-1", first.Name, "web-2", second.Name, "test-vm", contended+"-app-01", "db-1", contended+"-app-02", "vm-12", first.Ref.Value, "vm-42", first.Ref.Value,
 		"datastore-5", full.Value, "domain-c7", cluster.Ref.Value, "domain-c8", cluster.Ref.Value, "cluster-1", contended,
 		"host-21", cluster.Hosts[0].Ref.Value, "esx-01", cluster.Hosts[0].Name,
 	)

@@ -78,7 +78,11 @@ type VM struct {
 	DisabledMethods []string `json:"disabledMethods,omitempty"`
 	CPUMHz          int64    `json:"cpuMHz"`   // live CPU usage
 	MemoryMB        int64    `json:"memoryMB"` // live host memory usage
-	ChangeVersion   string   `json:"changeVersion,omitempty"`
+	// CPUReservedMHz and MemoryReservedMB are what its power-off gives back to vCenter's admission control: its
+	// reservations, that of memory with the VM's overhead.
+	CPUReservedMHz   int64  `json:"cpuReservedMHz,omitempty"`
+	MemoryReservedMB int64  `json:"memoryReservedMB,omitempty"`
+	ChangeVersion    string `json:"changeVersion,omitempty"`
 	// Tags are the names of the tags it carries, by category, of the categories below; others may be left out.
 	Tags map[string][]string `json:"tags,omitempty"`
 	// FolderPath and PoolPath are the inventory paths of its folder and of its resource pool or vApp, such as
@@ -106,6 +110,14 @@ type Host struct {
 	MemoryMB            int64 `json:"memoryMB"`     // capacity
 	CPUUsedMHz          int64 `json:"cpuUsedMHz"`   // live usage
 	MemoryUsedMB        int64 `json:"memoryUsedMB"` // live usage
+	// CPUReservedMHz and MemoryReservedMB are reserved by all VMs that run on it, memory with their overhead.
+	CPUReservedMHz   int64 `json:"cpuReservedMHz,omitempty"`
+	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
+	CoreMHz          int64 `json:"coreMHz,omitempty"` // of one core; 0: not known
+	Threads          int   `json:"threads,omitempty"` // logical processors: no VM may have more CPUs
+	// CannotTake says in words why it cannot take the VM that asks for room: its networks, its datastores, a rule of
+	// DRS. Empty: it can.
+	CannotTake string `json:"cannotTake,omitempty"`
 }
 
 // Group is an application group: all VMs that carry one tag of the groups' category, candidates or not.

@@ -1,0 +1,251 @@
+package policy_test
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// drawn is what a random inventory of rooms is like.
+type drawn struct {
+	hosts, vmsEach, priorities int
+	alike                      bool // VMs are of two sizes
+}
+
+// size draws a number of units of a resource, of up to so many.
+func (d drawn) size(r *rand.Rand, units int64) int64 {
+	if d.alike {
+		return units / 4 * (1 + r.Int64N(2))
+	}
+	return r.Int64N(units)
+}
+
+// draw makes a random inventory in which sizes are few, so that sets often are of equal price, and every limit plays a
+// part.
+func (d drawn) draw(r *rand.Rand) scenario {
+	s := roomSite()
+	s.snapshot.Hosts = nil
+	s.demand.Preempted = map[string]int{}
+	s.demand.Room = &policy.Room{
+		For: "db-1", Priority: d.priorities - r.IntN(2), CPUs: 1 + r.IntN(6), MemoryMB: 8000 * r.Int64N(10),
+		CPUReservedMHz: 3000 * r.Int64N(4), MemoryReservedMB: 8000 * r.Int64N(10),
+	}
+	for h := range 1 + r.IntN(d.hosts) {
+		at := fmt.Sprint(h + 1)
+		s.snapshot.Hosts = append(s.snapshot.Hosts, roomy(at, 96_000-3000*r.Int64N(4), 512_000-8000*r.Int64N(10), func(h *vsphere.Host) {
+			h.CPUReservedMHz, h.MemoryReservedMB = 96_000-3000*r.Int64N(4), 512_000-8000*r.Int64N(10)
+			h.MemoryMB += 1000 * r.Int64N(3)
+			if r.IntN(12) == 0 {
+				h.CannotTake = "it lacks the network db-net"
+			}
+		}))
+		s.demand.Credits = append(s.demand.Credits, policy.Credit{Host: s.snapshot.Hosts[h].Ref, CPUMHz: 1000 * r.Int64N(2), MemoryMB: 1000 * r.Int64N(3)})
+		for range d.vmsEach - r.IntN(3) {
+			s.snapshot.VMs = append(s.snapshot.VMs, d.vm(r, len(s.snapshot.VMs), at, s.demand.Preempted))
+		}
+	}
+	s.policy.MaxVMs, s.demand.Already = 1+r.IntN(d.vmsEach+2), r.IntN(2)
+	if r.IntN(2) == 0 {
+		s.policy.Budgets = append(s.policy.Budgets, policy.Budget{Group: "*", MinAvailable: policy.Amount{N: 1 + r.IntN(3)}})
+	}
+	if r.IntN(4) == 0 {
+		s.policy.Budgets = append(s.policy.Budgets, policy.Budget{Scope: true, Max: policy.Amount{N: r.IntN(d.vmsEach + 1)}})
+	}
+	return s
+}
+
+func (d drawn) vm(r *rand.Rand, n int, host string, preempted map[string]int) vsphere.VM {
+	v := vm(n, on(host), uses(500*d.size(r, 14), 2000*d.size(r, 14)), reserves(1000*d.size(r, 4), 2000*d.size(r, 14)), priority(fmt.Sprint(r.IntN(d.priorities))))
+	v.BootTime = now.Add(-time.Duration(r.IntN(4)) * time.Hour)
+	switch r.IntN(8) {
+	case 0:
+		tagged(policy.CategoryProtect, policy.TagDoNotPreempt)(&v)
+	case 1, 2:
+		group([]string{"web", "db"}[r.IntN(2)])(&v)
+	case 3:
+		preempted[v.Ref.String()] = 1 + r.IntN(2)
+	}
+	return v
+}
+
+// amount is CPU and memory in use, CPU and memory reserved.
+type amount [4]int64
+
+func missingOn(s scenario, h vsphere.Host) (m amount) {
+	room := s.demand.Room
+	need := amount{int64(room.CPUs) * h.CoreMHz, room.MemoryMB, room.CPUReservedMHz, room.MemoryReservedMB}
+	taken := amount{h.CPUUsedMHz, h.MemoryUsedMB, h.CPUReservedMHz, h.MemoryReservedMB}
+	for _, c := range s.demand.Credits {
+		if c.Host == h.Ref {
+			taken[0], taken[1] = taken[0]-c.CPUMHz, taken[1]-c.MemoryMB
+		}
+	}
+	for r, capacity := range (amount{h.CPUMHz, h.MemoryMB, h.CPUMHz, h.MemoryMB}) {
+		m[r] = max(0, need[r]+taken[r]-capacity)
+	}
+	return m
+}
+
+func givenBy(v vsphere.VM) amount {
+	return amount{v.CPUMHz, v.MemoryMB, v.CPUReservedMHz, v.MemoryReservedMB}
+}
+
+func priorityOf(v vsphere.VM) (n int) {
+	_, _ = fmt.Sscan(v.Tags[policy.CategoryPriority][0], &n)
+	return n
+}
+
+// mayGo returns the VMs of a host that may be powered off for the room, in order.
+func mayGo(s scenario, host vsphere.Ref) (vms []vsphere.VM) {
+	for _, v := range s.snapshot.VMs {
+		if v.Host == host && len(v.Tags[policy.CategoryProtect]) == 0 && priorityOf(v) < s.demand.Room.Priority {
+			vms = append(vms, v)
+		}
+	}
+	slices.SortFunc(vms, func(a, b vsphere.VM) int {
+		return cmp.Or(cmp.Compare(priorityOf(a), priorityOf(b)),
+			cmp.Compare(s.demand.Preempted[a.Ref.String()], s.demand.Preempted[b.Ref.String()]), b.BootTime.Compare(a.BootTime),
+			cmp.Compare(len(a.Ref.Value), len(b.Ref.Value)), cmp.Compare(a.Ref.Value, b.Ref.Value))
+	})
+	return vms
+}
+
+// withinLimits reports whether maxVMs and all budgets allow so many VMs, and so many of each group.
+func withinLimits(s scenario, n int, gone map[string]int) bool {
+	ok := n <= s.policy.MaxVMs-s.demand.Already
+	for _, b := range s.policy.Budgets {
+		if b.Scope {
+			ok = ok && n <= b.Max.N
+			continue
+		}
+		for g, lost := range gone {
+			up := 0
+			for _, v := range s.snapshot.VMs {
+				if slices.Contains(v.Tags[policy.CategoryGroup], g) {
+					up++
+				}
+			}
+			ok = ok && up-lost >= b.MinAvailable.N
+		}
+	}
+	return ok
+}
+
+// tariff is the price of a set; smaller is cheaper.
+type tariff struct {
+	priority, ofPriority, all int
+	beyond                    int64 // in billionths of the capacity: sums of floating-point numbers are not exact
+}
+
+func (a tariff) compare(b tariff) int {
+	return cmp.Or(cmp.Compare(min(1, a.all), min(1, b.all)), cmp.Compare(a.priority, b.priority), cmp.Compare(a.ofPriority, b.ofPriority),
+		cmp.Compare(a.all, b.all), cmp.Compare(a.beyond, b.beyond))
+}
+
+// cheapestOn tries every set of a host's VMs. ok is false if none is enough within the limits.
+func cheapestOn(s scenario, h vsphere.Host) (targets []vsphere.Ref, best tariff, ok bool) {
+	vms, missing := mayGo(s, h.Ref), missingOn(s, h)
+	var chosen []int
+	for set := range 1 << len(vms) {
+		var freed amount
+		price, members, gone := tariff{}, []int(nil), map[string]int(nil)
+		for i := range vms {
+			if set>>i&1 == 0 {
+				continue
+			}
+			members = append(members, i)
+			for r, g := range givenBy(vms[i]) {
+				freed[r] += g
+			}
+			if p := priorityOf(vms[i]); price.all == 0 || p > price.priority {
+				price.priority, price.ofPriority = p, 0
+			}
+			price.ofPriority, price.all = price.ofPriority+1, price.all+1 // rising priorities: each is the highest so far
+			for _, g := range vms[i].Tags[policy.CategoryGroup] {
+				if gone == nil {
+					gone = map[string]int{}
+				}
+				gone[g]++
+			}
+		}
+		enough, beyond := true, 0.0
+		for r, capacity := range (amount{h.CPUMHz, h.MemoryMB, h.CPUMHz, h.MemoryMB}) {
+			enough = enough && freed[r] >= missing[r]
+			beyond += float64(max(0, freed[r]-missing[r])) / float64(capacity)
+		}
+		price.beyond = int64(math.Round(beyond * 1e9))
+		if set > 0 && missing == (amount{}) || !enough || set > 0 && !withinLimits(s, len(members), gone) {
+			continue
+		}
+		if c := price.compare(best); !ok || c < 0 || c == 0 && slices.Compare(members, chosen) < 0 {
+			best, chosen, ok = price, members, true
+		}
+	}
+	for _, i := range chosen {
+		targets = append(targets, vms[i].Ref)
+	}
+	return targets, best, ok
+}
+
+// checkCheapest compares a plan with the exhaustive search over all hosts and sets. It reports whether VMs go.
+func checkCheapest(t *testing.T, name string, s scenario) bool {
+	t.Helper()
+	plan := policy.Choose(s.snapshot, s.demand, s.policy)
+	options := map[vsphere.Ref]policy.RoomOption{}
+	for _, o := range plan.Room.Hosts {
+		options[o.Host] = o
+	}
+	var where vsphere.Ref
+	var who []vsphere.Ref
+	var least tariff
+	for _, h := range s.snapshot.Hosts {
+		if h.CannotTake != "" {
+			continue
+		}
+		targets, price, ok := cheapestOn(s, h)
+		if o := options[h.Ref]; ok != (o.Why == "") || !slices.Equal(targets, o.Targets) {
+			t.Fatalf("%s: on %s, the cheapest are %v (%+v, possible: %v), the plan says %+v", name, h.Name, targets, price, ok, o)
+		}
+		if ok && (where.Zero() || price.compare(least) < 0) {
+			where, who, least = h.Ref, targets, price
+		}
+	}
+	if plan.Room.Host != where || plan.Room.Enough == where.Zero() || !slices.Equal(refsOf(plan), who) {
+		t.Fatalf("%s: the cheapest are %v on %v (%+v), the plan takes %v on %+v", name, who, where, least, refsOf(plan), plan.Room)
+	}
+	return len(who) > 0
+}
+
+func TestRoomIsMadeAsCheaplyAsAnExhaustiveSearchFinds(t *testing.T) {
+	const seed = 20261127
+	for name, c := range map[string]struct {
+		drawn
+		cases int
+	}{
+		"few VMs on up to four hosts": {drawn{hosts: 4, vmsEach: 7, priorities: 5}, 3000},
+		"equal priorities":            {drawn{hosts: 2, vmsEach: 9, priorities: 2}, 500},
+		"up to 16 VMs on a host":      {drawn{hosts: 1, vmsEach: 16, priorities: 3}, 40},
+		"VMs that are much alike":     {drawn{hosts: 2, vmsEach: 10, priorities: 3, alike: true}, 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, uint64(c.vmsEach)))
+			made := 0
+			for n := range c.cases {
+				if checkCheapest(t, fmt.Sprintf("seed %d, case %d", seed, n), c.draw(r)) {
+					made++
+				}
+			}
+			t.Logf("seed %d: in %d of %d random cases VMs go", seed, made, c.cases)
+			if made*3 < c.cases {
+				t.Errorf("in only %d of %d cases VMs go: the cases test little", made, c.cases)
+			}
+		})
+	}
+}

@@ -1,0 +1,127 @@
+package policy
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// kind is what a host is for the room that is asked for. Kinds are in the order of the options.
+type kind int
+
+const (
+	suitable kind = iota // it has the room, or can have it
+	limited              // it could have it if maxVMs and the budgets allowed more
+	short                // it lacks something even when all that may be powered off are off
+	unfit                // it does not count: it is away, or can never take the VM
+)
+
+// place is a host, and what it takes to have the room there.
+type place struct {
+	host    *vsphere.Host
+	on      []*candidate // that may be powered off there, in order
+	missing space        // before anybody goes
+	kind    kind
+	targets []*candidate // in order; if limits prevent it, those that would be the cheapest without them
+	price   price        // of the targets
+	lacks   space        // even when all are off
+	reason  Reason       // why it cannot have the room
+	why     string       // the same, in words
+}
+
+// name returns what people call the host.
+func (p *place) name() string { return cmp.Or(p.host.Name, p.host.Ref.Value) }
+
+// places returns the hosts of the scope, in the order of the options.
+func (c *clearing) places(lower []*candidate) (places []place) {
+	on := make(map[vsphere.Ref][]*candidate, len(c.s.Hosts))
+	for _, vm := range lower {
+		on[vm.vm.Host] = append(on[vm.vm.Host], vm)
+	}
+	credits := freed(c.s, c.d)
+	for i := range c.s.Hosts {
+		h := &c.s.Hosts[i]
+		if !holds(c.d.Scope, h) {
+			continue
+		}
+		p := place{host: h, on: on[h.Ref], why: c.d.Room.whyUnfit(h)}
+		if p.why != "" {
+			p.kind, p.reason = unfit, NoHost
+		} else {
+			p.measure(c.d.Room, creditOn(credits, h.Ref))
+			c.clear(&p)
+		}
+		places = append(places, p)
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), a.price.compare(b.price),
+			cmp.Compare(a.parts(a.lacks), b.parts(b.lacks)), compareRefs(a.host.Ref, b.host.Ref))
+	})
+	return places
+}
+
+// measure sets what is missing on the host. Credits lower its usage as they do in a plan that reaches a utilisation.
+func (p *place) measure(room *Room, credit load) {
+	var u Usage
+	u.CPU.count(p.host.CPUMHz, p.host.CPUUsedMHz, credit[0])
+	u.Memory.count(p.host.MemoryMB, p.host.MemoryUsedMB, credit[1])
+	taken := space{u.CPU.After, u.Memory.After, p.host.CPUReservedMHz, p.host.MemoryReservedMB}.beyond(space{})
+	p.missing = room.on(p.host).plus(taken).beyond(capacity(p.host))
+}
+
+// indices returns where the targets are among the candidates.
+func (p *place) indices() (set []int) {
+	for i, c := range p.on {
+		if slices.Contains(p.targets, c) {
+			set = append(set, i)
+		}
+	}
+	return set
+}
+
+// parts adds up an amount in parts of the host's capacity. Of hosts of one size, equal amounts have equal parts.
+func (p *place) parts(l space) float64 {
+	return float64(l[0]+l[2])/float64(max(1, p.host.CPUMHz)) + float64(l[1]+l[3])/float64(max(1, p.host.MemoryMB))
+}
+
+// clear finds the cheapest targets on the host.
+func (c *clearing) clear(p *place) {
+	if p.missing == (space{}) {
+		return
+	}
+	var all space
+	for _, vm := range p.on {
+		all = all.plus(vm.gives())
+	}
+	if p.lacks = p.missing.beyond(all); p.lacks != (space{}) {
+		p.kind, p.reason, p.why = short, CannotCover, whyShort(len(p.on), p.lacks)
+		return
+	}
+	set := []int(nil)
+	if c.limits.blackout == "" {
+		set = newSweep(p, c.most, c.limits.left()).cheapest()
+	}
+	if set == nil {
+		p.kind, set = limited, newSweep(p, math.MaxInt, nil).cheapest()
+	}
+	p.take(set)
+}
+
+// take records the targets and their price.
+func (p *place) take(set []int) {
+	var freed space
+	for _, i := range set {
+		t := p.on[i]
+		p.targets = append(p.targets, t)
+		freed = freed.plus(t.gives())
+		if p.price.ofPriority == 0 || t.priority > p.price.priority {
+			p.price.priority, p.price.ofPriority = t.priority, 0
+		}
+		if t.priority == p.price.priority {
+			p.price.ofPriority++
+		}
+	}
+	p.price.all, p.price.beyond = len(set), p.parts(freed.beyond(p.missing))
+}
