@@ -55,13 +55,15 @@ func (a *app) planCommand() *cobra.Command {
 }
 
 func (a *app) plan(cmd *cobra.Command, f planFlags) error {
+	room, err := f.room.room(cmd)
+	if err != nil {
+		return err
+	}
 	req, err := a.request(f.requestFlags)
 	if err != nil {
 		return err
 	}
-	if req.Room, err = f.room.room(cmd); err != nil {
-		return err
-	}
+	req.Room = room
 	return a.planOf(cmd, f, req)
 }
 

@@ -35,6 +35,8 @@ func (f roomFlags) room(cmd *cobra.Command) (*preemption.Room, error) {
 		return nil, usagef("--cluster needs --room-for, --room-cpus or --room-memory")
 	case !given("room-for") && !sizes:
 		return nil, nil
+	case given("event") || given("fail-empty"):
+		return nil, usagef("--event and --fail-empty are for plans of a preemption: leave them out where room is asked for")
 	case given("room-for") && sizes:
 		return nil, usagef("--room-for takes the sizes of the VM: leave --room-cpus and --room-memory out")
 	case given("room-cpus") && f.cpus <= 0:

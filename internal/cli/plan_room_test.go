@@ -47,6 +47,8 @@ func TestAPlanForRoomShowsWhatEachHostCosts(t *testing.T) {
 		"of no CPUs":                 {[]string{"--room-cpus", "0"}, 2, "stderr", []string{"--room-cpus 0 is not positive"}},
 		"in a cluster, for nothing":  {[]string{"--cluster", "domain-c7"}, 2, "stderr", []string{"--cluster needs --room-for"}},
 		"for a VM without a name":    {[]string{"--room-for", ""}, 2, "stderr", []string{"--room-for is empty"}},
+		"with an event":              {[]string{"--room-for", "db-1", "--event", "{}"}, 2, "stderr", []string{"--event and --fail-empty"}},
+		"with fail-empty":            {[]string{"--room-cpus", "4", "--fail-empty"}, 2, "stderr", []string{"--event and --fail-empty"}},
 		"in a cluster without name":  {[]string{"--room-for", "db-1", "--cluster", ""}, 2, "stderr", []string{"--cluster is empty"}},
 		"of more memory than exists": {[]string{"--room-memory", "2TiB"}, 4, "stderr", []string{"no room"}},
 	} {

@@ -2,7 +2,9 @@ package vcenter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -47,16 +49,13 @@ var (
 // nobody: only the sizes of hosts count. Kind NotFound: there is no such VM. One call, and for an asker one REST call.
 func (g *Gateway) Room(ctx context.Context, s *vsphere.Snapshot, asker vsphere.Ref) (Asker, error) {
 	const op = "read the room of"
-	c := call{op: op, object: "hosts"}
-	var root vsphere.Ref
-	objects, err := g.retrieveWith(ctx, c, func(session *soapSession) ([]types.PropertyFilterSpec, error) {
-		root = fromMoRef(session.client.ServiceContent.RootFolder)
-		return roomSpecs(root, s.Scope, asker), nil
+	objects, err := g.retrieveWith(ctx, call{op: op, object: "hosts"}, func(session *soapSession) ([]types.PropertyFilterSpec, error) {
+		return roomSpecs(fromMoRef(session.client.ServiceContent.RootFolder), s.Scope, asker), nil
 	})
 	if err != nil {
 		return Asker{}, err
 	}
-	inv := g.inventoryOf(objects)
+	inv := g.inventoryOf(merged(objects))
 	inv.addReserved(s)
 	if asker.Zero() {
 		return Asker{}, nil
@@ -66,12 +65,31 @@ func (g *Gateway) Room(ctx context.Context, s *vsphere.Snapshot, asker vsphere.R
 		return Asker{}, &Error{Op: op, Object: asker.Value, Kind: NotFound, Err: errGone}
 	}
 	who := inv.asker(o)
+	if who.CPUs <= 0 || who.MemoryMB <= 0 {
+		return Asker{}, &Error{Op: op, Object: g.names.describe(asker), Kind: Invalid, Err: errNoSize, Remedy: "check that the account may read the VM"}
+	}
 	for i := range s.Hosts {
 		s.Hosts[i].CannotTake = inv.cannotTake(s.Hosts[i].Ref, o)
 	}
 	tags, err := g.tagsOn(ctx, op, []vsphere.Ref{asker}, []string{policy.CategoryPriority})
 	who.Priority = tags[asker][policy.CategoryPriority]
 	return who, err
+}
+
+var errNoSize = errors.New("vCenter does not show how many CPUs and how much memory it has")
+
+// merged joins what several specs ask of one object: vCenter answers each apart, in no promised order.
+func merged(objects []object) (list []object) {
+	at := make(map[vsphere.Ref]int, len(objects))
+	for _, o := range objects {
+		if i, twice := at[o.ref]; twice {
+			maps.Copy(list[i].props, o.props)
+			continue
+		}
+		at[o.ref] = len(list)
+		list = append(list, o)
+	}
+	return list
 }
 
 func roomSpecs(root, scope, asker vsphere.Ref) []types.PropertyFilterSpec {

@@ -60,6 +60,18 @@ func TestRoomOfAVMThatIsGoneIsAnError(t *testing.T) {
 	wantKind(t, err, NotFound)
 }
 
+func TestWhatTwoSpecsAskOfAVMIsJoinedInAnyOrder(t *testing.T) {
+	vm := vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-1"}
+	less := func() object { return object{ref: vm, props: map[string]any{"runtime.powerState": "poweredOff"}} }
+	more := func() object { return object{ref: vm, props: map[string]any{"config.hardware.numCPU": int32(4)}} }
+	for _, objects := range [][]object{{less(), more()}, {more(), less()}} {
+		list := merged(objects)
+		if len(list) != 1 || list[0].number("config.hardware.numCPU") != 4 || list[0].text("runtime.powerState") != "poweredOff" {
+			t.Errorf("%+v", list)
+		}
+	}
+}
+
 func TestRulesOfTheClusterSayWhichHostsCannotTakeAVM(t *testing.T) {
 	v, g, s, asker := roomy(t)
 	hosts := v.Inventory().Clusters[0].Hosts

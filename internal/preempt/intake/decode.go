@@ -122,6 +122,9 @@ func (a *Activities) decodeRequest(raw []byte) (Decoded, error) {
 	if err := readEvent(&d, &out, w); err != nil {
 		return Decoded{}, err
 	}
+	if w.Room != nil && d.Change != nil {
+		return Decoded{}, errors.New("room names its own cluster, and the event is an alarm's, which names another: leave one of them out")
+	}
 	if d.Event, err = keptEvent(d.Event); err != nil {
 		return Decoded{}, err
 	}

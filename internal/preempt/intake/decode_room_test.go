@@ -52,3 +52,20 @@ func TestRoomIsPlannedAndNotMade(t *testing.T) {
 		}
 	}
 }
+
+func TestRoomBesideAnAlarmsEventIsRefused(t *testing.T) {
+	r := newIntakeRun(t)
+	var request map[string]any
+	if err := json.Unmarshal(documented(t), &request); err != nil {
+		t.Fatal(err)
+	}
+	request["room"] = preemption.Room{CPUs: 4}
+	raw, err := json.Marshal(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.acts.DecodeMessages(t.Context(), []Message{{JSON: raw, Plan: true}})
+	if err != nil || !strings.Contains(got.Decoded[0].Rejected, "leave one of them out") {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -164,6 +164,7 @@ func (r *restore) prepare() error {
 // startAgain begins again after a stop: the alarm has fallen once more.
 func (r *restore) startAgain() {
 	r.restart, r.stopReason, r.settleTimeOver, r.idle, r.decided = false, "", false, 0, nil
+	clear(r.failures)
 	r.result.EndedAt, r.result.Reason = time.Time{}, ""
 	r.lives++
 }
