@@ -25,6 +25,7 @@ const (
 	Handover    = "handover@"
 	Probe       = "preemption-probe@"
 	Repair      = "preemption-repair"
+	MakeRoom    = "make-room@"
 	Plan        = "preemption-plan-"
 	Evict       = "evict@" // an intake of ours: only the names of alarms keep away from it
 	Round       = "round-" // followed by twelve hexadecimal digits and a hyphen
@@ -43,6 +44,7 @@ var owners = []struct{ prefix, what string }{
 	{Plan, "plans"},
 	{Probe, "the probe"},
 	{Repair, "repairs"},
+	{MakeRoom, "rooms"},
 }
 
 // roundHash is the number of hexadecimal digits in the id of a round.
