@@ -53,6 +53,10 @@ var arrows = map[string][]string{
 		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt",
 		"internal/preempt/payload", "internal/shown", "internal/step", "internal/tally", "internal/vcenter", "internal/vsphere",
 	},
+	"internal/preempt/makeroom": {
+		"", "internal/action", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt",
+		"internal/preempt/intake", "internal/preempt/round", "internal/step", "internal/tally", "internal/vcenter", "internal/vsphere", "internal/workflowid",
+	},
 	"internal/preempt/restore": {
 		"", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/payload",
 		"internal/shown", "internal/step", "internal/tally", "internal/vcenter", "internal/vsphere",
@@ -99,7 +103,7 @@ var arrows = map[string][]string{
 	"internal/program":     {"internal/config"},
 	"internal/worker": {
 		"internal/clock", "internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt",
-		"internal/preempt/intake", "internal/preempt/restore", "internal/preempt/round", "internal/remediate",
+		"internal/preempt/intake", "internal/preempt/makeroom", "internal/preempt/restore", "internal/preempt/round", "internal/remediate",
 		"internal/repair", "internal/takeover", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
 	"cmd/standalone": {"internal/standalone", "internal/telemetry"},

@@ -69,7 +69,7 @@ func (a *app) cancel(ctx context.Context, s *session, f idFlags, wait bool) erro
 	kind := info.GetType().GetName()
 	effect, look := cancelEffect, a.command(ofWorkflow(f.workflowID, "workflow", "status")...)
 	switch kind {
-	case preemption.WorkflowName, preemptapi.RoundType, preemptapi.PlanType, preemptapi.RestoreType:
+	case preemption.WorkflowName, preemptapi.RoundType, preemptapi.PlanType, preemptapi.RestoreType, preemption.MakeRoomWorkflowName:
 	case placement.ResizeType, placement.ReconfigureType, placement.MoveType, remediateapi.ReconcileType:
 		effect, look = remediationCancelled, a.command("remediation", "show", f.workflowID)
 	default:

@@ -42,7 +42,7 @@ func (a *app) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
 		Short: "List preemptions and their rounds",
-		Long: "List the preemption workflows that Temporal keeps, newest first: intakes and rounds; with --all also plans and\n" +
+		Long: "List the preemption workflows that Temporal keeps, newest first: intakes, rounds, and those that make room; with --all also plans and\n" +
 			"the ledger. Workflows that make no progress are marked. They are also named on stderr, even if the list is too\n" +
 			"short to show them.\n\n" +
 			exitStatus("", ""),
@@ -90,7 +90,7 @@ func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
 
 // workflows lists up to limit workflows of preemptions.
 func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed, error) {
-	types := []string{preemption.WorkflowName, preemptapi.RoundType}
+	types := []string{preemption.WorkflowName, preemptapi.RoundType, preemption.MakeRoomWorkflowName}
 	if all {
 		types = append(types, preemptapi.PlanType, ledgerType)
 	}

@@ -102,9 +102,9 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 		switch {
 		case req.VM != "":
 			return evictVerdict(r, req.VM)
-		case r.Room != nil && r.Room.Refusal != "":
-			return refusedf("no room: %s", r.Room.Refusal)
-		case r.Room != nil:
+		case len(r.Rooms) > 0 && r.Rooms[0].Refusal != "":
+			return refusedf("no room: %s", r.Rooms[0].Refusal)
+		case len(r.Rooms) > 0:
 			return nil
 		}
 		return verdict(r, f.failEmpty)

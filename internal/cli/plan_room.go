@@ -72,10 +72,10 @@ func mebibytes(text string) (int64, error) {
 
 // roomTable shows on which host room would be made, and what each host would cost.
 func roomTable(t *table, r preemptapi.RoundResult) {
-	p := r.Room
-	if p == nil {
+	if len(r.Rooms) == 0 {
 		return
 	}
+	p := r.Rooms[0]
 	switch {
 	case p.Refusal != "":
 		t.row("room", "none: "+p.Refusal)

@@ -12,15 +12,15 @@ import (
 // fakeRoom plans room: for huge there is none, for free it is there already.
 func fakeRoom(r *preemptapi.RoundResult, room preemption.Room) {
 	host := vsphere.Ref{Type: vsphere.TypeHost, Value: "host-1"}
-	r.Room = &policy.RoomPlan{Host: host, HostName: "esx-1", Enough: true, Hosts: []policy.RoomOption{
+	r.Rooms = []policy.RoomPlan{{Host: host, HostName: "esx-1", Enough: true, Hosts: []policy.RoomOption{
 		{Host: host, Name: "esx-1", Targets: []vsphere.Ref{ref("vm-2")}, Priority: 10, OfPriority: 1, Beyond: policy.Resources{CPUMHz: 500, MemoryMB: 1024}},
 		{Host: host, Name: "esx-2", Why: "it is in maintenance"},
-	}}
+	}}}
 	switch {
 	case room.For == "huge" || room.MemoryMB > 1<<20:
-		r.Room = &policy.RoomPlan{Refusal: "none of 2 hosts can have it", Hosts: r.Room.Hosts[1:]}
+		r.Rooms = []policy.RoomPlan{{Refusal: "none of 2 hosts can have it", Hosts: r.Rooms[0].Hosts[1:]}}
 	case room.For == "free" || room.Cluster == "domain-c7" && room.CPUs == 16 && room.MemoryMB == 128<<10:
-		r.Room.HostName = "esx-3"
+		r.Rooms[0].HostName = "esx-3"
 	default:
 		r.Targets = append(r.Targets, preemptapi.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", Why: "rank 1: priority 10; makes room for " + room.For + " on esx-1"})
 	}

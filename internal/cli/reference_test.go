@@ -51,6 +51,7 @@ func commands() [][]string {
 		{"workflow", "list"},
 		{"workflow", "cancel"},
 		{"workflow", "repair"},
+		{"make-room"},
 		{"evict"},
 		{"restore"},
 		{"remediation"},

@@ -99,6 +99,8 @@ func (a *app) status(ctx context.Context, s *session, f idFlags) error {
 		})
 	case preemptapi.RestoreType:
 		return a.restoreStatus(ctx, s, info)
+	case preemption.MakeRoomWorkflowName:
+		return a.roomStatus(ctx, s, info)
 	default:
 		return failedf("workflow %s is a %s: status shows preemptions and their rounds", f.workflowID, kind)
 	}

@@ -47,7 +47,7 @@ func TestAPlanForRoomNamesTheHostThatCostsLeastAndTouchesNothing(t *testing.T) {
 		}
 	}
 	r, err := planRoom(s, preemption.Room{For: "cluster-a-app-01"})
-	if err != nil || r.State != preemptapi.RoundPlanned || r.Room == nil || !r.Room.Enough || len(r.Targets) != 1 || r.Room.Hosts[0].Priority != 1 {
+	if err != nil || r.State != preemptapi.RoundPlanned || len(r.Rooms) != 1 || !r.Rooms[0].Enough || len(r.Targets) != 1 || r.Rooms[0].Hosts[0].Priority != 1 {
 		t.Fatalf("%v: %s", err, sitetest.Pretty(r))
 	}
 	if s.OffIn("") != 0 {
@@ -59,7 +59,7 @@ func TestAPlanForRoomNamesTheHostThatCostsLeastAndTouchesNothing(t *testing.T) {
 		}
 	}
 	huge, err := planRoom(s, preemption.Room{CPUs: 4, MemoryMB: 1 << 20})
-	if err != nil || huge.Room == nil || huge.Room.Enough || huge.Room.Refusal == "" || len(huge.Targets) != 0 {
+	if err != nil || len(huge.Rooms) != 1 || huge.Rooms[0].Enough || huge.Rooms[0].Refusal == "" || len(huge.Targets) != 0 {
 		t.Errorf("%v: %s", err, sitetest.Pretty(huge))
 	}
 }

@@ -13,6 +13,10 @@ type ActiveRequest struct {
 	Owner  string   `json:"owner"` // workflow id of the intake
 	Alarm  string   `json:"alarm,omitempty"`
 	Scopes []string `json:"scopes,omitempty"`
+	// For says whom the owner makes room for, where it is no intake: its scope is kept from restores as an alarm's is. Rooms
+	// are those that are made and not used yet.
+	For   string     `json:"for,omitempty"`
+	Rooms []HeldRoom `json:"rooms,omitempty"`
 	// Within is, by host among the scopes, as in AdmitRequest.
 	Within map[string]string `json:"within,omitempty"`
 }
@@ -28,6 +32,16 @@ type ActiveAlarm struct {
 	Alarm string    `json:"alarm,omitempty"`
 	Scope string    `json:"scope"`
 	Since time.Time `json:"since"`
+	// For and Rooms are as in ActiveRequest.
+	For   string     `json:"for,omitempty"`
+	Rooms []HeldRoom `json:"rooms,omitempty"`
+}
+
+// HeldRoom is room on a host that was made for somebody who does not use it yet.
+type HeldRoom struct {
+	Load
+	CPUReservedMHz   int64 `json:"cpuReservedMHz,omitempty"`
+	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
 }
 
 // Restoring is a restore that plans in a scope, and when it last did.
@@ -54,10 +68,12 @@ func (s *State) SetActive(now time.Time, r ActiveRequest) ActiveAnswer {
 	for _, scope := range r.Scopes[:min(len(r.Scopes), maxActiveScopes)] {
 		i := slices.IndexFunc(before, func(d ActiveAlarm) bool { return d.Scope == scope })
 		if i >= 0 {
-			after = append(after, before[i])
+			d := before[i]
+			d.For, d.Rooms = r.For, r.Rooms
+			after = append(after, d)
 			continue
 		}
-		after = append(after, ActiveAlarm{Alarm: r.Alarm, Scope: scope, Since: now})
+		after = append(after, ActiveAlarm{Alarm: r.Alarm, Scope: scope, Since: now, For: r.For, Rooms: r.Rooms})
 		fresh = append(fresh, scope)
 	}
 	s.setDemands(r.Owner, after)
@@ -104,6 +120,16 @@ func (s *State) activeIn(scope string) (list []ActiveAlarm) {
 		}
 	}
 	return list
+}
+
+// heldRooms are the rooms that are held anywhere: a host is in one scope or another.
+func (s *State) heldRooms() (rooms []HeldRoom) {
+	for _, owner := range workflow.DeterministicKeys(s.Demands) {
+		for _, d := range s.Demands[owner] {
+			rooms = append(rooms, d.Rooms...)
+		}
+	}
+	return rooms
 }
 
 // restores records that a restore plans in a scope, so that a round there can stop it.

@@ -75,6 +75,8 @@ type Facts struct {
 	Active []string `json:"active,omitempty"`
 	// ActiveAlarms are the alarms that are active in this scope and those that overlap it; only for a restore.
 	ActiveAlarms []ActiveAlarm `json:"standing,omitempty"`
+	// HeldRooms are the rooms that were made and are not used yet, in any scope.
+	HeldRooms []HeldRoom `json:"heldRooms,omitempty"`
 }
 
 // Eviction is a VM that was evicted, and when.
@@ -133,7 +135,7 @@ func (s *State) Evicted(now time.Time, r EvictedRequest) {
 func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 	s.Version = max(s.Version, 1)
 	s.learn(r.Scope, r.Within)
-	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}}
+	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}, HeldRooms: s.heldRooms()}
 	if r.Restore {
 		s.restores(now, r.Owner, r.Scope)
 		f.ActiveAlarms = s.activeIn(r.Scope)

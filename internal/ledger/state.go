@@ -5,6 +5,7 @@
 package ledger
 
 import (
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -19,6 +20,7 @@ const (
 	Duplicate Verdict = "duplicate" // the request was acted on before
 	Busy      Verdict = "busy"      // another round is under way in this scope
 	Cooldown  Verdict = "cooldown"  // too soon after the last round of this scope
+	TooMany   Verdict = "too_many"  // as many rooms as may be were made in the last hour
 )
 
 // AdmitRequest asks whether a round may start.
@@ -33,6 +35,11 @@ type AdmitRequest struct {
 	// keeps demanding it, as after a person's request.
 	Intake string `json:"intake,omitempty"`
 	Alarm  string `json:"alarm,omitempty"`
+	// NoCooldown lets the round start although the scope was preempted a short time ago: cooldowns are for alarms.
+	NoCooldown bool `json:"noCooldown,omitempty"`
+	// Rooms is how many rooms the round is to begin, of at most RoomsPerHour; 0: none, or any number.
+	Rooms        int `json:"rooms,omitempty"`
+	RoomsPerHour int `json:"roomsPerHour,omitempty"`
 }
 
 // Admission is the answer.
@@ -40,7 +47,7 @@ type Admission struct {
 	Verdict Verdict   `json:"verdict"`
 	Owner   string    `json:"owner,omitempty"` // the round that is active, or that acted on the request before
 	Rank    int       `json:"rank,omitempty"`  // with Busy: the active round's rank; with Cooldown: what was acted on
-	Until   time.Time `json:"until,omitzero"`  // with Cooldown: when it ends
+	Until   time.Time `json:"until,omitzero"`  // with Cooldown: when it ends; with TooMany: when another room may be made
 	// Restores are under way in scopes that overlap this one. The caller stops them before the round starts. There are
 	// none where the round does not start and no alarm stays active, as when a request is repeated after its round.
 	Restores []string `json:"restores,omitempty"`
@@ -118,6 +125,7 @@ type State struct {
 	Holds   map[string]Hold             `json:"holds,omitempty"`
 	Acted   map[string]map[string]Acted `json:"acted,omitempty"`
 	Actions []int64                     `json:"actions,omitempty"`
+	Rooms   []int64                     `json:"rooms,omitempty"` // when the last hour's rooms were begun (Unix time, oldest first)
 	Asked   []Asked                     `json:"asked,omitempty"`
 	// FlightVersion counts the changes of moves under way.
 	// Waiting are the owners that wait for a move, by the source datastore; the first is next.
@@ -187,9 +195,12 @@ func (s *State) admit(now time.Time, r AdmitRequest) Admission {
 		}
 	}
 	for _, sc := range s.overlapping(r.Scope) {
-		if now.Before(sc.Until) && r.Rank <= sc.HighestRank {
+		if !r.NoCooldown && now.Before(sc.Until) && r.Rank <= sc.HighestRank {
 			return Admission{Verdict: Cooldown, Owner: sc.LastOwner, Until: s.cooldownEnd(r), Rank: sc.HighestRank}
 		}
+	}
+	if until, over := s.tooManyRooms(now, r); over {
+		return Admission{Verdict: TooMany, Until: until}
 	}
 	sc := s.scope(r.Scope)
 	sc.Active, sc.ActiveSince, sc.ActiveRank = r.Owner, now, r.Rank
@@ -199,6 +210,24 @@ func (s *State) admit(now time.Time, r AdmitRequest) Admission {
 		s.Seen = append(s.Seen, Seen{RequestID: r.RequestID, Owner: r.Owner, Time: now})
 	}
 	return Admission{Verdict: Granted, Owner: r.Owner}
+}
+
+// tooManyRooms counts the rooms that a round is to begin, unless they would be more than may be made in an hour: until
+// then.
+func (s *State) tooManyRooms(now time.Time, r AdmitRequest) (until time.Time, over bool) {
+	hourAgo := now.Add(-time.Hour).Unix()
+	s.Rooms = slices.DeleteFunc(s.Rooms, func(at int64) bool { return at <= hourAgo })
+	if r.RoomsPerHour > 0 && r.Rooms > 0 && len(s.Rooms)+r.Rooms > r.RoomsPerHour {
+		next := min(max(0, len(s.Rooms)+r.Rooms-r.RoomsPerHour-1), len(s.Rooms)-1)
+		if next < 0 {
+			return now.Add(time.Hour), true
+		}
+		return time.Unix(s.Rooms[next], 0).Add(time.Hour).UTC(), true
+	}
+	for range r.Rooms {
+		s.Rooms = append(s.Rooms, now.Unix())
+	}
+	return time.Time{}, false
 }
 
 // cooldownEnd returns the end of the last cooldown that delays the request.

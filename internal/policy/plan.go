@@ -27,8 +27,11 @@ type Demand struct {
 	// Credits are what was freed in the last minute, which vCenter's statistics do not show yet, or is being
 	// freed, by this round too.
 	Credits []Credit `json:"credits,omitempty"`
-	// Room is what is to be free on one host. If it is set, the policy's target utilisation does not matter.
-	Room *Room `json:"room,omitempty"`
+	// Rooms are what is to be free, each on one host, the most important first. If there are any, the policy's target
+	// utilisation does not matter.
+	Rooms []Room `json:"rooms,omitempty"`
+	// HeldRooms are rooms that others have made and not used yet.
+	HeldRooms []HeldRoom `json:"heldRooms,omitempty"`
 }
 
 // Eviction is a VM that was preempted, and when.
@@ -83,8 +86,8 @@ type Plan struct {
 	// Pools are the numbers of VMs of which the budgets' percentages are taken, one for each budget; 0 if the
 	// budget has no percentage. Nil if no budget has one.
 	Pools []int `json:"pools,omitempty"`
-	// Room says where the demanded room is, or why it is nowhere. Nil if none was demanded.
-	Room *RoomPlan `json:"room,omitempty"`
+	// Rooms say, for each demanded room in the same order, where it is, or why it is nowhere.
+	Rooms []RoomPlan `json:"rooms,omitempty"`
 }
 
 // candidate is a VM that may be turned off, with the values that decide its order.
@@ -104,11 +107,11 @@ type candidate struct {
 // youngest, and that have the smaller MoRef. Limits and budgets are applied last, so that a candidate that cannot be
 // turned off never takes the place of one that can.
 //
-// If the demand is for room, the plan makes it on the host where that is cheapest: see RoomPlan. Shortfall, Covered and
+// If the demand is for rooms, the plan makes each on the host where that is cheapest: see RoomPlan. Shortfall, Covered and
 // Partial are then zero.
 func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 	now := d.at(s)
-	if d.Room != nil {
+	if len(d.Rooms) > 0 {
 		p.Target = Goal{}
 	}
 	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)+len(s.Elsewhere)), Usage: measured(&s, &d, p.Target)}
@@ -116,9 +119,9 @@ func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 	plan.Pools = limits.pools
 	eligible := plan.sift(&s, &d, &p, &limits, now)
 	most, full := limits.most(&p, &d)
-	if d.Room != nil {
+	if len(d.Rooms) > 0 {
 		c := clearing{s: &s, d: &d, limits: &limits, most: most, full: full}
-		plan.makeRoom(&c, eligible)
+		plan.makeRooms(&c, eligible)
 		return plan
 	}
 	choice := selection{all: eligible, need: shortfall(plan.Usage), room: most, left: limits.left()}

@@ -52,9 +52,9 @@ func RecheckAll(s vsphere.Snapshot, d Demand, p Policy, targets []vsphere.Ref) (
 		if reason == "" {
 			reason, detail = protection(vm, d.Preempted[ref.String()], now, &p)
 		}
-		if reason == "" && d.Room != nil {
+		if reason == "" && len(d.Rooms) > 0 {
 			n, _ := priority(vm, &p)
-			reason, detail = d.Room.outranks(ref, n)
+			reason, detail = outrankedBy(d.Rooms, ref, n)
 		}
 		if reason == "" && vm.PowerState == vsphere.PoweredOn {
 			reason, detail = limits.use(vm)

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -20,6 +19,28 @@ type Room struct {
 	// running VM has reserved.
 	CPUReservedMHz   int64 `json:"cpuReservedMHz,omitempty"`
 	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
+	// CannotTake says in words, by host as Ref.String writes it, why a host cannot take the VM: its networks, its
+	// datastores, a rule of DRS.
+	CannotTake map[string]string `json:"cannotTake,omitempty"`
+	// On is the one host that counts, if room was begun there; zero: any.
+	On vsphere.Ref `json:"on,omitzero"`
+	// Further is how many VMs are to go beyond what the figures ask for, because vCenter has refused the power-on.
+	Further int `json:"further,omitempty"`
+	// Refused says in words why no room is planned; empty: it is.
+	Refused string `json:"refused,omitempty"`
+}
+
+// HeldRoom is room that was made on a host and is not used yet. It counts as taken.
+type HeldRoom struct {
+	Host             vsphere.Ref `json:"host"`
+	CPUMHz           int64       `json:"cpuMHz,omitempty"`
+	MemoryMB         int64       `json:"memoryMB,omitempty"`
+	CPUReservedMHz   int64       `json:"cpuReservedMHz,omitempty"`
+	MemoryReservedMB int64       `json:"memoryReservedMB,omitempty"`
+}
+
+func (h *HeldRoom) space() space {
+	return space{h.CPUMHz, h.MemoryMB, h.CPUReservedMHz, h.MemoryReservedMB}.beyond(space{})
 }
 
 // RoomPlan says on which host the room is, and how it compares with the other hosts.
@@ -29,10 +50,15 @@ type Room struct {
 // is freed beyond the need, in use or reserved, counts in parts of the host's capacity. Hosts are compared in the same
 // way: one that needs no power-off is the cheapest. Of equal hosts the one with the smaller MoRef is chosen.
 type RoomPlan struct {
+	For      string      `json:"for,omitempty"` // whom it is for, in words
 	Host     vsphere.Ref `json:"host,omitzero"` // where the room is or will be; zero: nowhere
 	HostName string      `json:"hostName,omitempty"`
 	Enough   bool        `json:"enough"`            // the host has the room already, or once the targets are off
 	Refusal  string      `json:"refusal,omitempty"` // why no VM is powered off although room is missing, in words
+	// Targets are whom to power off for it, and Earlier those of earlier plans of the same round; Room is what it takes on the host, once it is there.
+	Targets []vsphere.Ref `json:"targets,omitempty"`
+	Earlier []vsphere.Ref `json:"earlier,omitempty"`
+	Room    HeldRoom      `json:"room,omitzero"`
 	// Hosts are the hosts of the scope: the cheapest first, then those that cannot have the room, the nearest miss
 	// first. Only the first 20 are listed.
 	Hosts      []RoomOption `json:"hosts,omitempty"`
@@ -61,6 +87,13 @@ type space [4]int64
 func (a space) plus(b space) space {
 	for r := range a {
 		a[r] += b[r]
+	}
+	return a
+}
+
+func (a space) minus(b space) space {
+	for r := range a {
+		a[r] -= b[r]
 	}
 	return a
 }
@@ -100,66 +133,105 @@ func (a price) compare(b price) int {
 		cmp.Compare(a.ofPriority, b.ofPriority), cmp.Compare(a.all, b.all), cmp.Compare(a.beyond, b.beyond))
 }
 
-// clearing is the state of one choice of room.
+// clearing is the state of one choice of rooms.
 type clearing struct {
 	s      *vsphere.Snapshot
 	d      *Demand
 	limits *limits
-	most   int    // VMs that may be powered off
-	full   Spared // why a further one may not
+	most   int                   // VMs that may be powered off
+	full   Spared                // why a further one may not
+	taken  map[vsphere.Ref]space // by rooms that are held or were planned, less what goes for these
+	gone   map[*candidate]bool   // targets of the rooms before
+	room   *Room                 // the one that is being planned
 }
 
-// makeRoom chooses the host, and the targets on it. eligible are the candidates in order.
-func (plan *Plan) makeRoom(c *clearing, eligible []candidate) {
+// makeRooms chooses a host for each room in their order, and the targets on it. What an earlier room takes is taken for
+// the later ones. eligible are the candidates in order.
+func (plan *Plan) makeRooms(c *clearing, eligible []candidate) {
 	defer plan.sortSpared()
+	c.taken, c.gone = map[vsphere.Ref]space{}, map[*candidate]bool{}
+	for i := range c.d.HeldRooms {
+		held := &c.d.HeldRooms[i]
+		c.taken[held.Host] = c.taken[held.Host].plus(held.space())
+	}
+	stays := make(map[*candidate]Explanation, len(eligible))
+	for i := range c.d.Rooms {
+		c.room = &c.d.Rooms[i]
+		plan.Rooms = append(plan.Rooms, plan.makeRoom(c, eligible, stays))
+	}
+	for i := range eligible {
+		if vm := &eligible[i]; !c.gone[vm] {
+			plan.spare(vm.vm, stays[vm].Reason, stays[vm].Detail)
+		}
+	}
+}
+
+// makeRoom plans one room. stays is told why each candidate stays that is no target.
+func (plan *Plan) makeRoom(c *clearing, eligible []candidate, stays map[*candidate]Explanation) RoomPlan {
+	if c.room.Refused != "" {
+		return RoomPlan{For: c.room.whom(), Refusal: c.room.Refused}
+	}
 	lower := make([]*candidate, 0, len(eligible))
 	for i := range eligible {
-		vm := eligible[i].vm
-		if reason, detail := c.d.Room.outranks(vm.Ref, eligible[i].priority); reason != "" {
-			plan.spare(vm, reason, detail)
-			continue
+		vm := &eligible[i]
+		reason, detail := c.room.outranks(vm.vm.Ref, vm.priority)
+		switch {
+		case c.gone[vm]:
+		case reason != "":
+			stays[vm] = Explanation{reason, detail}
+		default:
+			lower = append(lower, vm)
 		}
-		lower = append(lower, &eligible[i])
 	}
 	places := c.places(lower)
-	plan.Room = c.compare(places)
-	if !plan.Room.Enough {
+	out := c.compare(places)
+	if !out.Enough {
 		reason := NotMeasured
 		if len(places) > 0 {
 			reason = places[0].reason
 		}
 		for _, vm := range lower {
-			plan.spare(vm.vm, reason, plan.Room.Refusal)
+			stays[vm] = Explanation{reason, out.Refusal}
 		}
-		return
+		return out
 	}
 	best := &places[0]
+	var freed space
 	for _, t := range best.targets {
-		plan.target(t, t.whyRoom(len(plan.Targets)+1, c.d.Room, best.host))
+		plan.target(t, t.whyRoom(len(plan.Targets)+1, c.room, best.host))
+		out.Targets = append(out.Targets, t.vm.Ref)
+		c.gone[t] = true
+		c.limits.use(t.vm) // it is allowed: the search has heeded the limits
+		freed = freed.plus(t.gives())
 	}
-	plan.spareBeside(best, lower)
+	c.most -= len(best.targets)
+	need := c.room.on(best.host)
+	out.Room = HeldRoom{Host: best.host.Ref, CPUMHz: need[0], MemoryMB: need[1], CPUReservedMHz: need[2], MemoryReservedMB: need[3]}
+	c.taken[best.host.Ref] = c.taken[best.host.Ref].plus(need).minus(freed)
+	c.stayBeside(best, lower, stays)
+	return out
 }
 
-// spareBeside spares the candidates that are not needed on the chosen host, and those on other hosts.
-func (plan *Plan) spareBeside(best *place, lower []*candidate) {
+// stayBeside says why the candidates stay that are not needed on the chosen host, and those on other hosts.
+func (c *clearing) stayBeside(best *place, lower []*candidate, stays map[*candidate]Explanation) {
 	detail := "the room is made on " + best.name()
 	if len(best.targets) == 0 {
 		detail = best.name() + " has the room already"
 	}
-	for _, c := range lower {
+	for _, vm := range lower {
 		switch {
-		case slices.Contains(best.targets, c):
-		case c.vm.Host == best.host.Ref:
-			plan.spare(c.vm, NotNeeded, detail)
+		case c.gone[vm]:
+		case vm.vm.Host == best.host.Ref:
+			stays[vm] = Explanation{NotNeeded, detail}
 		default:
-			plan.spare(c.vm, AnotherHost, detail)
+			stays[vm] = Explanation{AnotherHost, detail}
 		}
 	}
 }
 
 // compare lists the places, which are in order, as options.
-func (c *clearing) compare(places []place) *RoomPlan {
-	plan := &RoomPlan{OtherHosts: max(0, len(places)-mostOptions)}
+func (c *clearing) compare(places []place) RoomPlan {
+	plan := RoomPlan{For: c.room.whom(), OtherHosts: max(0, len(places)-mostOptions)}
 	for i := range places[:min(len(places), mostOptions)] {
 		p := &places[i]
 		if p.kind == limited {

@@ -44,7 +44,7 @@ func BenchmarkRoomOn500Hosts(b *testing.B) {
 		"no power-off is needed":    {For: "db-1", Priority: 100, CPUs: 0, MemoryMB: 100},
 	} {
 		b.Run(name, func(b *testing.B) {
-			d.Room = &room
+			d.Rooms = []policy.Room{room}
 			var plan policy.Plan
 			for b.Loop() {
 				plan = policy.Choose(s, d, p)

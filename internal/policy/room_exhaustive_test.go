@@ -33,17 +33,17 @@ func (d drawn) draw(r *rand.Rand) scenario {
 	s := roomSite()
 	s.snapshot.Hosts = nil
 	s.demand.Preempted = map[string]int{}
-	s.demand.Room = &policy.Room{
+	s.demand.Rooms = []policy.Room{{
 		For: "db-1", Priority: d.priorities - r.IntN(2), CPUs: 1 + r.IntN(6), MemoryMB: 8000 * r.Int64N(10),
-		CPUReservedMHz: 3000 * r.Int64N(4), MemoryReservedMB: 8000 * r.Int64N(10),
-	}
+		CPUReservedMHz: 3000 * r.Int64N(4), MemoryReservedMB: 8000 * r.Int64N(10), CannotTake: map[string]string{},
+	}}
 	for h := range 1 + r.IntN(d.hosts) {
 		at := fmt.Sprint(h + 1)
 		s.snapshot.Hosts = append(s.snapshot.Hosts, roomy(at, 96_000-3000*r.Int64N(4), 512_000-8000*r.Int64N(10), func(h *vsphere.Host) {
 			h.CPUReservedMHz, h.MemoryReservedMB = 96_000-3000*r.Int64N(4), 512_000-8000*r.Int64N(10)
 			h.MemoryMB += 1000 * r.Int64N(3)
 			if r.IntN(12) == 0 {
-				h.CannotTake = "it lacks the network db-net"
+				s.demand.Rooms[0].CannotTake[h.Ref.String()] = "it lacks the network db-net"
 			}
 		}))
 		s.demand.Credits = append(s.demand.Credits, policy.Credit{Host: s.snapshot.Hosts[h].Ref, CPUMHz: 1000 * r.Int64N(2), MemoryMB: 1000 * r.Int64N(3)})
@@ -79,7 +79,7 @@ func (d drawn) vm(r *rand.Rand, n int, host string, preempted map[string]int) vs
 type amount [4]int64
 
 func missingOn(s scenario, h vsphere.Host) (m amount) {
-	room := s.demand.Room
+	room := s.demand.Rooms[0]
 	need := amount{int64(room.CPUs) * h.CoreMHz, room.MemoryMB, room.CPUReservedMHz, room.MemoryReservedMB}
 	taken := amount{h.CPUUsedMHz, h.MemoryUsedMB, h.CPUReservedMHz, h.MemoryReservedMB}
 	for _, c := range s.demand.Credits {
@@ -105,7 +105,7 @@ func priorityOf(v vsphere.VM) (n int) {
 // mayGo returns the VMs of a host that may be powered off for the room, in order.
 func mayGo(s scenario, host vsphere.Ref) (vms []vsphere.VM) {
 	for _, v := range s.snapshot.VMs {
-		if v.Host == host && len(v.Tags[policy.CategoryProtect]) == 0 && priorityOf(v) < s.demand.Room.Priority {
+		if v.Host == host && len(v.Tags[policy.CategoryProtect]) == 0 && priorityOf(v) < s.demand.Rooms[0].Priority {
 			vms = append(vms, v)
 		}
 	}
@@ -199,14 +199,14 @@ func checkCheapest(t *testing.T, name string, s scenario) bool {
 	t.Helper()
 	plan := policy.Choose(s.snapshot, s.demand, s.policy)
 	options := map[vsphere.Ref]policy.RoomOption{}
-	for _, o := range plan.Room.Hosts {
+	for _, o := range plan.Rooms[0].Hosts {
 		options[o.Host] = o
 	}
 	var where vsphere.Ref
 	var who []vsphere.Ref
 	var least tariff
 	for _, h := range s.snapshot.Hosts {
-		if h.CannotTake != "" {
+		if s.demand.Rooms[0].CannotTake[h.Ref.String()] != "" {
 			continue
 		}
 		targets, price, ok := cheapestOn(s, h)
@@ -217,8 +217,8 @@ func checkCheapest(t *testing.T, name string, s scenario) bool {
 			where, who, least = h.Ref, targets, price
 		}
 	}
-	if plan.Room.Host != where || plan.Room.Enough == where.Zero() || !slices.Equal(refsOf(plan), who) {
-		t.Fatalf("%s: the cheapest are %v on %v (%+v), the plan takes %v on %+v", name, who, where, least, refsOf(plan), plan.Room)
+	if plan.Rooms[0].Host != where || plan.Rooms[0].Enough == where.Zero() || !slices.Equal(refsOf(plan), who) {
+		t.Fatalf("%s: the cheapest are %v on %v (%+v), the plan takes %v on %+v", name, who, where, least, refsOf(plan), plan.Rooms[0])
 	}
 	return len(who) > 0
 }

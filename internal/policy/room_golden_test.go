@@ -23,7 +23,7 @@ func roomSite(vms ...vsphere.VM) scenario {
 		},
 		demand: policy.Demand{
 			Tag: "preemptible", Scope: clusterA, Now: now,
-			Room: &policy.Room{For: "db-1", VM: vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-99"}, Priority: 500, CPUs: 8, MemoryMB: 64_000},
+			Rooms: []policy.Room{{For: "db-1", VM: vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-99"}, Priority: 500, CPUs: 8, MemoryMB: 64_000}},
 		},
 		policy: policy.Default(),
 	}
@@ -45,7 +45,7 @@ func roomScenarios() map[string]scenario {
 		"reserved memory decides although usage is free": roomSite(
 			vm(1, on("1"), uses(9000, 90_000), low, reserves(0, 39_000)), vm(2, on("1"), uses(100, 1000), low, reserves(1000, 40_000)), vm(3, on("1"), uses(100, 1000), low),
 		).with(func(s *scenario) {
-			s.demand.Room.CPUReservedMHz, s.demand.Room.MemoryReservedMB = 10_000, 65_000
+			s.demand.Rooms[0].CPUReservedMHz, s.demand.Rooms[0].MemoryReservedMB = 10_000, 65_000
 			for i := range s.snapshot.Hosts {
 				h := &s.snapshot.Hosts[i]
 				h.CPUUsedMHz, h.MemoryUsedMB, h.CPUReservedMHz, h.MemoryReservedMB = 10_000, 100_000, 86_000, 487_000
@@ -85,19 +85,19 @@ func roomScenarios() map[string]scenario {
 		"nothing is enough": roomSite(crowd[1], crowd[4], crowd[5], crowd[7],
 			vm(10, on("3"), uses(2000, 12_000), middle), vm(11, on("3"), uses(3000, 1000), middle), vm(12, on("3"), uses(2000, 3000), low)),
 		"no host can take it": roomSite(crowd...).with(func(s *scenario) {
-			s.demand.Room.CPUs = 20
+			s.demand.Rooms[0].CPUs = 20
 			h := s.snapshot.Hosts
 			h[0].Connected, h[1].InMaintenance, h[2].Threads = false, true, 16
 			h[3].Cluster, h[3].MemoryMB = clusterA, 32_000
 		}),
-		"a host without the networks of the one who asks does not count": roomSite(crowd...).with(host(3, func(h *vsphere.Host) {
-			h.CannotTake = "it does not have the network db-net"
-		})),
+		"a host without the networks of the one who asks does not count": roomSite(crowd...).with(func(s *scenario) {
+			s.demand.Rooms[0].CannotTake = map[string]string{s.snapshot.Hosts[2].Ref.String(): "it does not have the network db-net"}
+		}),
 		"what is on its way counts as freed": roomSite(crowd...).with(func(s *scenario) {
 			s.demand.Credits = []policy.Credit{{Host: s.snapshot.Hosts[0].Ref, CPUMHz: 4000, MemoryMB: 30_000}, {Host: s.snapshot.Hosts[0].Ref, CPUMHz: 8000, MemoryMB: 10_000}}
 		}),
 		"the VM that asks is not powered off for itself": roomSite(slices.Concat(crowd[6:], []vsphere.VM{vm(99, on("3"), uses(50_000, 200_000), low)})...).with(func(s *scenario) {
-			s.demand.Room.For = ""
+			s.demand.Rooms[0].For = ""
 		}),
 	}
 }

@@ -46,11 +46,11 @@ func (c *clearing) places(lower []*candidate) (places []place) {
 		if !holds(c.d.Scope, h) {
 			continue
 		}
-		p := place{host: h, on: on[h.Ref], why: c.d.Room.whyUnfit(h)}
+		p := place{host: h, on: on[h.Ref], why: c.room.whyUnfit(h)}
 		if p.why != "" {
 			p.kind, p.reason = unfit, NoHost
 		} else {
-			p.measure(c.d.Room, creditOn(credits, h.Ref))
+			p.measure(c.room, creditOn(credits, h.Ref), c.taken[h.Ref])
 			c.clear(&p)
 		}
 		places = append(places, p)
@@ -62,12 +62,12 @@ func (c *clearing) places(lower []*candidate) (places []place) {
 	return places
 }
 
-// measure sets what is missing on the host. Credits lower its usage as they do in a plan that reaches a utilisation.
-func (p *place) measure(room *Room, credit load) {
+// measure sets what is missing on the host, beside what is planned there already. Credits lower its usage as they do in a plan that reaches a utilisation.
+func (p *place) measure(room *Room, credit load, planned space) {
 	var u Usage
 	u.CPU.count(p.host.CPUMHz, p.host.CPUUsedMHz, credit[0])
 	u.Memory.count(p.host.MemoryMB, p.host.MemoryUsedMB, credit[1])
-	taken := space{u.CPU.After, u.Memory.After, p.host.CPUReservedMHz, p.host.MemoryReservedMB}.beyond(space{})
+	taken := space{u.CPU.After, u.Memory.After, p.host.CPUReservedMHz, p.host.MemoryReservedMB}.beyond(space{}).plus(planned).beyond(space{})
 	p.missing = room.on(p.host).plus(taken).beyond(capacity(p.host))
 }
 
@@ -89,6 +89,7 @@ func (p *place) parts(l space) float64 {
 // clear finds the cheapest targets on the host.
 func (c *clearing) clear(p *place) {
 	if p.missing == (space{}) {
+		c.further(p, nil)
 		return
 	}
 	var all space
@@ -106,6 +107,38 @@ func (c *clearing) clear(p *place) {
 	if set == nil {
 		p.kind, set = limited, newSweep(p, math.MaxInt, nil).cheapest()
 	}
+	if p.kind == suitable && c.room.Further > 0 {
+		c.further(p, set)
+		return
+	}
+	p.take(set)
+}
+
+// further takes the set, and as many more VMs as vCenter's refusals ask for: the first in the order of candidates. Where
+// none more may go, the host cannot have the room.
+func (c *clearing) further(p *place, set []int) {
+	left, more := c.limits.left(), 0
+	for _, i := range set {
+		for _, g := range p.on[i].groups {
+			left[g]--
+		}
+	}
+	for i, vm := range p.on {
+		full := more == c.room.Further || len(set) >= c.most || c.limits.blackout != ""
+		if full || slices.Contains(set, i) || slices.ContainsFunc(vm.groups, func(g int) bool { return left[g] <= 0 }) {
+			continue
+		}
+		for _, g := range vm.groups {
+			left[g]--
+		}
+		set = append(set, i)
+		more++
+	}
+	if c.room.Further > 0 && more == 0 {
+		p.kind, p.reason, p.why = short, CannotCover, "by vCenter's figures the room is there, but vCenter refuses it, and no further VM there may go"
+		return
+	}
+	slices.Sort(set)
 	p.take(set)
 }
 

@@ -49,8 +49,8 @@ func TestNobodyOfTheAskersPriorityOrAboveMakesRoom(t *testing.T) {
 	eachRoom(t, func(t *testing.T, s scenario, plan policy.Plan) {
 		for _, target := range plan.Targets {
 			v := found(s, target.Ref)
-			if priorityOf(v) >= s.demand.Room.Priority || len(v.Tags[policy.CategoryProtect]) > 0 || v.Host != plan.Room.Host {
-				t.Errorf("for a VM of priority %d on %s goes %+v", s.demand.Room.Priority, plan.Room.HostName, v)
+			if priorityOf(v) >= s.demand.Rooms[0].Priority || len(v.Tags[policy.CategoryProtect]) > 0 || v.Host != plan.Rooms[0].Host {
+				t.Errorf("for a VM of priority %d on %s goes %+v", s.demand.Rooms[0].Priority, plan.Rooms[0].HostName, v)
 			}
 		}
 	})
@@ -58,7 +58,7 @@ func TestNobodyOfTheAskersPriorityOrAboveMakesRoom(t *testing.T) {
 
 func TestNobodyMakesRoomInVain(t *testing.T) {
 	eachRoom(t, func(t *testing.T, s scenario, plan policy.Plan) {
-		for _, o := range plan.Room.Hosts {
+		for _, o := range plan.Rooms[0].Hosts {
 			host := s.snapshot.Hosts[slices.IndexFunc(s.snapshot.Hosts, func(h vsphere.Host) bool { return h.Ref == o.Host })]
 			left := missingOn(s, host)
 			for _, ref := range o.Targets {
@@ -84,7 +84,7 @@ func TestNobodyMakesRoomInVain(t *testing.T) {
 
 func TestRoomKeepsTheLimits(t *testing.T) {
 	eachRoom(t, func(t *testing.T, s scenario, plan policy.Plan) {
-		for _, o := range plan.Room.Hosts {
+		for _, o := range plan.Rooms[0].Hosts {
 			gone := map[string]int{}
 			for _, ref := range o.Targets {
 				for _, g := range found(s, ref).Tags[policy.CategoryGroup] {
@@ -127,7 +127,7 @@ func asJSON(t *testing.T, v any) string {
 
 func TestARoomPlanSaysWhatBecomesOfEachHostAndCandidate(t *testing.T) {
 	eachRoom(t, func(t *testing.T, s scenario, plan policy.Plan) {
-		room := plan.Room
+		room := plan.Rooms[0]
 		if len(plan.Targets)+len(plan.Spared) != len(s.snapshot.VMs) {
 			t.Errorf("%d chosen + %d spared != %d", len(plan.Targets), len(plan.Spared), len(s.snapshot.VMs))
 		}

@@ -44,7 +44,6 @@ func TestAHostThatDoesNotCountSaysWhy(t *testing.T) {
 		"it is in maintenance":                                         func(h *vsphere.Host) { h.InMaintenance = true },
 		"it is entering maintenance":                                   func(h *vsphere.Host) { h.EnteringMaintenance = true },
 		"it is not connected":                                          func(h *vsphere.Host) { h.Connected = false },
-		"a rule of DRS keeps db-1 off it":                              func(h *vsphere.Host) { h.CannotTake = "a rule of DRS keeps db-1 off it" },
 		"the speed of its cores is not known":                          func(h *vsphere.Host) { h.CoreMHz = 0 },
 		"even without any VM, it lacks 1.0 GHz of CPU":                 func(h *vsphere.Host) { h.CPUMHz = 23_000 },
 		"it has 7 logical processors, fewer than the 8 CPUs asked for": func(h *vsphere.Host) { h.Threads = 7 },
@@ -55,11 +54,11 @@ func TestAHostThatDoesNotCountSaysWhy(t *testing.T) {
 		s := roomSite(vm(1, on("1"), uses(90_000, 500_000), priority("1")))
 		s.snapshot.Hosts = []vsphere.Host{roomy("1", 0, 0, change)}
 		if h := s.snapshot.Hosts[0]; h.CoreMHz == 1000 {
-			s.demand.Room.CPUReservedMHz, s.demand.Room.MemoryReservedMB = 31_000, 70_500
+			s.demand.Rooms[0].CPUReservedMHz, s.demand.Rooms[0].MemoryReservedMB = 31_000, 70_500
 		}
 		plan := policy.Choose(s.snapshot, s.demand, s.policy)
-		if got := plan.Room.Hosts[0].Why; got != want || plan.Room.Refusal != "no host can take it: esx-1: "+want || plan.Spared[0].Reason != policy.NoHost {
-			t.Errorf("got %q and %q, spared %+v, want %q", got, plan.Room.Refusal, plan.Spared, want)
+		if got := plan.Rooms[0].Hosts[0].Why; got != want || plan.Rooms[0].Refusal != "no host can take it: esx-1: "+want || plan.Spared[0].Reason != policy.NoHost {
+			t.Errorf("got %q and %q, spared %+v, want %q", got, plan.Rooms[0].Refusal, plan.Spared, want)
 		}
 	}
 }
@@ -68,8 +67,8 @@ func TestWithoutAHostThereIsNoRoom(t *testing.T) {
 	s := roomSite(vm(1, on("1"), uses(90_000, 500_000), priority("1")))
 	s.snapshot.Hosts = s.snapshot.Hosts[3:]
 	plan := policy.Choose(s.snapshot, s.demand, s.policy)
-	if plan.Room.Enough || plan.Room.Refusal != "no host of the scope is known" || plan.Spared[0].Reason != policy.NotMeasured {
-		t.Errorf("got %+v, spared %+v", plan.Room, plan.Spared)
+	if plan.Rooms[0].Enough || plan.Rooms[0].Refusal != "no host of the scope is known" || plan.Spared[0].Reason != policy.NotMeasured {
+		t.Errorf("got %+v, spared %+v", plan.Rooms[0], plan.Spared)
 	}
 }
 

@@ -20,6 +20,16 @@ func (r *Room) outranks(vm vsphere.Ref, priority int) (Reason, string) {
 	return "", ""
 }
 
+// outrankedBy returns why a VM is powered off for none of the rooms, or "".
+func outrankedBy(rooms []Room, vm vsphere.Ref, priority int) (reason Reason, detail string) {
+	for i := range rooms {
+		if reason, detail = rooms[i].outranks(vm, priority); reason == "" {
+			return "", ""
+		}
+	}
+	return reason, detail
+}
+
 // whom names the VM that the room is for.
 func (r *Room) whom() string {
 	if r.For != "" {
@@ -39,8 +49,10 @@ func (r *Room) whyUnfit(h *vsphere.Host) string {
 		return "it is entering maintenance"
 	case !h.Connected:
 		return "it is not connected"
-	case h.CannotTake != "":
-		return h.CannotTake
+	case !r.On.Zero() && r.On != h.Ref:
+		return "the room was begun on another host"
+	case r.CannotTake[h.Ref.String()] != "":
+		return r.CannotTake[h.Ref.String()]
 	case h.Threads < r.CPUs:
 		return fmt.Sprintf("it has %d logical processors, fewer than the %d CPUs asked for", h.Threads, r.CPUs)
 	case h.CoreMHz <= 0 && r.CPUs > 0:

@@ -25,6 +25,7 @@ type Attribute struct {
 	PreemptedAt time.Time      `json:"preemptedAt,omitzero"`
 	PolicyHash  string         `json:"policyHash,omitempty"`
 	Policy      string         `json:"policy,omitempty"`
+	For         string         `json:"for,omitempty"`   // for whom room was made, in words; empty: an alarm, or a person, asked
 	Scope       string         `json:"scope,omitempty"` // Type:Value that was contended for; empty: everything
 
 	InstanceUUID string `json:"instanceUUID,omitempty"` // of the VM, so that a copy of the record is known as one

@@ -1,6 +1,7 @@
 package preempt
 
 import (
+	"fmt"
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
@@ -16,6 +17,32 @@ type Settings struct {
 	Observe        bool                   // touch no VM, whatever the policies say
 	Timing         Timing
 	EventSource    string // source of the CloudEvents we send: Temporal's address and namespace
+	MakeRoom       MakeRoom
+}
+
+// MakeRoom limits who may ask for room, and for how much.
+type MakeRoom struct {
+	Beneficiaries string        // category of the tag that a VM needs so that a person may ask for it
+	MaxCPUs       int           // of a room; 0: any
+	MaxMemoryMB   int64         // of a room; 0: any
+	PerHour       int           // rooms that are made in an hour; 0: any
+	Hold          time.Duration // how long a room is held where a request does not say
+}
+
+// DefaultMakeRoom returns what holds without a configuration file.
+func DefaultMakeRoom() MakeRoom {
+	return MakeRoom{Beneficiaries: preemption.BeneficiaryCategory, PerHour: 20, Hold: 30 * time.Minute}
+}
+
+// Allow says why no room of these sizes may be asked for; nil: it may.
+func (m MakeRoom) Allow(cpus int, memoryMB int64) error {
+	switch {
+	case m.MaxCPUs > 0 && cpus > m.MaxCPUs:
+		return fmt.Errorf("%d CPUs are more than the %d that this worker makes room for (makeRoom.maxCPUs)", cpus, m.MaxCPUs)
+	case m.MaxMemoryMB > 0 && memoryMB > m.MaxMemoryMB:
+		return fmt.Errorf("%d MiB are more than the %d that this worker makes room for (makeRoom.maxMemory)", memoryMB, m.MaxMemoryMB)
+	}
+	return nil
 }
 
 // DefaultSettings returns what holds without a configuration file.
@@ -24,6 +51,7 @@ func DefaultSettings() Settings {
 		Policies:       map[string]policy.Policy{"default": policy.Default()},
 		MaxCriticality: preemption.CriticalityHigh,
 		Timing:         DefaultTiming(),
+		MakeRoom:       DefaultMakeRoom(),
 	}
 }
 

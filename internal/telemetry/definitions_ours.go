@@ -59,6 +59,13 @@ func ofRounds() []definition {
 			nil,
 		},
 		{
+			"preemption_rooms", Counter,
+			[]string{"state"},
+			"Requests for room on a host by what became of them: running (the VM was powered on), made (the room is held), observed, refused (nobody went), failed (VMs went in vain and come back).", worker,
+			[][]string{texts(preemptapi.FinalRoomStates())},
+			nil,
+		},
+		{
 			"preemption_rejections", Counter,
 			[]string{"by", "reason"},
 			"Requests and alarm changes that an intake did not take, by who asked (a request without its origin counts as an alarm's) and why: another_vcenter (its event is of another vCenter), refused (a limit, policy or value that this worker does not take), unreadable.",

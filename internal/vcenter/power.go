@@ -51,8 +51,19 @@ func (g *Gateway) Suspend(ctx context.Context, ref vsphere.Ref) (task vsphere.Re
 // waiting for it. A VM that is already on results in a failed task of kind InvalidState, one for which there
 // is no room in one of kind NoRoom. One call.
 func (g *Gateway) PowerOn(ctx context.Context, ref vsphere.Ref) (task vsphere.Ref, err error) {
+	return g.PowerOnAt(ctx, ref, vsphere.Ref{})
+}
+
+// PowerOnAt is PowerOn on a host of the VM's cluster, to which vCenter moves it first. Where the host is not compatible,
+// vCenter takes the one where the VM is registered. The zero host is that one.
+func (g *Gateway) PowerOnAt(ctx context.Context, ref, host vsphere.Ref) (task vsphere.Ref, err error) {
+	req := types.PowerOnVM_Task{This: toMoRef(ref)}
+	if !host.Zero() {
+		at := toMoRef(host)
+		req.Host = &at
+	}
 	err = g.onVM(ctx, "power on", ref, func(ctx context.Context, s *soapSession) error {
-		res, err := methods.PowerOnVM_Task(ctx, s.client, &types.PowerOnVM_Task{This: toMoRef(ref)})
+		res, err := methods.PowerOnVM_Task(ctx, s.client, &req)
 		if err == nil {
 			task = fromMoRef(res.Returnval)
 		}

@@ -26,7 +26,13 @@ type Asker struct {
 	// estimate.
 	CPUReservedMHz   int64
 	MemoryReservedMB int64
-	Priority         []string // its tags of policy.CategoryPriority
+	Priority         []string            // its tags of policy.CategoryPriority
+	Tags             map[string][]string // its tags, by those categories that were asked for
+	Host             vsphere.Ref         // on which it is registered
+	// CannotTake says in words, by host as Ref.String writes it, why a host cannot take it: its networks, its datastores,
+	// a rule of DRS.
+	CannotTake map[string]string
+	Err        error // it cannot be read, and the rest is empty; kind NotFound: there is no such VM
 }
 
 // What a VM without a known overhead is taken to need: vCenter's own figure is known only once it was on.
@@ -44,36 +50,74 @@ var (
 	takerProperties = []string{"parent", "summary.hardware.cpuMhz", "summary.hardware.numCpuThreads", "network", "datastore"}
 )
 
-// Room adds to the hosts of a snapshot what is reserved on them, and whether they can take the asker: they have its networks
-// and datastores, and the rules of its cluster let it run there. To the VMs it adds what they reserve. The zero asker is
-// nobody: only the sizes of hosts count. Kind NotFound: there is no such VM. One call, and for an asker one REST call.
-func (g *Gateway) Room(ctx context.Context, s *vsphere.Snapshot, asker vsphere.Ref) (Asker, error) {
+// Room adds to the hosts of a snapshot what is reserved on them, and to its VMs what they reserve. It returns each asker,
+// in the same order, with the hosts that cannot take it. One call, and for askers one REST call.
+func (g *Gateway) Room(ctx context.Context, s *vsphere.Snapshot, askers []vsphere.Ref) ([]Asker, error) {
 	const op = "read the room of"
 	objects, err := g.retrieveWith(ctx, call{op: op, object: "hosts"}, func(session *soapSession) ([]types.PropertyFilterSpec, error) {
-		return roomSpecs(fromMoRef(session.client.ServiceContent.RootFolder), s.Scope, asker), nil
+		return roomSpecs(fromMoRef(session.client.ServiceContent.RootFolder), s.Scope, askers), nil
 	})
 	if err != nil {
-		return Asker{}, err
+		return nil, err
 	}
 	inv := g.inventoryOf(merged(objects))
 	inv.addReserved(s)
-	if asker.Zero() {
-		return Asker{}, nil
+	if len(askers) == 0 {
+		return nil, nil
 	}
-	o, ok := inv[asker]
+	tags, err := g.tagsOn(ctx, op, unique(slices.Clone(askers)), []string{policy.CategoryPriority})
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Asker, 0, len(askers))
+	for _, ref := range askers {
+		who := g.askerIn(inv, op, ref, s.Hosts)
+		who.Priority = tags[ref][policy.CategoryPriority]
+		list = append(list, who)
+	}
+	return list, nil
+}
+
+// Askers returns what VMs need that ask for room, in the same order, with their tags of policy.CategoryPriority and of the
+// categories. One call, and one REST call.
+func (g *Gateway) Askers(ctx context.Context, vms []vsphere.Ref, categories ...string) ([]Asker, error) {
+	const op = "read who asks for room:"
+	objects, err := g.retrieve(ctx, call{op: op, object: g.describeAll(vms)}, askerSpec(vms))
+	if err != nil {
+		return nil, err
+	}
+	tags, err := g.tagsOn(ctx, op, unique(slices.Clone(vms)), append([]string{policy.CategoryPriority}, categories...))
+	if err != nil {
+		return nil, err
+	}
+	inv := g.inventoryOf(merged(objects))
+	list := make([]Asker, 0, len(vms))
+	for _, ref := range vms {
+		who := g.askerIn(inv, op, ref, nil)
+		who.Tags, who.Priority = tags[ref], tags[ref][policy.CategoryPriority]
+		list = append(list, who)
+	}
+	return list, nil
+}
+
+// askerIn reads one asker, and which hosts cannot take it.
+func (g *Gateway) askerIn(inv inventory, op string, ref vsphere.Ref, hosts []vsphere.Host) Asker {
+	o, ok := inv[ref]
 	if !ok {
-		return Asker{}, &Error{Op: op, Object: asker.Value, Kind: NotFound, Err: errGone}
+		return Asker{Ref: ref, Err: &Error{Op: op, Object: ref.Value, Kind: NotFound, Err: errGone}}
 	}
 	who := inv.asker(o)
 	if who.CPUs <= 0 || who.MemoryMB <= 0 {
-		return Asker{}, &Error{Op: op, Object: g.names.describe(asker), Kind: Invalid, Err: errNoSize, Remedy: "check that the account may read the VM"}
+		who.Err = &Error{Op: op, Object: g.names.describe(ref), Kind: Invalid, Err: errNoSize, Remedy: "check that the account may read the VM"}
+		return who
 	}
-	for i := range s.Hosts {
-		s.Hosts[i].CannotTake = inv.cannotTake(s.Hosts[i].Ref, o)
+	who.CannotTake = map[string]string{}
+	for i := range hosts {
+		if why := inv.cannotTake(hosts[i].Ref, o); why != "" {
+			who.CannotTake[hosts[i].Ref.String()] = why
+		}
 	}
-	tags, err := g.tagsOn(ctx, op, []vsphere.Ref{asker}, []string{policy.CategoryPriority})
-	who.Priority = tags[asker][policy.CategoryPriority]
-	return who, err
+	return who
 }
 
 var errNoSize = errors.New("vCenter does not show how many CPUs and how much memory it has")
@@ -92,7 +136,7 @@ func merged(objects []object) (list []object) {
 	return list
 }
 
-func roomSpecs(root, scope, asker vsphere.Ref) []types.PropertyFilterSpec {
+func roomSpecs(root, scope vsphere.Ref, askers []vsphere.Ref) []types.PropertyFilterSpec {
 	start := scope
 	if scope.Zero() {
 		start = root
@@ -108,19 +152,23 @@ func roomSpecs(root, scope, asker vsphere.Ref) []types.PropertyFilterSpec {
 			SelectSet: hosts(&types.TraversalSpec{Type: vsphere.TypeHost, Path: "vm"}),
 		}},
 	}}
-	if !asker.Zero() {
-		specs = append(specs, types.PropertyFilterSpec{
-			PropSet: []types.PropertySpec{
-				{Type: vsphere.TypeVM, PathSet: askerProperties},
-				{Type: vsphere.TypeHost, PathSet: takerProperties},
-			},
-			ObjectSet: []types.ObjectSpec{{
-				Obj:       toMoRef(asker),
-				SelectSet: []types.BaseSelectionSpec{&types.TraversalSpec{Type: vsphere.TypeVM, Path: "runtime.host"}},
-			}},
+	if len(askers) == 0 {
+		return specs
+	}
+	return append(specs, askerSpec(askers))
+}
+
+func askerSpec(askers []vsphere.Ref) types.PropertyFilterSpec {
+	of := types.PropertyFilterSpec{PropSet: []types.PropertySpec{
+		{Type: vsphere.TypeVM, PathSet: askerProperties},
+		{Type: vsphere.TypeHost, PathSet: takerProperties},
+	}}
+	for _, ref := range askers {
+		of.ObjectSet = append(of.ObjectSet, types.ObjectSpec{
+			Obj: toMoRef(ref), SelectSet: []types.BaseSelectionSpec{&types.TraversalSpec{Type: vsphere.TypeVM, Path: "runtime.host"}},
 		})
 	}
-	return specs
+	return of
 }
 
 // addReserved sums up what running VMs reserve on each host.
@@ -154,8 +202,8 @@ func (o object) reserved() (mhz, mb int64) {
 func (inv inventory) asker(o object) Asker {
 	a := Asker{
 		Ref: o.ref, Name: unescape(o.text("name")), PowerState: o.text("runtime.powerState"), Template: o.flag("config.template"),
-		Cluster: inv[o.refTo("runtime.host")].refTo("parent"),
-		CPUs:    int(o.number("config.hardware.numCPU")), MemoryMB: o.number("config.hardware.memoryMB"),
+		Host: o.refTo("runtime.host"), Cluster: inv[o.refTo("runtime.host")].refTo("parent"),
+		CPUs: int(o.number("config.hardware.numCPU")), MemoryMB: o.number("config.hardware.memoryMB"),
 	}
 	overhead := o.number("runtime.memoryOverhead") / bytesPerMB
 	if initial, ok := o.props["config.initialOverhead"].(types.VirtualMachineConfigInfoOverheadInfo); ok && overhead == 0 {

@@ -31,8 +31,9 @@ func TestRoomTellsWhatIsReservedAndWhatTheAskerNeeds(t *testing.T) {
 	vm := vmOf(t, s, fromMoRef(v.TaggedVMs("")[0].Ref))
 	check(t, v.SetReservation(toMoRef(vm.Ref), simulation.Reservation{CPUMHz: 1000, MemoryMB: 2048, OverheadMB: 60}))
 	v.ResetCalls()
-	who, err := g.Room(t.Context(), &s, fromMoRef(asker))
+	list, err := g.Room(t.Context(), &s, []vsphere.Ref{fromMoRef(asker)})
 	check(t, err)
+	who := list[0]
 	wantCalls(t, v, 2)
 	hw := v.HardwareOf(asker)
 	overhead := who.MemoryReservedMB - 4096
@@ -45,7 +46,7 @@ func TestRoomTellsWhatIsReservedAndWhatTheAskerNeeds(t *testing.T) {
 		if h.Ref == vm.Host {
 			cpu, memory = 1000, 2108
 		}
-		if h.CPUReservedMHz != cpu || h.MemoryReservedMB != memory || h.CoreMHz == 0 || h.Threads == 0 || h.CannotTake != "" {
+		if h.CPUReservedMHz != cpu || h.MemoryReservedMB != memory || h.CoreMHz == 0 || h.Threads == 0 || who.CannotTake[h.Ref.String()] != "" {
 			t.Errorf("%+v", h)
 		}
 	}
@@ -55,9 +56,13 @@ func TestRoomTellsWhatIsReservedAndWhatTheAskerNeeds(t *testing.T) {
 }
 
 func TestRoomOfAVMThatIsGoneIsAnError(t *testing.T) {
-	_, g, s, _ := roomy(t)
-	_, err := g.Room(t.Context(), &s, vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-99999"})
-	wantKind(t, err, NotFound)
+	_, g, s, asker := roomy(t)
+	list, err := g.Room(t.Context(), &s, []vsphere.Ref{{Type: vsphere.TypeVM, Value: "vm-99999"}, fromMoRef(asker)})
+	check(t, err)
+	wantKind(t, list[0].Err, NotFound)
+	if list[1].Err != nil || list[1].CPUs == 0 {
+		t.Errorf("the other one who asks: %+v", list[1])
+	}
 }
 
 func TestWhatTwoSpecsAskOfAVMIsJoinedInAnyOrder(t *testing.T) {
@@ -110,11 +115,12 @@ func TestRulesOfTheClusterSayWhichHostsCannotTakeAVM(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			check(t, v.SetAffinity(v.Inventory().Clusters[0].Name, pinned, c.rule))
-			_, err := g.Room(t.Context(), &s, fromMoRef(asker))
+			list, err := g.Room(t.Context(), &s, []vsphere.Ref{fromMoRef(asker)})
 			check(t, err)
 			for _, h := range s.Hosts {
-				if barred := h.CannotTake != ""; barred != c.bars(toMoRef(h.Ref)) || barred && !strings.Contains(h.CannotTake, "the-rule") {
-					t.Errorf("%s: %q", h.Name, h.CannotTake)
+				why := list[0].CannotTake[h.Ref.String()]
+				if barred := why != ""; barred != c.bars(toMoRef(h.Ref)) || barred && !strings.Contains(why, "the-rule") {
+					t.Errorf("%s: %q", h.Name, why)
 				}
 			}
 		})

@@ -115,9 +115,6 @@ type Host struct {
 	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
 	CoreMHz          int64 `json:"coreMHz,omitempty"` // of one core; 0: not known
 	Threads          int   `json:"threads,omitempty"` // logical processors: no VM may have more CPUs
-	// CannotTake says in words why it cannot take the VM that asks for room: its networks, its datastores, a rule of
-	// DRS. Empty: it can.
-	CannotTake string `json:"cannotTake,omitempty"`
 }
 
 // Group is an application group: all VMs that carry one tag of the groups' category, candidates or not.

@@ -12,26 +12,30 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/intake"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/makeroom"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/restore"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
-// Rooms are the activities of intake, round and restore, with the ledger that they share.
+// Rooms are the activities of intake, round, restore and of making room, with the ledger that they share.
 type Rooms struct {
 	*preempt.Env
 	Intake  *intake.Activities
 	Round   *round.Activities
 	Restore *restore.Activities
+	Room    *makeroom.Activities
 	replies *preempt.Replies
 }
 
 // NewRooms gives the activities of preemption what they need.
 func NewRooms(env *preempt.Env, vc *vcenter.Gateway, sender *notify.Sender) *Rooms {
 	held := ledger.NewClient(env.Temporal, env.TaskQueue, env.Settings.Timing.Sweep)
+	requests := &intake.Activities{Env: env, VCenter: vc, Ledger: held}
 	return &Rooms{
 		Env:     env,
-		Intake:  &intake.Activities{Env: env, VCenter: vc, Ledger: held},
+		Intake:  requests,
+		Room:    &makeroom.Activities{Env: env, VCenter: vc, Ledger: held, Decode: requests.DecodeRoom},
 		Round:   &round.Activities{Env: env, VCenter: vc, Ledger: held},
 		Restore: &restore.Activities{Env: env, VCenter: vc, Ledger: held},
 		replies: &preempt.Replies{Env: env, Notify: sender},
@@ -43,6 +47,7 @@ func (p *Rooms) Register(r worker.Registry) {
 	intake.Register(r, p.Intake)
 	round.Register(r, p.Round)
 	restore.Register(r, p.Restore)
+	makeroom.Register(r, p.Room)
 	registerLedger(r)
 	r.RegisterActivityWithOptions(p.replies.SendPreemptedEvent, activity.RegisterOptions{Name: "SendPreemptedEvent"})
 	owners := &ledger.Activities{Client: p.Temporal}
@@ -54,6 +59,7 @@ func RegisterRooms(r worker.WorkflowRegistry) {
 	intake.RegisterWorkflows(r)
 	round.RegisterWorkflows(r)
 	restore.RegisterWorkflows(r)
+	makeroom.RegisterWorkflows(r)
 	registerLedger(r)
 }
 

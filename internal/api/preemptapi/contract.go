@@ -104,8 +104,8 @@ type Demand struct {
 	PolicyName  string                 `json:"policyName"`
 	PolicyHash  string                 `json:"policyHash"`
 	DryRun      bool                   `json:"dryRun,omitempty"`
-	VM          string                 `json:"vm,omitempty"`   // evict this one VM: its name, inventory path or MoRef
-	Room        *preemption.Room       `json:"room,omitempty"` // plan who goes so that this fits on one host
+	VM          string                 `json:"vm,omitempty"`    // evict this one VM: its name, inventory path or MoRef
+	Rooms       []RoomAsk              `json:"rooms,omitempty"` // who goes is chosen so that each of these fits on one host
 	// NoticeOnly gives the notice, takes it back at its end, and acts on nothing.
 	NoticeOnly bool           `json:"noticeOnly,omitempty"`
 	Notice     clock.Duration `json:"notice,omitempty"` // of NoticeOnly, where the policy has none
@@ -251,8 +251,8 @@ type RoundResult struct {
 	Silenced  string           `json:"silenced,omitempty"`  // why nothing is done about an alarm that stands
 	// Unmeasured: neither the policy nor the alarm says which usage is too high, so that a repetition waits longer.
 	Unmeasured bool `json:"unmeasured,omitempty"`
-	// Room is what a plan for room on a host found.
-	Room *policy.RoomPlan `json:"room,omitempty"`
+	// Rooms are what a plan for rooms found, in the order in which they were asked for.
+	Rooms []policy.RoomPlan `json:"rooms,omitempty"`
 
 	// Brief marks what an intake keeps of a very large round: Targets is empty, Outcomes counts them and VMs are those that
 	// are off. The round itself has the whole result.

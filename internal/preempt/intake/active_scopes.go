@@ -2,12 +2,9 @@ package intake
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
@@ -77,18 +74,5 @@ func (a *Activities) TellStanding(ctx context.Context, in ledger.ActiveRequest) 
 	if err != nil {
 		return err
 	}
-	return a.holdRestores(ctx, got.Restores, "alarm "+in.Alarm+" rose")
-}
-
-// holdRestores has restores stop powering on, and look again before they go on. One that has ended needs no word.
-func (a *Activities) holdRestores(ctx context.Context, ids []string, reason string) error {
-	var all error
-	for _, id := range ids {
-		err := a.Temporal.SignalWorkflow(ctx, id, "", preemptapi.RestoreHoldSignal, preemptapi.RestoreChange{Reason: reason})
-		var gone *serviceerror.NotFound
-		if err != nil && !errors.As(err, &gone) {
-			all = errors.Join(all, fmt.Errorf("hold %s: %w", id, err))
-		}
-	}
-	return all
+	return a.HoldRestores(ctx, got.Restores, "alarm "+in.Alarm+" rose")
 }

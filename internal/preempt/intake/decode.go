@@ -93,8 +93,8 @@ func (a *Activities) DecodeMessages(ctx context.Context, messages []Message) (De
 			d, err = a.decodeAlarm(m.JSON)
 		} else {
 			d, err = a.decodeRequest(m.JSON)
-			if err == nil && d.Demand.Room != nil && !m.Plan {
-				err = errors.New("room on a host can be planned, but not made yet: preemptctl workflow plan asks for it")
+			if err == nil && len(d.Demand.Rooms) > 0 && !m.Plan {
+				err = errors.New("an intake makes no room: preemptctl make-room does, and preemptctl workflow plan plans it")
 			}
 		}
 		if err != nil {
@@ -149,7 +149,7 @@ func (a *Activities) demand(w wireRequest) (preemptapi.Demand, error) {
 	scope, roomErr := checkRoom(w)
 	errs = append(errs, policyErr, noticeErr, modeErr, checkSilenced(w.Silenced), roomErr)
 	return preemptapi.Demand{
-		Room: w.Room, Scope: scope,
+		Rooms: roomsOf(w.Room), Scope: scope,
 		Tag: tag, Criticality: crit, ReplyTo: w.ReplyTo, Event: w.Event, Policy: p, PolicyName: name, PolicyHash: p.Hash(),
 		Person: w.Origin == preemption.OriginPerson, VM: strings.TrimSpace(w.VM), NoticeOnly: w.NoticeOnly, Notice: notice,
 		Silenced: w.Silenced,

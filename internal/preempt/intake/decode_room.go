@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -30,6 +31,13 @@ func checkRoom(w wireRequest) (cluster vsphere.Ref, err error) {
 		return cluster, err
 	}
 	return clusterOf(r.Cluster)
+}
+
+func roomsOf(r *preemption.Room) []preemptapi.RoomAsk {
+	if r == nil {
+		return nil
+	}
+	return []preemptapi.RoomAsk{{Room: *r}}
 }
 
 func checkRoomSizes(r *preemption.Room) error {

@@ -47,7 +47,7 @@ func TestRoomIsPlannedAndNotMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := got.Decoded[0]
-		if (d.Rejected == "") != (refused == "") || !strings.Contains(d.Rejected, refused) || plan && (d.Demand.Room.CPUs != 4 || d.Demand.Scope.Value != "domain-c7") {
+		if (d.Rejected == "") != (refused == "") || !strings.Contains(d.Rejected, refused) || plan && (d.Demand.Rooms[0].CPUs != 4 || d.Demand.Scope.Value != "domain-c7") {
 			t.Errorf("planned %t: %+v", plan, d)
 		}
 	}

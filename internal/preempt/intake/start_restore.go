@@ -5,29 +5,15 @@ import (
 	"fmt"
 	"time"
 
-	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // StartRestore starts the restore of a scope, or signals the one under way that the pressure has ended again.
 func (a *Activities) StartRestore(ctx context.Context, in preemptapi.RestoreInput) (string, error) {
-	id := preemptapi.RestoreID(a.TaskQueue, in.Scope)
-	opts := client.StartWorkflowOptions{
-		ID: id, TaskQueue: a.TaskQueue, WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-		WorkflowTaskTimeout: preempt.TaskTimeout,
-		StaticSummary:       preempt.Clip("restore of VMs tagged " + in.Tag + " " + in.ScopeName),
-		Memo:                map[string]any{"alarm": in.By, "scope": in.Scope.String(), "tag": in.Tag, "state": preemptapi.RestoreSettling},
-	}
-	change := preemptapi.RestoreChange{Reason: "alarm " + in.By + " has fallen"}
-	if _, err := a.Temporal.SignalWithStartWorkflow(ctx, id, preemptapi.RestoreSignal, change, opts, preemptapi.RestoreType, in); err != nil {
-		return "", fmt.Errorf("start %s: %w", id, err)
-	}
-	return id, nil
+	return a.Env.StartRestore(ctx, in, "alarm "+in.By+" has fallen")
 }
 
 // noteRestore remembers what to restore when the pressure of the demand's scope has ended, and stops a restore that

@@ -32,7 +32,11 @@ func (a *Activities) activeAlarms(ctx context.Context, known []ledger.ActiveAlar
 				a.forgetIntake(ctx, d.Owner)
 			}
 		}
-		if !gone {
+		switch {
+		case gone:
+		case d.For != "":
+			active = append(active, fmt.Sprintf("room is held for %s since %s (workflow %s)", d.For, d.Since.UTC().Format(time.RFC3339), d.Owner))
+		default:
 			active = append(active, fmt.Sprintf("alarm %s has been active since %s (workflow %s)", d.Alarm, d.Since.UTC().Format(time.RFC3339), d.Owner))
 		}
 	}

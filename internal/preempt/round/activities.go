@@ -42,7 +42,7 @@ type Inventory interface {
 	preempt.Clusters
 	Candidates(ctx context.Context, tag string, scope vcenter.Scope) (vsphere.Snapshot, error)
 	FindVM(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error)
-	Room(ctx context.Context, s *vsphere.Snapshot, asker vsphere.Ref) (vcenter.Asker, error)
+	Room(ctx context.Context, s *vsphere.Snapshot, askers []vsphere.Ref) ([]vcenter.Asker, error)
 }
 
 // Alarms tell whether a request is still due.

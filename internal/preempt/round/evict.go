@@ -2,6 +2,7 @@ package round
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -54,9 +55,21 @@ func (r *round) attribute() preempt.Attribute {
 	return preempt.Attribute{
 		Preempted: true, Tag: r.in.Demand.Tag, Criticality: r.criticality, WorkflowID: r.workflowID(),
 		WorkflowStarted: r.started().UTC(), Event: r.in.Demand.Event, RoundID: r.result.RoundID,
-		PolicyHash: r.result.PolicyHash, Policy: r.result.PolicyName, Scope: r.result.Scope.String(),
+		PolicyHash: r.result.PolicyHash, Policy: r.result.PolicyName, Scope: r.result.Scope.String(), For: r.forWhom(),
 	}
 }
+
+// forWhom names those for whom the round makes room, in words.
+func (r *round) forWhom() string {
+	var names []string
+	for _, room := range r.in.Demand.Rooms[:min(len(r.in.Demand.Rooms), maxNames)] {
+		names = append(names, room.Words())
+	}
+	return strings.Join(names, ", ")
+}
+
+// maxNames is how many of those for whom room is made the record on a VM names.
+const maxNames = 10
 
 // workflowID is the id that clients know: the intake's, or the round's own where it has none.
 func (r *round) workflowID() string {

@@ -60,7 +60,7 @@ const maxReplacements = 3
 // needsReplacements reports whether others are to go for the plan's targets that could not: only where the policy has a
 // target utilisation, for the shortfall that is left.
 func (r *round) needsReplacements(plan PlanResult) bool {
-	if !r.in.Demand.Policy.Target.Set() || r.withdrawn || r.in.Demand.VM != "" || r.replaced == maxReplacements {
+	if !r.in.Demand.Policy.Target.Set() && len(r.in.Demand.Rooms) == 0 || r.withdrawn || r.in.Demand.VM != "" || r.replaced == maxReplacements {
 		return false
 	}
 	n := 0
@@ -140,7 +140,9 @@ func (r *round) plan() (PlanResult, error) {
 	}
 	r.result.Silenced, r.result.Unmeasured = plan.Silenced, plan.Unmeasured
 	r.result.Spared, r.result.SparedCount = plan.Spared, plan.SparedCount
-	r.result.Room = plan.Room
+	if len(plan.Rooms) > 0 {
+		r.result.Rooms = joined(r.result.Rooms, plan.Rooms)
+	}
 	if r.result.Usage == nil {
 		r.result.Usage, r.result.Shortfall, r.result.Covered, r.result.Partial = plan.Usage, plan.Shortfall, plan.Covered, plan.Partial
 	}

@@ -14,47 +14,80 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// readRoom reads what must fit on one host, and what the hosts have left.
-func (p *planning) readRoom(ctx context.Context) error {
-	room := p.in.Demand.Room
-	var who vcenter.Asker
+// readRooms reads what must fit on one host each, and what the hosts have left.
+func (p *planning) readRooms(ctx context.Context) error {
+	asks := p.in.Demand.Rooms
+	var who []vcenter.Asker
 	err := p.Attempt(ctx, func() (err error) {
-		var ref vsphere.Ref
-		if room.For != "" {
-			if ref, err = p.VCenter.FindVM(ctx, room.For); err != nil {
+		var refs []vsphere.Ref
+		for _, ask := range asks {
+			if ask.For == "" {
+				continue
+			}
+			ref, err := p.VCenter.FindVM(ctx, ask.For)
+			if err != nil {
 				return err
 			}
+			refs = append(refs, ref)
 		}
-		who, err = p.VCenter.Room(ctx, &p.snap, ref)
+		who, err = p.VCenter.Room(ctx, &p.snap, refs)
 		return err
 	})
 	if err != nil {
 		return step.Typed(err)
 	}
-	if room.For == "" {
-		p.room = &policy.Room{Priority: policy.AboveAll, CPUs: room.CPUs, MemoryMB: room.MemoryMB}
-		return nil
+	for _, ask := range asks {
+		room := policy.Room{Priority: policy.AboveAll, CPUs: ask.CPUs, MemoryMB: ask.MemoryMB}
+		if ask.For != "" {
+			room = p.roomOf(who[0])
+			who = who[1:]
+		}
+		room.On, room.Further = ask.On, ask.Further
+		if room.Refused != "" && len(asks) == 1 {
+			return temporal.NewNonRetryableApplicationError(room.Refused, preemptapi.NoRoomNeeded, nil)
+		}
+		p.rooms = append(p.rooms, room)
 	}
-	if why := p.needsNone(who); why != "" {
-		return temporal.NewNonRetryableApplicationError(why, preemptapi.NoRoomNeeded, nil)
+	return nil
+}
+
+// joined is what is known of rooms after a further plan of the same round: those who have gone for a room before are kept
+// beside its targets.
+func joined(before, after []policy.RoomPlan) []policy.RoomPlan {
+	if len(before) != len(after) {
+		return after
 	}
-	p.room = &policy.Room{
-		For: who.Name, VM: who.Ref, CPUs: who.CPUs, MemoryMB: who.MemoryMB,
+	for i := range after {
+		after[i].Earlier = slices.Concat(before[i].Earlier, before[i].Targets)
+	}
+	return after
+}
+
+// roomOf is what one who asks needs, or why none is made for it.
+func (p *planning) roomOf(who vcenter.Asker) policy.Room {
+	room := policy.Room{
+		For: who.Name, VM: who.Ref, CPUs: who.CPUs, MemoryMB: who.MemoryMB, CannotTake: who.CannotTake,
 		CPUReservedMHz: who.CPUReservedMHz, MemoryReservedMB: who.MemoryReservedMB,
 	}
-	if p.room.Priority, err = policy.AskerPriority(who.Priority); err != nil {
-		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("VM %s: %v", who.Name, err), preemptapi.NoRoomNeeded, nil)
+	if room.Refused = p.needsNone(who); room.Refused != "" {
+		return room
+	}
+	var err error
+	if room.Priority, err = policy.AskerPriority(who.Priority); err != nil {
+		room.Refused = fmt.Sprintf("VM %s: %v", who.Name, err)
 	}
 	if p.in.Demand.Scope.Zero() {
 		p.cluster = who.Cluster
 		p.snap.Hosts = slices.DeleteFunc(p.snap.Hosts, func(h vsphere.Host) bool { return h.Cluster != who.Cluster })
 	}
-	return nil
+	return room
 }
 
 // needsNone says why no room is made for a VM; empty: it is.
 func (p *planning) needsNone(who vcenter.Asker) string {
 	switch {
+	case who.Err != nil:
+		return who.Err.Error()
 	case who.PowerState == vsphere.PoweredOn:
 		return fmt.Sprintf("VM %s is on: it has its room", who.Name)
 	case who.Template:

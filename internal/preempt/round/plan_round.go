@@ -46,12 +46,12 @@ type PlanResult struct {
 	Foreign     bool                  `json:"foreign,omitempty"`    // there is none, as the event is of another vCenter, see Over
 	Unmeasured  bool                  `json:"unmeasured,omitempty"` // neither policy nor alarm says which usage is too high
 
-	Usage     []policy.Usage   `json:"usage,omitempty"`
-	Shortfall policy.Resources `json:"shortfall,omitzero"`
-	Covered   policy.Resources `json:"covered,omitzero"`
-	Partial   bool             `json:"partial,omitempty"`
-	Pools     []int            `json:"pools,omitempty"` // see policy.Plan
-	Room      *policy.RoomPlan `json:"room,omitempty"`
+	Usage     []policy.Usage    `json:"usage,omitempty"`
+	Shortfall policy.Resources  `json:"shortfall,omitzero"`
+	Covered   policy.Resources  `json:"covered,omitzero"`
+	Partial   bool              `json:"partial,omitempty"`
+	Pools     []int             `json:"pools,omitempty"` // see policy.Plan
+	Rooms     []policy.RoomPlan `json:"rooms,omitempty"`
 	// Basis is what the plan was made from, so that another policy can be tried on it later; nil where there
 	// were too many candidates to keep.
 	Basis *preemptapi.Basis `json:"basis,omitempty"`
@@ -87,7 +87,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	plan.Spared = slices.DeleteFunc(plan.Spared, func(s policy.Spared) bool { return held[s.Ref] })
 	out := PlanResult{
 		Targets: plan.Targets, ScopeName: p.snap.ScopeName, PlannedAt: p.snap.Time,
-		Usage: plan.Usage, Shortfall: plan.Shortfall, Covered: plan.Covered, Partial: plan.Partial, Pools: plan.Pools, Room: plan.Room,
+		Usage: plan.Usage, Shortfall: plan.Shortfall, Covered: plan.Covered, Partial: plan.Partial, Pools: plan.Pools, Rooms: plan.Rooms,
 		Unmeasured: !p.policy().Target.Set() && !p.alarm.threshold.Set(),
 	}
 	out.Spared, out.SparedCount = bounded(plan.Spared)
@@ -108,8 +108,8 @@ type planning struct {
 	facts     ledger.Facts
 	conflicts []vsphere.Ref
 	only      vsphere.Ref // the one VM to evict; zero: any
-	room      *policy.Room
-	cluster   vsphere.Ref // of the VM that room is for; zero: the demand's scope
+	rooms     []policy.Room
+	cluster   vsphere.Ref // of the VMs that rooms are for; zero: the demand's scope
 	alarm     alarmState
 }
 
@@ -156,8 +156,8 @@ func (p *planning) read(ctx context.Context) error {
 		return facts
 	case d.VM != "":
 		return p.narrowToOneVM(ctx)
-	case d.Room != nil:
-		return p.readRoom(ctx)
+	case len(d.Rooms) > 0:
+		return p.readRooms(ctx)
 	}
 	return nil
 }
@@ -203,7 +203,7 @@ func (p *planning) demand() policy.Demand {
 	d := p.in.Demand
 	out := policy.Demand{
 		Tag: d.Tag, Criticality: string(d.Criticality), Scope: d.Scope, Self: p.Settings.Self,
-		Room:    p.room,
+		Rooms:   p.rooms,
 		Already: p.in.Already, Reserved: append(slices.Clone(p.in.Held), p.conflicts...), Preempted: p.facts.Preempted,
 	}
 	if !p.cluster.Zero() {
@@ -233,6 +233,13 @@ func withFacts(d policy.Demand, f ledger.Facts) policy.Demand {
 		if ref, ok := vsphere.ParseRef(c.Host); ok {
 			vm, _ := vsphere.ParseRef(c.VM)
 			d.Credits = append(d.Credits, policy.Credit{VM: vm, At: c.At, Host: ref, CPUMHz: c.CPUMHz, MemoryMB: c.MemoryMB})
+		}
+	}
+	for _, r := range f.HeldRooms {
+		if host, ok := vsphere.ParseRef(r.Host); ok {
+			d.HeldRooms = append(d.HeldRooms, policy.HeldRoom{
+				Host: host, CPUMHz: r.CPUMHz, MemoryMB: r.MemoryMB, CPUReservedMHz: r.CPUReservedMHz, MemoryReservedMB: r.MemoryReservedMB,
+			})
 		}
 	}
 	return d

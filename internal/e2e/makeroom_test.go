@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// wantRoom checks what became of the only one who asked.
+func wantRoom(t *testing.T, r preemptapi.RoomResult, state preemptapi.RoomState, gone int, says string) preemptapi.RoomOutcome {
+	t.Helper()
+	if len(r.Rooms) != 1 || r.Rooms[0].State != state || len(r.Rooms[0].Gone) != gone || !strings.Contains(r.Rooms[0].Reason, says) {
+		t.Fatalf("want %s, %d VMs gone and %q, got %s", state, gone, says, sitetest.Pretty(r))
+	}
+	return r.Rooms[0]
+}
+
+func TestACriticalVMRunsInTheRoomThatIsMadeOnOneHost(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	s.Worker()
+	asker := s.Crowded(6 << 10)
+	s.AskForRoom(s.ID("room"), s.RoomRequest(asker))
+	o := wantRoom(t, s.RoomsDecided(s.ID("room"), 1), preemptapi.RoomRunning, 1, "")
+	vm := sitetest.Ref(s.VC.VM(asker))
+	now, err := s.Gateway().Askers(t.Context(), []vsphere.Ref{vm})
+	s.Must(err)
+	if now[0].PowerState != vsphere.PoweredOn || now[0].Host != o.Host {
+		t.Errorf("the VM is not on in its room: %s", sitetest.Pretty(o))
+	}
+	if s.OffIn("") != 1 {
+		t.Errorf("%d VMs are off, want the one that made room", s.OffIn(""))
+	}
+	for _, gone := range s.VC.TaggedVMs("cluster-a") {
+		if a, ok := s.Attribute(gone.Ref); ok && (a.For != asker || !a.Preempted || gone.Host.Value != o.Host.Value) {
+			t.Errorf("%s: the attribute does not say for whom: %s", gone.Name, sitetest.Pretty(a))
+		}
+	}
+}
+
+func TestRoomIsRefusedBeforeAnybodyGoes(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	s.Worker()
+	asker := s.Crowded(6 << 10)
+	huge := "cluster-a-app-03"
+	for name, mb := range map[string]int64{huge: 60 << 10} {
+		ref := s.VC.VM(name)
+		s.Must(s.VC.PowerOffAs(ref, "CORP\\owner"))
+		s.Must(s.VC.SetReservation(ref, simulation.Reservation{MemoryMB: mb}))
+		s.Must(s.VC.SetTags(ref, preemption.BeneficiaryCategory, "critical"))
+		s.Must(s.VC.SetTags(ref, policy.CategoryPriority, "5"))
+	}
+	untagged := "cluster-a-app-04"
+	s.Must(s.VC.PowerOffAs(s.VC.VM(untagged), "CORP\\owner"))
+	for name, c := range map[string]struct {
+		request preemption.RoomRequest
+		says    string
+	}{
+		"no host has it even so":     {s.RoomRequest(huge), "missing"},
+		"it carries no tag":          {s.RoomRequest(untagged), "carries no tag of the category preemption-beneficiary"},
+		"it is on":                   {s.RoomRequest("cluster-a-app-02"), "carries no tag"},
+		"there is no such VM":        {s.RoomRequest("no-such-vm"), "no-such-vm"},
+		"the worker's file forbids":  {s.RoomRequest(asker, func(r *preemption.RoomRequest) { r.Tag = "" }), "tag is empty"},
+		"sizes cannot be powered on": {s.RoomRequest("", func(r *preemption.RoomRequest) { r.Room.CPUs = 1 }), "powerOn needs"},
+		"a hold without a unit":      {s.RoomRequest(asker, func(r *preemption.RoomRequest) { r.Hold = "30" }), "no duration"},
+		"its event is of another vCenter": {s.RoomRequest(asker, func(r *preemption.RoomRequest) {
+			r.Rule, r.ForTag, r.Origin, r.Event = "critical", "critical", "", sitetest.PlainEvent()
+		}), "another vCenter"},
+		"not the rule's tag": {s.RoomRequest(asker, func(r *preemption.RoomRequest) { r.Rule, r.ForTag, r.Origin = "critical", "preemptible", "" }), "does not carry the tag preemptible"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := s.ID(strings.ReplaceAll(name, " ", "-"))
+			s.AskForRoom(id, c.request)
+			wantRoom(t, s.RoomsDecided(id, 1), preemptapi.RoomRefused, 0, c.says)
+		})
+	}
+	if s.OffIn("") != 0 {
+		t.Errorf("%d VMs went although all was refused", s.OffIn(""))
+	}
+}
+
+func TestRoomThatIsHeldIsNotTakenByARestoreOrByTheNextWhoAsks(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t, sitetest.WithRestore())
+	s.Worker()
+	asker := s.Crowded(6 << 10)
+	id := s.ID("room")
+	s.AskForRoom(id, s.RoomRequest(asker, func(r *preemption.RoomRequest) { r.PowerOn, r.Hold = false, "1h" }))
+	o := wantRoom(t, s.RoomsDecided(id, 1), preemptapi.RoomMade, 1, "")
+	if o.HeldUntil.Before(time.Now().Add(50 * time.Minute)) {
+		t.Errorf("it is held until %s only", o.HeldUntil)
+	}
+	restore := preemptapi.RestoreInput{Scope: s.Cluster("cluster-a"), Tag: preemption.DefaultTag, By: "an alarm"}
+	_, err := s.Preemption(s.Temporal, s.Gateway()).StartRestore(t.Context(), restore, "the alarm has fallen")
+	s.Must(err)
+	s.Eventually("the restore waits for the room", func() bool {
+		r, ok := s.RestoreState()
+		return ok && strings.Contains(r.Reason, "room is held for "+asker)
+	})
+	other := "cluster-a-app-03"
+	ref := s.VC.VM(other)
+	s.Must(s.VC.PowerOffAs(ref, "CORP\\owner"))
+	s.Must(s.VC.SetReservation(ref, simulation.Reservation{MemoryMB: 6 << 10}))
+	s.Must(s.VC.SetTags(ref, preemption.BeneficiaryCategory, "critical"))
+	s.AskForRoom(s.ID("next"), s.RoomRequest(other))
+	next := wantRoom(t, s.RoomsDecided(s.ID("next"), 1), preemptapi.RoomRunning, 1, "")
+	if slices.ContainsFunc(next.Gone, func(v preemptapi.VMOutcome) bool { return v.Ref == o.Gone[0].Ref }) || s.OffIn("") != 2 {
+		t.Errorf("the second took the room of the first: %s", sitetest.Pretty(next))
+	}
+	s.Must(s.VC.PowerOnAs(s.VC.VM(asker), "CORP\\owner"))
+	s.Eventually("the VM runs, and its room is held no more", func() bool {
+		return s.Rooms(id).Rooms[0].State == preemptapi.RoomRunning && len(s.Ledger().Demands) == 0
+	})
+	s.Eventually("those who went come back", func() bool { return s.OffIn("") == 0 })
+}

@@ -1,0 +1,89 @@
+package sitetest
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"go.temporal.io/sdk/client"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
+)
+
+// Crowded fills the hosts of cluster-a: on each, 4 GB of memory are left unreserved, and each tagged VM but the first gives
+// 3 GB when it goes. It returns the name of a VM that is off, reserves so many MB, and may ask for room.
+func (s *Site) Crowded(needsMB int64) (asker string) {
+	s.T.Helper()
+	asker = "cluster-a-app-01"
+	ref := s.VC.VM(asker)
+	s.Must(s.VC.PowerOffAs(ref, "CORP\\owner"))
+	s.Must(s.VC.SetReservation(ref, simulation.Reservation{MemoryMB: needsMB}))
+	s.Must(s.VC.SetTags(ref, preemption.BeneficiaryCategory, "critical"))
+	const host = 64 << 10 // MB
+	byHost := map[string][]simulation.VM{}
+	for _, vm := range s.VC.TaggedVMs("cluster-a") {
+		byHost[vm.Host.Value] = append(byHost[vm.Host.Value], vm)
+	}
+	for _, vms := range byHost {
+		for i, vm := range vms {
+			mb, priority := int64(3<<10), "1"
+			if i == 0 {
+				mb, priority = host-4<<10-int64(len(vms)-1)*3<<10, "9"
+			}
+			s.Must(s.VC.SetReservation(vm.Ref, simulation.Reservation{MemoryMB: mb}))
+			s.Must(s.VC.SetTags(vm.Ref, policy.CategoryPriority, priority))
+		}
+	}
+	return asker
+}
+
+// RoomRequest asks, as a person, for room for a VM, which is then powered on.
+func (s *Site) RoomRequest(vm string, change ...func(*preemption.RoomRequest)) preemption.RoomRequest {
+	r := preemption.RoomRequest{
+		Room: preemption.Room{For: vm}, Tag: preemption.DefaultTag, Criticality: preemption.CriticalityHigh, PowerOn: true,
+		ID: fmt.Sprintf("room-%d", NextID.Add(1)), Origin: preemption.OriginPerson,
+	}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+// AskForRoom sends requests to a workflow that makes room, which it starts if none runs.
+func (s *Site) AskForRoom(id string, requests ...preemption.RoomRequest) {
+	s.T.Helper()
+	for _, r := range requests {
+		raw, err := json.Marshal(r)
+		s.Must(err)
+		_, err = s.Temporal.SignalWithStartWorkflow(s.T.Context(), id, preemption.RoomSignal, json.RawMessage(raw),
+			client.StartWorkflowOptions{ID: id, TaskQueue: s.Queue}, preemption.MakeRoomWorkflowName)
+		s.Must(err)
+	}
+}
+
+// Rooms is what a workflow that makes room has done so far.
+func (s *Site) Rooms(id string) (r preemptapi.RoomResult) {
+	s.T.Helper()
+	v, err := s.Temporal.QueryWorkflow(s.T.Context(), id, "", preemption.RoomStateQuery)
+	s.Must(err)
+	s.Must(v.Get(&r))
+	return r
+}
+
+// RoomsDecided waits until so many requests have their final states.
+func (s *Site) RoomsDecided(id string, n int) (r preemptapi.RoomResult) {
+	s.T.Helper()
+	s.Eventually(fmt.Sprintf("%d requests for room were decided", n), func() bool {
+		r = s.Rooms(id)
+		decided := 0
+		for _, o := range r.Rooms {
+			if o.State.Final() {
+				decided++
+			}
+		}
+		return decided >= n
+	})
+	return r
+}

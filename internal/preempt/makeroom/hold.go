@@ -1,0 +1,167 @@
+package makeroom
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
+)
+
+// hold keeps the room of a plan for whom it was made.
+func (m *making) hold(ask Ask, plan policy.RoomPlan) {
+	id, until := ask.Demand.RequestID, m.now().Add(ask.Hold.D())
+	m.end(id, preemptapi.RoomMade, "")
+	m.outcome(id).HeldUntil = until
+	ask.Demand.Event = nil
+	ask.Room.On = plan.Host
+	m.held = append(m.held, held{RequestID: id, Until: until, VM: ask.VM, Ask: ask, Room: plan.Room})
+	m.tellHolds()
+}
+
+// endHolds ends the holds whose time is over, or whose VM runs.
+func (m *making) endHolds() {
+	m.quiet = slices.DeleteFunc(m.quiet, func(q quiet) bool { return !m.now().Before(q.Until) })
+	if len(m.held) == 0 {
+		return
+	}
+	running := m.running()
+	var stay, over []held
+	for _, h := range m.held {
+		if m.cancelled || !m.now().Before(h.Until) || running[h.VM] {
+			over = append(over, h)
+		} else {
+			stay = append(stay, h)
+		}
+	}
+	m.held = stay
+	m.tellHolds()
+	for _, h := range over {
+		if o := m.outcome(h.RequestID); running[h.VM] {
+			o.State, o.EndedAt, o.HeldUntil = preemptapi.RoomRunning, m.now(), time.Time{}
+		}
+		m.bringBackLater(h.Ask)
+	}
+}
+
+// running reports which VMs run whose room is held.
+func (m *making) running() map[vsphere.Ref]bool {
+	var a *Activities
+	var vms []vsphere.Ref
+	for _, h := range m.held {
+		if !h.VM.Zero() && m.now().Before(h.Until) {
+			vms = append(vms, h.VM)
+		}
+	}
+	on := map[vsphere.Ref]bool{}
+	if len(vms) == 0 || m.cancelled {
+		return on
+	}
+	var list []vsphere.Ref
+	ctx := workflow.WithActivityOptions(m.ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute, ScheduleToCloseTimeout: 5 * time.Minute, Summary: "look whether the VMs run"})
+	if err := workflow.ExecuteActivity(ctx, a.WhoRuns, WhoRunsInput{Tag: m.held[0].Ask.Demand.Tag, VMs: vms}).Get(ctx, &list); err != nil {
+		workflow.GetLogger(m.ctx).Warn("it is not known whether the VMs run whose room is held; it is held on", "reason", err)
+	}
+	for _, ref := range list {
+		on[ref] = true
+	}
+	return on
+}
+
+// tellHolds tells the ledger in which clusters room is made or held, where that has changed.
+func (m *making) tellHolds() {
+	req := ledger.ActiveRequest{Owner: m.info.WorkflowExecution.ID, Scopes: slices.Clone(m.scopes)}
+	for i, h := range m.held {
+		d := h.Ask.Demand
+		if scope := d.Scope.String(); !slices.Contains(req.Scopes, scope) {
+			req.Scopes = append(req.Scopes, scope)
+		}
+		if i == 0 {
+			req.For = h.Ask.Room.Words()
+		}
+		req.Rooms = append(req.Rooms, ledger.HeldRoom{
+			Load:           ledger.Load{Host: h.Room.Host.String(), CPUMHz: h.Room.CPUMHz, MemoryMB: h.Room.MemoryMB},
+			CPUReservedMHz: h.Room.CPUReservedMHz, MemoryReservedMB: h.Room.MemoryReservedMB,
+		})
+	}
+	if req.For == "" && len(m.scopes) > 0 {
+		req.For = "VMs that need it now"
+	}
+	said := ""
+	if len(req.Scopes) > 0 {
+		said = fmt.Sprint(req)
+	}
+	if said == m.told {
+		return
+	}
+	m.told = said
+	var a *Activities
+	ctx := m.timing.WithOptions(m.ctx, time.Minute, "tell the ledger what is held")
+	if err := workflow.ExecuteActivity(ctx, a.HoldRoom, req).Get(ctx, nil); err != nil {
+		workflow.GetLogger(m.ctx).Error("the ledger was not told which rooms are held: a restore may take them", "error", err)
+		m.told = "unknown"
+	}
+}
+
+// giveUp ends a request for which there is no room. Those who went for it come back at once.
+func (m *making) giveUp(ask Ask, reason string) {
+	id := ask.Demand.RequestID
+	o := m.outcome(id)
+	gone := ours(o.Gone)
+	if len(gone) == 0 {
+		m.end(id, preemptapi.RoomRefused, reason)
+		return
+	}
+	m.end(id, preemptapi.RoomFailed, reason)
+	d := ask.Demand
+	in := preemptapi.RestoreInput{
+		Scope: d.Scope, ScopeName: o.ClusterName, Tag: d.Tag, Policy: &d.Policy, PolicyName: d.PolicyName, PolicyHash: d.PolicyHash,
+		By: o.For, ReplyTo: d.ReplyTo, Person: true,
+	}
+	for _, ref := range gone {
+		in.VMs = append(in.VMs, ref.String())
+	}
+	m.bringBack(id, in)
+}
+
+// bringBackLater starts the restore of the cluster, as the end of an alarm does, where the policy has one: those who went
+// come back when there is room beside the VM that they made room for.
+func (m *making) bringBackLater(ask Ask) {
+	d := ask.Demand
+	o := m.outcome(d.RequestID)
+	if !d.Policy.Restore.Enabled || len(ours(o.Gone)) == 0 {
+		return
+	}
+	m.bringBack(d.RequestID, preemptapi.RestoreInput{
+		Scope: d.Scope, ScopeName: o.ClusterName, Tag: d.Tag, Policy: &d.Policy, PolicyName: d.PolicyName, PolicyHash: d.PolicyHash,
+		By: "room for " + o.For, ReplyTo: d.ReplyTo,
+	})
+}
+
+func (m *making) bringBack(requestID string, in preemptapi.RestoreInput) {
+	var a *Activities
+	var id string
+	ctx := m.timing.WithOptions(m.ctx, time.Minute, "bring back who went")
+	if err := workflow.ExecuteActivity(ctx, a.BringBack, in).Get(ctx, &id); err != nil {
+		workflow.GetLogger(m.ctx).Error("the restore could not be started; preemptctl restore does it by hand", "error", err)
+		m.outcome(requestID).Reason += "; the VMs that went could not be brought back: " + preempt.Cause(err)
+		return
+	}
+	m.outcome(requestID).RestoreID = id
+}
+
+// ours are the VMs that we turned off.
+func ours(list []preemptapi.VMOutcome) (refs []vsphere.Ref) {
+	for _, t := range list {
+		if t.Outcome.Ours() {
+			refs = append(refs, t.Ref)
+		}
+	}
+	return refs
+}
