@@ -114,6 +114,7 @@ func newSite(t *testing.T, withWorker bool) *site {
 	w.RegisterWorkflowWithOptions(fakePlan, workflow.RegisterOptions{Name: preemptapi.PlanType})
 	w.RegisterWorkflowWithOptions(fakeNames, workflow.RegisterOptions{Name: preemptapi.NamesType})
 	w.RegisterWorkflowWithOptions(fakeRestore, workflow.RegisterOptions{Name: preemptapi.RestoreType})
+	w.RegisterWorkflowWithOptions(fakeMakeRoom, workflow.RegisterOptions{Name: preemption.MakeRoomWorkflowName})
 	registerRemedies(w)
 	w.RegisterWorkflowWithOptions(fakeDiagnosis, workflow.RegisterOptions{Name: doctorapi.Type})
 	w.RegisterWorkflowWithOptions(fakeLedger, workflow.RegisterOptions{Name: "PreemptionLedger"})

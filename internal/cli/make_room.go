@@ -65,19 +65,11 @@ func (a *app) makeRoomCommand() *cobra.Command {
 
 // check validates the flags, and returns what room is asked for.
 func (f *makeRoomFlags) check(cmd *cobra.Command) (*preemption.Room, error) {
+	if err := f.checkWhat(cmd); err != nil {
+		return nil, err
+	}
 	given := cmd.Flags().Changed
-	sizes := given("cpus") || given("memory")
 	switch {
-	case !given("for") && !sizes:
-		return nil, usagef("say for whom: --for VM, or --cpus and --memory")
-	case given("for") && sizes:
-		return nil, usagef("--for takes the sizes of the VM: leave --cpus and --memory out")
-	case given("cpus") && f.room.cpus <= 0:
-		return nil, usagef("--cpus %d is not positive", f.room.cpus)
-	case sizes && !given("cluster") && !f.dryRun:
-		return nil, usagef("--cpus and --memory need --cluster: in which cluster is room to be made?")
-	case f.powerOn && !given("for"):
-		return nil, usagef("--power-on needs --for: sizes cannot be powered on")
 	case f.powerOn && given("hold"):
 		return nil, usagef("--hold is for a VM that is powered on later: leave it out with --power-on")
 	case f.hold < 0 || f.hold > longestHold:
@@ -94,6 +86,25 @@ func (f *makeRoomFlags) check(cmd *cobra.Command) (*preemption.Room, error) {
 		return nil, usagef("--memory: %w", err)
 	}
 	return &preemption.Room{For: strings.TrimSpace(f.room.vm), CPUs: f.room.cpus, MemoryMB: mb, Cluster: f.room.cluster}, nil
+}
+
+// checkWhat checks for whom, or how much, room is asked for.
+func (f *makeRoomFlags) checkWhat(cmd *cobra.Command) error {
+	given := cmd.Flags().Changed
+	sizes := given("cpus") || given("memory")
+	switch {
+	case !given("for") && !sizes:
+		return usagef("say for whom: --for VM, or --cpus and --memory")
+	case given("for") && sizes:
+		return usagef("--for takes the sizes of the VM: leave --cpus and --memory out")
+	case given("cpus") && f.room.cpus <= 0:
+		return usagef("--cpus %d is not positive", f.room.cpus)
+	case sizes && !given("cluster") && !f.dryRun:
+		return usagef("--cpus and --memory need --cluster: in which cluster is room to be made?")
+	case f.powerOn && !given("for"):
+		return usagef("--power-on needs --for: sizes cannot be powered on")
+	}
+	return nil
 }
 
 func (a *app) makeRoom(cmd *cobra.Command, f makeRoomFlags) error {

@@ -37,13 +37,6 @@ type ActiveAlarm struct {
 	Rooms []HeldRoom `json:"rooms,omitempty"`
 }
 
-// HeldRoom is room on a host that was made for somebody who does not use it yet.
-type HeldRoom struct {
-	Load
-	CPUReservedMHz   int64 `json:"cpuReservedMHz,omitempty"`
-	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
-}
-
 // Restoring is a restore that plans in a scope, and when it last did.
 type Restoring struct {
 	Scope string    `json:"scope,omitempty"`
@@ -120,16 +113,6 @@ func (s *State) activeIn(scope string) (list []ActiveAlarm) {
 		}
 	}
 	return list
-}
-
-// heldRooms are the rooms that are held anywhere: a host is in one scope or another.
-func (s *State) heldRooms() (rooms []HeldRoom) {
-	for _, owner := range workflow.DeterministicKeys(s.Demands) {
-		for _, d := range s.Demands[owner] {
-			rooms = append(rooms, d.Rooms...)
-		}
-	}
-	return rooms
 }
 
 // restores records that a restore plans in a scope, so that a round there can stop it.

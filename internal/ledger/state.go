@@ -5,7 +5,6 @@
 package ledger
 
 import (
-	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -210,24 +209,6 @@ func (s *State) admit(now time.Time, r AdmitRequest) Admission {
 		s.Seen = append(s.Seen, Seen{RequestID: r.RequestID, Owner: r.Owner, Time: now})
 	}
 	return Admission{Verdict: Granted, Owner: r.Owner}
-}
-
-// tooManyRooms counts the rooms that a round is to begin, unless they would be more than may be made in an hour: until
-// then.
-func (s *State) tooManyRooms(now time.Time, r AdmitRequest) (until time.Time, over bool) {
-	hourAgo := now.Add(-time.Hour).Unix()
-	s.Rooms = slices.DeleteFunc(s.Rooms, func(at int64) bool { return at <= hourAgo })
-	if r.RoomsPerHour > 0 && r.Rooms > 0 && len(s.Rooms)+r.Rooms > r.RoomsPerHour {
-		next := min(max(0, len(s.Rooms)+r.Rooms-r.RoomsPerHour-1), len(s.Rooms)-1)
-		if next < 0 {
-			return now.Add(time.Hour), true
-		}
-		return time.Unix(s.Rooms[next], 0).Add(time.Hour).UTC(), true
-	}
-	for range r.Rooms {
-		s.Rooms = append(s.Rooms, now.Unix())
-	}
-	return time.Time{}, false
 }
 
 // cooldownEnd returns the end of the last cooldown that delays the request.

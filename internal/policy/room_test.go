@@ -94,3 +94,77 @@ func TestOfEquallyCheapSetsTheFirstInOrderGoes(t *testing.T) {
 		t.Errorf("with two that were preempted before, got %v, want %v", got, want)
 	}
 }
+
+func TestRoomsAreMadeOneAfterTheOtherAndNoneTakesWhatAnotherHas(t *testing.T) {
+	vms := []vsphere.VM{
+		vm(1, on("1"), uses(13_000, 41_000), priority("1")), vm(2, on("1"), uses(24_000, 64_000), priority("2")),
+		vm(3, on("2"), uses(13_000, 41_000), priority("3")), vm(4, on("3"), uses(13_000, 41_000), priority("900")),
+	}
+	s := roomSite(vms...)
+	first := s.demand.Rooms[0]
+	s.demand.Rooms = []policy.Room{first, first, first, first}
+	s.demand.Rooms[1].For, s.demand.Rooms[2].For, s.demand.Rooms[3].For = "db-2", "db-3", "db-4"
+	plan := policy.Choose(s.snapshot, s.demand, s.policy)
+	var hosts []string
+	seen := map[vsphere.Ref]bool{}
+	for _, room := range plan.Rooms {
+		hosts = append(hosts, room.HostName)
+		for _, ref := range room.Targets {
+			if seen[ref] {
+				t.Errorf("%v goes twice", ref)
+			}
+			seen[ref] = true
+		}
+	}
+	if want := []string{"esx-1", "esx-1", "esx-2", ""}; !slices.Equal(hosts, want) || len(plan.Targets) != 3 || plan.Rooms[3].Enough || plan.Rooms[3].Refusal == "" {
+		t.Errorf("rooms on %q, targets %v, the last %+v", hosts, refsOf(plan), plan.Rooms[3])
+	}
+	s.policy.MaxVMs = 1
+	if plan := policy.Choose(s.snapshot, s.demand, s.policy); len(plan.Targets) != 1 || !plan.Rooms[0].Enough || plan.Rooms[1].Enough {
+		t.Errorf("maxVMs is passed: %v", refsOf(plan))
+	}
+}
+
+func TestRoomThatIsHeldIsTaken(t *testing.T) {
+	s := roomSite(vm(1, on("1"), uses(13_000, 41_000), priority("1")), vm(2, on("2"), uses(13_000, 41_000), priority("2")))
+	held := policy.Choose(s.snapshot, s.demand, s.policy).Rooms[0].Room
+	if held.Host != s.snapshot.Hosts[0].Ref || held.MemoryMB != 64_000 {
+		t.Fatalf("the first room: %+v", held)
+	}
+	s.demand.HeldRooms = []policy.HeldRoom{held}
+	if room := policy.Choose(s.snapshot, s.demand, s.policy).Rooms[0]; room.Host != s.snapshot.Hosts[1].Ref {
+		t.Errorf("the next room is on %s, where one is held: %+v", room.HostName, room)
+	}
+}
+
+func TestARefusalOfVCenterFreesTheNextVMsOnTheSameHost(t *testing.T) {
+	s := roomSite(
+		vm(1, on("1"), uses(13_000, 41_000), priority("1")), vm(2, on("1"), uses(100, 100), priority("2")), vm(3, on("1"), uses(100, 100), priority("3")),
+		vm(4, on("2"), uses(90_000, 400_000), priority("1")),
+	)
+	s.demand.Rooms[0].On, s.demand.Rooms[0].Further = s.snapshot.Hosts[0].Ref, 1
+	for _, c := range []struct{ further, maxVMs, goes int }{{1, 10, 2}, {2, 10, 3}, {4, 10, 3}, {2, 2, 2}} {
+		s.demand.Rooms[0].Further, s.policy.MaxVMs = c.further, c.maxVMs
+		plan := policy.Choose(s.snapshot, s.demand, s.policy)
+		if !plan.Rooms[0].Enough || len(plan.Targets) != c.goes || plan.Targets[0].Ref != vm(1).Ref {
+			t.Errorf("%+v: %v go, %+v", c, refsOf(plan), plan.Rooms[0])
+		}
+	}
+	s.policy.MaxVMs = 1
+	if plan := policy.Choose(s.snapshot, s.demand, s.policy); plan.Rooms[0].Enough || len(plan.Targets) != 0 {
+		t.Errorf("no further VM may go, and still %v do", refsOf(plan))
+	}
+	s.snapshot.VMs, s.policy.MaxVMs = s.snapshot.VMs[3:], 10
+	if plan := policy.Choose(s.snapshot, s.demand, s.policy); plan.Rooms[0].Enough || len(plan.Targets) != 0 {
+		t.Errorf("room that was begun on one host goes on on another: %+v", plan.Rooms[0])
+	}
+}
+
+func TestARoomThatIsRefusedHoldsUpNoOther(t *testing.T) {
+	s := roomSite(vm(1, on("1"), uses(13_000, 41_000), priority("1")))
+	s.demand.Rooms = []policy.Room{{For: "gone", Refused: "it no longer exists"}, s.demand.Rooms[0]}
+	plan := policy.Choose(s.snapshot, s.demand, s.policy)
+	if plan.Rooms[0].Refusal != "it no longer exists" || plan.Rooms[0].Enough || !plan.Rooms[1].Enough || len(plan.Targets) != 1 {
+		t.Errorf("%+v", plan.Rooms)
+	}
+}

@@ -1,0 +1,43 @@
+package ledger
+
+import (
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+)
+
+// HeldRoom is room on a host that was made for somebody who does not use it yet.
+type HeldRoom struct {
+	Load
+	CPUReservedMHz   int64 `json:"cpuReservedMHz,omitempty"`
+	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
+}
+
+// heldRooms are the rooms that are held anywhere: a host is in one scope or another.
+func (s *State) heldRooms() (rooms []HeldRoom) {
+	for _, owner := range workflow.DeterministicKeys(s.Demands) {
+		for _, d := range s.Demands[owner] {
+			rooms = append(rooms, d.Rooms...)
+		}
+	}
+	return rooms
+}
+
+// tooManyRooms counts the rooms that a round is to begin, unless they would be more than may be made in an hour: until
+// then.
+func (s *State) tooManyRooms(now time.Time, r AdmitRequest) (until time.Time, over bool) {
+	hourAgo := now.Add(-time.Hour).Unix()
+	s.Rooms = slices.DeleteFunc(s.Rooms, func(at int64) bool { return at <= hourAgo })
+	if r.RoomsPerHour > 0 && r.Rooms > 0 && len(s.Rooms)+r.Rooms > r.RoomsPerHour {
+		next := min(max(0, len(s.Rooms)+r.Rooms-r.RoomsPerHour-1), len(s.Rooms)-1)
+		if next < 0 {
+			return now.Add(time.Hour), true
+		}
+		return time.Unix(s.Rooms[next], 0).Add(time.Hour).UTC(), true
+	}
+	for range r.Rooms {
+		s.Rooms = append(s.Rooms, now.Unix())
+	}
+	return time.Time{}, false
+}
