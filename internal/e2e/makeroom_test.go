@@ -9,8 +9,6 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -21,6 +19,11 @@ func wantRoom(t *testing.T, r preemptapi.RoomResult, state preemptapi.RoomState,
 		t.Fatalf("want %s, %d VMs gone and %q, got %s", state, gone, says, sitetest.Pretty(r))
 	}
 	return r.Rooms[0]
+}
+
+// byPriority sorts who asked, the most important first.
+func byPriority(rooms []preemptapi.RoomOutcome) []preemptapi.RoomOutcome {
+	return slices.SortedStableFunc(slices.Values(rooms), func(a, b preemptapi.RoomOutcome) int { return b.Priority - a.Priority })
 }
 
 func TestACriticalVMRunsInTheRoomThatIsMadeOnOneHost(t *testing.T) {
@@ -52,13 +55,7 @@ func TestRoomIsRefusedBeforeAnybodyGoes(t *testing.T) {
 	s.Worker()
 	asker := s.Crowded(6 << 10)
 	huge := "cluster-a-app-03"
-	for name, mb := range map[string]int64{huge: 60 << 10} {
-		ref := s.VC.VM(name)
-		s.Must(s.VC.PowerOffAs(ref, "CORP\\owner"))
-		s.Must(s.VC.SetReservation(ref, simulation.Reservation{MemoryMB: mb}))
-		s.Must(s.VC.SetTags(ref, preemption.BeneficiaryCategory, "critical"))
-		s.Must(s.VC.SetTags(ref, policy.CategoryPriority, "5"))
-	}
+	s.Asks(huge, 60<<10, "5")
 	untagged := "cluster-a-app-04"
 	s.Must(s.VC.PowerOffAs(s.VC.VM(untagged), "CORP\\owner"))
 	for name, c := range map[string]struct {
@@ -107,10 +104,7 @@ func TestRoomThatIsHeldIsNotTakenByARestoreOrByTheNextWhoAsks(t *testing.T) {
 		return ok && strings.Contains(r.Reason, "room is held for "+asker)
 	})
 	other := "cluster-a-app-03"
-	ref := s.VC.VM(other)
-	s.Must(s.VC.PowerOffAs(ref, "CORP\\owner"))
-	s.Must(s.VC.SetReservation(ref, simulation.Reservation{MemoryMB: 6 << 10}))
-	s.Must(s.VC.SetTags(ref, preemption.BeneficiaryCategory, "critical"))
+	s.Asks(other, 6<<10, "")
 	s.AskForRoom(s.ID("next"), s.RoomRequest(other))
 	next := wantRoom(t, s.RoomsDecided(s.ID("next"), 1), preemptapi.RoomRunning, 1, "")
 	if slices.ContainsFunc(next.Gone, func(v preemptapi.VMOutcome) bool { return v.Ref == o.Gone[0].Ref }) || s.OffIn("") != 2 {

@@ -57,6 +57,8 @@ type FactsRequest struct {
 	Within string `json:"within,omitempty"`
 	// Restore notes that the owner is a restore, and asks for ActiveAlarms.
 	Restore bool `json:"restore,omitempty"`
+	// NotHeldFor are requests for room whose held rooms do not count: the plan is for them.
+	NotHeldFor []string `json:"notHeldFor,omitempty"`
 }
 
 // Facts are the answer. VMs are under way that are reserved with a load and not evicted yet.
@@ -135,7 +137,7 @@ func (s *State) Evicted(now time.Time, r EvictedRequest) {
 func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 	s.Version = max(s.Version, 1)
 	s.learn(r.Scope, r.Within)
-	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}, HeldRooms: s.heldRooms()}
+	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}, HeldRooms: s.heldRooms(r.NotHeldFor)}
 	if r.Restore {
 		s.restores(now, r.Owner, r.Scope)
 		f.ActiveAlarms = s.activeIn(r.Scope)

@@ -9,19 +9,39 @@ import (
 
 // HeldRoom is room on a host that was made for somebody who does not use it yet.
 type HeldRoom struct {
+	RequestID string `json:"requestID,omitempty"`
 	Load
 	CPUReservedMHz   int64 `json:"cpuReservedMHz,omitempty"`
 	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
 }
 
-// heldRooms are the rooms that are held anywhere: a host is in one scope or another.
-func (s *State) heldRooms() (rooms []HeldRoom) {
+// heldRooms are the rooms that are held anywhere but for these requests: a host is in one scope or another.
+func (s *State) heldRooms(but []string) (rooms []HeldRoom) {
 	for _, owner := range workflow.DeterministicKeys(s.Demands) {
 		for _, d := range s.Demands[owner] {
-			rooms = append(rooms, d.Rooms...)
+			for _, room := range d.Rooms {
+				if room.RequestID == "" || !slices.Contains(but, room.RequestID) {
+					rooms = append(rooms, room)
+				}
+			}
 		}
 	}
 	return rooms
+}
+
+// holdRooms adds the rooms that a round has made to those that its owner holds in the scope.
+func (s *State) holdRooms(now time.Time, owner, scope string, rooms []HeldRoom) {
+	if len(rooms) == 0 {
+		return
+	}
+	s.stands(now, owner, "", scope)
+	list := slices.Clone(s.Demands[owner])
+	for i := range list {
+		if list[i].Scope == scope {
+			list[i].Rooms = append(slices.Clone(list[i].Rooms), rooms...)
+		}
+	}
+	s.setDemands(owner, list)
 }
 
 // tooManyRooms counts the rooms that a round is to begin, unless they would be more than may be made in an hour: until

@@ -80,6 +80,9 @@ type CompleteRequest struct {
 	Rank      int           `json:"rank"`
 	Cooldown  time.Duration `json:"cooldown"`
 	Evicted   []Evicted     `json:"evicted,omitempty"` // all VMs of the round, reported before or not
+	// Rooms are made, and held from now on by HeldBy, until that says otherwise.
+	Rooms  []HeldRoom `json:"rooms,omitempty"`
+	HeldBy string     `json:"heldBy,omitempty"`
 }
 
 // Scope is what the ledger remembers of one scope.
@@ -295,6 +298,7 @@ func (s *State) releaseVMs(vms []string, key string, active bool) {
 func (s *State) Complete(now time.Time, r CompleteRequest) {
 	s.Evicted(now, EvictedRequest{Owner: r.Owner, Scope: r.Scope, Evicted: r.Evicted})
 	s.release(r.Owner)
+	s.holdRooms(now, r.HeldBy, r.Scope, r.Rooms)
 	sc := s.scope(r.Scope)
 	first := sc.LastOwner != r.Owner
 	if sc.Active == r.Owner {

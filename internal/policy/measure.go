@@ -92,7 +92,7 @@ func usageOf(s *vsphere.Snapshot, d *Demand, scope vsphere.Ref) Usage {
 		if h.EnteringMaintenance {
 			u.Moving++
 		}
-		credit := creditOn(credits, h.Ref)
+		credit := d.uncommitted(creditOn(credits, h.Ref), h.Ref)
 		u.CPU.count(h.CPUMHz, h.CPUUsedMHz, credit[0])
 		u.Memory.count(h.MemoryMB, h.MemoryUsedMB, credit[1])
 	}
@@ -135,6 +135,17 @@ func creditOn(credits []Credit, host vsphere.Ref) (sum load) {
 		}
 	}
 	return sum
+}
+
+// uncommitted is what is left of the credits on a host beside the rooms that are held there: what has gone for a room is not
+// free.
+func (d *Demand) uncommitted(credit load, host vsphere.Ref) load {
+	for i := range d.HeldRooms {
+		if held := &d.HeldRooms[i]; held.Host == host {
+			credit[0], credit[1] = max(0, credit[0]-held.CPUMHz), max(0, credit[1]-held.MemoryMB)
+		}
+	}
+	return credit
 }
 
 // readLate is how long reading an inventory may take.

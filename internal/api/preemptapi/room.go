@@ -12,9 +12,10 @@ import (
 // RoomAsk is room that a plan is to find.
 type RoomAsk struct {
 	preemption.Room
-	Name    string      `json:"name,omitempty"`    // of the VM, as people know it; empty: not looked up yet
-	On      vsphere.Ref `json:"on,omitzero"`       // the host on which it was begun; zero: any
-	Further int         `json:"further,omitempty"` // VMs to free beyond what the figures ask for, as vCenter refused the power-on
+	RequestID string      `json:"requestID,omitempty"` // of the one who asks; empty: it is only planned
+	Name      string      `json:"name,omitempty"`      // of the VM, as people know it; empty: not looked up yet
+	On        vsphere.Ref `json:"on,omitzero"`         // the host on which it was begun; zero: any
+	Further   int         `json:"further,omitempty"`   // VMs to free beyond what the figures ask for, as vCenter refused the power-on
 }
 
 // Words say for whom or how much it is.

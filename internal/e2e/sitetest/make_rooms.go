@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/vmware/govmomi/vim25/types"
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
@@ -17,10 +18,7 @@ import (
 func (s *Site) Crowded(needsMB int64) (asker string) {
 	s.T.Helper()
 	asker = "cluster-a-app-01"
-	ref := s.VC.VM(asker)
-	s.Must(s.VC.PowerOffAs(ref, "CORP\\owner"))
-	s.Must(s.VC.SetReservation(ref, simulation.Reservation{MemoryMB: needsMB}))
-	s.Must(s.VC.SetTags(ref, preemption.BeneficiaryCategory, "critical"))
+	s.Asks(asker, needsMB, "")
 	const host = 64 << 10 // MB
 	byHost := map[string][]simulation.VM{}
 	for _, vm := range s.VC.TaggedVMs("cluster-a") {
@@ -37,6 +35,21 @@ func (s *Site) Crowded(needsMB int64) (asker string) {
 		}
 	}
 	return asker
+}
+
+// Asks has the owner of a VM turn it off. It reserves so many MB, and may ask for room; its priority is above all, or the
+// one given.
+func (s *Site) Asks(name string, needsMB int64, priority string) {
+	s.T.Helper()
+	ref := s.VC.VM(name)
+	if s.VC.PowerState(ref) == types.VirtualMachinePowerStatePoweredOn {
+		s.Must(s.VC.PowerOffAs(ref, "CORP\\owner"))
+	}
+	s.Must(s.VC.SetReservation(ref, simulation.Reservation{MemoryMB: needsMB}))
+	s.Must(s.VC.SetTags(ref, preemption.BeneficiaryCategory, "critical"))
+	if priority != "" {
+		s.Must(s.VC.SetTags(ref, policy.CategoryPriority, priority))
+	}
 }
 
 // RoomRequest asks, as a person, for room for a VM, which is then powered on.

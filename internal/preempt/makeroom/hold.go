@@ -11,6 +11,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -22,7 +23,6 @@ func (m *making) hold(ask Ask, plan policy.RoomPlan) {
 	ask.Demand.Event = nil
 	ask.Room.On = plan.Host
 	m.held = append(m.held, held{RequestID: id, Until: until, VM: ask.VM, Ask: ask, Room: plan.Room})
-	m.tellHolds()
 }
 
 // endHolds ends the holds whose time is over, or whose VM runs.
@@ -85,10 +85,7 @@ func (m *making) tellHolds() {
 		if i == 0 {
 			req.For = h.Ask.Room.Words()
 		}
-		req.Rooms = append(req.Rooms, ledger.HeldRoom{
-			Load:           ledger.Load{Host: h.Room.Host.String(), CPUMHz: h.Room.CPUMHz, MemoryMB: h.Room.MemoryMB},
-			CPUReservedMHz: h.Room.CPUReservedMHz, MemoryReservedMB: h.Room.MemoryReservedMB,
-		})
+		req.Rooms = append(req.Rooms, round.HeldRoom(h.RequestID, h.Room))
 	}
 	if req.For == "" && len(m.scopes) > 0 {
 		req.For = "VMs that need it now"
@@ -118,7 +115,6 @@ func (m *making) giveUp(ask Ask, reason string) {
 		m.end(id, preemptapi.RoomRefused, reason)
 		return
 	}
-	m.end(id, preemptapi.RoomFailed, reason)
 	d := ask.Demand
 	in := preemptapi.RestoreInput{
 		Scope: d.Scope, ScopeName: o.ClusterName, Tag: d.Tag, Policy: &d.Policy, PolicyName: d.PolicyName, PolicyHash: d.PolicyHash,
@@ -127,7 +123,10 @@ func (m *making) giveUp(ask Ask, reason string) {
 	for _, ref := range gone {
 		in.VMs = append(in.VMs, ref.String())
 	}
-	m.bringBack(id, in)
+	if failed := m.bringBack(id, in); failed != "" {
+		reason += "; " + failed
+	}
+	m.end(id, preemptapi.RoomFailed, reason)
 }
 
 // bringBackLater starts the restore of the cluster, as the end of an alarm does, where the policy has one: those who went
@@ -138,22 +137,25 @@ func (m *making) bringBackLater(ask Ask) {
 	if !d.Policy.Restore.Enabled || len(ours(o.Gone)) == 0 {
 		return
 	}
-	m.bringBack(d.RequestID, preemptapi.RestoreInput{
+	if failed := m.bringBack(d.RequestID, preemptapi.RestoreInput{
 		Scope: d.Scope, ScopeName: o.ClusterName, Tag: d.Tag, Policy: &d.Policy, PolicyName: d.PolicyName, PolicyHash: d.PolicyHash,
 		By: "room for " + o.For, ReplyTo: d.ReplyTo,
-	})
+	}); failed != "" {
+		o.Reason = failed
+	}
 }
 
-func (m *making) bringBack(requestID string, in preemptapi.RestoreInput) {
+// bringBack starts a restore, or says why it could not.
+func (m *making) bringBack(requestID string, in preemptapi.RestoreInput) (failed string) {
 	var a *Activities
 	var id string
 	ctx := m.timing.WithOptions(m.ctx, time.Minute, "bring back who went")
 	if err := workflow.ExecuteActivity(ctx, a.BringBack, in).Get(ctx, &id); err != nil {
 		workflow.GetLogger(m.ctx).Error("the restore could not be started; preemptctl restore does it by hand", "error", err)
-		m.outcome(requestID).Reason += "; the VMs that went could not be brought back: " + preempt.Cause(err)
-		return
+		return "the VMs that went could not be brought back: " + preempt.Cause(err)
 	}
 	m.outcome(requestID).RestoreID = id
+	return ""
 }
 
 // ours are the VMs that we turned off.

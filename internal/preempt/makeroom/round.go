@@ -47,7 +47,7 @@ func (m *making) round(group []Ask, step int) (result preemptapi.RoundResult, re
 	child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(m.ctx, options), preemptapi.RoundType, in)
 	// Its error is that of a context which is never cancelled.
 	_ = workflow.Await(m.ctx, func() bool { return m.done != nil || child.IsReady() })
-	m.roundID = ""
+	m.roundID, m.told = "", "what the round has made"
 	if m.done != nil {
 		return *m.done, ""
 	}
@@ -62,7 +62,9 @@ func (m *making) round(group []Ask, step int) (result preemptapi.RoundResult, re
 func (m *making) demand(group []Ask) preemptapi.Demand {
 	d := group[0].Demand
 	for _, ask := range group {
-		d.Rooms = append(d.Rooms, ask.Room)
+		room := ask.Room
+		room.RequestID = ask.Demand.RequestID
+		d.Rooms = append(d.Rooms, room)
 		d.Policy.MaxVMs -= len(m.outcome(ask.Demand.RequestID).Gone)
 	}
 	return d

@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -49,6 +50,26 @@ func (p *planning) readRooms(ctx context.Context) error {
 		p.rooms = append(p.rooms, room)
 	}
 	return nil
+}
+
+// heldRooms are the rooms that the round has made, for the ledger: in the moment in which its hold on the cluster ends,
+// they are held for those who asked.
+func (r *round) heldRooms() (rooms []ledger.HeldRoom) {
+	for i, plan := range r.result.Rooms {
+		if !plan.Enough || i >= len(r.in.Demand.Rooms) || r.in.Demand.Policy.Mode == policy.ModeObserve {
+			continue
+		}
+		rooms = append(rooms, HeldRoom(r.in.Demand.Rooms[i].RequestID, plan.Room))
+	}
+	return rooms
+}
+
+// HeldRoom is room that is held for a request, as the ledger knows it.
+func HeldRoom(requestID string, room policy.HeldRoom) ledger.HeldRoom {
+	return ledger.HeldRoom{
+		RequestID: requestID, Load: ledger.Load{Host: room.Host.String(), CPUMHz: room.CPUMHz, MemoryMB: room.MemoryMB},
+		CPUReservedMHz: room.CPUReservedMHz, MemoryReservedMB: room.MemoryReservedMB,
+	}
 }
 
 // joined is what is known of rooms after a further plan of the same round: those who have gone for a room before are kept

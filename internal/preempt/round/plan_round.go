@@ -165,7 +165,10 @@ func (p *planning) read(ctx context.Context) error {
 // readLedger reads what the ledger knows of other rounds and of earlier ones.
 func (p *planning) readLedger(ctx context.Context) (err error) {
 	req := ledger.FactsRequest{Owner: p.in.RoundID, Scope: p.in.Demand.Scope.String()} // of one named VM: everything counts
-	if !p.in.Reserve {                                                                 // it was not admitted
+	for _, room := range p.in.Demand.Rooms {
+		req.NotHeldFor = append(req.NotHeldFor, room.RequestID)
+	}
+	if !p.in.Reserve { // it was not admitted
 		req.Within = p.Within(ctx, p.VCenter, p.in.Demand.Scope)
 	}
 	for _, t := range p.in.Going {

@@ -99,6 +99,7 @@ func (r *round) release() {
 	req := ledger.CompleteRequest{
 		Owner: r.result.RoundID, Scope: r.in.Demand.Key(), Preempted: len(r.result.Preempted()),
 		Rank: r.criticality.Rank(), Cooldown: r.in.Demand.Policy.Cooldown.D(), Evicted: r.evicted(),
+		Rooms: r.heldRooms(), HeldBy: r.in.IntakeID,
 	}
 	if err := workflow.ExecuteLocalActivity(ctx, a.CompleteRound, req).Get(ctx, nil); err != nil {
 		workflow.GetLogger(r.ctx).Error("the ledger could not be told that the round ended; it will find out by itself", "error", err)
