@@ -112,7 +112,8 @@ func TestRoomThatIsHeldIsNotTakenByARestoreOrByTheNextWhoAsks(t *testing.T) {
 	}
 	s.Must(s.VC.PowerOnAs(s.VC.VM(asker), "CORP\\owner"))
 	s.Eventually("the VM runs, and its room is held no more", func() bool {
-		return s.Rooms(id).Rooms[0].State == preemptapi.RoomRunning && len(s.Ledger().Demands) == 0
+		r := s.Rooms(id)
+		return len(r.Rooms) == 1 && r.Rooms[0].State == preemptapi.RoomRunning && len(s.Ledger().Demands) == 0
 	})
 	s.Eventually("those who went come back", func() bool { return s.OffIn("") == 0 })
 }

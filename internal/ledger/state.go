@@ -135,12 +135,6 @@ type State struct {
 	FlightVersion int64               `json:"flightVersion,omitempty"`
 }
 
-// Limits on the past requests that are remembered.
-const (
-	maxSeen = 2000
-	seenFor = 24 * time.Hour
-)
-
 func (s *State) scope(key string) *Scope {
 	if s.Scopes == nil {
 		s.Scopes = map[string]*Scope{}
@@ -383,21 +377,4 @@ func (s *State) Drop(owners []string, begin bool) {
 		}
 		delete(scopes, owner)
 	}
-}
-
-// forget drops old entries.
-func (s *State) forget(now time.Time) {
-	old := 0
-	for old < len(s.Seen) && (len(s.Seen)-old > maxSeen || now.Sub(s.Seen[old].Time) > seenFor) {
-		old++
-	}
-	s.Seen = s.Seen[old:]
-	s.forgetEvictions(now)
-	for _, key := range workflow.DeterministicKeys(s.Scopes) {
-		if sc := s.Scopes[key]; sc.Active == "" && now.Sub(sc.Until) > seenFor {
-			s.Changed = max(s.Changed, sc.Changed)
-			delete(s.Scopes, key)
-		}
-	}
-	s.forgetWithin()
 }

@@ -41,7 +41,7 @@ func TestWhatIsAskedOfRoomIsChecked(t *testing.T) {
 func TestRoomIsPlannedAndNotMade(t *testing.T) {
 	r := newIntakeRun(t)
 	request := json.RawMessage(`{"tag":"spot","criticality":"LOW","room":{"cpus":4,"cluster":"domain-c7"}}`)
-	for plan, refused := range map[bool]string{true: "", false: "not made yet"} {
+	for plan, refused := range map[bool]string{true: "", false: "makes no room"} {
 		got, err := r.acts.DecodeMessages(t.Context(), []Message{{JSON: request, Plan: plan}})
 		if err != nil {
 			t.Fatal(err)
