@@ -50,12 +50,12 @@ func RegisterWorkflows(r worker.WorkflowRegistry) {
 // Register adds the workflow and its activities to a worker.
 func Register(r worker.Registry, a *Activities) {
 	RegisterWorkflows(r)
-	r.RegisterActivityWithOptions(a.ReadAsks, activity.RegisterOptions{Name: "ReadRoomAsks"})
+	r.RegisterActivityWithOptions(a.ReadRoomAsks, activity.RegisterOptions{Name: "ReadRoomAsks"})
 	r.RegisterActivityWithOptions(a.PowerOnAsker, activity.RegisterOptions{Name: "PowerOnAsker"})
 	r.RegisterActivityWithOptions(a.HoldRoom, activity.RegisterOptions{Name: "HoldRoom"})
 	r.RegisterActivityWithOptions(a.AdmitRoom, activity.RegisterOptions{Name: "AdmitRoom"})
 	r.RegisterActivityWithOptions(a.WhoRuns, activity.RegisterOptions{Name: "WhoRuns"})
-	r.RegisterActivityWithOptions(a.BringBack, activity.RegisterOptions{Name: "BringBackForRoom"})
+	r.RegisterActivityWithOptions(a.BringBackForRoom, activity.RegisterOptions{Name: "BringBackForRoom"})
 }
 
 // AdmitRoom asks the ledger whether a round that makes room may start, and has restores in its scope stop and look again.
@@ -76,7 +76,7 @@ func (a *Activities) HoldRoom(ctx context.Context, r ledger.ActiveRequest) error
 	return a.HoldRestores(ctx, got.Restores, "room is made for "+preempt.Clip(r.For))
 }
 
-// BringBack starts a restore, or tells the one under way in its scope that it may go on. It returns its id.
-func (a *Activities) BringBack(ctx context.Context, in preemptapi.RestoreInput) (string, error) {
+// BringBackForRoom starts a restore, or tells the one under way in its scope that it may go on. It returns its id.
+func (a *Activities) BringBackForRoom(ctx context.Context, in preemptapi.RestoreInput) (string, error) {
 	return a.StartRestore(ctx, in, "room for "+in.By+" is no longer in the way")
 }

@@ -150,7 +150,7 @@ func (m *making) bringBack(requestID string, in preemptapi.RestoreInput) (failed
 	var a *Activities
 	var id string
 	ctx := m.timing.WithOptions(m.ctx, time.Minute, "bring back who went")
-	if err := workflow.ExecuteActivity(ctx, a.BringBack, in).Get(ctx, &id); err != nil {
+	if err := workflow.ExecuteActivity(ctx, a.BringBackForRoom, in).Get(ctx, &id); err != nil {
 		workflow.GetLogger(m.ctx).Error("the restore could not be started; preemptctl restore does it by hand", "error", err)
 		return "the VMs that went could not be brought back: " + preempt.Cause(err)
 	}

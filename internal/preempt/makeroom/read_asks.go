@@ -30,7 +30,7 @@ type Ask struct {
 	AlreadyOn bool `json:"alreadyOn,omitempty"`
 }
 
-// Asks are the answer of ReadAsks: one for each request, in the same order.
+// Asks are the answer of ReadRoomAsks: one for each request, in the same order.
 type Asks struct {
 	Asks    []Ask          `json:"asks"`
 	Timing  preempt.Timing `json:"timing"`
@@ -38,9 +38,9 @@ type Asks struct {
 	PerHour int            `json:"perHour,omitempty"`
 }
 
-// ReadAsks validates requests and looks up the VMs that they name: where they are, whether they may ask, what goes before
+// ReadRoomAsks validates requests and looks up the VMs that they name: where they are, whether they may ask, what goes before
 // them. A request that is wrong is refused in its answer, and holds up no other.
-func (a *Activities) ReadAsks(ctx context.Context, requests []json.RawMessage) (Asks, error) {
+func (a *Activities) ReadRoomAsks(ctx context.Context, requests []json.RawMessage) (Asks, error) {
 	stop := a.Beat(ctx)
 	defer stop()
 	out := Asks{Timing: a.Settings.Timing, Attrs: a.AttributesRegistered(), PerHour: a.Settings.MakeRoom.PerHour}

@@ -23,7 +23,7 @@ func (m *making) serve(requests []json.RawMessage) {
 	var a *Activities
 	var out Asks
 	ctx := m.timing.WithOptions(m.ctx, 10*time.Minute, fmt.Sprintf("look up %d requests for room", len(requests)))
-	if err := workflow.ExecuteActivity(ctx, a.ReadAsks, requests).Get(ctx, &out); err != nil {
+	if err := workflow.ExecuteActivity(ctx, a.ReadRoomAsks, requests).Get(ctx, &out); err != nil {
 		m.reject(fmt.Sprintf("%d requests could not be looked up: %s", len(requests), preempt.Cause(err)))
 		return
 	}
@@ -51,6 +51,7 @@ func (a *Ask) kind() string {
 // accept notes a request, and reports whether room is to be made for it.
 func (m *making) accept(ask Ask) bool {
 	if m.askedAlready(ask) {
+		workflow.GetLogger(m.ctx).Info("asked for already, or decided a moment ago", "request", ask.Demand.RequestID, "for", ask.Room.Words(), "rule", ask.Rule)
 		return false
 	}
 	m.result.Rooms = append(m.result.Rooms, preemptapi.RoomOutcome{
