@@ -98,6 +98,14 @@ func (a space) minus(b space) space {
 	return a
 }
 
+// atLeast returns the larger of each amount.
+func (a space) atLeast(b space) space {
+	for r := range a {
+		a[r] = max(a[r], b[r])
+	}
+	return a
+}
+
 // beyond returns how much of a the other leaves, at least nothing.
 func (a space) beyond(b space) space {
 	for r := range a {

@@ -51,6 +51,7 @@ func (c *clearing) places(lower []*candidate) (places []place) {
 			p.kind, p.reason = unfit, NoHost
 		} else {
 			p.measure(c.room, creditOn(credits, h.Ref), c.taken[h.Ref])
+			p.missing = p.missing.atLeast(c.overAdmission(h))
 			c.clear(&p)
 		}
 		places = append(places, p)
@@ -60,6 +61,29 @@ func (c *clearing) places(lower []*candidate) (places []place) {
 			cmp.Compare(a.parts(a.lacks), b.parts(b.lacks)), compareRefs(a.host.Ref, b.host.Ref))
 	})
 	return places
+}
+
+// overAdmission is by how much the reservations of the host's cluster would pass what HA admits, were the room used. Who goes
+// on the host lowers them.
+func (c *clearing) overAdmission(host *vsphere.Host) (over space) {
+	for _, f := range c.s.Failover {
+		if f.Cluster.Zero() || f.Cluster != host.Cluster {
+			continue
+		}
+		need := c.room.on(host)
+		var admitted, reserved space
+		for i := range c.s.Hosts {
+			h := &c.s.Hosts[i]
+			if h.Cluster != f.Cluster || !h.Connected || h.InMaintenance {
+				continue
+			}
+			taken := c.taken[h.Ref]
+			admitted = admitted.plus(space{2: h.CPUMHz * (100 - f.CPUPercent) / 100, 3: h.MemoryMB * (100 - f.MemoryPercent) / 100})
+			reserved = reserved.plus(space{2: h.CPUReservedMHz + taken[2], 3: h.MemoryReservedMB + taken[3]})
+		}
+		return space{2: need[2], 3: need[3]}.plus(reserved).beyond(admitted)
+	}
+	return over
 }
 
 // measure sets what is missing on the host, beside what is planned there already. Credits lower its usage as they do in a plan that reaches a utilisation.

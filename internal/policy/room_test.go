@@ -168,3 +168,25 @@ func TestARoomThatIsRefusedHoldsUpNoOther(t *testing.T) {
 		t.Errorf("%+v", plan.Rooms)
 	}
 }
+
+func TestWhatHAKeepsForFailoverIsNoRoom(t *testing.T) {
+	low := priority("1")
+	s := roomSite(
+		vm(1, on("1"), uses(100, 100), low, reserves(0, 30_000)), vm(2, on("1"), uses(100, 100), low, reserves(0, 30_000)), vm(3, on("2"), uses(100, 100), low, reserves(0, 30_000)),
+	)
+	for i := range s.snapshot.Hosts {
+		h := &s.snapshot.Hosts[i]
+		h.CPUUsedMHz, h.MemoryUsedMB, h.MemoryReservedMB = 1000, 1000, 300_000
+	}
+	s.demand.Rooms[0].MemoryReservedMB = 65_000
+	if plan := policy.Choose(s.snapshot, s.demand, s.policy); len(plan.Targets) != 0 || !plan.Rooms[0].Enough {
+		t.Fatalf("each host has room: %v", refsOf(plan))
+	}
+	for percent, goes := range map[int64]int{30: 0, 38: 1, 40: 2, 42: -1, 90: -1} { // of 1,536,000 MB of three hosts, 900,000 are reserved
+		s.snapshot.Failover = []vsphere.Failover{{Cluster: clusterA, MemoryPercent: percent}}
+		plan := policy.Choose(s.snapshot, s.demand, s.policy)
+		if goes < 0 && (plan.Rooms[0].Enough || len(plan.Targets) > 0) || goes >= 0 && (len(plan.Targets) != goes || !plan.Rooms[0].Enough) {
+			t.Errorf("at %d %%: %v, %s", percent, refsOf(plan), plan.Rooms[0].Refusal)
+		}
+	}
+}

@@ -139,6 +139,16 @@ type Snapshot struct {
 	// Groups are the application groups of the candidates, by tag name. Of a group that is missing here the
 	// candidates alone are known.
 	Groups map[string]Group `json:"groups,omitempty"`
+	// Failover is what HA keeps free of the reservable capacity of clusters. A cluster that is missing keeps nothing, or
+	// counts otherwise: vCenter alone knows.
+	Failover []Failover `json:"failover,omitempty"`
+}
+
+// Failover is how many percent of its capacity a cluster keeps for hosts that fail.
+type Failover struct {
+	Cluster       Ref   `json:"cluster"`
+	CPUPercent    int64 `json:"cpuPercent"`
+	MemoryPercent int64 `json:"memoryPercent"`
 }
 
 // Wakes reports whether DPM Wakes the host when VMs need it.
