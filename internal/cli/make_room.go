@@ -44,7 +44,7 @@ func (a *app) makeRoomCommand() *cobra.Command {
 			exitStatus("no such VM or tag", "refused, and nobody went: no host can have the room, the VM is on, or it may not ask"),
 		Example: "  # on which host, who would go, and what would the other hosts cost?\n  preemptctl make-room --for db-1 --dry-run\n" +
 			"  # the real thing\n  preemptctl make-room --for db-1 --power-on\n" +
-			"  # 16 CPUs and 128 GiB in one piece, for half an hour\n  preemptctl make-room --cpus 16 --memory 128GiB --cluster domain-c7 --hold 30m",
+			"  # 8 CPUs and 24 GiB in one piece, for half an hour\n  preemptctl make-room --cpus 8 --memory 24GiB --cluster domain-c7 --hold 30m",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.makeRoom(cmd, f) },
 	}
 	f.register(cmd)
@@ -214,7 +214,7 @@ func (a *app) followRoom(ctx context.Context, s *session, id string) (preemptapi
 			say("waiting: %s", o.Reason)
 		}
 		for _, id := range o.Rounds {
-			say("round %s on %s", id, o.HostName)
+			say("round %s is under way", id)
 		}
 		for _, vm := range o.Gone {
 			say("%s: %s", vmName(vm.Name, vm.Ref), becameWords(vm))

@@ -54,7 +54,7 @@ func TestMakeRoomFollowsARequestToItsEnd(t *testing.T) {
 		stream string
 		says   []string
 	}{
-		"and shows each step":     {[]string{"--for", "db-1", "--power-on"}, 0, "stderr", []string{"waiting: another round is under way", "round round-2 on esx-1", "web-2 (vm-2): powered off", "so more VMs go: not enough memory"}},
+		"and shows each step":     {[]string{"--for", "db-1", "--power-on"}, 0, "stderr", []string{"waiting: another round is under way", "round round-2 is under way", "web-2 (vm-2): powered off", "so more VMs go: not enough memory"}},
 		"and where it runs":       {[]string{"--for", "db-1", "--power-on"}, 0, "stdout", []string{"running", "esx-1", "web-2"}},
 		"and until when it is":    {[]string{"--for", "db-1", "--hold", "30m"}, 0, "stdout", []string{"made", "held until"}},
 		"as JSON":                 {[]string{"--for", "db-1", "--power-on", "-o", "json"}, 0, "stdout", []string{`"state": "running"`}},

@@ -113,6 +113,9 @@ func (d *docsSite) interpreter(t *testing.T) func(at, script string) {
 			if got != want {
 				t.Errorf("%s: %s\nexit code %s, want %s\n%s", at, docsSource(stmt), got, want, out.String())
 			}
+			if err := d.askerOff(); err != nil {
+				t.Fatal(err)
+			}
 			if took := time.Since(start); took > time.Second {
 				t.Logf("%s: %s took %s", at, docsSource(stmt), took.Round(100*time.Millisecond))
 			}

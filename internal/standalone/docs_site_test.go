@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/vmware/govmomi/vim25/types"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 )
@@ -137,7 +140,7 @@ func (d *docsSite) name(t *testing.T) {
 	_, err2 := vc.AddDatastore(contended, simulation.DatastoreOptions{Name: "nfs-1", CapacityGB: 1000})
 	errs = append(errs, vc.SetHardware(first.Ref, simulation.Hardware{CPUHotAdd: true, MemoryHotAdd: true}))
 	_, err3 := vc.AddDisk(first.Ref, simulation.DiskOptions{CapacityGB: 60, UsedGB: 60, Datastore: full})
-	errs = append(errs, vc.PowerOffAs(vc.VM(contended+"-app-02"), "CORP\\dba")) // room is asked for it
+	errs = append(errs, vc.SetTags(d.asker(), preemption.BeneficiaryCategory, "critical"), d.askerOff())
 	event := fmt.Sprintf(docsEvent, cluster.Ref.Value)
 	for _, name := range []string{"alarm.json", "event.json"} {
 		errs = append(errs, os.WriteFile(filepath.Join(d.dir, name), []byte(event), 0o600))
@@ -146,7 +149,7 @@ func (d *docsSite) name(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.exact = map[string]string{
-		"VM": first.Name, "[NAME]": "default", "FILE": "preemption.yaml", "2m": "1s",
+		"VM": first.Name, "[NAME]": "default", "FILE": "preemption.yaml", "2m": "1s", "30m": "1s",
 		"/etc/vsphere-preemption/preemption.yaml": "preemption.yaml",
 	}
 	d.words = strings.NewReplacer(
@@ -154,6 +157,19 @@ func (d *docsSite) name(t *testing.T) {
 		"datastore-5", full.Value, "domain-c7", cluster.Ref.Value, "domain-c8", cluster.Ref.Value, "cluster-1", contended,
 		"host-21", cluster.Hosts[0].Ref.Value, "esx-01", cluster.Hosts[0].Name,
 	)
+}
+
+// asker is the VM for which the documents ask for room.
+func (d *docsSite) asker() types.ManagedObjectReference {
+	return d.site.vcenter.VM(contended + "-app-02")
+}
+
+// askerOff turns that VM off, where a command has turned it on.
+func (d *docsSite) askerOff() error {
+	if d.site.vcenter.PowerState(d.asker()) != types.VirtualMachinePowerStatePoweredOn {
+		return nil
+	}
+	return d.site.vcenter.PowerOffAs(d.asker(), "CORP\\dba")
 }
 
 // docsEvent is an alarm on the contended cluster.
