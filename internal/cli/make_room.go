@@ -15,6 +15,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
@@ -150,6 +151,9 @@ func (a *app) askForRoom(ctx context.Context, s *session, wait bool, req preempt
 	if req.Room.For != "" {
 		names.VMs = []string{req.Room.For}
 	}
+	if req.Room.Cluster != "" {
+		names.Scope = clusterRef(req.Room.Cluster)
+	}
 	if err := a.known(ctx, s, names); err != nil {
 		return err
 	}
@@ -179,6 +183,14 @@ func (a *app) askForRoom(ctx context.Context, s *session, wait bool, req preempt
 		return err
 	}
 	return roomVerdict(*out.Room)
+}
+
+// clusterRef reads a MoRef such as domain-c7, or Type:Value.
+func clusterRef(text string) vsphere.Ref {
+	if ref, ok := vsphere.ParseRef(text); ok {
+		return ref
+	}
+	return vsphere.Ref{Type: vsphere.TypeCluster, Value: text}
 }
 
 func roomWords(r preemption.Room) string { return preemptapi.RoomAsk{Room: r}.Words() }

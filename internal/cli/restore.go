@@ -18,7 +18,6 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // restoreFlags are the flags of restore.
@@ -78,11 +77,7 @@ func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
 		return usagef("--timeout needs --wait or --dry-run: without them the command does not wait")
 	}
 	if f.cluster != "" {
-		ref, ok := vsphere.ParseRef(f.cluster)
-		if !ok {
-			ref = vsphere.Ref{Type: vsphere.TypeCluster, Value: f.cluster}
-		}
-		in.Scope = ref
+		in.Scope = clusterRef(f.cluster)
 	}
 	limit := f.timeout
 	switch {

@@ -31,7 +31,11 @@ func (a RoomAsk) Words() string {
 		parts = append(parts, fmt.Sprintf("%d CPUs", a.CPUs))
 	}
 	if a.MemoryMB > 0 {
-		parts = append(parts, fmt.Sprintf("%d MiB", a.MemoryMB))
+		size := fmt.Sprintf("%d MiB", a.MemoryMB)
+		if a.MemoryMB%1024 == 0 {
+			size = fmt.Sprintf("%d GiB", a.MemoryMB/1024)
+		}
+		parts = append(parts, size)
 	}
 	return strings.Join(parts, " and ")
 }

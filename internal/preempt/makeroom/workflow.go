@@ -216,6 +216,7 @@ func (m *making) end(requestID string, state preemptapi.RoomState, reason string
 	o := m.outcome(requestID)
 	o.State, o.Reason, o.EndedAt = state, reason, m.now()
 	tally.Add(m.ctx, "preemption_rooms", map[string]string{"state": string(state)})
+	preempt.Upsert(m.ctx, m.attrs, "", o.Cluster.String(), string(state))
 	workflow.GetLogger(m.ctx).Info("room", "for", o.For, "state", state, "host", o.HostName, "reason", reason, "gone", len(o.Gone))
 	if o.Rule != "" && !o.VM.Zero() && state != preemptapi.RoomRunning {
 		m.quiet = append(m.quiet, quiet{VM: o.VM, Until: m.now().Add(quietFor)})
