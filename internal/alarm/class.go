@@ -17,6 +17,10 @@ const (
 	ClassAlarm      Class = "AlarmStatusChangedEvent"
 	ClassPoweredOff Class = "VmPoweredOffEvent"
 	ClassPoweredOn  Class = "VmPoweredOnEvent"
+
+	ClassPowerOnFailed  Class = "VmFailedToPowerOnEvent"
+	ClassNoResources    Class = "NotEnoughResourcesToStartVmEvent"
+	ClassFailoverFailed Class = "VmFailoverFailed"
 )
 
 // classes says of each class how its events are read. The fields of a row have no names, so that a row that lacks one
@@ -25,6 +29,9 @@ var classes = []row{
 	{ClassAlarm, "alarm.status.changed", alarmEvents{}},
 	{ClassPoweredOff, "vm.powered.off", powerEvents{on: false}},
 	{ClassPoweredOn, "vm.powered.on", powerEvents{on: true}},
+	{ClassPowerOnFailed, "vm.failed.to.power.on", shortageEvents{}},
+	{ClassNoResources, "not.enough.resources.to.start.vm", shortageEvents{}},
+	{ClassFailoverFailed, "vm.failover.failed", shortageEvents{}},
 }
 
 // row is what is known of a class.

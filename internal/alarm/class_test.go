@@ -18,6 +18,10 @@ var samples = map[alarm.Class]string{
 	alarm.ClassAlarm:      "event-router.pascal.json",
 	alarm.ClassPoweredOff: "vm-powered-off.pascal.json",
 	alarm.ClassPoweredOn:  "vm-powered-off.pascal.json",
+
+	alarm.ClassPowerOnFailed:  "vm-failed-to-power-on.xml",
+	alarm.ClassNoResources:    "vm-powered-off.pascal.json",
+	alarm.ClassFailoverFailed: "vm-powered-off.pascal.json",
 }
 
 // declared lists the constants of type Class, from the source.

@@ -28,6 +28,8 @@ type Event struct {
 	Class Class
 	Alarm Alarm // of ClassAlarm
 	Power Power // of ClassPoweredOff and ClassPoweredOn
+
+	Shortage Shortage // of ClassPowerOnFailed, ClassNoResources and ClassFailoverFailed
 }
 
 // Power is a VM's change of power state.

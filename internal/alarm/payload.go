@@ -16,6 +16,8 @@ const (
 	maxName   = 255
 	maxRef    = 128
 	maxSource = 2048
+
+	maxMessage = 4096
 )
 
 // errBeforeVEBA03 refuses the payload of VEBA 0.1-0.2 and of the OpenFaaS vcenter-connector by name.
@@ -49,12 +51,33 @@ type payload struct {
 	} `json:"alarm" xml:"alarm"`
 	Source entity `json:"source" xml:"source"`
 	Entity entity `json:"entity" xml:"entity"`
+	Reason reason `json:"reason" xml:"reason"`
 	From   string `json:"from" xml:"from"`
 	To     string `json:"to" xml:"to"`
 
 	// What VEBA 0.1-0.2 sent; only its presence counts.
 	Topic                  json.RawMessage `json:"topic" xml:"-"`
 	ManagedObjectReference json.RawMessage `json:"managedObjectReference" xml:"-"`
+}
+
+// reason is why a VM could not be started: a fault with its message in most events, and a text in some.
+type reason struct {
+	Fault struct {
+		Name string `json:"_typeName" xml:"http://www.w3.org/2001/XMLSchema-instance type,attr"` // as vCenter's JSON and XML write it
+	} `json:"fault" xml:"fault"`
+	Message string `json:"localizedMessage" xml:"localizedMessage"`
+}
+
+// fault is the class of the fault, without the prefix that XML gives it.
+func (r *reason) fault() string { return r.Fault.Name[strings.LastIndex(r.Fault.Name, ":")+1:] }
+
+// UnmarshalJSON reads an object, or a text as the message.
+func (r *reason) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &r.Message)
+	}
+	type plain reason
+	return json.Unmarshal(b, (*plain)(r))
 }
 
 type entity struct {

@@ -56,6 +56,7 @@ type Moves struct {
 type File struct {
 	Mode     string // act, or observe: touch no VM, whatever the policies say
 	Limits   Limits
+	MakeRoom MakeRoom
 	Policies map[string]policy.Policy // holds at least the policy named default
 	Rules    []trigger.Rule
 	Warnings []string // what is possible and hardly meant, each with its line
@@ -70,6 +71,7 @@ func DefaultFile() File {
 			VCenterCalls: 5, Outage: 24 * time.Hour, MaxCriticality: preemption.CriticalityHigh,
 			RemediationsPerHour: 20, Moves: Moves{PerDatastore: 1, PerHost: 2, AtOnce: 4},
 		},
+		MakeRoom: DefaultMakeRoom(),
 		Policies: map[string]policy.Policy{DefaultPolicy: policy.Default()},
 	}
 }
@@ -127,6 +129,7 @@ func ParseFile(name string, data []byte) (File, error) {
 	var policies, rules *yaml.Node
 	d.mapping("", root, fields{
 		"limits":   func(key string, n *yaml.Node) { d.limits(key, n, &f.Limits) },
+		"makeRoom": func(key string, n *yaml.Node) { d.rooms(key, n, &f.MakeRoom) },
 		"mode":     func(key string, n *yaml.Node) { d.mode(key, n, &f.Mode) },
 		"policies": func(_ string, n *yaml.Node) { policies = n },
 		"rules":    func(_ string, n *yaml.Node) { rules = n },

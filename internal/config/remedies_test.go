@@ -91,8 +91,8 @@ func TestRulesOfRemediationNameLineAndKey(t *testing.T) {
 		"three things":                  {"- alarm: a\n  resize: {resource: cpu}\n  move: {}\n  reconfigure: {}\n", []string{"p.yaml:2: rules[0]: does resize and move and reconfigure; a rule does one thing"}},
 		"an event alone":                {"- event: VmPoweredOffEvent\n", []string{"p.yaml:2: rules[0]: says nothing to do; give it one of preempt, resize, reconfigure, move"}},
 		"another event":                 {"- event: VmPoweredOnEvent\n  reconfigure: {}\n", []string{`p.yaml:2: rules[0].event: "VmPoweredOnEvent" is not `}},
-		"preemption on an event":        {"- event: VmPoweredOffEvent\n  preempt: {}\n", []string{"p.yaml:2: rules[0].event: is for reconfigure alone; a rule that does preempt is on an alarm"}},
-		"a resize on an event":          {"- resize: {resource: cpu}\n  event: VmPoweredOffEvent\n", []string{"p.yaml:3: rules[0].event: is for reconfigure alone; a rule that does resize is on an alarm"}},
+		"preemption on an event":        {"- event: VmPoweredOffEvent\n  preempt: {}\n", []string{"p.yaml:2: rules[0].event: is for reconfigure and makeRoom; a rule that does preempt is on an alarm"}},
+		"a resize on an event":          {"- resize: {resource: cpu}\n  event: VmPoweredOffEvent\n", []string{"p.yaml:3: rules[0].event: is for reconfigure and makeRoom; a rule that does resize is on an alarm"}},
 		"a reconfiguration on an alarm": {"- reconfigure: {}\n  alarm: a\n", []string{"p.yaml:3: rules[0].alarm: is not for reconfigure, which is on the event VmPoweredOffEvent"}},
 		"a broken glob":                 {"- alarm: 'a['\n  move: {}\n", []string{`p.yaml:2: rules[0].alarm: "a[" is no name pattern`}},
 

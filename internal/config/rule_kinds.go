@@ -19,6 +19,7 @@ var ruleKinds = []ruleKind{
 	{trigger.KindResize, (*decoder).resize, (*decoder).resizes},
 	{trigger.KindReconfigure, (*decoder).reconfigure, (*decoder).reconfigurations},
 	{trigger.KindMove, (*decoder).move, (*decoder).moves},
+	{trigger.KindMakeRoom, (*decoder).makeRoom, (*decoder).roomsOf},
 }
 
 type ruleKind struct {
@@ -41,6 +42,7 @@ type written struct {
 	resize      placement.Resize
 	reconfigure placement.Reconfigure
 	move        placement.Move
+	makeRoom    trigger.MakeRoom
 }
 
 // alarms are those that the rule names.
@@ -57,7 +59,7 @@ func (d *decoder) triggers(w written) []trigger.Rule {
 	line, ok := d.lines[w.at+".event"]
 	switch {
 	case ok && len(events) == 0:
-		d.add(line, w.at+".event", "is for %s alone; a rule that does %s is on an alarm", listed(eventKinds()), kind)
+		d.add(line, w.at+".event", "is for %s; a rule that does %s is on an alarm", strings.Join(texts(eventKinds()), " and "), kind)
 		return nil
 	case ok && w.event != "" && !slices.Contains(texts(events), w.event):
 		d.add(line, w.at+".event", "is not for %s, which is on the event %s", kind, listed(events))

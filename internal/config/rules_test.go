@@ -90,7 +90,7 @@ func TestRulesNameLineAndKey(t *testing.T) {
 		"a rule that is empty":        {"rules: [{}]\n", []string{"p.yaml:1: rules[0]: says nothing to do; give it one of preempt, resize, reconfigure, move"}},
 		"no alarm":                    {"rules:\n- preempt: {}\n", []string{"p.yaml:2: rules[0]: names no alarm; give it alarm: <name, glob or MoRef>"}},
 		"nothing to do":               {"rules:\n- alarm: a\n", []string{"p.yaml:2: rules[0]: says nothing to do; give it one of preempt, resize, reconfigure, move"}},
-		"an unknown key":              {"rules:\n- alarm: a\n  prempt: {}\n", []string{"p.yaml:3: rules[0].prempt: unknown key; allowed are alarm, event, move, preempt, reconfigure, resize"}},
+		"an unknown key":              {"rules:\n- alarm: a\n  prempt: {}\n", []string{"p.yaml:3: rules[0].prempt: unknown key; allowed are alarm, event, makeRoom, move, preempt, reconfigure, resize"}},
 		"a key given twice":           {"rules:\n- alarm: a\n  alarm: b\n  preempt: {}\n", []string{"p.yaml:3: rules[0].alarm: given twice, first in line 2"}},
 		"an empty alarm":              {"rules:\n- alarm: ' '\n  preempt: {}\n", []string{"p.yaml:2: rules[0].alarm: it is empty: write the alarm's name, a glob over it, or its MoRef such as alarm-123"}},
 		"an alarm left out":           {"rules:\n- alarm:\n  preempt: {}\n", []string{"p.yaml:2: rules[0].alarm: has no value; give it text or remove it"}},

@@ -245,7 +245,7 @@ func TestTheReferenceHasEveryKey(t *testing.T) {
 func reference(s *schema) string {
 	var b strings.Builder
 	b.WriteString("# The configuration file\n\n<!-- Generated from config.schema.json: go test ./internal/config -run TestTheReference -update -->\n\n" + about)
-	for _, section := range []string{"mode", "vcenter", "limits", "policies", "rules"} {
+	for _, section := range []string{"mode", "vcenter", "limits", "makeRoom", "policies", "rules"} {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| key | meaning | unit | default | range | example |\n| --- | --- | --- | --- | --- | --- |\n",
 			section, s.Properties[section].Description)
 		list := s.Properties[section]

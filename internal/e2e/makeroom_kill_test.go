@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ func TestWhereVCenterRefusesForLackOfResourcesMoreGoStepByStep(t *testing.T) {
 			t.Errorf("%s went on another host: %s", gone.Name, sitetest.Pretty(o))
 		}
 	}
+	s.Keep("room-stepwise", slices.Concat([]string{s.ID("room")}, o.Rounds)...)
 }
 
 func TestThoseWhoWentInVainComeBackAtOnce(t *testing.T) {
@@ -52,6 +54,7 @@ func TestThoseWhoWentInVainComeBackAtOnce(t *testing.T) {
 		s.Eventually(name+": all are on again", func() bool { return s.OffIn("") == 0 })
 		s.Eventually(name+": nothing is held", func() bool { return len(s.Ledger().Demands) == 0 && len(s.Ledger().Reserved) == 0 })
 		s.VC.ClearRules()
+		s.Keep("room-in-vain", id)
 	}
 }
 

@@ -47,6 +47,7 @@ func TestACriticalVMRunsInTheRoomThatIsMadeOnOneHost(t *testing.T) {
 			t.Errorf("%s: the attribute does not say for whom: %s", gone.Name, sitetest.Pretty(a))
 		}
 	}
+	s.Keep("room", slices.Concat([]string{s.ID("room")}, o.Rounds)...)
 }
 
 func TestRoomIsRefusedBeforeAnybodyGoes(t *testing.T) {
@@ -116,4 +117,5 @@ func TestRoomThatIsHeldIsNotTakenByARestoreOrByTheNextWhoAsks(t *testing.T) {
 		return len(r.Rooms) == 1 && r.Rooms[0].State == preemptapi.RoomRunning && len(s.Ledger().Demands) == 0
 	})
 	s.Eventually("those who went come back", func() bool { return s.OffIn("") == 0 })
+	s.Keep("room-held", id, s.ID("next"))
 }

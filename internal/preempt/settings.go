@@ -40,7 +40,7 @@ func (m MakeRoom) Allow(cpus int, memoryMB int64) error {
 	case m.MaxCPUs > 0 && cpus > m.MaxCPUs:
 		return fmt.Errorf("%d CPUs are more than the %d that this worker makes room for (makeRoom.maxCPUs)", cpus, m.MaxCPUs)
 	case m.MaxMemoryMB > 0 && memoryMB > m.MaxMemoryMB:
-		return fmt.Errorf("%d MiB are more than the %d that this worker makes room for (makeRoom.maxMemory)", memoryMB, m.MaxMemoryMB)
+		return fmt.Errorf("%d MiB are more than the %d that this worker makes room for (makeRoom.maxMemoryMB)", memoryMB, m.MaxMemoryMB)
 	}
 	return nil
 }

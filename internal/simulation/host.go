@@ -101,7 +101,7 @@ func (v *VCenter) refusePowerOn(vm types.ManagedObjectReference) types.BaseMetho
 			Unreserved: int64(max(0, free[host].mb)) * bytesPerMB, Requested: int64(need.mb) * bytesPerMB,
 		}
 	}
-	return nil
+	return v.admits(vm, host)
 }
 
 // placeVM moves a VM that is not on to the host of its cluster with the most free memory, unless its own host can
@@ -118,7 +118,7 @@ func (v *VCenter) placeVM(vm types.ManagedObjectReference) types.BaseMethodFault
 			continue
 		}
 		for _, h := range c.Hosts {
-			if need.mb <= free[h.Ref].mb && v.takesVMs(h.Ref) && (to.Value == "" || free[h.Ref].mb > free[to].mb) {
+			if need.mb <= free[h.Ref].mb && v.takesVMs(h.Ref) && v.admits(vm, h.Ref) == nil && (to.Value == "" || free[h.Ref].mb > free[to].mb) {
 				to = h.Ref
 			}
 		}
@@ -128,6 +128,17 @@ func (v *VCenter) placeVM(vm types.ManagedObjectReference) types.BaseMethodFault
 	}
 	v.moveVM(vm, from, to)
 	return nil
+}
+
+// moveOff moves a VM that is off to another host of its cluster, where that can take VMs.
+func (v *VCenter) moveOff(vm, to types.ManagedObjectReference) {
+	for _, c := range v.Inventory().Clusters {
+		for i := range c.VMs {
+			if c.VMs[i].Ref == vm && c.VMs[i].Host != to && c.has(to) && v.takesVMs(to) && v.PowerState(vm) != on {
+				v.moveVM(vm, c.VMs[i].Host, to)
+			}
+		}
+	}
 }
 
 func (c *Cluster) has(host types.ManagedObjectReference) bool {

@@ -19,24 +19,25 @@ const (
 
 // PowerOffVMTask serves PowerOffVM_Task: as the simulator's, but with delays, faults and the user's name.
 func (m *machine) PowerOffVMTask(ctx *simulator.Context, _ *types.PowerOffVM_Task) soap.HasFault {
-	return &methods.PowerOffVM_TaskBody{Res: &types.PowerOffVM_TaskResponse{Returnval: m.powerTask(ctx, "powerOff", off)}}
+	return &methods.PowerOffVM_TaskBody{Res: &types.PowerOffVM_TaskResponse{Returnval: m.powerTask(ctx, "powerOff", off, nil)}}
 }
 
 // SuspendVMTask serves SuspendVM_Task.
 func (m *machine) SuspendVMTask(ctx *simulator.Context, _ *types.SuspendVM_Task) soap.HasFault {
-	return &methods.SuspendVM_TaskBody{Res: &types.SuspendVM_TaskResponse{Returnval: m.powerTask(ctx, "suspend", suspended)}}
+	return &methods.SuspendVM_TaskBody{Res: &types.SuspendVM_TaskResponse{Returnval: m.powerTask(ctx, "suspend", suspended, nil)}}
 }
 
 // PowerOnVMTask serves PowerOnVM_Task; it also sets runtime.bootTime, which the simulator forgets. A host that is
 // in maintenance, is not connected or has not the memory that the VM will use ends the task in a fault.
-func (m *machine) PowerOnVMTask(ctx *simulator.Context, _ *types.PowerOnVM_Task) soap.HasFault {
+func (m *machine) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Task) soap.HasFault {
 	if m.vm.Config.Template {
 		return &methods.PowerOnVM_TaskBody{Fault_: simulator.Fault("a template cannot be powered on", &types.NotSupported{})}
 	}
-	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: m.powerTask(ctx, "powerOn", on)}}
+	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: m.powerTask(ctx, "powerOn", on, req.Host)}}
 }
 
-func (m *machine) powerTask(ctx *simulator.Context, name string, state types.VirtualMachinePowerState) types.ManagedObjectReference {
+// powerTask changes the power state by a task; at is the host on which to power on, nil: where the VM is.
+func (m *machine) powerTask(ctx *simulator.Context, name string, state types.VirtualMachinePowerState, at *types.ManagedObjectReference) types.ManagedObjectReference {
 	user := ctx.Session.UserName
 	var delay time.Duration
 	var fault types.BaseMethodFault
@@ -53,6 +54,9 @@ func (m *machine) powerTask(ctx *simulator.Context, name string, state types.Vir
 		defer m.vcenter.machines.with(m.Self, func(b *behaviour) { simulator.RemoveReference(&b.powering, task.Self) })
 		if fault != nil {
 			return nil, fault
+		}
+		if at != nil {
+			m.vcenter.moveOff(m.Self, *at)
 		}
 		return nil, m.vcenter.changePower(m.Self, state, user)
 	})
@@ -101,7 +105,7 @@ func (v *VCenter) powerOnOne(ref types.ManagedObjectReference, user string) type
 		return info
 	}
 	ctx.WithLock(vm, func() {
-		task := (&machine{Self: ref, vcenter: v, vm: vm}).powerTask(ctx, "powerOn", on)
+		task := (&machine{Self: ref, vcenter: v, vm: vm}).powerTask(ctx, "powerOn", on, nil)
 		info.Task = &task
 	})
 	return info
@@ -116,6 +120,7 @@ func (v *VCenter) changePower(ref types.ManagedObjectReference, state types.Virt
 	}
 	if state == on && v.PowerState(ref) != on {
 		if fault := v.refusePowerOn(ref); fault != nil {
+			v.notAdmitted(ref, user, fault)
 			return fault
 		}
 	}

@@ -12,7 +12,15 @@ type Reservation struct {
 	OverheadMB int64 // that vCenter adds to the memory
 }
 
-// SetReservation gives a VM its reservations. The simulated vCenter does not refuse a power-on for want of them.
+// ReservationOf is what SetReservation has given a VM.
+func (v *VCenter) ReservationOf(ref types.ManagedObjectReference) (r Reservation) {
+	v.withVM(ref, func(_ *simulator.Context, vm *simulator.VirtualMachine) {
+		r = Reservation{int64(vm.Summary.Config.CpuReservation), int64(vm.Summary.Config.MemoryReservation), vm.Runtime.MemoryOverhead / bytesPerMB}
+	})
+	return r
+}
+
+// SetReservation gives a VM its reservations. A power-on is refused for want of them where SetAdmission says so.
 func (v *VCenter) SetReservation(ref types.ManagedObjectReference, r Reservation) error {
 	return v.mustVM(ref, "set the reservations", func(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 		ctx.Update(vm, []types.PropertyChange{

@@ -18,6 +18,7 @@ const (
 	KindResize      Kind = placement.KindResize
 	KindReconfigure Kind = placement.KindReconfigure
 	KindMove        Kind = placement.KindMove
+	KindMakeRoom    Kind = "makeRoom"
 )
 
 // kinds says of each kind which events may start it and what it needs. The fields of a row have no names, so that a row
@@ -29,6 +30,9 @@ var kinds = []kindRow{
 	{KindMove, []alarm.Class{alarm.ClassAlarm}, []string{
 		"VirtualMachine.Config.DiskExtend", "VirtualMachine.Config.EditDevice", "Resource.AssignVMToPool", "Resource.ColdMigrate",
 		"Resource.HotMigrate", "Resource.QueryVMotion", "Datastore.AllocateSpace", "StorageProfile.View",
+	}},
+	{KindMakeRoom, []alarm.Class{alarm.ClassPowerOnFailed, alarm.ClassNoResources, alarm.ClassFailoverFailed}, []string{
+		"Global.SetCustomField", "VirtualMachine.Interact.PowerOn", // and those of the policy's action
 	}},
 }
 

@@ -20,6 +20,7 @@ var actions = map[trigger.Kind]trigger.Action{
 	trigger.KindResize:      trigger.Resize{Settings: placement.Resize{Mode: placement.ModeHotAdd, ReplyTo: "https://sink"}},
 	trigger.KindReconfigure: trigger.Reconfigure{Settings: placement.Reconfigure{ReplyTo: "https://sink"}},
 	trigger.KindMove:        trigger.Move{Settings: placement.Move{ReplyTo: "https://sink"}},
+	trigger.KindMakeRoom:    trigger.MakeRoom{For: "critical", Tag: "spot", Criticality: "HIGH", ReplyTo: "https://sink"},
 }
 
 // declared counts the constants of type Kind, from the source.
@@ -79,6 +80,7 @@ func eventOf(t *testing.T, class alarm.Class, kind trigger.Kind) trigger.Incomin
 	in := changed(t, "green", "red", on(web))
 	in.Event.Class = class
 	in.Event.Power = alarm.Power{VM: web}
+	in.Event.Shortage = alarm.Shortage{VM: web, Fault: "InsufficientMemoryResourcesFault"}
 	return in
 }
 

@@ -227,6 +227,9 @@ func classOf(event types.BaseEvent) string {
 // delay those after it.
 func (g *Gateway) marshal(event types.BaseEvent) []byte {
 	text, err := json.Marshal(event)
+	if fault := faultOf(event); fault != nil && err == nil {
+		text, err = withFault(text, fault)
+	}
 	if err != nil {
 		e := event.GetEvent()
 		g.log.Warn("an event cannot be written in JSON; its content is left out", "event", fmt.Sprintf("%s %d", className(event), e.Key), "reason", err)

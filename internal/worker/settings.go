@@ -20,6 +20,10 @@ func Preemption(f config.File, temporal, namespace string) preempt.Settings {
 	s.Policies, s.AllowedTags, s.MaxCriticality = f.Policies, f.Limits.AllowedTags, f.Limits.MaxCriticality
 	s.Observe = f.Mode == policy.ModeObserve
 	s.Timing.Outage = f.Limits.Outage
+	s.MakeRoom = preempt.MakeRoom{
+		Beneficiaries: f.MakeRoom.Beneficiaries, MaxCPUs: f.MakeRoom.MaxCPUs, MaxMemoryMB: int64(f.MakeRoom.MaxMemoryMB),
+		PerHour: f.MakeRoom.PerHour, Hold: f.MakeRoom.Hold,
+	}
 	s.Self = config.SelfUUIDs(os.DirFS(config.DMI))
 	s.EventSource = notify.Source(temporal, namespace)
 	return s

@@ -74,6 +74,18 @@ func Of(text string) string {
 	return shorten(escape(text))
 }
 
+// Room returns the id of the workflow that makes room in a cluster: make-room@<MoRef>, or make-room@all, and @<task queue>
+// where a queue is named.
+func Room(cluster, queue string) string {
+	if cluster == "" {
+		cluster = "all"
+	}
+	if queue != "" {
+		cluster += "@" + queue
+	}
+	return Of(MakeRoom + cluster)
+}
+
 // Intake returns the id of the intake that an alarm has in a scope: <alarm>@<MoRef>, or <alarm>@all. An alarm that
 // is called as our own workflows are has its first letter written as %XX.
 func Intake(alarm, scope string) string {

@@ -25,7 +25,7 @@ func TestARequestForRoomIsCheckedAgainstTheFile(t *testing.T) {
 		"no room":              {`{"id":"1","tag":"preemptible","criticality":"HIGH"}`, "room is missing"},
 		"no id":                {`{"room":{"for":"db-1"},"tag":"preemptible","criticality":"HIGH"}`, "id is missing"},
 		"too many CPUs":        {`{"id":"1","room":{"cpus":17},"tag":"preemptible","criticality":"HIGH"}`, "makeRoom.maxCPUs"},
-		"too much memory":      {`{"id":"1","room":{"memoryMB":65537},"tag":"preemptible","criticality":"HIGH"}`, "makeRoom.maxMemory"},
+		"too much memory":      {`{"id":"1","room":{"memoryMB":65537},"tag":"preemptible","criticality":"HIGH"}`, "makeRoom.maxMemoryMB"},
 		"an unknown policy":    {`{"id":"1","room":{"for":"db-1"},"tag":"preemptible","criticality":"HIGH","policy":"nosuch"}`, "unknown policy"},
 		"a hold for days":      {`{"id":"1","room":{"for":"db-1"},"tag":"preemptible","criticality":"HIGH","hold":"72h"}`, "no duration of up to"},
 		"a wait without end":   {`{"id":"1","room":{"for":"db-1"},"tag":"preemptible","criticality":"HIGH","wait":"-1s"}`, "no duration of up to"},
