@@ -24,7 +24,7 @@ type MakeRoom struct {
 
 // DefaultMakeRoom returns what holds without a file.
 func DefaultMakeRoom() MakeRoom {
-	return MakeRoom{Beneficiaries: preemption.BeneficiaryCategory, PerHour: 20, Hold: 30 * time.Minute}
+	return MakeRoom{Beneficiaries: preemption.BeneficiaryCategory, PerHour: 100, Hold: 30 * time.Minute}
 }
 
 // longestHold bounds how long room may be held.

@@ -46,18 +46,19 @@ func (s *State) holdRooms(now time.Time, owner, scope string, rooms []HeldRoom) 
 
 // tooManyRooms counts the rooms that a round is to begin, unless they would be more than may be made in an hour: until
 // then.
-func (s *State) tooManyRooms(now time.Time, r AdmitRequest) (until time.Time, over bool) {
+func (s *State) tooManyRooms(now time.Time, r AdmitRequest) (until time.Time, left int, over bool) {
 	hourAgo := now.Add(-time.Hour).Unix()
 	s.Rooms = slices.DeleteFunc(s.Rooms, func(at int64) bool { return at <= hourAgo })
 	if r.RoomsPerHour > 0 && r.Rooms > 0 && len(s.Rooms)+r.Rooms > r.RoomsPerHour {
+		left = max(0, r.RoomsPerHour-len(s.Rooms))
 		next := min(max(0, len(s.Rooms)+r.Rooms-r.RoomsPerHour-1), len(s.Rooms)-1)
 		if next < 0 {
-			return now.Add(time.Hour), true
+			return now.Add(time.Hour), left, true
 		}
-		return time.Unix(s.Rooms[next], 0).Add(time.Hour).UTC(), true
+		return time.Unix(s.Rooms[next], 0).Add(time.Hour).UTC(), left, true
 	}
 	for range r.Rooms {
 		s.Rooms = append(s.Rooms, now.Unix())
 	}
-	return time.Time{}, false
+	return time.Time{}, 0, false
 }

@@ -47,6 +47,7 @@ type Admission struct {
 	Owner   string    `json:"owner,omitempty"` // the round that is active, or that acted on the request before
 	Rank    int       `json:"rank,omitempty"`  // with Busy: the active round's rank; with Cooldown: what was acted on
 	Until   time.Time `json:"until,omitzero"`  // with Cooldown: when it ends; with TooMany: when another room may be made
+	Rooms   int       `json:"rooms,omitempty"` // with TooMany: how many may be made now
 	// Restores are under way in scopes that overlap this one. The caller stops them before the round starts. There are
 	// none where the round does not start and no alarm stays active, as when a request is repeated after its round.
 	Restores []string `json:"restores,omitempty"`
@@ -195,8 +196,8 @@ func (s *State) admit(now time.Time, r AdmitRequest) Admission {
 			return Admission{Verdict: Cooldown, Owner: sc.LastOwner, Until: s.cooldownEnd(r), Rank: sc.HighestRank}
 		}
 	}
-	if until, over := s.tooManyRooms(now, r); over {
-		return Admission{Verdict: TooMany, Until: until}
+	if until, left, over := s.tooManyRooms(now, r); over {
+		return Admission{Verdict: TooMany, Until: until, Rooms: left}
 	}
 	sc := s.scope(r.Scope)
 	sc.Active, sc.ActiveSince, sc.ActiveRank = r.Owner, now, r.Rank

@@ -31,7 +31,7 @@ type MakeRoom struct {
 
 // DefaultMakeRoom returns what holds without a configuration file.
 func DefaultMakeRoom() MakeRoom {
-	return MakeRoom{Beneficiaries: preemption.BeneficiaryCategory, PerHour: 20, Hold: 30 * time.Minute}
+	return MakeRoom{Beneficiaries: preemption.BeneficiaryCategory, PerHour: 100, Hold: 30 * time.Minute}
 }
 
 // Allow says why no room of these sizes may be asked for; nil: it may.

@@ -154,7 +154,7 @@ func (v *VCenter) FailHost(host types.ManagedObjectReference) error {
 		}
 		v.withVM(vm.Ref, func(ctx *simulator.Context, m *simulator.VirtualMachine) {
 			v.setPower(ctx, m, off)
-			ctx.Update(m, []types.PropertyChange{{Name: "runtime.cleanPowerOff", Val: types.NewBool(false)}})
+			m.Runtime.CleanPowerOff = types.NewBool(false)
 		})
 		if !v.restart(cluster, vm) {
 			v.withVM(vm.Ref, func(ctx *simulator.Context, m *simulator.VirtualMachine) {

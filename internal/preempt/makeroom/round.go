@@ -20,16 +20,19 @@ import (
 // busyLook is how often the ledger is asked again while another round is under way in the cluster.
 const busyLook = 5 * time.Second
 
-// round runs one round for a group, and returns its result once everything is acted upon, or why none ran.
-func (m *making) round(group []Ask, step int) (result preemptapi.RoundResult, refused string) {
+// round runs one round for those of a group that may have room, the most important of them, and returns its result once
+// everything is acted upon, or why none ran.
+func (m *making) round(all []Ask, step int) (group []Ask, result preemptapi.RoundResult, refused string) {
+	group = all
 	demand := m.demand(group)
 	if demand.Policy.MaxVMs <= 0 {
-		return result, "as many VMs as the policy's maxVMs allows have gone"
+		return group, result, "as many VMs as the policy's maxVMs allows have gone"
 	}
 	id := roundID(m.info.WorkflowExecution.RunID, demand.RequestID, step)
-	if refused = m.admit(group, demand, id, step); refused != "" {
-		return result, refused
+	if group, refused = m.admit(group, demand, id, step); refused != "" {
+		return group, result, refused
 	}
+	demand = m.demand(group)
 	for _, ask := range group {
 		m.outcome(ask.Demand.RequestID).State = preemptapi.RoomMaking
 	}
@@ -49,13 +52,13 @@ func (m *making) round(group []Ask, step int) (result preemptapi.RoundResult, re
 	_ = workflow.Await(m.ctx, func() bool { return m.done != nil || child.IsReady() })
 	m.roundID, m.told = "", "what the round has made"
 	if m.done != nil {
-		return *m.done, ""
+		return group, *m.done, ""
 	}
 	result, err := preemptapi.ResultOf(child.Get(m.ctx, &result), result)
 	if err != nil {
-		return result, "the round ended without a result: " + preempt.Cause(err)
+		return group, result, "the round ended without a result: " + preempt.Cause(err)
 	}
-	return result, ""
+	return group, result, ""
 }
 
 // demand is what a group asks of its round. VMs that went already count towards the limit.
@@ -70,8 +73,8 @@ func (m *making) demand(group []Ask) preemptapi.Demand {
 	return d
 }
 
-// admit asks the ledger until the round may start, and returns why it may not.
-func (m *making) admit(group []Ask, d preemptapi.Demand, id string, step int) (refused string) {
+// admit asks the ledger until the round may start, and returns for whom, or why it may not.
+func (m *making) admit(group []Ask, d preemptapi.Demand, id string, step int) (admitted []Ask, refused string) {
 	var a *Activities
 	req := ledger.AdmitRequest{RequestID: id, Scope: d.Scope.String(), Owner: id, Rank: d.Criticality.Rank(), NoCooldown: true}
 	if step == 1 {
@@ -87,23 +90,29 @@ func (m *making) admit(group []Ask, d preemptapi.Demand, id string, step int) (r
 		var got ledger.Admission
 		ctx := m.timing.WithOptions(m.ctx, time.Minute, "ask the ledger")
 		if err := workflow.ExecuteActivity(ctx, a.AdmitRoom, req).Get(ctx, &got); err != nil {
-			return "the ledger could not be asked: " + preempt.Cause(err)
+			return group, "the ledger could not be asked: " + preempt.Cause(err)
 		}
 		switch got.Verdict {
 		case ledger.Granted:
-			return ""
+			return group, ""
 		case ledger.Busy:
 		case ledger.TooMany:
-			return fmt.Sprintf("%d rooms an hour are made (makeRoom.perHour): the next may be made at %s", m.perHour, got.Until.UTC().Format(time.RFC3339))
+			reason := fmt.Sprintf("%d rooms an hour are made (makeRoom.perHour): the next may be made at %s", m.perHour, got.Until.UTC().Format(time.RFC3339))
+			if got.Rooms <= 0 || got.Rooms >= len(group) {
+				return group, reason
+			}
+			m.endAll(group[got.Rooms:], reason)
+			group, req.Rooms = group[:got.Rooms], got.Rooms
+			continue
 		default:
-			return fmt.Sprintf("the ledger answers %s: %s", got.Verdict, got.Owner)
+			return group, fmt.Sprintf("the ledger answers %s: %s", got.Verdict, got.Owner)
 		}
 		for _, ask := range group {
 			o := m.outcome(ask.Demand.RequestID)
 			o.State, o.Reason = preemptapi.RoomWaiting, "another round is under way in the cluster: "+got.Owner
 		}
 		if m.cancelled || !m.now().Before(until) {
-			return "another round is under way in the cluster: " + got.Owner
+			return group, "another round is under way in the cluster: " + got.Owner
 		}
 		// Its error is that of a context which is never cancelled.
 		_, _ = workflow.AwaitWithTimeout(m.ctx, busyLook, func() bool { return m.cancelled })

@@ -93,7 +93,7 @@ func (m *making) make(group []Ask) {
 
 // step plans and evicts for a group, powers on, and returns those whom vCenter refused for want of more room.
 func (m *making) step(group []Ask, step int) (again []Ask) {
-	result, refused := m.round(group, step)
+	group, result, refused := m.round(group, step)
 	if refused != "" {
 		m.endAll(group, refused)
 		return nil

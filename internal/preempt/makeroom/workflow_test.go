@@ -238,6 +238,26 @@ func TestNoMoreRoomsAreMadeInAnHourThanTheFileAllows(t *testing.T) {
 	}
 }
 
+func TestOfMoreThanMayBeMadeInAnHourTheMostImportantGetTheirs(t *testing.T) {
+	r := newRoomRun(t)
+	r.admit = func(n int) ledger.Admission {
+		if n == 1 {
+			return ledger.Admission{Verdict: ledger.TooMany, Rooms: 1}
+		}
+		return ledger.Admission{Verdict: ledger.Granted}
+	}
+	r.ask = func(id string, a *Ask) {
+		if id == "important" {
+			a.VM, a.Priority = vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-8"}, 7
+		}
+	}
+	r.asks(0, byRule, "1", "important")
+	r.want(r.run(), preemptapi.RoomRefused, preemptapi.RoomRunning)
+	if len(r.rounds) != 1 || len(r.rounds[0].Demand.Rooms) != 1 || r.admitted[1].Rooms != 1 {
+		t.Errorf("%+v", r.admitted)
+	}
+}
+
 func TestRoomIsHeldUntilTheVMRunsOrTheTimeIsOver(t *testing.T) {
 	for runs, want := range map[bool]preemptapi.RoomState{true: preemptapi.RoomRunning, false: preemptapi.RoomMade} {
 		r := newRoomRun(t)
