@@ -290,6 +290,7 @@ func TestThePrivilegesOfEachActionAndKindOfRuleAreAskedFor(t *testing.T) {
 	rules := map[trigger.Kind]trigger.Action{
 		trigger.KindPreempt: trigger.Preempt{}, trigger.KindResize: trigger.Resize{},
 		trigger.KindReconfigure: trigger.Reconfigure{}, trigger.KindMove: trigger.Move{},
+		trigger.KindMakeRoom: trigger.MakeRoom{},
 	}
 	for _, k := range trigger.Kinds() {
 		asked, used := needed(k.Privileges(), &Activities{Rules: []trigger.Rule{{Action: rules[k]}}})
