@@ -25,6 +25,7 @@ const (
 	StopRestore      Reason = "restore_stopped"    // the restore was stopped before its turn
 	NoHost           Reason = "no_host"            // no host can take it
 	ScopeBusy        Reason = "preemption_running" // a round is under way in its scope
+	LimitChanged     Reason = "limit_changed"      // its owner set another CPU limit since it was throttled
 )
 
 // maxCycles is the number of preemptions in 24 hours after which a VM stays off.
@@ -38,6 +39,8 @@ type Record struct {
 	At           time.Time   `json:"at"`             // by our clock
 	CPUMHz       int64       `json:"cpuMHz"`         // what it used
 	MemoryMB     int64       `json:"memoryMB"`
+	Throttle     *Throttled  `json:"throttle,omitempty"` // its CPU limit, and the owner's; nil: it was not throttled
+	StaysOn      bool        `json:"staysOn,omitempty"`  // it was throttled only: if it is off, it is not our doing
 }
 
 // Trace is vCenter's record of what somebody did to a VM.
