@@ -105,6 +105,9 @@ func (t *Throttled) Remember(earlier *Throttled) {
 	}
 }
 
+// EndedAs reports whether the throttle has ended so.
+func (t *Throttled) EndedAs(how ThrottleEnd) bool { return t != nil && t.Ended == how }
+
 // Open reports whether nobody has found out yet what became of the limit.
 func (t *Throttled) Open() bool { return t != nil && t.Ended == "" }
 
