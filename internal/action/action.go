@@ -13,6 +13,7 @@ const (
 	PowerOff      Action = "powerOff"
 	ShutdownGuest Action = "shutdownGuest"
 	Suspend       Action = "suspend"
+	Throttle      Action = "throttle"
 )
 
 // Row says of an action what the code that acts, waits and claims must know.
@@ -23,7 +24,8 @@ type Row struct {
 	AtOnce     bool     // it does not wait for the guest: a rise to it ends the grace period of guests that were asked
 	Changeable bool     // the VM takes changes of its configuration afterwards, such as the end of a notice
 	Event      string   // class of vCenter's event that proves it
-	Cut        Outcome  // of a VM that went off by a call of ours, not by its guest
+	StaysOn    bool     // the VM is on afterwards: its configuration is what was changed
+	Cut        Outcome  // of a VM that a call of ours has changed, and not its guest
 	CutForced  bool     // that counts as forced
 	Privileges []string // that it needs on the VM
 	Undo       []string // privileges that a restore needs on the VM
@@ -31,6 +33,9 @@ type Row struct {
 
 // powerOn are the privileges to bring back a VM that is off or suspended.
 var powerOn = []string{"VirtualMachine.Interact.PowerOn"}
+
+// resources are the privileges to set a CPU limit and to take it back.
+var resources = []string{"VirtualMachine.Config.Resource"}
 
 // table has a row for each action. TestTheTableKnowsEachAction holds it complete.
 var table = []Row{
@@ -45,6 +50,10 @@ var table = []Row{
 	{
 		Action: Suspend, Words: "suspend", Call: "SuspendVM_Task", AtOnce: true, Event: "VmSuspendedEvent",
 		Cut: Suspended, Privileges: []string{"VirtualMachine.Interact.Suspend"}, Undo: powerOn,
+	},
+	{
+		Action: Throttle, Words: "throttle", Call: "ReconfigVM_Task", Changeable: true, StaysOn: true, Event: "VmReconfiguredEvent",
+		Cut: Throttled, Privileges: resources, Undo: resources,
 	},
 }
 
@@ -88,6 +97,9 @@ func (a Action) AtOnce() bool { return a.row().AtOnce }
 // Changeable reports whether the VM's configuration can be changed after the action.
 func (a Action) Changeable() bool { return a.row().Changeable }
 
+// StaysOn reports whether the VM is on after the action: then neither its power state nor its power-off shows what was done.
+func (a Action) StaysOn() bool { return a.row().StaysOn }
+
 // Words says what is done, as after "would".
 func (a Action) Words() string { return a.row().Words }
 
@@ -97,7 +109,7 @@ func (a Action) Privileges() []string { return a.row().Privileges }
 // Undo are the privileges that a restore needs on a VM after the action.
 func (a Action) Undo() []string { return a.row().Undo }
 
-// Cut is the outcome of a VM that went off by a call of ours and not by its guest, and whether it counts as forced.
+// Cut is the outcome of a VM that a call of ours has changed, and not its guest, and whether it counts as forced.
 // asked says that its guest had been asked to shut down before.
 func (a Action) Cut(asked bool) (o Outcome, forced bool) {
 	row := a.row()

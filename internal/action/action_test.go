@@ -35,17 +35,17 @@ func TestEachOutcomeIsKnown(t *testing.T) {
 }
 
 func TestAnUnknownActionForcesClaimsAndChangesNothing(t *testing.T) {
-	const throttle = Action("throttle")
-	if _, err := Of(throttle); err == nil || !strings.Contains(err.Error(), "throttle") {
+	const hibernate = Action("hibernate")
+	if _, err := Of(hibernate); err == nil || !strings.Contains(err.Error(), "hibernate") {
 		t.Errorf("its error is %v", err)
 	}
-	if o, forced := throttle.Cut(true); o.Ours() || forced {
+	if o, forced := hibernate.Cut(true); o.Ours() || forced {
 		t.Errorf("it claims %s", o)
 	}
-	if throttle.AtOnce() || throttle.Changeable() || len(throttle.Privileges()) > 0 || len(throttle.Undo()) > 0 {
+	if hibernate.AtOnce() || hibernate.Changeable() || len(hibernate.Privileges()) > 0 || len(hibernate.Undo()) > 0 {
 		t.Error("it does something")
 	}
-	if Outcome("throttled").Ours() {
+	if Outcome("hibernated").Ours() {
 		t.Error("an unknown outcome is ours")
 	}
 }
@@ -62,10 +62,20 @@ func TestWhatACallOfOursMakesOfAVM(t *testing.T) {
 		"a guest without tools":                {ShutdownGuest, false, Forced, true},
 		"a suspension":                         {Suspend, false, Suspended, false},
 		"a suspension after a guest was asked": {Suspend, true, Suspended, false},
+		"a throttle":                           {Throttle, false, Throttled, false},
 	} {
 		if got, forced := c.action.Cut(c.asked); got != c.want || forced != c.forced {
 			t.Errorf("%s: %s, forced %v", name, got, forced)
 		}
+	}
+	if !Throttle.StaysOn() || PowerOff.StaysOn() || ShutdownGuest.StaysOn() || Suspend.StaysOn() {
+		t.Error("a throttle leaves the VM on, and nothing else does")
+	}
+	if Throttle.AtOnce() {
+		t.Error("a rise or fall to a throttle would cut the power of guests that were asked to shut down")
+	}
+	if ByEvent("VmReconfiguredEvent", false) != Throttled {
+		t.Error("a reconfiguration proves something else")
 	}
 	if ByEvent("VmSuspendedEvent", false) != Suspended || ByEvent("VmPoweredOffEvent", true) != ShutDown || ByEvent("VmPoweredOffEvent", false) != PoweredOff {
 		t.Error("events prove something else")

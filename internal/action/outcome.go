@@ -11,6 +11,7 @@ const (
 	ShutDown     Outcome = "shut_down"
 	Forced       Outcome = "forced"
 	Suspended    Outcome = "suspended"
+	Throttled    Outcome = "throttled" // it is on, with our CPU limit
 	AlreadyOff   Outcome = "already_off"
 	Spared       Outcome = "spared"
 	Failed       Outcome = "failed"
@@ -18,18 +19,18 @@ const (
 	OnAgain      Outcome = "on_again" // we turned it off, and somebody powered it on again before it was seen off
 )
 
-// ours says of each outcome whether the round turned the VM off.
+// ours says of each outcome whether the round turned the VM off, or throttled it.
 var ours = map[Outcome]bool{
-	PoweredOff: true, ShutDown: true, Forced: true, Suspended: true,
+	PoweredOff: true, ShutDown: true, Forced: true, Suspended: true, Throttled: true,
 	AlreadyOff: false, Spared: false, Failed: false, Unattributed: false, OnAgain: false,
 }
 
 // Outcomes lists the outcomes, as metrics name them.
 func Outcomes() []Outcome {
-	return []Outcome{PoweredOff, ShutDown, Forced, Suspended, AlreadyOff, Spared, Failed, Unattributed, OnAgain}
+	return []Outcome{PoweredOff, ShutDown, Forced, Suspended, Throttled, AlreadyOff, Spared, Failed, Unattributed, OnAgain}
 }
 
-// Ours reports whether the round turned the VM off. An outcome that this version does not know is not ours.
+// Ours reports whether the round turned the VM off, or throttled it. An outcome that this version does not know is not ours.
 func (o Outcome) Ours() bool { return ours[o] }
 
 // would begins the outcomes of a plan that is not carried out.
@@ -57,6 +58,8 @@ func ByEvent(class string, guest bool) Outcome {
 	switch {
 	case class == Suspend.row().Event:
 		return Suspended
+	case class == Throttle.row().Event:
+		return Throttled
 	case guest:
 		return ShutDown
 	}

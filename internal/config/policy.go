@@ -78,7 +78,30 @@ func (d *decoder) treatment(at string, n *yaml.Node, t *policy.Treatment) {
 		"gracePeriod": func(key string, n *yaml.Node) { d.duration(key, n, &t.GracePeriod) },
 		"thenForce":   func(key string, n *yaml.Node) { d.boolean(key, n, &t.ThenForce) },
 		"notice":      func(key string, n *yaml.Node) { d.duration(key, n, &t.Notice) },
+		"throttle":    func(key string, n *yaml.Node) { d.throttle(key, n, &t.Throttle) },
 	})
+}
+
+// throttle reads how far VMs are throttled.
+func (d *decoder) throttle(at string, n *yaml.Node, t *policy.Throttle) {
+	d.mapping(at, n, fields{
+		"cpu": func(key string, n *yaml.Node) { d.speed(key, n, &t.CPU) },
+	})
+}
+
+// speed reads a CPU limit such as 25% or 500MHz. One that cannot be read is taken for half of what the VM uses, so that nothing
+// else is wrong because of it.
+func (d *decoder) speed(key string, n *yaml.Node, to *policy.Speed) {
+	*to = policy.Speed{N: 50, Percent: true}
+	if !d.scalar(key, n, "a CPU limit such as 25% or 500MHz") {
+		return
+	}
+	s, err := policy.ParseSpeed(n.Value)
+	if err != nil {
+		d.add(n.Line, key, "%w", err)
+		return
+	}
+	*to = s
 }
 
 // target reads the utilisation to come down to. An empty one is none.

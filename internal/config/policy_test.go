@@ -16,6 +16,8 @@ policies:
   default:
     criticality:
       HIGH: {notice: 30s, action: suspend}
+      LOW: {action: throttle, throttle: {cpu: 25%}, gracePeriod: 0s}
+      MEDIUM: {action: throttle, throttle: {cpu: 500MHz}, gracePeriod: 0s, thenForce: false}
     target: {cpu: 75, memory: 80, margin: 3, ifShort: none}
     order: {defaultPriority: 0}
     protect:
@@ -48,6 +50,8 @@ policies:
 	hours := func(n int) clock.Duration { return clock.Duration(time.Duration(n) * time.Hour) }
 	want, priority := policy.Default(), 0
 	want.Criticality.High = policy.Treatment{Action: action.Suspend, Notice: clock.Duration(30 * time.Second)}
+	want.Criticality.Low = policy.Treatment{Action: action.Throttle, Throttle: policy.Throttle{CPU: policy.Speed{N: 25, Percent: true}}}
+	want.Criticality.Medium = policy.Treatment{Action: action.Throttle, Throttle: policy.Throttle{CPU: policy.Speed{N: 500}}}
 	want.Target = policy.Goal{CPU: 75, Memory: 80, Margin: 3, IfShort: policy.ShortNone}
 	want.Order.DefaultPriority = &priority
 	want.Protect = policy.Protect{

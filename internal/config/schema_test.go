@@ -133,16 +133,6 @@ func TestTheSchemaHasTheKeysOfTheDecoder(t *testing.T) {
 	}
 }
 
-// accepted tells whether the decoder takes a value, beside what the key needs.
-func accepted(path string, value any) error {
-	text := document(path, value)
-	if strings.Contains(path, ".target.") && !strings.HasSuffix(path, ".cpu") {
-		text = strings.Replace(text, `"target":{`, `"target":{"cpu":100,`, 1)
-	}
-	_, err := ParseFile("p.yaml", []byte(text))
-	return err
-}
-
 func TestTheSchemaSaysWhatTheDecoderTakes(t *testing.T) {
 	readSchema(t).leaves("", func(path string, leaf *schema) {
 		if leaf.Description == "" || leaf.Unit == "" && leaf.Items == nil || len(leaf.Examples) != 1 {

@@ -23,7 +23,7 @@ func evicted(s *sitetest.Site, a action.Action) round.ActResult {
 	env.RegisterActivity(acts.EvictVMs)
 	value, err := env.ExecuteActivity(acts.EvictVMs, round.ActInput{
 		RoundID: s.ID("round"), Tag: "preemptible", Action: a, Policy: policy.Default(),
-		Targets: []round.ActTarget{{Target: policy.Target{Ref: sitetest.Ref(vm.Ref), Name: vm.Name}}},
+		Targets: []round.ActTarget{{Target: policy.Target{Ref: sitetest.Ref(vm.Ref), Name: vm.Name, LimitMHz: 500}}},
 	})
 	s.Must(err)
 	var r round.ActResult
@@ -37,8 +37,8 @@ func TestAnActionThatTheWorkerDoesNotKnowTouchesNoVMAndSaysSo(t *testing.T) {
 	s := sitetest.New(t)
 	vm := s.VC.TaggedVMs("cluster-a")[0]
 	version := s.VC.ChangeVersion(vm.Ref)
-	r := evicted(s, "throttle")
-	if len(r.Outcomes) != 1 || r.Outcomes[0].Outcome != action.Failed || !sitetest.ContainsAll(r.Outcomes[0].Reason.String(), `"throttle"`, "nothing was sent") {
+	r := evicted(s, "hibernate")
+	if len(r.Outcomes) != 1 || r.Outcomes[0].Outcome != action.Failed || !sitetest.ContainsAll(r.Outcomes[0].Reason.String(), `"hibernate"`, "nothing was sent") {
 		t.Errorf("%+v", r)
 	}
 	if !s.On(vm) || s.VC.ChangeVersion(vm.Ref) != version {
@@ -60,7 +60,7 @@ func TestEachActionIsCarriedOut(t *testing.T) {
 			}
 			switch {
 			case len(r.Outcomes) == 1 && r.Outcomes[0].Outcome.Ours() && r.Outcomes[0].Annotated:
-			case len(r.Pending) == 1 && !a.AtOnce():
+			case len(r.Pending) == 1 && !a.AtOnce() && !a.StaysOn():
 			default:
 				t.Errorf("%+v", r)
 			}

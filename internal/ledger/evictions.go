@@ -17,21 +17,23 @@ type Load struct {
 // Credit is what was freed, or is about to be.
 type Credit struct {
 	Load
-	VM string    `json:"vm,omitempty"` // that was evicted; empty: it is still on, or these are several VMs
-	At time.Time `json:"at,omitzero"`  // when it was evicted
+	VM      string    `json:"vm,omitempty"`      // that was evicted; empty: it is still on, or these are several VMs
+	At      time.Time `json:"at,omitzero"`       // when it was evicted
+	StaysOn bool      `json:"staysOn,omitempty"` // it was throttled
 }
 
-// Evicted is a VM that a round turned off. Without a host it has the load with which it was reserved.
+// Evicted is a VM that a round turned off or throttled. Without a host it has the load with which it was reserved.
 type Evicted struct {
 	VM       string    `json:"vm"` // Type:Value
 	Host     string    `json:"host,omitempty"`
 	CPUMHz   int64     `json:"cpuMHz,omitempty"`
 	MemoryMB int64     `json:"memoryMB,omitempty"`
-	Time     time.Time `json:"time,omitzero"` // missing, or ahead of the ledger's: now
+	Time     time.Time `json:"time,omitzero"`     // missing, or ahead of the ledger's: now
+	StaysOn  bool      `json:"staysOn,omitempty"` // it was throttled, and may be turned off later
 }
 
 // EvictedRequest reports what a round has evicted so far. A VM that is reported again, here or by CompleteRequest,
-// counts once: a round evicts a VM once.
+// counts once: a round evicts a VM once. One that was throttled and is turned off later counts once, too, as turned off.
 type EvictedRequest struct {
 	Owner   string    `json:"owner"`
 	Scope   string    `json:"scope"`
@@ -106,16 +108,16 @@ func (s *State) Evicted(now time.Time, r EvictedRequest) {
 		s.Evictions = append(s.Evictions, RoundEvictions{Owner: r.Owner, Scope: r.Scope})
 	}
 	round := &s.Evictions[i]
-	told := make(map[string]bool, len(round.Evicted)+len(r.Evicted))
-	for _, e := range round.Evicted {
-		told[e.VM] = true
+	told := make(map[string]int, len(round.Evicted)+len(r.Evicted)) // its place, from 1
+	for i, e := range round.Evicted {
+		told[e.VM] = i + 1
 	}
 	news := false
 	for _, e := range r.Evicted {
-		if told[e.VM] {
+		at := told[e.VM]
+		if at > 0 && !round.Evicted[at-1].stepsUpTo(e) {
 			continue
 		}
-		told[e.VM] = true
 		load, reserved := s.Loads[e.VM]
 		reserved = reserved && s.Reserved[e.VM] == r.Owner
 		if reserved && e.Host == "" {
@@ -124,13 +126,26 @@ func (s *State) Evicted(now time.Time, r EvictedRequest) {
 		if e.Time.IsZero() || e.Time.After(now) {
 			e.Time = now
 		}
-		round.Evicted = append(round.Evicted, e)
+		told[e.VM] = round.put(at, e)
 		news = news || !reserved // an eviction under way was counted already
 	}
 	if news {
 		s.change(round.Scope)
 	}
 	s.forgetEvictions(now)
+}
+
+// stepsUpTo reports whether a VM that was throttled is turned off by now.
+func (e Evicted) stepsUpTo(next Evicted) bool { return e.StaysOn && !next.StaysOn }
+
+// put replaces the eviction at the place, from 1, or appends it where there is none, and returns its place.
+func (r *RoundEvictions) put(at int, e Evicted) int {
+	if at > 0 {
+		r.Evicted[at-1] = e
+		return at
+	}
+	r.Evicted = append(r.Evicted, e)
+	return len(r.Evicted)
 }
 
 // Facts returns what a plan must know.
@@ -171,7 +186,7 @@ func (s *State) evicted(now time.Time, scope string, f *Facts) (done map[act]boo
 				f.Evictions = append(f.Evictions, Eviction{VM: e.VM, Time: e.Time})
 			}
 			if age < lately && e.Host != "" {
-				freed[e.VM] = Credit{Load: Load{Host: e.Host, CPUMHz: e.CPUMHz, MemoryMB: e.MemoryMB}, VM: e.VM, At: e.Time}
+				freed[e.VM] = Credit{Load: Load{Host: e.Host, CPUMHz: e.CPUMHz, MemoryMB: e.MemoryMB}, VM: e.VM, At: e.Time, StaysOn: e.StaysOn}
 			}
 		}
 	}

@@ -339,3 +339,24 @@ func loads(f Facts) (all []Load) {
 	}
 	return all
 }
+
+func TestAVMThatWasThrottledAndThenTurnedOffIsOneEviction(t *testing.T) {
+	s := twoRounds()
+	throttled := gone(0, "v1", 7)
+	throttled.MemoryMB, throttled.StaysOn = 0, true
+	s.Evicted(at(0), evicted("a", "c1", throttled))
+	f := s.Facts(at(1), FactsRequest{Owner: "b", Scope: "c1"})
+	if len(f.Credits) != 1 || !f.Credits[0].StaysOn || f.Credits[0].CPUMHz != 7 || f.Credits[0].MemoryMB != 0 {
+		t.Errorf("a throttle frees %+v", f.Credits)
+	}
+	before := f.Version
+	s.Evicted(at(2), evicted("a", "c1", gone(2, "v1", 5)))
+	s.Complete(at(3), completed("a", "c1", throttled)) // told again, late
+	f = s.Facts(at(4), FactsRequest{Owner: "b", Scope: "c1"})
+	if f.Preempted["v1"] != 1 || len(f.Evictions) != 1 || !f.Evictions[0].Time.Equal(at(2)) {
+		t.Errorf("it was evicted %d times: %+v", f.Preempted["v1"], f.Evictions)
+	}
+	if len(f.Credits) != 1 || f.Credits[0].StaysOn || f.Credits[0].CPUMHz != 5 || f.Credits[0].MemoryMB != 50 || f.Version == before {
+		t.Errorf("its power-off frees %+v", f.Credits)
+	}
+}

@@ -115,7 +115,7 @@ func (u *Usage) wake(s *vsphere.Snapshot) {
 }
 
 // freed returns the credits without those of VMs that are on again, because they use their share again. A VM that was
-// turned off just before the snapshot may still have been read as on.
+// turned off just before the snapshot may still have been read as on, and one that was throttled is.
 func freed(s *vsphere.Snapshot, d *Demand) []Credit {
 	if !slices.ContainsFunc(d.Credits, func(c Credit) bool { return !c.VM.Zero() }) {
 		return d.Credits
@@ -124,7 +124,7 @@ func freed(s *vsphere.Snapshot, d *Demand) []Credit {
 	for _, vm := range s.VMs {
 		on[vm.Ref] = vm.PowerState == vsphere.PoweredOn
 	}
-	return slices.DeleteFunc(slices.Clone(d.Credits), func(c Credit) bool { return on[c.VM] && s.Time.Sub(c.At) > readLate })
+	return slices.DeleteFunc(slices.Clone(d.Credits), func(c Credit) bool { return !c.StaysOn && on[c.VM] && s.Time.Sub(c.At) > readLate })
 }
 
 // creditOn adds up the credits of one host.
@@ -176,12 +176,12 @@ func shortfall(all []Usage) (need load) {
 	return need
 }
 
-// after subtracts what the VM frees from the usage of its scopes.
-func after(all []Usage, vm *vsphere.VM) {
+// after subtracts what the candidate frees from the usage of its scopes.
+func after(all []Usage, c *candidate) {
 	for i := range all {
-		if u := &all[i]; inScope(vm, u.Scope) {
-			u.CPU.After = max(0, u.CPU.After-vm.CPUMHz)
-			u.Memory.After = max(0, u.Memory.After-vm.MemoryMB)
+		if u := &all[i]; inScope(c.vm, u.Scope) {
+			u.CPU.After = max(0, u.CPU.After-c.frees[0])
+			u.Memory.After = max(0, u.Memory.After-c.frees[1])
 		}
 	}
 }

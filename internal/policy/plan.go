@@ -32,6 +32,11 @@ type Demand struct {
 	Rooms []Room `json:"rooms,omitempty"`
 	// HeldRooms are rooms that others have made and not used yet.
 	HeldRooms []HeldRoom `json:"heldRooms,omitempty"`
+	// Throttle says that the chosen VMs are throttled. They then free CPU down to their limit, and no memory. Nil: they are
+	// turned off.
+	Throttle *Throttle `json:"throttle,omitempty"`
+	// MemoryOnly says that the alarm is about memory, where the policy has no target that tells what is short.
+	MemoryOnly bool `json:"memoryOnly,omitempty"`
 }
 
 // Eviction is a VM that was preempted, and when.
@@ -42,8 +47,9 @@ type Eviction struct {
 
 // Credit is what a VM freed, or is about to free, on a host.
 type Credit struct {
-	VM       vsphere.Ref `json:"vm,omitzero"` // that was turned off; zero: it is still on, or these are several VMs
-	At       time.Time   `json:"at,omitzero"` // when it was turned off
+	VM       vsphere.Ref `json:"vm,omitzero"`       // that was turned off; zero: it is still on, or these are several VMs
+	StaysOn  bool        `json:"staysOn,omitempty"` // it was throttled: that it is on does not mean that it uses its share again
+	At       time.Time   `json:"at,omitzero"`       // when it was turned off
 	Host     vsphere.Ref `json:"host"`
 	CPUMHz   int64       `json:"cpuMHz"`
 	MemoryMB int64       `json:"memoryMB"`
@@ -61,6 +67,8 @@ type Target struct {
 	Rank         int         `json:"rank,omitempty"` // from 1
 	Priority     int         `json:"priority,omitempty"`
 	Why          string      `json:"why,omitempty"` // why it is turned off at this rank, in words
+	// LimitMHz is the CPU limit that it gets, if it is throttled. CPUMHz and MemoryMB are what that frees.
+	LimitMHz int64 `json:"limitMHz,omitempty"`
 }
 
 // Spared is a candidate that stays, and why.
@@ -95,8 +103,9 @@ type candidate struct {
 	vm        *vsphere.VM
 	priority  int
 	preempted int  // in the last 24 h
-	frees     load // its live usage
+	frees     load // its live usage, or what a throttle frees of it
 	groups    []int
+	limit     int64 // the CPU limit that it gets; 0: it is turned off
 }
 
 // Choose computes the plan. The same inventory, in whatever order, gives the same plan.
@@ -117,6 +126,7 @@ func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 	plan := Plan{Targets: []Target{}, Spared: make([]Spared, 0, len(s.VMs)+len(s.Others)+len(s.Elsewhere)), Usage: measured(&s, &d, p.Target)}
 	limits := limitsOf(&s, &d, &p, now)
 	plan.Pools = limits.pools
+	need, coverable := d.needs(plan.Usage, p.Target)
 	eligible := plan.sift(&s, &d, &p, &limits, now)
 	most, full := limits.most(&p, &d)
 	if len(d.Rooms) > 0 {
@@ -124,7 +134,7 @@ func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 		plan.makeRooms(&c, eligible)
 		return plan
 	}
-	choice := selection{all: eligible, need: shortfall(plan.Usage), room: most, left: limits.left()}
+	choice := selection{all: eligible, need: coverable, room: most, left: limits.left()}
 	before := choice
 	switch {
 	case limits.blackout != "", p.Target.Set() && len(plan.Usage) == 0:
@@ -139,7 +149,7 @@ func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 		choice = before
 		choice.possible = possible
 	}
-	plan.settle(&choice, now, p.Target)
+	plan.settle(&choice, need, now, p.Target)
 	why := staying{limits: &limits, choice: &choice, goal: p.Target, measured: len(plan.Usage) > 0, full: full}
 	for i := range eligible {
 		if !choice.has(i) {
@@ -186,6 +196,10 @@ func (plan *Plan) sift(s *vsphere.Snapshot, d *Demand, p *Policy, l *limits, now
 		if reason == "" {
 			reason, detail = protection(vm, c.preempted, now, p)
 		}
+		if reason == "" && d.Throttle != nil {
+			c.limit = d.Throttle.limit(vm)
+			c.frees, reason, detail = d.unthrottled(vm)
+		}
 		if reason != "" {
 			plan.spare(vm, reason, detail)
 			continue
@@ -206,28 +220,32 @@ func (plan *Plan) sortSpared() {
 	slices.SortFunc(plan.Spared, func(a, b Spared) int { return compareRefs(a.Ref, b.Ref) })
 }
 
-// settle records the targets and what they free.
-func (plan *Plan) settle(choice *selection, now time.Time, goal Goal) {
+// settle records the targets, what they free, and what of the need that leaves.
+func (plan *Plan) settle(choice *selection, need load, now time.Time, goal Goal) {
 	for rank, i := range choice.ranked() {
 		c := &choice.all[i]
 		plan.target(c, c.why(rank+1, choice.need, now))
 	}
 	if goal.Set() {
-		missing := choice.missing()
-		plan.Shortfall = choice.need.resources()
-		plan.Covered = choice.need.minus(missing).resources()
+		missing := need.beyond(choice.freed)
+		plan.Shortfall = need.resources()
+		plan.Covered = need.minus(missing).resources()
 		plan.Partial = missing != load{}
 	}
 }
 
 // target adds a target at the next rank, and takes what it frees off the usage.
 func (plan *Plan) target(c *candidate, why string) {
-	after(plan.Usage, c.vm)
+	after(plan.Usage, c)
 	plan.Targets = append(plan.Targets, Target{
 		Ref: c.vm.Ref, Name: c.vm.Name, InstanceUUID: c.vm.InstanceUUID, ToolsRunning: c.vm.ToolsRunning,
 		CPUMHz: c.vm.CPUMHz, MemoryMB: c.vm.MemoryMB, Host: c.vm.Host,
 		Rank: len(plan.Targets) + 1, Priority: c.priority, Why: why,
 	})
+	if c.limit > 0 {
+		t := &plan.Targets[len(plan.Targets)-1]
+		t.CPUMHz, t.MemoryMB, t.LimitMHz = c.frees[0], c.frees[1], c.limit
+	}
 }
 
 // order puts lower priorities first, then those preempted less often, the youngest, the smaller MoRef.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
@@ -27,13 +28,14 @@ const (
 type Treatment struct {
 	Notice      clock.Duration `json:"notice,omitempty"` // from the warning to the action
 	Action      action.Action  `json:"action"`
+	Throttle    Throttle       `json:"throttle,omitzero"`     // how far, if the action is to throttle
 	GracePeriod clock.Duration `json:"gracePeriod,omitempty"` // from guest shutdown to force
 	ThenForce   bool           `json:"thenForce,omitempty"`   // power off at the end of the grace period
 }
 
 // Forces reports whether a guest that was asked to shut down and is still on loses its power: at the end of its grace
-// period, or at once if the action says so.
-func (t Treatment) Forces() bool { return t.ThenForce || t.Action.AtOnce() }
+// period, or at once if the action says so. A throttle leaves VMs on, and so it forces none.
+func (t Treatment) Forces() bool { return t.ThenForce && !t.Action.StaysOn() || t.Action.AtOnce() }
 
 // Treatments holds the treatment of each criticality.
 type Treatments struct {
@@ -101,6 +103,12 @@ func (p Policy) ShutdownLasts() time.Duration {
 
 // shutdownMargin is for the steps before and after the waiting.
 const shutdownMargin = time.Minute
+
+// Throttles reports whether some criticality throttles.
+func (p Policy) Throttles() bool {
+	c := p.Criticality
+	return slices.ContainsFunc([]Treatment{c.High, c.Medium, c.Low}, func(t Treatment) bool { return t.Action == action.Throttle })
+}
 
 // Hash returns a short fingerprint of the effective policy, the same for the same values. A setting that is
 // spelled out with its default has the hash of one that is left out.

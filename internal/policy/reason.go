@@ -48,6 +48,11 @@ const (
 	NotMeasured      Reason = "not_measured"        // a target is set, and no host in scope can be measured
 	PriorityNotLower Reason = "priority_not_lower"  // room is made for a VM of its priority or of a lower one
 	AnotherHost      Reason = "another_host"        // the room is made, or exists, on a host that it is not on
+	AlreadyThrottled Reason = "already_throttled"   // it has a CPU limit of ours
+	OwnLimit         Reason = "own_limit"           // its own CPU limit is as low as a throttle would set it
+	FreesNoCPU       Reason = "frees_no_cpu"        // it uses less CPU than a throttle would leave it
+	FreesNoMemory    Reason = "frees_no_memory"     // only memory is short, or room is demanded: a CPU limit frees neither
+	LimitUnseen      Reason = "limit_unseen"        // vCenter does not show its CPU limit, so it could not be restored
 )
 
 var reasonWords = map[Reason]string{
@@ -66,6 +71,9 @@ var reasonWords = map[Reason]string{
 	NotNeeded:   "it is not needed to reach the target", CannotCover: "all together would not free enough, and the policy then spares everyone",
 	NotMeasured:      "the usage of the contended hosts could not be measured",
 	PriorityNotLower: "its priority is not below that of the one who asks", AnotherHost: "the room is made on another host",
+	AlreadyThrottled: "it is throttled already", OwnLimit: "its own CPU limit is as low", FreesNoCPU: "it uses too little CPU for a throttle to free any",
+	FreesNoMemory: "a CPU limit does not free what is short", LimitUnseen: "vCenter does not show its CPU limit, so that it could not be restored",
+	LimitChanged:   "its owner set another CPU limit meanwhile, which stays",
 	TouchedByOwner: "somebody else used or changed it since it was preempted: it is no longer ours", Untagged: "its tag was taken off",
 	OtherTag: "it was preempted for another tag", AttributeChanged: "our record on it was changed",
 	OtherInstance: "the record on it is that of another VM", CyclesTooOften: "it was preempted too often today: it stays off",

@@ -25,6 +25,7 @@ const (
 	StopRestore      Reason = "restore_stopped"    // the restore was stopped before its turn
 	NoHost           Reason = "no_host"            // no host can take it
 	ScopeBusy        Reason = "preemption_running" // a round is under way in its scope
+	LimitChanged     Reason = "limit_changed"      // its owner set another CPU limit since it was throttled
 )
 
 // maxCycles is the number of preemptions in 24 hours after which a VM stays off.
@@ -38,6 +39,16 @@ type Record struct {
 	At           time.Time   `json:"at"`             // by our clock
 	CPUMHz       int64       `json:"cpuMHz"`         // what it used
 	MemoryMB     int64       `json:"memoryMB"`
+	Throttle     *Throttled  `json:"throttle,omitempty"` // its CPU limit, and the owner's; nil: it was not throttled
+	StaysOn      bool        `json:"staysOn,omitempty"`  // it was throttled only: if it is off, it is not our doing
+}
+
+// throttledOnly reports whether all that was done to the VM was to throttle it.
+func (r *Record) throttledOnly() bool { return r != nil && r.StaysOn }
+
+// TurnedOff reports whether the VM is off by our doing, by what can be read of its record.
+func (o Owned) TurnedOff() bool {
+	return o.Record != nil && !o.Record.StaysOn && o.PowerState != vsphere.PoweredOn
 }
 
 // Trace is vCenter's record of what somebody did to a VM.
@@ -74,6 +85,9 @@ func (o Owned) Since() time.Time {
 	return time.Time{}
 }
 
+// back reports whether our own power-on was the last that was done to it.
+func (o *Owned) back() bool { return o.Back != nil && !o.Back.Time.Before(o.Since()) }
+
 // ReturnDemand is the input of a restore's choice.
 type ReturnDemand struct {
 	Tag       string         `json:"tag"`
@@ -100,12 +114,18 @@ type Return struct {
 	MemoryMB int64       `json:"memoryMB"`
 	// InstanceUUID distinguishes it from another VM that gets its MoRef, as after vCenter was restored from a backup.
 	InstanceUUID string `json:"instanceUUID,omitempty"`
+	// Unthrottle says that its CPU limit is taken back, which frees what it used beyond that. StaysOff says that we turned it off
+	// besides: whether it comes back is another question.
+	Unthrottle bool `json:"unthrottle,omitempty"`
+	StaysOff   bool `json:"staysOff,omitempty"`
 }
 
 // Returns is the VMs to restore, in order and waves, and why the others that we turned off stay off.
 type Returns struct {
 	Returns []Return `json:"returns"`
 	Left    []Spared `json:"left"`
+	// Limits are the VMs, on or off, whose CPU limit is taken back, all at once.
+	Limits []Return `json:"limits,omitempty"`
 	// Adopt are VMs that our own power-on has turned on, but whose record does not say so yet.
 	Adopt []Return `json:"adopt,omitempty"`
 	// Usage is the usage of the scope, now and after the restore. If everything is restored: of each cluster
@@ -127,6 +147,7 @@ func ChooseReturns(s vsphere.Snapshot, owned []Owned, d ReturnDemand, p Policy) 
 	}
 	r.measure()
 	r.warm()
+	r.limits(owned)
 	for _, ret := range r.sift(owned) {
 		r.place(ret)
 	}
@@ -191,14 +212,14 @@ func (r *returning) sift(owned []Owned) (list []Return) {
 	found := map[vsphere.Ref]bool{}
 	for i := range owned {
 		o := &owned[i]
-		if found[o.Ref] = true; done[o.Ref] || len(only) > 0 && !only[o.Ref] {
+		if found[o.Ref] = true; done[o.Ref] || len(only) > 0 && !only[o.Ref] || o.Record.throttledOnly() {
 			continue
 		}
 		reason, detail := r.exclusion(o)
 		if reason == "" && reserved[o.Ref] {
 			reason = BeingEvicted
 		}
-		if reason == AlreadyOn && o.Back != nil && !o.Back.Time.Before(o.Since()) {
+		if reason == AlreadyOn && o.back() {
 			r.out.Adopt = append(r.out.Adopt, Return{Ref: o.Ref, Name: o.Name, InstanceUUID: o.InstanceUUID, OffSince: o.Since()})
 			continue
 		}
@@ -206,10 +227,7 @@ func (r *returning) sift(owned []Owned) (list []Return) {
 			r.leave(o.Ref, o.Name, reason, detail)
 			continue
 		}
-		pri, err := priority(r.vms[o.Ref], r.p)
-		if err != nil {
-			pri = r.p.Order.priority()
-		}
+		pri := r.priorityOf(o.Ref)
 		list = append(list, Return{
 			Ref: o.Ref, Name: o.Name, Priority: pri, InstanceUUID: o.InstanceUUID, OffSince: o.Since(),
 			CPUMHz: max(0, o.Record.CPUMHz), MemoryMB: max(0, o.Record.MemoryMB),
@@ -224,6 +242,15 @@ func (r *returning) sift(owned []Owned) (list []Return) {
 		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.OffSince.Compare(b.OffSince), compareRefs(a.Ref, b.Ref))
 	})
 	return list
+}
+
+// priorityOf is the priority by its tag, or the policy's if that cannot be read.
+func (r *returning) priorityOf(ref vsphere.Ref) int {
+	n, err := priority(r.vms[ref], r.p)
+	if err != nil {
+		return r.p.Order.priority()
+	}
+	return n
 }
 
 // leaveUnowned leaves a VM without an open record of ours, which a person named.

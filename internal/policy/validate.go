@@ -34,6 +34,9 @@ func (p Policy) Validate() error {
 		c.budget(fmt.Sprintf("budgets[%d]", i), b)
 	}
 	c.restore(p.Restore)
+	if p.Throttles() && !p.Restore.Enabled {
+		c.add("restore.enabled", "must be true in a policy that throttles: the restore takes the limits back when the alarm has fallen")
+	}
 	return errors.Join(c...)
 }
 
@@ -85,6 +88,22 @@ func (c *check) treatment(key string, t Treatment) {
 	c.oneOf(key+".action", string(t.Action), known...)
 	c.lasts(key+".notice", t.Notice, 0, 24*time.Hour)
 	c.lasts(key+".gracePeriod", t.GracePeriod, 0, 24*time.Hour)
+	c.throttle(key+".throttle", t.Action, t.Throttle)
+}
+
+func (c *check) throttle(key string, what action.Action, t Throttle) {
+	speed := t.CPU
+	switch {
+	case what != action.Throttle && t != (Throttle{}):
+		c.add(key, "belongs to the action %s only", action.Throttle)
+	case what != action.Throttle:
+	case t == (Throttle{}):
+		c.add(key, "is missing: say how far, such as {cpu: 25%%} or {cpu: 500MHz}")
+	case speed.Percent:
+		c.within(key+".cpu", speed.N, 1, 99)
+	default:
+		c.within(key+".cpu", speed.N, LeastLimitMHz, 10_000_000)
+	}
 }
 
 func (c *check) goal(g Goal) {

@@ -35,7 +35,7 @@ func (e *Env) CountPreempted(ctx context.Context, in Records, tell func(n int)) 
 			if owned, err := in.Owned(ctx, preemption.AttributeKey); err == nil {
 				n := 0
 				for _, o := range owned {
-					if record, ours := RecordOf(o.Value); record != nil && ours && o.PowerState != vsphere.PoweredOn {
+					if record, ours := RecordOf(o.Value); record != nil && ours && !record.StaysOn && o.PowerState != vsphere.PoweredOn {
 						n++
 					}
 				}

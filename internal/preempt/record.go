@@ -32,6 +32,9 @@ type Attribute struct {
 	CPUMHz       int64  `json:"cpuMHz,omitempty"`       // what it used when it was chosen
 	MemoryMB     int64  `json:"memoryMB,omitempty"`
 
+	// Throttle says which CPU limit the VM had, and which one it got.
+	Throttle *policy.Throttled `json:"throttle,omitempty"`
+
 	// Of a VM that was powered on again Preempted is false, and these say by what and when.
 	Restored   bool      `json:"restored,omitempty"`
 	RestoredAt time.Time `json:"restoredAt,omitzero"`
@@ -49,5 +52,6 @@ func RecordOf(value string) (record *policy.Record, preempted bool) {
 	scope, _ := vsphere.ParseRef(attr.Scope)
 	return &policy.Record{
 		InstanceUUID: attr.InstanceUUID, Tag: attr.Tag, Scope: scope, At: attr.PreemptedAt, CPUMHz: attr.CPUMHz, MemoryMB: attr.MemoryMB,
+		Throttle: attr.Throttle, StaysOn: attr.Outcome == action.Throttled,
 	}, attr.Preempted
 }

@@ -148,7 +148,7 @@ func completion(rec record, result preemptapi.RoundResult) *ledger.CompleteReque
 	}
 	for _, t := range result.Targets {
 		if t.Outcome.Ours() {
-			req.Evicted = append(req.Evicted, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt})
+			req.Evicted = append(req.Evicted, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt, StaysOn: t.Outcome == action.Throttled})
 		}
 	}
 	return req
@@ -208,13 +208,12 @@ func (s sight) settle(rec record, round string, ref vsphere.Ref) (o preemptapi.V
 		o.Reason = policy.InWords("it is no longer in vCenter")
 		return o, "", fmt.Sprintf("%s (%s): it is no longer in vCenter", t.Name, ref.Value)
 	case note.RoundID == round && note.Outcome != "":
-		o.Outcome, o.OffAt, o.Forced, o.Annotated = note.Outcome, note.PreemptedAt, note.ForcedShutdown, true
-		o.Reason = policy.InWords("by the attribute that the round wrote")
+		return byAttribute(o, note, vm), "", ""
 	case vm.PowerState == "poweredOn":
 		o.Outcome, o.Reason = action.Spared, policy.InWords(notActed)
 	case off && ev.Ours && (ev.User != "" || ev.Time.Sub(ev.Asked) <= rec.in.Demand.Policy.ShutdownLasts()) && !(note.Preempted && note.PreemptedAt.After(rec.started)):
 		o.Outcome, o.OffAt, o.Reason = action.ByEvent(ev.Event, ev.User == ""), ev.Time, policy.InWords("by vCenter's events: "+ev.Event)
-		return o, attributeFor(rec, round, o, vm), ""
+		return o, attributeFor(rec, round, o, vm, note.Throttle), ""
 	default:
 		o.Outcome, o.Reason = action.Unattributed, policy.InWords("it is off, and neither the round's record nor vCenter's events say by whom")
 		return o, "", fmt.Sprintf("%s (%s): it is off, and nothing says by whom", t.Name, ref.Value)
@@ -222,8 +221,20 @@ func (s sight) settle(rec record, round string, ref vsphere.Ref) (o preemptapi.V
 	return o, "", ""
 }
 
+// byAttribute is what became of a target by the attribute that the round wrote. That of a throttle is written before the limit
+// is set.
+func byAttribute(o preemptapi.VMOutcome, note preempt.Attribute, vm vsphere.VM) preemptapi.VMOutcome {
+	if note.Outcome == action.Throttled && !note.Throttle.Active(vm.CPULimitMHz) {
+		o.Outcome, o.Reason = action.Spared, policy.InWords("it does not have the CPU limit that the round was about to set, or has it no more")
+		return o
+	}
+	o.Outcome, o.OffAt, o.Forced, o.Annotated = note.Outcome, note.PreemptedAt, note.ForcedShutdown, true
+	o.Reason = policy.InWords("by the attribute that the round wrote")
+	return o
+}
+
 // attributeFor is the record on the VM that the round did not come to write.
-func attributeFor(rec record, round string, o preemptapi.VMOutcome, vm vsphere.VM) string {
+func attributeFor(rec record, round string, o preemptapi.VMOutcome, vm vsphere.VM, limit *policy.Throttled) string {
 	d := rec.in.Demand
 	id, began := rec.in.IntakeID, rec.in.IntakeRun
 	if id == "" {
@@ -236,6 +247,7 @@ func attributeFor(rec record, round string, o preemptapi.VMOutcome, vm vsphere.V
 		Preempted: true, Tag: d.Tag, ForcedShutdown: o.Outcome == action.PoweredOff, Criticality: d.Criticality, WorkflowID: id,
 		WorkflowStarted: began.UTC(), Event: d.Event, RoundID: round, Outcome: o.Outcome, PreemptedAt: o.OffAt.UTC(), PolicyHash: d.PolicyHash,
 		Policy: d.PolicyName, Scope: d.Scope.String(), InstanceUUID: vm.InstanceUUID, CPUMHz: o.CPUMHz, MemoryMB: o.MemoryMB,
+		Throttle: limit,
 	})
 	if err != nil {
 		return ""

@@ -34,6 +34,7 @@ type load struct {
 	told   map[types.ManagedObjectReference]usage
 	size   map[types.ManagedObjectReference]usage // of hosts
 	idle   map[types.ManagedObjectReference]usage // what hosts use without any VM
+	limit  map[types.ManagedObjectReference]int64 // CPU limits in MHz, of VMs whose limit was set
 
 	telling sync.Mutex // one at a time tells the model; never taken under an object's lock
 	changed chan struct{}
@@ -52,7 +53,7 @@ func (v *VCenter) startLoad() {
 	l.demand, l.place = map[types.ManagedObjectReference]usage{}, map[types.ManagedObjectReference]types.ManagedObjectReference{}
 	l.on, l.told = map[types.ManagedObjectReference]bool{}, map[types.ManagedObjectReference]usage{}
 	l.size, l.idle = map[types.ManagedObjectReference]usage{}, map[types.ManagedObjectReference]usage{}
-	l.changed = make(chan struct{}, 1)
+	l.limit, l.changed = map[types.ManagedObjectReference]int64{}, make(chan struct{}, 1)
 	if v.twin != nil {
 		v.measureTwin()
 	} else {
@@ -185,7 +186,7 @@ func (l *load) now(inventory Inventory) map[types.ManagedObjectReference]usage {
 		for _, vm := range c.VMs {
 			var u usage
 			if l.on[vm.Ref] {
-				u = l.demand[vm.Ref].rounded()
+				u = l.limited(vm.Ref, l.demand[vm.Ref]).rounded()
 			}
 			out[vm.Ref] = u
 			host := l.place[vm.Ref]
@@ -193,6 +194,14 @@ func (l *load) now(inventory Inventory) map[types.ManagedObjectReference]usage {
 		}
 	}
 	return out
+}
+
+// limited is what a VM uses that asks for so much: no more CPU than its limit. The caller holds the lock.
+func (l *load) limited(vm types.ManagedObjectReference, asks usage) usage {
+	if most, ok := l.limit[vm]; ok {
+		asks.mhz = min(asks.mhz, float64(most))
+	}
+	return asks
 }
 
 // room is the VM's host, what is free on each host, and what the VM asks for when it is on.
@@ -242,7 +251,7 @@ func (v *VCenter) tellOne(ref types.ManagedObjectReference, u usage) {
 	ctx.WithLock(obj, func() { ctx.Update(obj, changes) })
 }
 
-// powerWatch hears from the simulator's registry that a VM went on or off, whoever did it.
+// powerWatch hears from the simulator's registry that a VM went on or off, or got a CPU limit, whoever did it.
 type powerWatch struct {
 	vcenter *VCenter
 	load    *load
@@ -256,11 +265,14 @@ func (*powerWatch) Reference() types.ManagedObjectReference {
 // PutObject does nothing: new VMs have no demand.
 func (*powerWatch) PutObject(*simulator.Context, mo.Reference) {}
 
-// UpdateObject notes the power state; the object's lock is held, so the work is left to others.
+// UpdateObject notes the power state and the CPU limit; the object's lock is held, so the work is left to others.
 func (w *powerWatch) UpdateObject(_ *simulator.Context, obj mo.Reference, changes []types.PropertyChange) {
 	for _, c := range changes {
 		if state, ok := c.Val.(types.VirtualMachinePowerState); ok && c.Name == powerProperty {
 			w.note(obj.Reference(), state == on)
+		}
+		if a, ok := c.Val.(types.ResourceAllocationInfo); ok && c.Name == "config.cpuAllocation" {
+			w.noteLimit(obj.Reference(), a.Limit)
 		}
 	}
 }
@@ -277,6 +289,22 @@ func (w *powerWatch) note(ref types.ManagedObjectReference, powered bool) {
 	w.load.mu.Lock()
 	w.load.on[ref] = powered
 	w.load.mu.Unlock()
+	w.tellSoon()
+}
+
+// noteLimit notes a VM's CPU limit; none and -1 are no limit.
+func (w *powerWatch) noteLimit(ref types.ManagedObjectReference, mhz *int64) {
+	w.load.mu.Lock()
+	if mhz == nil || *mhz < 0 {
+		delete(w.load.limit, ref)
+	} else {
+		w.load.limit[ref] = *mhz
+	}
+	w.load.mu.Unlock()
+	w.tellSoon()
+}
+
+func (w *powerWatch) tellSoon() {
 	select {
 	case w.load.changed <- struct{}{}:
 	default: // one is pending already

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -72,12 +73,16 @@ func mismatches(before, after []vmState, r preemptapi.RoundResult) (wrong []stri
 	return wrong
 }
 
-// claimed checks a VM that the round says it has turned off.
+// claimed checks a VM that the round says it has turned off or throttled.
 func claimed(vm vmState, claim preemptapi.VMOutcome, r preemptapi.RoundResult) (wrong []string) {
 	add := func(format string, args ...any) {
 		wrong = append(wrong, fmt.Sprintf("%s is reported %s, ", vm.Name, claim.Outcome)+fmt.Sprintf(format, args...))
 	}
-	if vm.Power != types.VirtualMachinePowerStatePoweredOff {
+	want := types.VirtualMachinePowerStatePoweredOff
+	if claim.Outcome == action.Throttled {
+		want = types.VirtualMachinePowerStatePoweredOn
+	}
+	if vm.Power != want {
 		add("and is %s", vm.Power)
 	}
 	if claim.Annotated != (vm.Attribute != "") {

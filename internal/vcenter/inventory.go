@@ -28,7 +28,7 @@ type Scope struct {
 // vmProperties are the properties of a policy.VM. Each costs time with thousands of VMs.
 var vmProperties = []string{
 	"name", "parent", "parentVApp", "resourcePool", "disabledMethod",
-	"config.template", "config.uuid", "config.instanceUuid", "config.changeVersion", "config.managedBy",
+	"config.template", "config.uuid", "config.instanceUuid", "config.changeVersion", "config.managedBy", limitProperty,
 	"runtime.powerState", "runtime.connectionState", "runtime.host", "runtime.bootTime",
 	"guest.toolsRunningStatus", "guest.hostName", "guest.ipAddress",
 	"summary.quickStats.overallCpuUsage", "summary.quickStats.hostMemoryUsage", "summary.quickStats.uptimeSeconds",
@@ -318,6 +318,7 @@ func (inv inventory) vm(ref vsphere.Ref) (vm vsphere.VM, ok bool) {
 		CPUMHz:          o.number("summary.quickStats.overallCpuUsage"),
 		MemoryMB:        o.number("summary.quickStats.hostMemoryUsage"),
 		UptimeSeconds:   o.number("summary.quickStats.uptimeSeconds"),
+		CPULimitMHz:     max(0, o.number(limitProperty)),
 	}
 	if managed, ok := o.props["config.managedBy"].(types.ManagedByInfo); ok {
 		vm.ManagedBy, vm.ManagedType = managed.ExtensionKey, managed.Type

@@ -80,9 +80,14 @@ type VM struct {
 	MemoryMB        int64    `json:"memoryMB"` // live host memory usage
 	// CPUReservedMHz and MemoryReservedMB are what its power-off gives back to vCenter's admission control: its
 	// reservations, that of memory with the VM's overhead.
-	CPUReservedMHz   int64  `json:"cpuReservedMHz,omitempty"`
-	MemoryReservedMB int64  `json:"memoryReservedMB,omitempty"`
-	ChangeVersion    string `json:"changeVersion,omitempty"`
+	CPUReservedMHz   int64 `json:"cpuReservedMHz,omitempty"`
+	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
+	// CPULimitMHz is its CPU limit; 0: it has none, or it cannot be seen. Throttled says that the limit is ours, and
+	// LimitUnseen that vCenter was asked for it and shows none. Both are read for a throttle only.
+	CPULimitMHz   int64  `json:"cpuLimitMHz,omitempty"`
+	Throttled     bool   `json:"throttled,omitempty"`
+	LimitUnseen   bool   `json:"limitUnseen,omitempty"`
+	ChangeVersion string `json:"changeVersion,omitempty"`
 	// Tags are the names of the tags it carries, by category, of the categories below; others may be left out.
 	Tags map[string][]string `json:"tags,omitempty"`
 	// FolderPath and PoolPath are the inventory paths of its folder and of its resource pool or vApp, such as

@@ -201,8 +201,9 @@ type VMOutcome struct {
 	MemoryMB        int64              `json:"memoryMB,omitempty"`
 	Host            vsphere.Ref        `json:"host,omitzero"`
 	InstanceUUID    string             `json:"instanceUUID,omitempty"`
-	Why             string             `json:"why,omitempty"`    // why it was chosen, in words
-	Notice          string             `json:"notice,omitempty"` // what became of its notice: given, acknowledged, extended, withdrawn, or why none
+	Throttle        *policy.Throttled  `json:"throttle,omitempty"` // our record of its CPU limit, where it was turned off with one
+	Why             string             `json:"why,omitempty"`      // why it was chosen, in words
+	Notice          string             `json:"notice,omitempty"`   // what became of its notice: given, acknowledged, extended, withdrawn, or why none
 }
 
 // noNotice begins the Notice of a VM that was given none; why follows.

@@ -111,7 +111,7 @@ func (r RestoreResult) Count(outcome RestoreOutcome) (n int) {
 	return n
 }
 
-// Restored returns the VMs that were powered on, in order.
+// Restored returns the VMs that were powered on, or have their own CPU limit again, in order.
 func (r RestoreResult) Restored() []vsphere.Ref {
 	refs := []vsphere.Ref{}
 	for _, vm := range r.VMs {

@@ -159,14 +159,17 @@ const (
 	OutcomeLeft         RestoreOutcome = "left"   // not powered on by us: its reason says why
 	OutcomeNotRestored  RestoreOutcome = "failed" // vCenter refused, or did not say in time that it is on
 	OutcomeWouldPowerOn RestoreOutcome = "would_powerOn"
+	OutcomeWouldLift    RestoreOutcome = "would_unthrottle"
 )
 
 var restoreOutcomeWords = map[RestoreOutcome]string{
-	OutcomeRestored: "restored", OutcomeLeft: "left", OutcomeNotRestored: "failed", OutcomeWouldPowerOn: "would power on",
+	OutcomeRestored: "restored", OutcomeLeft: "left", OutcomeNotRestored: "failed", OutcomeWouldPowerOn: "would power on", OutcomeWouldLift: "would get its CPU limit back",
 }
 
 // RestoreOutcomes lists the outcomes of a VM of a restore.
-func RestoreOutcomes() []RestoreOutcome { return append(RestoreTried(), OutcomeWouldPowerOn) }
+func RestoreOutcomes() []RestoreOutcome {
+	return append(RestoreTried(), OutcomeWouldPowerOn, OutcomeWouldLift)
+}
 
 // RestoreTried lists the outcomes of a VM that a restore tried to power on.
 func RestoreTried() []RestoreOutcome {

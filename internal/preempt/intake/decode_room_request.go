@@ -58,6 +58,9 @@ func (a *Activities) DecodeRoom(raw json.RawMessage) (RoomDemand, error) {
 	if w.Room != nil {
 		errs = append(errs, limits.Allow(w.Room.CPUs, w.Room.MemoryMB))
 	}
+	if t, ok := d.Policy.Criticality.For(string(d.Criticality)); ok && t.Action.StaysOn() {
+		errs = append(errs, fmt.Errorf("criticality %s of policy %q throttles, and a throttled VM makes no room: choose one that turns VMs off", d.Criticality, d.PolicyName))
+	}
 	out.Demand.RequestID = "id|" + w.ID
 	if len(w.Event) > 0 && !bytes.Equal(w.Event, []byte("null")) {
 		e, eventErr := preemption.ParseEvent(w.Event)

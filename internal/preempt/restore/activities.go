@@ -27,6 +27,7 @@ type Activities struct {
 type VCenter interface {
 	Inventory
 	Power
+	Limits
 	Events
 	Records
 	Guests
@@ -44,6 +45,12 @@ type Power interface {
 	State(ctx context.Context, tag string, vms []vsphere.Ref) (map[vsphere.Ref]vsphere.VM, error)
 	PowerOnMany(ctx context.Context, vms []vsphere.Ref) map[vsphere.Ref]vcenter.Started
 	AwaitOn(ctx context.Context, waits []vcenter.Wait, report func(vm vsphere.Ref, r vcenter.WaitResult)) error
+}
+
+// Limits are the CPU limits of VMs.
+type Limits interface {
+	CPULimits(ctx context.Context, vms []vsphere.Ref) (map[vsphere.Ref]vcenter.CPULimit, error)
+	SetCPULimit(ctx context.Context, vm vsphere.Ref, mhz int64, changeVersion string) error
 }
 
 // Events show who turned VMs off and on, and who touched them.
@@ -85,6 +92,7 @@ func Register(r worker.Registry, a *Activities) {
 	RegisterWorkflows(r)
 	r.RegisterActivityWithOptions(a.PlanRestore, activity.RegisterOptions{Name: "PlanRestore"})
 	r.RegisterActivityWithOptions(a.PowerOnVMs, activity.RegisterOptions{Name: "PowerOnVMs"})
+	r.RegisterActivityWithOptions(a.LiftLimits, activity.RegisterOptions{Name: "LiftLimits"})
 	// Local activities.
 	r.RegisterActivityWithOptions(a.PrepareRestore, activity.RegisterOptions{Name: "PrepareRestore"})
 	r.RegisterActivityWithOptions(a.ReleaseRestore, activity.RegisterOptions{Name: "ReleaseRestore"})

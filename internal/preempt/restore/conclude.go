@@ -88,6 +88,11 @@ func (r *restore) reply(ctx workflow.Context) {
 
 // endWithPlan ends a restore that only plans.
 func (r *restore) endWithPlan(plan PlanResult, state preemptapi.RestoreState) error {
+	for _, t := range plan.Limits {
+		if !t.StaysOff {
+			r.result.VMs = append(r.result.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeWouldLift})
+		}
+	}
 	for _, t := range plan.Returns.Returns {
 		r.result.VMs = append(r.result.VMs, preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeWouldPowerOn})
 		r.result.Waves = t.Wave

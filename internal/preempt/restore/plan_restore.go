@@ -42,6 +42,8 @@ type PlanResult struct {
 	ActiveAlarms []string  `json:"standing,omitempty"`
 	PlannedAt    time.Time `json:"plannedAt"`        // by the worker's clock
 	Beyond       int       `json:"beyond,omitempty"` // VMs of later waves that are not named, where there are many
+	// MoreLimits says that more limits are to be taken back than are named.
+	MoreLimits bool `json:"moreLimits,omitempty"`
 }
 
 // PlanRestore reads which VMs carry our record, what became of them since, and how the hosts stand, chooses
@@ -187,7 +189,7 @@ func (p *planning) awaitLatestEvents(ctx context.Context) error {
 	since := time.Now()
 	var latest []vsphere.Ref
 	for _, o := range p.owned {
-		if o.Record == nil || o.PowerState == vsphere.PoweredOn || !p.VCenter.EventsLag(o.Record.At) {
+		if !o.TurnedOff() || !p.VCenter.EventsLag(o.Record.At) {
 			continue
 		}
 		latest = append(latest, o.Ref)
@@ -235,19 +237,30 @@ func (p *planning) choose() PlanResult {
 	}
 }
 
+// maxLimits is how many limits are taken back at a time, so that what is handed over stays far below what one payload may hold.
+const maxLimits = 500
+
 // reserve chooses until the ledger grants the first wave.
 func (p *planning) reserve(ctx context.Context) (PlanResult, error) {
 	for range preempt.MaxReplans {
 		out := p.choose()
+		if len(out.Limits) > maxLimits && p.in.Reserve {
+			out.Limits, out.MoreLimits = out.Limits[:maxLimits], true
+		}
 		if !p.in.Reserve || len(out.ActiveRounds) > 0 || len(out.ActiveAlarms) > 0 && !p.in.Person {
 			return out, nil
 		}
 		req := ledger.ReserveRequest{Owner: p.in.RestoreID}
+		for _, r := range out.Limits {
+			req.VMs = append(req.VMs, r.Ref.String())
+		}
 		for _, r := range out.Returns.Returns {
 			if r.Wave == 1 {
 				req.VMs = append(req.VMs, r.Ref.String())
 			}
 		}
+		slices.Sort(req.VMs)
+		req.VMs = slices.Compact(req.VMs)
 		got, err := p.Ledger.Reserve(ctx, req)
 		if err != nil {
 			return out, fmt.Errorf("reserve %d VMs for %s: %w", len(req.VMs), p.in.RestoreID, err)

@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"encoding/json"
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
@@ -30,21 +29,9 @@ func (p *powering) claimOn(t policy.Return, at time.Time) {
 // restoredValue is the attribute of a VM that came back: what was there, whoever wrote it, and by what and when it
 // was restored.
 func (p *powering) restoredValue(ref vsphere.Ref, at time.Time) (string, error) {
-	fields := map[string]json.RawMessage{}
-	if err := json.Unmarshal([]byte(p.values[ref]), &fields); err != nil {
-		fields = map[string]json.RawMessage{} // somebody changed it a moment ago
-	}
-	for key, value := range map[string]any{
+	return p.valueWith(ref, map[string]any{
 		"preempted": false, "restored": true, "restoredAt": at, "restoredBy": p.in.By, "restoreID": p.in.RestoreID,
-	} {
-		b, err := json.Marshal(value)
-		if err != nil {
-			return "", err
-		}
-		fields[key] = b
-	}
-	b, err := json.Marshal(fields)
-	return string(b), err
+	})
 }
 
 func (p *powering) decideAll(targets []policy.Return, what preemptapi.RestoreOutcome, reason policy.Explanation) {

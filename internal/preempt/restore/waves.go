@@ -47,17 +47,20 @@ func (r *restore) carryOut(plan PlanResult) (goOn bool) {
 	if len(plan.Adopt) > 0 {
 		r.powerOn(plan.Adopt, plan.PlannedAt, true) // records that they are on
 	}
-	var wave []policy.Return
-	for _, t := range plan.Returns.Returns {
-		if t.Wave == 1 {
-			wave = append(wave, t)
-		}
+	limited, open := r.liftLimits(plan)
+	switch {
+	case r.holdReason != "":
+		return r.waitHeld(r.holdReason)
+	case plan.MoreLimits:
+		return true
 	}
+	wave := firstWave(plan, limited)
 	if len(wave) == 0 {
-		return r.nobodyComesBack(plan)
+		return r.nobodyComesBack(plan, open)
 	}
 	r.result.Waves++
-	brought, open := r.powerOn(wave, plan.PlannedAt, false)
+	brought, undecided := r.powerOn(wave, plan.PlannedAt, false)
+	open += undecided
 	r.release()
 	if brought > 0 {
 		r.idle = 0
@@ -65,7 +68,7 @@ func (r *restore) carryOut(plan PlanResult) (goOn bool) {
 	if r.holdReason != "" {
 		return r.waitHeld(r.holdReason)
 	}
-	if open == 0 && plan.Beyond == 0 && len(wave) == len(plan.Returns.Returns) && (!plan.Later || r.in.Person) {
+	if open == 0 && plan.Beyond == 0 && len(wave)+len(limited) >= len(plan.Returns.Returns) && (!plan.Later || r.in.Person) {
 		r.finish("", "")
 		return false
 	}
@@ -73,9 +76,23 @@ func (r *restore) carryOut(plan PlanResult) (goOn bool) {
 	return true
 }
 
+// firstWave lists the VMs that are powered on next, without those that still have a limit of ours.
+func firstWave(plan PlanResult, limited map[vsphere.Ref]bool) (wave []policy.Return) {
+	for _, t := range plan.Returns.Returns {
+		if t.Wave == 1 && !limited[t.Ref] {
+			wave = append(wave, t)
+		}
+	}
+	return wave
+}
+
 // nobodyComesBack ends a restore that has no VM left to power on. If VMs may come back later, it waits, unless a person
-// asked.
-func (r *restore) nobodyComesBack(plan PlanResult) (goOn bool) {
+// asked; so it does while limits are to be tried again.
+func (r *restore) nobodyComesBack(plan PlanResult, limits int) (goOn bool) {
+	if limits > 0 {
+		r.wait()
+		return true
+	}
 	if plan.Later && !r.in.Person {
 		r.result.Reason = "nobody can come back now"
 		r.wait()

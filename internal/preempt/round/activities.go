@@ -31,6 +31,7 @@ type VCenter interface {
 	Inventory
 	Alarms
 	Power
+	Limits
 	State
 	Events
 	Records
@@ -57,6 +58,12 @@ type Power interface {
 	Cut(ctx context.Context, what action.Action, vm vsphere.Ref) (task vsphere.Ref, err error)
 	ShutdownGuest(ctx context.Context, vm vsphere.Ref) error
 	AwaitOff(ctx context.Context, waits []vcenter.Wait, report func(vm vsphere.Ref, r vcenter.WaitResult)) error
+}
+
+// Limits are the CPU limits of VMs.
+type Limits interface {
+	CPULimits(ctx context.Context, vms []vsphere.Ref) (map[vsphere.Ref]vcenter.CPULimit, error)
+	SetCPULimit(ctx context.Context, vm vsphere.Ref, mhz int64, changeVersion string) error
 }
 
 // State is how VMs are at the moment of acting.

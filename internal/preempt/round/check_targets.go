@@ -15,6 +15,9 @@ func (e *eviction) check(todo []ActTarget) (ready []ActTarget, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := e.keepLimits(todo, now); err != nil {
+		return nil, err
+	}
 	var off, back []ActTarget
 	for _, t := range todo {
 		vm, ok := now[t.Ref]

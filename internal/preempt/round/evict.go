@@ -18,8 +18,11 @@ func (r *round) evictPlanned(plan PlanResult) (stale bool) {
 	if len(plan.Targets) == 0 {
 		return false
 	}
-	r.setState(preemptapi.RoundActing)
 	t := r.treatment()
+	if r.plannedOtherwise(plan.Targets, t) {
+		return true
+	}
+	r.setState(preemptapi.RoundActing)
 	targets := make([]ActTarget, 0, len(plan.Targets))
 	for _, p := range plan.Targets {
 		targets = append(targets, ActTarget{Target: p})
@@ -41,6 +44,22 @@ func (r *round) evictPlanned(plan PlanResult) (stale bool) {
 	r.targets.forget(res.Replan)
 	r.relist()
 	return len(res.Replan) > 0
+}
+
+// plannedOtherwise reports whether the targets were planned for another action than the criticality means by now: a throttle frees
+// less of a VM than its power-off, so that other VMs, or more of them, are needed. They are then left to a new plan.
+func (r *round) plannedOtherwise(planned []policy.Target, t policy.Treatment) bool {
+	if t.Action.StaysOn() == (planned[0].LimitMHz > 0) || r.withdrawn {
+		return false
+	}
+	r.otherAction = true
+	again := make([]ActTarget, 0, len(planned))
+	for _, p := range planned {
+		again = append(again, ActTarget{Target: p})
+	}
+	r.targets.forget(again)
+	r.relist()
+	return true
 }
 
 func (r *round) actInput(targets []ActTarget) ActInput {
@@ -123,7 +142,7 @@ func (r *round) underWay(more []ActTarget) (vms []string) {
 	}
 	if len(r.in.Demand.Policy.Budgets) > 0 {
 		for _, e := range r.evicted() {
-			if !r.told[e.VM] {
+			if !r.told[toldAs(e)] {
 				vms = append(vms, e.VM)
 			}
 		}

@@ -21,6 +21,9 @@ type ActTarget struct {
 	// same.
 	Unasked bool `json:"unasked,omitempty"`
 
+	// Throttle is what our record on it says of its CPU limit, which its new record keeps.
+	Throttle *policy.Throttled `json:"throttle,omitempty"`
+
 	starting bool // its tools are
 }
 
@@ -115,6 +118,9 @@ func (e *eviction) pass(todo []ActTarget) ([]ActTarget, error) {
 	}
 	defer endTurn()
 	e.endTurn = endTurn
+	if e.in.Action.StaysOn() {
+		return e.passThrottle(todo)
+	}
 	ready, err := e.check(todo)
 	if err != nil {
 		return todo, err

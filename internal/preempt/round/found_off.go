@@ -127,8 +127,17 @@ func (a *Activities) annotate(ctx context.Context, o preemptapi.VMOutcome, attr 
 
 // writeAttribute is annotate. Its error is that of the outcome.
 func (a *Activities) writeAttribute(ctx context.Context, o preemptapi.VMOutcome, attr preempt.Attribute, asked time.Time) (preemptapi.VMOutcome, error) {
+	o, err := a.writeRecord(ctx, o, attr)
+	if err == nil {
+		a.reclaimed(ctx, o, asked)
+	}
+	return o, err
+}
+
+// writeRecord writes into the attribute what the outcome says.
+func (a *Activities) writeRecord(ctx context.Context, o preemptapi.VMOutcome, attr preempt.Attribute) (preemptapi.VMOutcome, error) {
 	attr.Preempted, attr.ForcedShutdown, attr.Outcome, attr.PreemptedAt = true, o.Forced, o.Outcome, o.OffAt
-	attr.InstanceUUID, attr.CPUMHz, attr.MemoryMB = o.InstanceUUID, o.CPUMHz, o.MemoryMB
+	attr.InstanceUUID, attr.CPUMHz, attr.MemoryMB, attr.Throttle = o.InstanceUUID, o.CPUMHz, o.MemoryMB, o.Throttle
 	value, err := json.Marshal(attr)
 	if err == nil {
 		err = a.AttemptThrough(ctx, func() error { return a.VCenter.Annotate(ctx, o.Ref, preemption.AttributeKey, string(value)) })
@@ -138,11 +147,10 @@ func (a *Activities) writeAttribute(ctx context.Context, o preemptapi.VMOutcome,
 		return o, err
 	}
 	o.Annotated, o.AnnotationError = true, ""
-	a.reclaimed(ctx, o, asked)
 	return o, nil
 }
 
-// reclaimed records a VM that is off and annotated.
+// reclaimed records a VM that is off, or throttled, and annotated.
 func (a *Activities) reclaimed(ctx context.Context, o preemptapi.VMOutcome, asked time.Time) {
 	a.MarkChanged()
 	if !asked.IsZero() {

@@ -47,6 +47,11 @@ func (r *round) actOn(plan PlanResult) (again bool) {
 		return false
 	}
 	stale := r.giveNoticeAndAct(plan)
+	if stale && r.otherAction {
+		r.otherAction = false
+		r.note("another action is due by now: planning again")
+		return true
+	}
 	if stale {
 		r.note("vCenter was away: planning again")
 		return true
@@ -121,6 +126,9 @@ func (r *round) plan() (PlanResult, error) {
 	in := PlanInput{
 		Demand: d, RoundID: r.result.RoundID, Held: r.held(), Already: r.committed(), Reserve: !d.DryRun && d.Policy.Mode == policy.ModeAct,
 		Going: r.going(), Repeat: r.in.Sequence > 1,
+	}
+	if t := r.treatment(); t.Action.StaysOn() {
+		in.Throttle = &t.Throttle
 	}
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel

@@ -30,6 +30,8 @@ type PlanInput struct {
 	Held    []vsphere.Ref `json:"held,omitempty"`
 	Already int           `json:"already,omitempty"`
 	Repeat  bool          `json:"repeat,omitempty"` // a repetition for an alarm that is still active: it measures first
+	// Throttle says how far VMs are to be throttled; nil: they are to be turned off.
+	Throttle *policy.Throttle `json:"throttle,omitempty"`
 	// Going are those of them that this round has turned off or asked to shut down.
 	Going []policy.Target `json:"going,omitempty"`
 }
@@ -70,6 +72,9 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	d := in.Demand
 	p := &planning{Activities: a, in: in}
 	looked := p.read(ctx)
+	if looked == nil {
+		looked = p.readLimits(ctx)
+	}
 	if none, ok := p.nothingToDo(); ok {
 		return none, nil
 	}
@@ -217,7 +222,7 @@ func (p *planning) demand() policy.Demand {
 			out.Host = ref
 		}
 	}
-	return withFacts(out, p.facts)
+	return withFacts(p.throttled(out), p.facts)
 }
 
 // withFacts adds what the ledger knows to what the policy is asked.
@@ -235,7 +240,7 @@ func withFacts(d policy.Demand, f ledger.Facts) policy.Demand {
 	for _, c := range f.Credits {
 		if ref, ok := vsphere.ParseRef(c.Host); ok {
 			vm, _ := vsphere.ParseRef(c.VM)
-			d.Credits = append(d.Credits, policy.Credit{VM: vm, At: c.At, Host: ref, CPUMHz: c.CPUMHz, MemoryMB: c.MemoryMB})
+			d.Credits = append(d.Credits, policy.Credit{VM: vm, StaysOn: c.StaysOn, At: c.At, Host: ref, CPUMHz: c.CPUMHz, MemoryMB: c.MemoryMB})
 		}
 	}
 	for _, r := range f.HeldRooms {

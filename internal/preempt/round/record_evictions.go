@@ -2,6 +2,7 @@ package round
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -27,7 +28,7 @@ func evictedOf(targets []preemptapi.VMOutcome) (all []ledger.Evicted) {
 	for _, t := range targets {
 		switch {
 		case t.Outcome.Ours():
-			all = append(all, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt})
+			all = append(all, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt, StaysOn: t.Outcome == action.Throttled})
 		case t.Outcome == action.OnAgain:
 			all = append(all, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String()})
 		}
@@ -52,15 +53,15 @@ func (r *round) record() {
 		return
 	}
 	all := r.evicted()
-	if len(all) == r.recorded {
+	if len(all) == r.recorded && !r.steppedUp(all) {
 		return
 	}
 	r.recorded = len(all)
 	var news []ledger.Evicted
 	for _, e := range all {
-		if !r.told[e.VM] {
+		if !r.told[toldAs(e)] {
 			news = append(news, e)
-			r.told[e.VM] = true
+			r.told[toldAs(e)] = true
 		}
 	}
 	var a *Activities
@@ -74,10 +75,25 @@ func (r *round) record() {
 	}
 }
 
+// toldAs is the key by which told knows an eviction: a VM that was throttled may go off later.
+func toldAs(e ledger.Evicted) string {
+	if e.StaysOn {
+		return "throttled " + e.VM
+	}
+	return e.VM
+}
+
+// steppedUp reports whether VMs are off of which the ledger was told that they are throttled.
+func (r *round) steppedUp(all []ledger.Evicted) bool {
+	return slices.ContainsFunc(all, func(e ledger.Evicted) bool {
+		return !e.StaysOn && r.told["throttled "+e.VM] && !r.told[e.VM]
+	})
+}
+
 // forgetTold lets the next word to the ledger carry what the last could not.
 func (r *round) forgetTold(all []ledger.Evicted) {
 	for _, e := range all {
-		delete(r.told, e.VM)
+		delete(r.told, toldAs(e))
 	}
 }
 

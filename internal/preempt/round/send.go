@@ -116,6 +116,7 @@ func (e *eviction) decide(o preemptapi.VMOutcome) {
 func outcome(t ActTarget, what action.Outcome) preemptapi.VMOutcome {
 	return preemptapi.VMOutcome{
 		Ref: t.Ref, Name: t.Name, Outcome: what, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, InstanceUUID: t.InstanceUUID, Why: t.Why,
+		Throttle: t.Throttle,
 	}
 }
 

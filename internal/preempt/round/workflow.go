@@ -48,7 +48,8 @@ type round struct {
 	toClear     []*notified         // have a notice that is to be cleared
 	notices     int                 // how often guests were told
 	recorded    int                 // evictions that the ledger knows of
-	told        map[string]bool     // the same, one by one
+	told        map[string]bool     // the same, one by one, by toldAs
+	otherAction bool                // a plan was not carried out, as it was made for another action
 	replaced    int                 // plans made to replace targets that could not go
 }
 

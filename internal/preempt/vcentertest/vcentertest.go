@@ -40,6 +40,8 @@ type VM struct {
 	OnAgain    bool             // somebody powers it on right after it went off
 	Off        vcenter.Evidence // how it went off
 	Touched    *vcenter.Touch   // who touched it last, since it is off
+	LimitMHz   int64            // its CPU limit; 0: unlimited
+	NoLimit    bool             // its CPU limit cannot be seen
 	Task       map[string]bool  // its tasks, by MoRef; true: it succeeded
 }
 
