@@ -12,14 +12,6 @@ type Reservation struct {
 	OverheadMB int64 // that vCenter adds to the memory
 }
 
-// ReservationOf is what SetReservation has given a VM.
-func (v *VCenter) ReservationOf(ref types.ManagedObjectReference) (r Reservation) {
-	v.withVM(ref, func(_ *simulator.Context, vm *simulator.VirtualMachine) {
-		r = Reservation{int64(vm.Summary.Config.CpuReservation), int64(vm.Summary.Config.MemoryReservation), vm.Runtime.MemoryOverhead / bytesPerMB}
-	})
-	return r
-}
-
 // SetReservation gives a VM its reservations. A power-on is refused for want of them where SetAdmission says so.
 func (v *VCenter) SetReservation(ref types.ManagedObjectReference, r Reservation) error {
 	return v.mustVM(ref, "set the reservations", func(ctx *simulator.Context, vm *simulator.VirtualMachine) {
@@ -29,4 +21,37 @@ func (v *VCenter) SetReservation(ref types.ManagedObjectReference, r Reservation
 			{Name: "runtime.memoryOverhead", Val: r.OverheadMB * bytesPerMB},
 		})
 	})
+}
+
+// FillMemory has each host of a cluster reserve all of its memory but for so many MB, by a larger reservation of one VM that
+// is on, carries no tag of those that may go, and is not among the others.
+func (v *VCenter) FillMemory(cluster string, leftMB int64, others ...types.ManagedObjectReference) error {
+	c := v.Cluster(cluster)
+	taken := map[types.ManagedObjectReference]bool{}
+	for _, ref := range others {
+		taken[ref] = true
+	}
+	for _, vm := range v.TaggedVMs(cluster) {
+		taken[vm.Ref] = true
+	}
+	for _, host := range c.Hosts {
+		left, filler := v.capacityOf(host.Ref).bytes/bytesPerMB-leftMB, types.ManagedObjectReference{}
+		for _, vm := range c.VMs {
+			if vm.Host != host.Ref || v.PowerState(vm.Ref) != on {
+				continue
+			}
+			if !taken[vm.Ref] && filler.Value == "" {
+				filler = vm.Ref
+				continue
+			}
+			left -= v.reservedBy(vm.Ref).bytes / bytesPerMB
+		}
+		if filler.Value == "" || left < 0 {
+			continue
+		}
+		if err := v.SetReservation(filler, Reservation{MemoryMB: left}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -29,8 +29,8 @@ const (
 	longestWait     = 5 * time.Second // for the end of a cooldown
 )
 
-// scenario is the two preemptions that a simulation shows: of an alarm that is posted in vCenter, which the watch
-// sees, and of one that comes as a CloudEvent, which the receiver takes.
+// scenario is what a simulation shows: the preemptions of an alarm that is posted in vCenter, which the watch sees, and of
+// one that comes as a CloudEvent, which the receiver takes; and room for a VM that vCenter refuses to start.
 type scenario struct {
 	*stack
 	meddle func(*stack) // of tests; nil otherwise
@@ -77,6 +77,9 @@ func (s *scenario) play(ctx context.Context) error {
 		second := &act{scenario: s, cluster: other, colour: "yellow"}
 		second.change = second.postEvent
 		last, err = second.play(ctx)
+	}
+	if err == nil {
+		err = s.makeRoom(ctx)
 	}
 	if last.RoundID == "" {
 		return err

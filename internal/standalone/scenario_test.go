@@ -67,6 +67,12 @@ func TestTheScenarioIsShownAndChecked(t *testing.T) {
 		line("checked", "vCenter agrees with the result about all 40 VMs: 3 are off and annotated, 37 are as before"),
 		line("event", "cluster-cpu-above-80 on esx-b-1 of cluster-b: yellow to green"),
 		line("restored", "cluster-b-batch-04  restored"),
+		line("refused", "cluster-a-app-03, which reserves 4 GB, is not powered on: each host of cluster-a has 3 GB left to reserve"),
+		line("request", `MakeRoomWorkflow "make-room@.*": room for cluster-a-app-03`),
+		line("off", "cluster-a-batch-"),
+		line("gone", `cluster-a-batch-\d+ +rank 1: .*makes room for cluster-a-app-03 on esx-a-\d`),
+		line("room", `cluster-a-app-03 runs on esx-a-\d`),
+		line("done", "the hosts have room again, and who went is on: restore@domain-c"),
 	)
 	tr.saysNot("web UI", "What to try next", "mismatch", "\x1b")
 	attribute(t, tr.out.String())

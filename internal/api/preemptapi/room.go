@@ -60,17 +60,14 @@ var roomStates = []struct {
 	state RoomState
 	final bool
 }{
-	{RoomAsked, false}, {RoomWaiting, false}, {RoomMaking, false},
-	{RoomMade, true}, {RoomRunning, true}, {RoomObserved, true}, {RoomRefused, true}, {RoomFailed, true},
-}
-
-// RoomStates lists the states.
-func RoomStates() []RoomState {
-	all := make([]RoomState, 0, len(roomStates))
-	for _, row := range roomStates {
-		all = append(all, row.state)
-	}
-	return all
+	{RoomAsked, false},
+	{RoomWaiting, false},
+	{RoomMaking, false},
+	{RoomMade, true},
+	{RoomRunning, true},
+	{RoomObserved, true},
+	{RoomRefused, true},
+	{RoomFailed, true},
 }
 
 // FinalRoomStates lists the states that stay as they are.

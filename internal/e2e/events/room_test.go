@@ -79,18 +79,20 @@ func TestAHostsDeathIsServedByPriority(t *testing.T) {
 	cluster := s.VC.Cluster("cluster-a")
 	died := cluster.Hosts[0].Ref
 	waiting := 0
+	var asking []types.ManagedObjectReference
 	for i, vm := range cluster.VMs { // each host is full but for 1 GB
 		mb, priority := int64(512), fmt.Sprint(1+i%5)
 		if vm.Host == died && waiting < 40 {
 			mb, priority = 1024, fmt.Sprint(10+waiting)
 			waiting++
+			asking = append(asking, vm.Ref)
 			s.Must(s.VC.SetTags(vm.Ref, preemption.BeneficiaryCategory, "critical"))
 		}
 		s.Must(s.VC.SetReservation(vm.Ref, simulation.Reservation{MemoryMB: mb}))
 		s.Must(s.VC.SetTags(vm.Ref, policy.CategoryPriority, priority))
 	}
 	s.Must(s.VC.SetAdmission("cluster-a", simulation.Admission{}))
-	s.Fill("cluster-a", 512)
+	s.Must(s.VC.FillMemory("cluster-a", 512, asking...))
 	s.Watch(watch.Timing{Poll: 100 * time.Millisecond, Heartbeat: 2 * time.Second, Lease: time.Second})
 	s.Must(s.VC.FailHost(died))
 	room := workflowid.Room(cluster.Ref.Value, s.Queue)

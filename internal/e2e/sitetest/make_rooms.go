@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -115,23 +114,4 @@ func (s *Site) Failed(vm types.ManagedObjectReference, fault types.BaseMethodFau
 		"Vm":              map[string]any{"Name": "db-1", "Vm": vm},
 		"Reason":          map[string]any{"Fault": map[string]any{"_typeName": reflect.TypeOf(fault).Elem().Name()}},
 	})
-}
-
-// Fill has the hosts of a cluster reserve all of their memory but for so many MB, by more reservations of their first
-// untagged VMs that may not ask for room.
-func (s *Site) Fill(cluster string, leftMB int64) {
-	s.T.Helper()
-	const host = 64 << 10 // MB
-	sum, filler := map[string]int64{}, map[string]simulation.VM{}
-	for _, vm := range s.VC.Cluster(cluster).VMs {
-		mb := s.VC.ReservationOf(vm.Ref).MemoryMB
-		sum[vm.Host.Value] += mb
-		if len(s.VC.TagsOf(vm.Ref)[preemption.BeneficiaryCategory]) == 0 && !slices.ContainsFunc(s.VC.TaggedVMs(cluster), func(t simulation.VM) bool { return t.Ref == vm.Ref }) {
-			filler[vm.Host.Value] = vm
-		}
-	}
-	for id, vm := range filler {
-		mb := s.VC.ReservationOf(vm.Ref).MemoryMB
-		s.Must(s.VC.SetReservation(vm.Ref, simulation.Reservation{MemoryMB: mb + host - leftMB - sum[id]}))
-	}
 }
