@@ -8,21 +8,14 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 )
 
-// ladderSite throttles for CPU, and suspends so long after that for the memory that is still short. Three VMs have a limit of their
+// ladderSite has a ladder with so long between its steps. Three VMs have a limit of their
 // owners, which is returned.
 func ladderSite(t *testing.T, between time.Duration, opts ...sitetest.Option) (s *sitetest.Site, own map[types.ManagedObjectReference]int64) {
-	s = sitetest.New(t, append(opts, sitetest.OneCluster(6), sitetest.WithThrottle(func(p *policy.Policy) {
-		p.Target = policy.Goal{CPU: 60, Memory: 50, Margin: 1}
-		p.Criticality.High = policy.Treatment{Steps: []policy.Step{
-			{Action: action.Throttle, Throttle: p.Criticality.High.Throttle, For: clock.Duration(between)}, {Action: action.Suspend},
-		}}
-		p.RepeatWhileRed = false
-	}))...)
+	s = sitetest.New(t, append(opts, sitetest.OneCluster(6), sitetest.WithLadder(between))...)
 	own = map[types.ManagedObjectReference]int64{}
 	for i, vm := range s.VC.TaggedVMs("cluster-a") {
 		if i < 3 {
