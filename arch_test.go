@@ -108,7 +108,7 @@ var arrows = map[string][]string{
 	},
 	"cmd/standalone": {"internal/standalone", "internal/telemetry"},
 	"internal/standalone": {
-		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "", "internal/alarm", "internal/config", "internal/embedded", "internal/health", "internal/ledger", "internal/notify", "internal/policy",
+		"internal/program", "internal/vsphere", "internal/workflowid", "internal/clock", "", "internal/alarm", "internal/config", "internal/embedded", "internal/health", "internal/ledger", "internal/notify", "internal/policy",
 		"internal/preempt", "internal/api/preemptapi", "internal/receiver", "internal/shown", "internal/simulation", "internal/telemetry",
 		"internal/trigger", "internal/vcenter", "internal/watch", "internal/worker",
 	},

@@ -33,6 +33,9 @@ func Outcomes() []Outcome {
 // Ours reports whether the round turned the VM off, or throttled it. An outcome that this version does not know is not ours.
 func (o Outcome) Ours() bool { return ours[o] }
 
+// StaysOn reports whether a VM that the round has acted on is on all the same.
+func (o Outcome) StaysOn() bool { return o == Throttled }
+
 // would begins the outcomes of a plan that is not carried out.
 const would = "would_"
 

@@ -13,6 +13,9 @@ func accepted(path string, value any) error {
 		text = strings.Replace(text, `"action":`, `"throttle":{"cpu":"25%"},"action":`, 1)
 		text = strings.Replace(text, `"criticality":{`, restored, 1)
 	}
+	if strings.HasSuffix(path, ".steps") {
+		text = strings.Replace(text, `"criticality":{`, restored, 1)
+	}
 	if strings.HasSuffix(path, ".throttle.cpu") {
 		text = strings.Replace(text, `"throttle":`, `"action":"throttle","throttle":`, 1)
 		text = strings.Replace(text, `"criticality":{`, restored, 1)

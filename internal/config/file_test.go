@@ -147,7 +147,7 @@ func TestParseFileNamesLineAndKey(t *testing.T) {
 		"a strange category":        {"limits: {withoutCategories: [preemption-protection]}", []string{`p.yaml:1: limits.withoutCategories: "preemption-protection" is not one of preemption-priority, preemption-group, preemption-protect`}},
 		"an unknown policy key":     {"policies:\n  default:\n    maxVM: 3\n", []string{"p.yaml:3: policies.default.maxVM: unknown key; allowed are budgets, cooldown, criticality, grayTimeout, lateWatch, maxVMs, mode, order, powerOffTimeout, protect, repeatWhileRed, restore, scope, target, withdrawWait"}},
 		"an unknown criticality":    {"policies: {default: {criticality: {\n  high: {}}}}\n", []string{"p.yaml:2: policies.default.criticality.high: unknown key; allowed are HIGH, LOW, MEDIUM"}},
-		"an unknown treatment key":  {"policies: {default: {criticality: {HIGH: {\n force: true}}}}\n", []string{"p.yaml:2: policies.default.criticality.HIGH.force: unknown key; allowed are action, gracePeriod, notice, thenForce, throttle"}},
+		"an unknown treatment key":  {"policies: {default: {criticality: {HIGH: {\n force: true}}}}\n", []string{"p.yaml:2: policies.default.criticality.HIGH.force: unknown key; allowed are action, gracePeriod, notice, steps, thenForce, throttle"}},
 		"a merge key":               {"policies:\n  a: &a {maxVMs: 1}\n  b:\n    <<: *a\n", []string{"p.yaml:4: policies.b.<<: unknown key"}},
 		"a key with odd characters": {"\"a\\nb\": 1\n", []string{`p.yaml:1: "a\nb": unknown key`}},
 		"rules that are no list":    {"\nrules: {}\n", []string{"p.yaml:2: rules: wants a list of rules, not keys with values"}},

@@ -79,7 +79,42 @@ func (d *decoder) treatment(at string, n *yaml.Node, t *policy.Treatment) {
 		"thenForce":   func(key string, n *yaml.Node) { d.boolean(key, n, &t.ThenForce) },
 		"notice":      func(key string, n *yaml.Node) { d.duration(key, n, &t.Notice) },
 		"throttle":    func(key string, n *yaml.Node) { d.throttle(key, n, &t.Throttle) },
+		"steps":       func(key string, n *yaml.Node) { d.steps(key, n, &t.Steps) },
 	})
+	if len(t.Steps) == 0 {
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if key := n.Content[i]; key.Value != "steps" {
+			d.add(key.Line, at+"."+key.Value, "does not go together with steps: each step has its own")
+		}
+	}
+	*t = policy.Treatment{Steps: t.Steps} // without the defaults
+}
+
+// steps reads a ladder; policy.Validate knows which steps go together.
+func (d *decoder) steps(at string, n *yaml.Node, to *[]policy.Step) {
+	if isNull(n) {
+		return
+	}
+	if n.Kind != yaml.SequenceNode {
+		d.add(n.Line, at, "wants a list of steps, not %s", describe(n))
+		return
+	}
+	for i, entry := range n.Content {
+		var s policy.Step
+		key := fmt.Sprintf("%s[%d]", at, i)
+		d.lines[key] = entry.Line
+		d.mapping(key, entry, fields{
+			"action":      func(key string, n *yaml.Node) { d.text(key, n, (*string)(&s.Action)) },
+			"throttle":    func(key string, n *yaml.Node) { d.throttle(key, n, &s.Throttle) },
+			"for":         func(key string, n *yaml.Node) { d.duration(key, n, &s.For) },
+			"notice":      func(key string, n *yaml.Node) { d.duration(key, n, &s.Notice) },
+			"gracePeriod": func(key string, n *yaml.Node) { d.duration(key, n, &s.GracePeriod) },
+			"thenForce":   func(key string, n *yaml.Node) { d.boolean(key, n, &s.ThenForce) },
+		})
+		*to = append(*to, s)
+	}
 }
 
 // throttle reads how far VMs are throttled.

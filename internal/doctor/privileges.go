@@ -61,8 +61,7 @@ func (l *featureList) add(name string, used bool, privileges ...[]string) {
 // treats reports whether a policy treats VMs so at some criticality.
 func (e *examination) treats(so func(policy.Treatment) bool) bool {
 	for _, p := range e.Policies {
-		c := p.Criticality
-		if so(c.High) || so(c.Medium) || so(c.Low) {
+		if slices.ContainsFunc(p.Criticality.All(), so) {
 			return true
 		}
 	}

@@ -35,6 +35,9 @@ type Demand struct {
 	// Throttle says that the chosen VMs are throttled. They then free CPU down to their limit, and no memory. Nil: they are
 	// turned off.
 	Throttle *Throttle `json:"throttle,omitempty"`
+	// Only are the VMs of the step before, of which the next step takes as many as are still needed. They are on; that they were
+	// acted on once counts towards no limit again. Empty: any.
+	Only []vsphere.Ref `json:"only,omitempty"`
 	// MemoryOnly says that the alarm is about memory, where the policy has no target that tells what is short.
 	MemoryOnly bool `json:"memoryOnly,omitempty"`
 }
@@ -181,7 +184,7 @@ func (plan *Plan) sift(s *vsphere.Snapshot, d *Demand, p *Policy, l *limits, now
 	for _, ref := range s.Elsewhere {
 		plan.Spared = append(plan.Spared, Spared{Ref: ref, Reason: OutOfScope})
 	}
-	reserved := setOf(d.Reserved)
+	reserved, only := setOf(d.Reserved), setOf(d.Only)
 	eligible := make([]candidate, 0, len(s.VMs))
 	for i := range s.VMs {
 		vm := &s.VMs[i]
@@ -190,8 +193,8 @@ func (plan *Plan) sift(s *vsphere.Snapshot, d *Demand, p *Policy, l *limits, now
 			c.preempted = d.Preempted[vm.Ref.String()]
 		}
 		reason, detail := exclusion(vm, s, d, p), ""
-		if reason == "" && reserved[vm.Ref] {
-			reason = BeingEvicted
+		if reason == "" {
+			reason = taken(vm, reserved, only)
 		}
 		if reason == "" {
 			reason, detail = protection(vm, c.preempted, now, p)
@@ -210,6 +213,17 @@ func (plan *Plan) sift(s *vsphere.Snapshot, d *Demand, p *Policy, l *limits, now
 	}
 	slices.SortFunc(eligible, order)
 	return eligible
+}
+
+// taken returns why a VM is no candidate of this plan whatever its state, or "".
+func taken(vm *vsphere.VM, reserved, only map[vsphere.Ref]bool) Reason {
+	switch {
+	case reserved[vm.Ref]:
+		return BeingEvicted
+	case len(only) > 0 && !only[vm.Ref]:
+		return NotOfThisStep
+	}
+	return ""
 }
 
 func (plan *Plan) spare(vm *vsphere.VM, reason Reason, detail string) {

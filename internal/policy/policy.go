@@ -31,6 +31,8 @@ type Treatment struct {
 	Throttle    Throttle       `json:"throttle,omitzero"`     // how far, if the action is to throttle
 	GracePeriod clock.Duration `json:"gracePeriod,omitempty"` // from guest shutdown to force
 	ThenForce   bool           `json:"thenForce,omitempty"`   // power off at the end of the grace period
+	// Steps make it a ladder: the next step is taken only if the measured shortfall lasts. The other fields are then empty.
+	Steps []Step `json:"steps,omitempty"`
 }
 
 // Forces reports whether a guest that was asked to shut down and is still on loses its power: at the end of its grace
@@ -97,8 +99,11 @@ func Default() Policy {
 // ShutdownLasts returns how long after a request to shut down a power-off is attributed to the request: the longest
 // grace period and the late watch. A VM that goes off later did so by itself.
 func (p Policy) ShutdownLasts() time.Duration {
-	c := p.Criticality
-	return max(c.High.GracePeriod, c.Medium.GracePeriod, c.Low.GracePeriod).D() + p.LateWatch.D() + shutdownMargin
+	longest := time.Duration(0)
+	for _, t := range p.Criticality.All() {
+		longest = max(longest, t.GracePeriod.D())
+	}
+	return longest + p.LateWatch.D() + shutdownMargin
 }
 
 // shutdownMargin is for the steps before and after the waiting.
@@ -106,8 +111,7 @@ const shutdownMargin = time.Minute
 
 // Throttles reports whether some criticality throttles.
 func (p Policy) Throttles() bool {
-	c := p.Criticality
-	return slices.ContainsFunc([]Treatment{c.High, c.Medium, c.Low}, func(t Treatment) bool { return t.Action == action.Throttle })
+	return slices.ContainsFunc(p.Criticality.All(), func(t Treatment) bool { return t.Action == action.Throttle })
 }
 
 // Hash returns a short fingerprint of the effective policy, the same for the same values. A setting that is

@@ -52,6 +52,7 @@ const (
 	OwnLimit         Reason = "own_limit"           // its own CPU limit is as low as a throttle would set it
 	FreesNoCPU       Reason = "frees_no_cpu"        // it uses less CPU than a throttle would leave it
 	FreesNoMemory    Reason = "frees_no_memory"     // only memory is short, or room is demanded: a CPU limit frees neither
+	NotOfThisStep    Reason = "not_of_this_step"    // a ladder goes on with the VMs of its step before
 	LimitUnseen      Reason = "limit_unseen"        // vCenter does not show its CPU limit, so it could not be restored
 )
 
@@ -71,7 +72,7 @@ var reasonWords = map[Reason]string{
 	NotNeeded:   "it is not needed to reach the target", CannotCover: "all together would not free enough, and the policy then spares everyone",
 	NotMeasured:      "the usage of the contended hosts could not be measured",
 	PriorityNotLower: "its priority is not below that of the one who asks", AnotherHost: "the room is made on another host",
-	AlreadyThrottled: "it is throttled already", OwnLimit: "its own CPU limit is as low", FreesNoCPU: "it uses too little CPU for a throttle to free any",
+	NotOfThisStep: "the next step is taken on VMs of the step before", AlreadyThrottled: "it is throttled already", OwnLimit: "its own CPU limit is as low", FreesNoCPU: "it uses too little CPU for a throttle to free any",
 	FreesNoMemory: "a CPU limit does not free what is short", LimitUnseen: "vCenter does not show its CPU limit, so that it could not be restored",
 	LimitChanged:   "its owner set another CPU limit meanwhile, which stays",
 	TouchedByOwner: "somebody else used or changed it since it was preempted: it is no longer ours", Untagged: "its tag was taken off",

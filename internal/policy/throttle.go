@@ -77,6 +77,7 @@ const Unlimited = -1
 type Throttled struct {
 	WasMHz   int64 `json:"wasMHz"` // the owner's; Unlimited: none
 	LimitMHz int64 `json:"limitMHz"`
+	FreedMHz int64 `json:"freedMHz,omitempty"` // of what it used
 	// MaybeMHz is the limit of an earlier throttle whose change may still be under way; 0: none. It is ours as well.
 	MaybeMHz int64 `json:"maybeMHz,omitempty"`
 	// Ended says that the limit is not ours any more, and why; empty: if the VM has this limit, it is ours.

@@ -81,6 +81,10 @@ func (c *check) lasts(key string, got clock.Duration, low, high time.Duration) {
 }
 
 func (c *check) treatment(key string, t Treatment) {
+	if len(t.Steps) > 0 {
+		c.steps(key, t)
+		return
+	}
 	var known []string
 	for _, a := range action.All() {
 		known = append(known, string(a))

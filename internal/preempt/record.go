@@ -52,6 +52,6 @@ func RecordOf(value string) (record *policy.Record, preempted bool) {
 	scope, _ := vsphere.ParseRef(attr.Scope)
 	return &policy.Record{
 		InstanceUUID: attr.InstanceUUID, Tag: attr.Tag, Scope: scope, At: attr.PreemptedAt, CPUMHz: attr.CPUMHz, MemoryMB: attr.MemoryMB,
-		Throttle: attr.Throttle, StaysOn: attr.Outcome == action.Throttled,
+		Throttle: attr.Throttle, StaysOn: attr.Outcome.StaysOn(),
 	}, attr.Preempted
 }

@@ -148,7 +148,7 @@ func completion(rec record, result preemptapi.RoundResult) *ledger.CompleteReque
 	}
 	for _, t := range result.Targets {
 		if t.Outcome.Ours() {
-			req.Evicted = append(req.Evicted, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt, StaysOn: t.Outcome == action.Throttled})
+			req.Evicted = append(req.Evicted, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt, StaysOn: t.Outcome.StaysOn()})
 		}
 	}
 	return req
@@ -224,7 +224,7 @@ func (s sight) settle(rec record, round string, ref vsphere.Ref) (o preemptapi.V
 // byAttribute is what became of a target by the attribute that the round wrote. That of a throttle is written before the limit
 // is set.
 func byAttribute(o preemptapi.VMOutcome, note preempt.Attribute, vm vsphere.VM) preemptapi.VMOutcome {
-	if note.Outcome == action.Throttled && !note.Throttle.Active(vm.CPULimitMHz) {
+	if note.Outcome.StaysOn() && !note.Throttle.Active(vm.CPULimitMHz) {
 		o.Outcome, o.Reason = action.Spared, policy.InWords("it does not have the CPU limit that the round was about to set, or has it no more")
 		return o
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/vmware/govmomi/vim25/types"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -79,7 +78,7 @@ func claimed(vm vmState, claim preemptapi.VMOutcome, r preemptapi.RoundResult) (
 		wrong = append(wrong, fmt.Sprintf("%s is reported %s, ", vm.Name, claim.Outcome)+fmt.Sprintf(format, args...))
 	}
 	want := types.VirtualMachinePowerStatePoweredOff
-	if claim.Outcome == action.Throttled {
+	if claim.Outcome.StaysOn() {
 		want = types.VirtualMachinePowerStatePoweredOn
 	}
 	if vm.Power != want {

@@ -93,7 +93,10 @@ func (s *scenario) askForRoom(ctx context.Context) (o preemptapi.RoomOutcome, er
 		}
 		return o.State.Final(), nil
 	})
-	return o, err
+	if err != nil {
+		return o, err
+	}
+	return o, s.client.GetWorkflow(ctx, id, "").Get(ctx, nil) // by then it holds nothing any more
 }
 
 // relax ends the shortage, and waits until those who went are on again, where the policy restores.

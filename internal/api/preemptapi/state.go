@@ -46,10 +46,11 @@ type RoundState string
 const (
 	RoundPlanning  RoundState = "planning"
 	RoundActing    RoundState = "acting"
-	RoundNotified  RoundState = "notified"  // guests have their notice and its time runs
-	RoundWaiting   RoundState = "waiting"   // for guests to shut down
-	RoundReporting RoundState = "reporting" // everything acted on, replies in progress
-	RoundWatching  RoundState = "watching"  // watches for guests that ignored their shutdown
+	RoundNotified  RoundState = "notified"      // guests have their notice and its time runs
+	RoundWaiting   RoundState = "waiting"       // for guests to shut down
+	RoundBetween   RoundState = "between_steps" // a step of a ladder is done, and its time runs
+	RoundReporting RoundState = "reporting"     // everything acted on, replies in progress
+	RoundWatching  RoundState = "watching"      // watches for guests that ignored their shutdown
 	RoundCompleted RoundState = "completed"
 	RoundPartial   RoundState = "partial" // some VMs failed
 	RoundFailed    RoundState = "failed"  // nothing could be planned, or every VM failed
@@ -72,6 +73,7 @@ var roundStates = []struct {
 	{state: RoundActing},
 	{state: RoundNotified},
 	{state: RoundWaiting},
+	{state: RoundBetween, note: "the next step is taken if the shortfall lasts"},
 	{state: RoundReporting, settled: true},
 	{state: RoundWatching, settled: true},
 	{state: RoundCompleted, settled: true, final: true},

@@ -1,9 +1,12 @@
 package sitetest
 
 import (
+	"time"
+
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -14,6 +17,17 @@ func WithThrottle(f ...func(*policy.Policy)) Option {
 	return WithRestore(append([]func(*policy.Policy){func(p *policy.Policy) {
 		p.Criticality.High = policy.Treatment{Action: action.Throttle, Throttle: policy.Throttle{CPU: policy.Speed{N: 25, Percent: true}}}
 	}}, f...)...)
+}
+
+// WithLadder throttles for CPU, and suspends so long after that for the memory that is still short.
+func WithLadder(between time.Duration) Option {
+	return WithThrottle(func(p *policy.Policy) {
+		p.Target = policy.Goal{CPU: 60, Memory: 50, Margin: 1}
+		p.Criticality.High = policy.Treatment{Steps: []policy.Step{
+			{Action: action.Throttle, Throttle: p.Criticality.High.Throttle, For: clock.Duration(between)}, {Action: action.Suspend},
+		}}
+		p.RepeatWhileRed = false
+	})
 }
 
 // Limits are the CPU limits of the tagged VMs, as vCenter has them; -1: unlimited.

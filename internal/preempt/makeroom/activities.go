@@ -62,21 +62,32 @@ func Register(r worker.Registry, a *Activities) {
 func (a *Activities) AdmitRoom(ctx context.Context, r ledger.AdmitRequest) (ledger.Admission, error) {
 	got, err := a.Ledger.Admit(ctx, r)
 	if err != nil {
-		return got, err
+		return got, preempt.WhenEnded(ctx, err)
 	}
-	return got, a.HoldRestores(ctx, got.Restores, "room is made in the cluster")
+	return got, a.holdRestores(ctx, got.Restores, "room is made in the cluster")
 }
 
 // HoldRoom tells the ledger which rooms are held, so that no restore takes them and no plan counts on them.
 func (a *Activities) HoldRoom(ctx context.Context, r ledger.ActiveRequest) error {
 	got, err := a.Ledger.SetActive(ctx, r)
 	if err != nil {
-		return err
+		return preempt.WhenEnded(ctx, err)
 	}
-	return a.HoldRestores(ctx, got.Restores, "room is made for "+preempt.Clip(r.For))
+	return a.holdRestores(ctx, got.Restores, "room is made for "+preempt.Clip(r.For))
+}
+
+func (a *Activities) holdRestores(ctx context.Context, ids []string, reason string) error {
+	if err := a.HoldRestores(ctx, ids, reason); err != nil {
+		return preempt.WhenEnded(ctx, err)
+	}
+	return nil
 }
 
 // BringBackForRoom starts a restore, or tells the one under way in its scope that it may go on. It returns its id.
 func (a *Activities) BringBackForRoom(ctx context.Context, in preemptapi.RestoreInput) (string, error) {
-	return a.StartRestore(ctx, in, "room for "+in.By+" is no longer in the way")
+	id, err := a.StartRestore(ctx, in, "room for "+in.By+" is no longer in the way")
+	if err != nil {
+		return "", preempt.WhenEnded(ctx, err)
+	}
+	return id, nil
 }

@@ -48,7 +48,7 @@ func (a *Activities) ReadRoomAsks(ctx context.Context, requests []json.RawMessag
 		ask, err := a.readAsk(ctx, raw)
 		if err != nil {
 			if vcenter.KindOf(err).Outage() {
-				return Asks{}, step.Typed(err)
+				return Asks{}, preempt.WhenEnded(ctx, step.Typed(err))
 			}
 			ask.Refused, ask.Kind = preempt.Clip(err.Error()), string(vcenter.KindOf(err))
 		}

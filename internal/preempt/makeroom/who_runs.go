@@ -3,6 +3,7 @@ package makeroom
 import (
 	"context"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -17,7 +18,7 @@ type WhoRunsInput struct {
 func (a *Activities) WhoRuns(ctx context.Context, in WhoRunsInput) (list []vsphere.Ref, err error) {
 	now, err := a.VCenter.State(ctx, in.Tag, in.VMs)
 	if err != nil {
-		return nil, step.Typed(err)
+		return nil, preempt.WhenEnded(ctx, step.Typed(err))
 	}
 	for _, ref := range in.VMs {
 		if vm, ok := now[ref]; !ok || vm.PowerState == vsphere.PoweredOn {

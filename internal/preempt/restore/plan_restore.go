@@ -210,7 +210,7 @@ func (p *planning) awaitLatestEvents(ctx context.Context) error {
 func traceMargin(p policy.Policy) time.Duration {
 	longest := time.Duration(0)
 	for _, q := range []policy.Policy{p, policy.Default()} {
-		for _, t := range []policy.Treatment{q.Criticality.High, q.Criticality.Medium, q.Criticality.Low} {
+		for _, t := range q.Criticality.All() {
 			longest = max(longest, t.GracePeriod.D()+q.LateWatch.D())
 		}
 	}

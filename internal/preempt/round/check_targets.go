@@ -102,6 +102,9 @@ func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vspher
 			}
 		}
 	}
+	if e.in.Climb {
+		d = countedOnce(d, fresh)
+	}
 	for _, s := range policy.RecheckAll(snap, d, e.in.Policy, fresh) {
 		held[s.Ref] = s
 	}

@@ -22,6 +22,7 @@ func (r *round) evictPlanned(plan PlanResult) (stale bool) {
 	if r.plannedOtherwise(plan.Targets, t) {
 		return true
 	}
+	r.acted = t.Action
 	r.setState(preemptapi.RoundActing)
 	targets := make([]ActTarget, 0, len(plan.Targets))
 	for _, p := range plan.Targets {
@@ -29,7 +30,7 @@ func (r *round) evictPlanned(plan PlanResult) (stale bool) {
 	}
 	in := r.actInput(targets)
 	in.Action, in.ForceTools, in.PlannedAt = t.Action, t.ThenForce, plan.PlannedAt
-	in.Pools = plan.Pools
+	in.Pools, in.Climb = plan.Pools, r.rung != ""
 	in.Detail = len(in.Policy.Budgets) > 0 || !r.result.Deadline.IsZero() // budgets, or a notice that took its time
 	res := r.evict(in, fmt.Sprintf("%s: %d VMs", t.Action, len(targets)))
 	r.pending = append(r.pending, res.Pending...)

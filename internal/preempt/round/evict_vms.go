@@ -43,6 +43,8 @@ type ActInput struct {
 	// plan, or others may have used up a budget.
 	Detail bool  `json:"detail,omitempty"`
 	Pools  []int `json:"pools,omitempty"` // of the plan
+	// Climb says that the targets were acted on by an earlier step of this round, which budgets have counted.
+	Climb bool `json:"climb,omitempty"`
 	// UnderWay are VMs that this round has asked to shut down before, or has in hand in parts that began before, as
 	// Type:Value: budgets count them as evicted.
 	UnderWay []string `json:"underWay,omitempty"`

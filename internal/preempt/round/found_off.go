@@ -138,6 +138,9 @@ func (a *Activities) writeAttribute(ctx context.Context, o preemptapi.VMOutcome,
 func (a *Activities) writeRecord(ctx context.Context, o preemptapi.VMOutcome, attr preempt.Attribute) (preemptapi.VMOutcome, error) {
 	attr.Preempted, attr.ForcedShutdown, attr.Outcome, attr.PreemptedAt = true, o.Forced, o.Outcome, o.OffAt
 	attr.InstanceUUID, attr.CPUMHz, attr.MemoryMB, attr.Throttle = o.InstanceUUID, o.CPUMHz, o.MemoryMB, o.Throttle
+	if o.Throttle != nil && !o.Outcome.StaysOn() {
+		attr.CPUMHz += o.Throttle.FreedMHz // it will use that again when it comes back without the limit
+	}
 	value, err := json.Marshal(attr)
 	if err == nil {
 		err = a.AttemptThrough(ctx, func() error { return a.VCenter.Annotate(ctx, o.Ref, preemption.AttributeKey, string(value)) })

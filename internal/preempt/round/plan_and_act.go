@@ -17,8 +17,20 @@ import (
 // would find each other's plans stale for ever.
 const maxPlans = 100
 
-// carryOut plans and acts, and plans again where vCenter was away for so long that the plan went stale.
+// carryOut plans and acts, step by step where the criticality is a ladder.
 func (r *round) carryOut() error {
+	if ended, err := r.planAndAct(); ended || err != nil {
+		return err
+	}
+	r.awaitGuests()
+	err := r.climb()
+	r.clearNotices()
+	return err
+}
+
+// planAndAct plans and acts, and plans again where vCenter was away for so long that the plan went stale. It reports whether the round
+// ends with the plan.
+func (r *round) planAndAct() (ended bool, err error) {
 	for stale, plans := true, 1; stale && !r.withdrawn; plans++ {
 		if plans > maxPlans {
 			r.replanError = fmt.Sprintf("%d plans went stale one after the other: look at the load and the clocks of the workers", maxPlans)
@@ -31,13 +43,12 @@ func (r *round) carryOut() error {
 			break
 		}
 		if err != nil || r.endsWithPlan(plan) {
-			return err
+			return true, err
 		}
+		r.enough = len(plan.Targets) == 0 && plan.Shortfall == policy.Resources{}
 		stale = r.actOn(plan)
 	}
-	r.awaitGuests()
-	r.clearNotices()
-	return nil
+	return false, nil
 }
 
 // actOn acts on the targets of a plan. It returns whether a new plan is due.
@@ -130,6 +141,7 @@ func (r *round) plan() (PlanResult, error) {
 	if t := r.treatment(); t.Action.StaysOn() {
 		in.Throttle = &t.Throttle
 	}
+	in = r.stepped(in)
 	ctx, cancel := workflow.WithCancel(r.ctx)
 	r.interrupt = cancel
 	ctx = r.in.Timing.WithOptions(ctx, 10*time.Minute, "choose among the VMs tagged "+d.Tag)

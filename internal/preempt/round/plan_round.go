@@ -32,6 +32,10 @@ type PlanInput struct {
 	Repeat  bool          `json:"repeat,omitempty"` // a repetition for an alarm that is still active: it measures first
 	// Throttle says how far VMs are to be throttled; nil: they are to be turned off.
 	Throttle *policy.Throttle `json:"throttle,omitempty"`
+	// Climb says that this is a further step of a ladder: it is only taken if usage can be measured. Only are the VMs of the step
+	// before, with which it goes on; empty: any.
+	Climb bool          `json:"climb,omitempty"`
+	Only  []vsphere.Ref `json:"only,omitempty"`
 	// Going are those of them that this round has turned off or asked to shut down.
 	Going []policy.Target `json:"going,omitempty"`
 }
@@ -80,6 +84,9 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 	}
 	if looked != nil {
 		return PlanResult{}, preempt.WhenEnded(ctx, looked)
+	}
+	if none, ok := p.unmeasured(); ok {
+		return none, nil
 	}
 	plan, err := p.reserve(ctx)
 	if err != nil {
@@ -222,7 +229,7 @@ func (p *planning) demand() policy.Demand {
 			out.Host = ref
 		}
 	}
-	return withFacts(p.throttled(out), p.facts)
+	return countedOnce(withFacts(p.throttled(out), p.facts), p.in.Only)
 }
 
 // withFacts adds what the ledger knows to what the policy is asked.

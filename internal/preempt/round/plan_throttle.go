@@ -52,7 +52,7 @@ func (p *planning) readLimits(ctx context.Context) error {
 
 // throttled is what the plan is asked where the VMs are to be throttled.
 func (p *planning) throttled(d policy.Demand) policy.Demand {
-	d.Throttle = p.in.Throttle
+	d.Throttle, d.Only = p.in.Throttle, p.in.Only
 	d.MemoryOnly = p.alarm.threshold.Memory > 0 && p.alarm.threshold.CPU == 0
 	return d
 }

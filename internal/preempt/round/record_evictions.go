@@ -28,7 +28,7 @@ func evictedOf(targets []preemptapi.VMOutcome) (all []ledger.Evicted) {
 	for _, t := range targets {
 		switch {
 		case t.Outcome.Ours():
-			all = append(all, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt, StaysOn: t.Outcome == action.Throttled})
+			all = append(all, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String(), CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Time: t.OffAt, StaysOn: t.Outcome.StaysOn()})
 		case t.Outcome == action.OnAgain:
 			all = append(all, ledger.Evicted{VM: t.Ref.String(), Host: t.Host.String()})
 		}

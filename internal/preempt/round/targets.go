@@ -46,7 +46,9 @@ func (s *targets) forget(list []ActTarget) {
 		return
 	}
 	for _, t := range list {
-		delete(s.known, t.Ref)
+		if _, decided := s.decided[t.Ref]; !decided { // else it is throttled, and was to go off
+			delete(s.known, t.Ref)
+		}
 	}
 	s.order = slices.DeleteFunc(s.order, func(ref vsphere.Ref) bool { return !s.known[ref] })
 }
@@ -91,6 +93,11 @@ func (r *round) add(outcomes ...preemptapi.VMOutcome) {
 		return
 	}
 	for _, o := range outcomes {
+		was := r.outcomeOf(o.Ref)
+		if was.Outcome.StaysOn() && !o.Outcome.Ours() {
+			r.targets.decide(staysThrottled(was, o))
+			continue
+		}
 		r.targets.decide(o)
 		r.count(o)
 	}

@@ -188,7 +188,7 @@ func (e *eviction) setLimit(s throttling, t ActTarget) error {
 	ctx, cancel := context.WithTimeout(e.Ctx, e.in.Policy.PowerOffTimeout.D())
 	defer cancel()
 	was := s.limits[t.Ref]
-	ours := &policy.Throttled{WasMHz: was.MHz, LimitMHz: allowed(t, was)}
+	ours := &policy.Throttled{WasMHz: was.MHz, LimitMHz: allowed(t, was), FreedMHz: t.CPUMHz}
 	ours.Remember(s.record[t.Ref].Throttle)
 	o := outcome(t, action.Throttled)
 	o.OffAt, o.Throttle = time.Now().UTC(), ours

@@ -49,7 +49,7 @@ func TestEachTargetIsThrottledOnceAndCarriesTheLimitThatItHad(t *testing.T) {
 		if o.Outcome != action.Throttled || !o.Annotated || o.Forced || o.CPUMHz != 750 || o.MemoryMB != 0 {
 			t.Errorf("VM %d: %+v", i, o)
 		}
-		if a.Throttle == nil || *a.Throttle != (policy.Throttled{WasMHz: was, LimitMHz: 250}) || !a.Preempted || a.Outcome != action.Throttled || a.RoundID != "round-1" || a.InstanceUUID == "" {
+		if a.Throttle == nil || *a.Throttle != (policy.Throttled{WasMHz: was, LimitMHz: 250, FreedMHz: 750}) || !a.Preempted || a.Outcome != action.Throttled || a.RoundID != "round-1" || a.InstanceUUID == "" {
 			t.Errorf("VM %d carries %+v with %+v", i, a, a.Throttle)
 		}
 		if vm := b.vc.Get(i); vm.LimitMHz != 250 || vm.PowerState != vsphere.PoweredOn {

@@ -2,15 +2,18 @@ package round
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // Round is the workflow that carries out one plan: it plans, reserves, evicts, verifies, annotates and
@@ -49,6 +52,10 @@ type round struct {
 	notices     int                 // how often guests were told
 	recorded    int                 // evictions that the ledger knows of
 	told        map[string]bool     // the same, one by one, by toldAs
+	rung        action.Action       // of the step of the ladder that the round is at; "": the first
+	acted       action.Action       // what it has done at this step; "": nothing
+	below       []vsphere.Ref       // VMs of the step before
+	enough      bool                // a step found no shortfall any more
 	otherAction bool                // a plan was not carried out, as it was made for another action
 	replaced    int                 // plans made to replace targets that could not go
 }
@@ -110,7 +117,7 @@ func (r *round) raise(c Change) {
 	r.result.Criticality = c.Criticality
 	r.note(fmt.Sprintf("raised to %s: %s", c.Criticality, c.Reason))
 	// An eviction under way is not cut short by a raise; only the wait for guests is.
-	if r.result.State == preemptapi.RoundWaiting || r.result.State == preemptapi.RoundNotified {
+	if slices.Contains([]preemptapi.RoundState{preemptapi.RoundWaiting, preemptapi.RoundNotified, preemptapi.RoundBetween}, r.result.State) {
 		r.cutShort()
 	}
 }
@@ -135,8 +142,8 @@ func (r *round) cutShort() {
 	}
 }
 
-// treatment is what the criticality means now.
+// treatment is what the criticality means now, at the step that the round is at.
 func (r *round) treatment() policy.Treatment {
 	t, _ := r.in.Demand.Policy.Criticality.For(string(r.criticality))
-	return t
+	return t.At(r.rung)
 }
