@@ -110,3 +110,27 @@ func (c *check) steps(key string, t Treatment) {
 		}
 	}
 }
+
+// TurningOff returns the policy with its treatment at a criticality made one that turns VMs off: of a ladder, the first such
+// step. ok is false where it only throttles.
+func (p Policy) TurningOff(criticality string) (out Policy, ok bool) {
+	t, known := p.Criticality.For(criticality)
+	for _, s := range t.Steps {
+		if !s.Action.StaysOn() {
+			t = s.treatment()
+			break
+		}
+	}
+	if !known || len(t.Steps) > 0 || t.Action.StaysOn() {
+		return p, false
+	}
+	switch criticality {
+	case "HIGH":
+		p.Criticality.High = t
+	case "MEDIUM":
+		p.Criticality.Medium = t
+	case "LOW":
+		p.Criticality.Low = t
+	}
+	return p, true
+}

@@ -22,8 +22,9 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
 )
 
-// soakFor is how long the soak goes on; CI has it in short. In full:
-// go test ./internal/e2e/events -run Soak -soak 30m -timeout 1h -v
+// soakFor is how long the soak goes on; CI has it in short. In full, with Temporal on files, for in memory SQLite takes a
+// mapping of the process for each of its larger allocations, of which the kernel gives 65530, enough for half an hour:
+// E2E_ROLLING_FILE=$(mktemp -d) go test ./internal/e2e/events -run Soak -soak 2h -timeout 3h -v
 var soakFor = flag.Duration("soak", 45*time.Second, "how long alarms flap in the soak")
 
 const (

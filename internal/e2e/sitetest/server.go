@@ -80,9 +80,12 @@ func startEmbedded(rollAfter int) (*embedded.Server, error) {
 	for _, name := range preempt.SearchAttributes() {
 		attrs[name] = enums.INDEXED_VALUE_TYPE_KEYWORD
 	}
-	dir := os.Getenv("E2E_FILE") // for one server only
+	dir := os.Getenv("E2E_FILE") // of one server, and of the other
+	if rollAfter > 0 {
+		dir = os.Getenv("E2E_ROLLING_FILE")
+	}
 	return embedded.Start(context.Background(), embedded.Options{
-		InMemory: dir == "" || rollAfter > 0, Dir: dir, SearchAttributes: attrs, RollAfter: rollAfter,
+		InMemory: dir == "", Dir: dir, SearchAttributes: attrs, RollAfter: rollAfter,
 	})
 }
 

@@ -58,7 +58,8 @@ func (a *Activities) DecodeRoom(raw json.RawMessage) (RoomDemand, error) {
 	if w.Room != nil {
 		errs = append(errs, limits.Allow(w.Room.CPUs, w.Room.MemoryMB))
 	}
-	if t, ok := d.Policy.Criticality.For(string(d.Criticality)); ok && t.Action.StaysOn() {
+	p, turnsOff := d.Policy.TurningOff(string(d.Criticality))
+	if out.Demand.Policy = p; err == nil && !turnsOff {
 		errs = append(errs, fmt.Errorf("criticality %s of policy %q throttles, and a throttled VM makes no room: choose one that turns VMs off", d.Criticality, d.PolicyName))
 	}
 	out.Demand.RequestID = "id|" + w.ID

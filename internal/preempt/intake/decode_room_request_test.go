@@ -7,6 +7,8 @@ import (
 	"time"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
 
@@ -40,6 +42,22 @@ func TestARequestForRoomIsCheckedAgainstTheFile(t *testing.T) {
 		if err == nil && (d.Hold <= 0 || d.Wait.D() != 10*time.Minute || len(d.Demand.Rooms) != 1 || d.Demand.RequestID != "id|1") {
 			t.Errorf("%s: %+v", name, d)
 		}
+	}
+}
+
+func TestRoomIsMadeByTheFirstStepThatTurnsVMsOff(t *testing.T) {
+	set := roomSettings()
+	p := policy.Default()
+	p.Criticality.High = policy.Treatment{Action: action.Throttle}
+	p.Criticality.Medium = policy.Treatment{Steps: []policy.Step{{Action: action.Throttle}, {Action: action.Suspend}, {Action: action.PowerOff}}}
+	set.Policies = map[string]policy.Policy{"default": p}
+	a := &Activities{Env: &preempt.Env{Settings: set}}
+	if _, err := a.DecodeRoom(json.RawMessage(`{"id":"1","room":{"for":"db-1"},"tag":"preemptible","criticality":"HIGH"}`)); err == nil || !strings.Contains(err.Error(), "makes no room") {
+		t.Errorf("a throttle makes room: %v", err)
+	}
+	d, err := a.DecodeRoom(json.RawMessage(`{"id":"1","room":{"for":"db-1"},"tag":"preemptible","criticality":"MEDIUM"}`))
+	if got := d.Demand.Policy.Criticality.Medium; err != nil || got.Action != action.Suspend || len(got.Steps) > 0 {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
