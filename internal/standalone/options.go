@@ -73,7 +73,7 @@ carry the tag. With --alarm it raises that alarm, and shows which VMs are powere
 replies are sent to other systems. See docs/rehearse.md.
 
 Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2 wrong usage, 130 interrupted before the scenario has ended.`,
-		Example: `  standalone --simulate                     watch two preemptions, then try preemptctl on it
+		Example: `  standalone --simulate                     watch two preemptions and room for a VM, then try preemptctl on it
   standalone --simulate --once --in-memory  the same as a check that ends
   standalone --simulate --inventory DIR --config preemption.yaml --alarm cluster-cpu-above-80 --on Cluster-1 --red
   VCENTER_URL=https://vcenter.example.com/sdk VCENTER_SECRET_PATH=/etc/preemption standalone`,
@@ -82,7 +82,7 @@ Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2
 		Run:     func(*cobra.Command, []string) { *ran = true },
 	}
 	f := cmd.Flags()
-	f.BoolVar(&o.simulate, "simulate", false, "use a simulated vCenter and show two preemptions on it")
+	f.BoolVar(&o.simulate, "simulate", false, "use a simulated vCenter and show on it two preemptions, and room for a VM")
 	f.BoolVar(&o.once, "once", false, "with --simulate: end after the scenario, with 0 only if every VM is as reported")
 	f.StringVar(&o.data, "data", "", "folder for Temporal's data (default vsphere-preemption in $XDG_DATA_HOME or ~/.local/share)")
 	f.BoolVar(&o.inMemory, "in-memory", false, "keep Temporal's data in memory, so that it is lost at the end")

@@ -34,7 +34,8 @@ func (m *making) round(all []Ask, step int) (group []Ask, result preemptapi.Roun
 	}
 	demand = m.demand(group)
 	for _, ask := range group {
-		m.outcome(ask.Demand.RequestID).State = preemptapi.RoomMaking
+		o := m.outcome(ask.Demand.RequestID)
+		o.State, o.Reason = preemptapi.RoomMaking, ""
 	}
 	m.roundID, m.done = id, nil
 	options := workflow.ChildWorkflowOptions{

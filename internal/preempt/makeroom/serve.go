@@ -182,8 +182,8 @@ func (m *making) powerOn(ask *Ask, plan policy.RoomPlan, step int) (again bool) 
 	o := m.outcome(id)
 	switch {
 	case res.On:
-		m.end(id, preemptapi.RoomRunning, "")
-		m.bringBackLater(*ask)
+		m.bringBackLater(*ask) // before it is said that all is done
+		m.end(id, preemptapi.RoomRunning, o.Reason)
 	case res.NoRoom && step < maxSteps && !m.cancelled:
 		o.Refusals = append(o.Refusals, res.Refused)
 		ask.Room.On, ask.Room.Further = plan.Host, max(1, 2*ask.Room.Further)
