@@ -233,7 +233,11 @@ func evictTable(t *table, vm string, r preemptapi.RoundResult) {
 		}
 		t.row("outcome", vmName(v.Name, v.Ref)+": "+becameWords(v))
 		t.field("why", v.Reason.Words())
-		t.field("off at", timestamp(v.OffAt))
+		at := "off at"
+		if v.Outcome.StaysOn() {
+			at = "throttled at"
+		}
+		t.field(at, timestamp(v.OffAt))
 		if v.Outcome.Ours() {
 			t.row("power cut", yesNo(v.Forced))
 			t.row("annotated", annotated(v))

@@ -97,7 +97,7 @@ func (d decision) replayed(w listed, name string, p policy.Policy) replayedRound
 	if d.demand.VM != "" {
 		p.Target = policy.Goal{}
 	}
-	plan := policy.Choose(d.basis.Snapshot, d.basis.Demand, p)
+	plan := policy.Choose(d.basis.Snapshot, d.basis.Demand.For(p), p)
 	difference := policy.Compare(d.targets, plan)
 	r := replayedRound{
 		RoundID: w.WorkflowID, RunID: w.RunID, Time: d.at, Alarm: d.demand.Alarm(), VM: d.demand.VM,

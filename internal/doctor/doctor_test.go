@@ -196,6 +196,18 @@ func TestMissingPrivilegesFailWhereTheyAreNeeded(t *testing.T) {
 	p.want(p.diagnose(), "privileges to restore", doctorapi.Failed, "lacks VirtualMachine.Interact.PowerOn")
 }
 
+func TestThePrivilegeToSetLimitsIsNeededOnlyToThrottle(t *testing.T) {
+	p := newPatient(t, simulation.Options{})
+	p.vc.Deny("VirtualMachine.Config.Resource")
+	restores := policy.Default()
+	restores.Restore.Enabled = true
+	p.Policies["default"] = restores
+	p.want(p.diagnose(), "privileges to throttle", doctorapi.OK, "no rule and no policy needs it")
+	restores.Criticality.High = policy.Treatment{Steps: []policy.Step{{Action: action.Throttle}, {Action: action.PowerOff}}}
+	p.Policies["default"] = restores
+	p.want(p.diagnose(), "privileges to throttle", doctorapi.Failed, "lacks VirtualMachine.Config.Resource")
+}
+
 func TestWithoutATaggedVMPrivilegesOfDatacentersAreAHint(t *testing.T) {
 	p := newPatient(t, simulation.Options{Tagged: -1})
 	p.vc.Deny("VirtualMachine.Interact.PowerOff")

@@ -34,7 +34,8 @@ func (e *examination) features() []feature {
 	}
 	all.add("notice", e.treats(func(t policy.Treatment) bool { return t.Notice > 0 }), []string{"VirtualMachine.Config.AdvancedConfig"})
 	for _, a := range action.All() {
-		all.add("restore", e.restores(), a.Undo())
+		treats := e.treats(func(t policy.Treatment) bool { return t.Action == a })
+		all.add("restore", e.restores() && (treats || !a.StaysOn()), a.Undo())
 	}
 	for _, k := range trigger.Kinds() {
 		all.add(string(k), e.changes(k), k.Privileges())

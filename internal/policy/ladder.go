@@ -61,6 +61,20 @@ func (t Treatment) After(a action.Action) (next action.Action, wait time.Duratio
 	return first, 0
 }
 
+// For returns the demand as the policy's first step for its criticality makes it: that says whether VMs are throttled. A demand of a
+// further step stays as it is.
+func (d Demand) For(p Policy) Demand {
+	t, ok := p.Criticality.For(d.Criticality)
+	if !ok || len(d.Only) > 0 {
+		return d
+	}
+	d.Throttle = nil
+	if first := t.At(""); first.Action.StaysOn() {
+		d.Throttle = &first.Throttle
+	}
+	return d
+}
+
 // All lists what may be done at some criticality, each step by itself.
 func (t Treatments) All() (all []Treatment) {
 	for _, of := range []Treatment{t.High, t.Medium, t.Low} {

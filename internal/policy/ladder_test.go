@@ -83,3 +83,21 @@ func TestTheNextStepTakesVMsOfTheStepBefore(t *testing.T) {
 		t.Errorf("targets %v, spared %+v", names(plan), plan.Spared)
 	}
 }
+
+func TestARecordedDemandIsTriedAsThePolicyWouldActOnIt(t *testing.T) {
+	p := policy.Default()
+	p.Criticality.Low = ladder()
+	for name, c := range map[string]struct {
+		demand    policy.Demand
+		throttles bool
+	}{
+		"a power-off that would be a throttle":  {policy.Demand{Criticality: "LOW"}, true},
+		"a throttle that would be a power-off":  {policy.Demand{Criticality: "HIGH", Throttle: &policy.Throttle{}}, false},
+		"a further step stays one":              {policy.Demand{Criticality: "LOW", Only: []vsphere.Ref{vm(1).Ref}}, false},
+		"a criticality that this version lacks": {policy.Demand{Criticality: "URGENT", Throttle: &policy.Throttle{}}, true},
+	} {
+		if got := c.demand.For(p).Throttle != nil; got != c.throttles {
+			t.Errorf("%s: throttles %v", name, got)
+		}
+	}
+}

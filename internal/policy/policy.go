@@ -26,8 +26,8 @@ const (
 
 // Treatment is what a criticality means: the action, and how long the guest has.
 type Treatment struct {
-	Notice      clock.Duration `json:"notice,omitempty"` // from the warning to the action
-	Action      action.Action  `json:"action"`
+	Notice      clock.Duration `json:"notice,omitempty"`      // from the warning to the action
+	Action      action.Action  `json:"action,omitempty"`      // empty: it has steps
 	Throttle    Throttle       `json:"throttle,omitzero"`     // how far, if the action is to throttle
 	GracePeriod clock.Duration `json:"gracePeriod,omitempty"` // from guest shutdown to force
 	ThenForce   bool           `json:"thenForce,omitempty"`   // power off at the end of the grace period
