@@ -92,6 +92,21 @@ func Intake(alarm, scope string) string {
 	return shorten(id)
 }
 
+// defaultQueue is the default of the workers' task queue. It is no part of an id.
+const defaultQueue = "vsphere-preemption"
+
+// Room returns the id of the workflow that makes room in a scope: a cluster's MoRef such as domain-c7, or "" for
+// everything. Task queues other than the default are part of it, for MoRefs repeat between vCenters.
+func Room(scope, queue string) string {
+	if scope == "" {
+		scope = "all"
+	}
+	if queue != "" && queue != defaultQueue {
+		scope += "@" + queue
+	}
+	return Of(MakeRoom + scope)
+}
+
 func ours(id string) bool {
 	_, reserved := Reserved(id)
 	return reserved || strings.HasPrefix(id, Evict)
