@@ -89,9 +89,15 @@ func (v *VCenter) takesVMs(ref types.ManagedObjectReference) (ok bool) {
 	return ok
 }
 
-// refusePowerOn returns why the VM's host cannot power it on, nil if it can.
-func (v *VCenter) refusePowerOn(vm types.ManagedObjectReference) types.BaseMethodFault {
+// refusePowerOn returns why the host, or with the zero host the VM's own, cannot power it on, nil if it can.
+func (v *VCenter) refusePowerOn(vm, at types.ManagedObjectReference) types.BaseMethodFault {
 	host, free, need := v.load.room(vm, v.Inventory())
+	if at.Value != "" {
+		host = at
+	}
+	if s, ok := v.standing(vm); ok {
+		return s.refuses(host)
+	}
 	switch {
 	case host.Value == "": // made after the start: it asks for nothing
 	case !v.takesVMs(host):
@@ -105,9 +111,13 @@ func (v *VCenter) refusePowerOn(vm types.ManagedObjectReference) types.BaseMetho
 }
 
 // placeVM moves a VM that is not on to the host of its cluster with the most free memory, unless its own host can
-// take it, as DRS does before it powers a VM on. The fault says that no host can.
-func (v *VCenter) placeVM(vm types.ManagedObjectReference) types.BaseMethodFault {
-	if v.refusePowerOn(vm) == nil || v.PowerState(vm) == on {
+// take it, as DRS does before it powers a VM on. The fault says that no host can. With admission control the VM goes
+// where that admits it, and what it asks for is promised to it.
+func (v *VCenter) placeVM(vm types.ManagedObjectReference, user string) types.BaseMethodFault {
+	if s, ok := v.standing(vm); ok && v.PowerState(vm) != on {
+		return v.placeAdmitted(s, user)
+	}
+	if v.refusePowerOn(vm, types.ManagedObjectReference{}) == nil || v.PowerState(vm) == on {
 		return nil
 	}
 	inventory := v.Inventory()

@@ -12,7 +12,8 @@ type Reservation struct {
 	OverheadMB int64 // that vCenter adds to the memory
 }
 
-// SetReservation gives a VM its reservations. The simulated vCenter does not refuse a power-on for want of them.
+// SetReservation gives a VM its reservations. The simulated vCenter refuses a power-on for want of them where SetAdmission
+// says so.
 func (v *VCenter) SetReservation(ref types.ManagedObjectReference, r Reservation) error {
 	return v.mustVM(ref, "set the reservations", func(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 		ctx.Update(vm, []types.PropertyChange{

@@ -33,6 +33,7 @@ type VCenter struct {
 	rate      rate
 	machines  machines
 	load      load
+	admission admission
 	history   history
 	profiles  profiles
 	lag       lag
