@@ -2,7 +2,6 @@ package alarm
 
 import (
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -18,14 +17,14 @@ type Shortage struct {
 	Time     time.Time
 }
 
-// resourceFaults are vCenter's faults that say that CPU, memory or what HA keeps for failover does not suffice, or that no
-// host is left that has it. They derive from InsufficientResourcesFault; those of disks, networks and graphics are left out,
-// for nobody who goes gives these back.
+// resourceFaults are vCenter's faults that say that CPU, memory or what HA keeps for failover does not suffice. They derive
+// from InsufficientResourcesFault; those of disks, networks and graphics are left out, for nobody who goes gives these back.
+// NoCompatibleHost is none of them: rules and networks cause it, too.
 var resourceFaults = map[string]bool{
 	"InsufficientResourcesFault": true, "InsufficientCpuResourcesFault": true, "InsufficientMemoryResourcesFault": true,
 	"InsufficientFailoverResourcesFault": true, "InsufficientHostCapacityFault": true, "InsufficientHostCpuCapacityFault": true,
 	"InsufficientHostMemoryCapacityFault": true, "InsufficientPerCpuCapacity": true, "InsufficientStandbyResource": true,
-	"InsufficientStandbyCpuResource": true, "InsufficientStandbyMemoryResource": true, "NoCompatibleHost": true,
+	"InsufficientStandbyCpuResource": true, "InsufficientStandbyMemoryResource": true,
 }
 
 // OfResources reports whether the VM stays off for lack of resources; if not, why is known of it, in words.
@@ -36,8 +35,6 @@ func (s Shortage) OfResources(class Class) (why string, ok bool) {
 	case s.Fault != "":
 		return "vCenter's fault is " + clip(s.Fault) + ", which is no lack of CPU or memory", false
 	case class != ClassPowerOnFailed: // these tell of nothing else
-		return "", true
-	case strings.Contains(strings.ToLower(s.Message), "insufficient") && strings.Contains(strings.ToLower(s.Message), "resource"):
 		return "", true
 	}
 	return "the event does not say with which fault the power-on failed", false

@@ -16,17 +16,17 @@ func TestOnlyALackOfResourcesIsAShortage(t *testing.T) {
 		fault string
 		why   string
 	}{
-		"memory, in XML":                  {alarm.ClassPowerOnFailed, xml, "InsufficientMemoryResourcesFault", ""},
-		"with a prefix, in XML":           {alarm.ClassPowerOnFailed, strings.Replace(xml, `"Insuff`, `"vim25:Insuff`, 1), "InsufficientMemoryResourcesFault", ""},
-		"a locked file, in XML":           {alarm.ClassPowerOnFailed, strings.Replace(xml, "InsufficientMemoryResourcesFault", "FileLocked", 1), "FileLocked", "FileLocked"},
-		"failover, in vCenter's JSON":     {alarm.ClassPowerOnFailed, vm + `{"fault": {"_typeName": "InsufficientFailoverResourcesFault"}}}`, "InsufficientFailoverResourcesFault", ""},
-		"disk space":                      {alarm.ClassPowerOnFailed, vm + `{"fault": {"_typeName": "InsufficientStorageSpace"}}}`, "InsufficientStorageSpace", "no lack of CPU or memory"},
-		"no class, and words that say so": {alarm.ClassPowerOnFailed, vm + `{"fault": {}, "localizedMessage": "Insufficient resources to satisfy configured failover level."}}`, "", ""},
-		"no class, and other words":       {alarm.ClassPowerOnFailed, vm + `{"fault": {}, "localizedMessage": "Unable to access file."}}`, "", "does not say"},
-		"no reason at all":                {alarm.ClassPowerOnFailed, vm + `null}`, "", "does not say"},
-		"HA, without a reason":            {alarm.ClassFailoverFailed, vm + `null}`, "", ""},
-		"HA, for another reason":          {alarm.ClassFailoverFailed, vm + `{"fault": {"_typeName": "FileLocked"}}}`, "FileLocked", "FileLocked"},
-		"DRS, with its reason as a text":  {alarm.ClassNoResources, vm + `"no host has enough memory"}`, "", ""},
+		"memory, in XML":                 {alarm.ClassPowerOnFailed, xml, "InsufficientMemoryResourcesFault", ""},
+		"with a prefix, in XML":          {alarm.ClassPowerOnFailed, strings.Replace(xml, `"Insuff`, `"vim25:Insuff`, 1), "InsufficientMemoryResourcesFault", ""},
+		"a locked file, in XML":          {alarm.ClassPowerOnFailed, strings.Replace(xml, "InsufficientMemoryResourcesFault", "FileLocked", 1), "FileLocked", "FileLocked"},
+		"failover, in vCenter's JSON":    {alarm.ClassPowerOnFailed, vm + `{"fault": {"_typeName": "InsufficientFailoverResourcesFault"}}}`, "InsufficientFailoverResourcesFault", ""},
+		"disk space":                     {alarm.ClassPowerOnFailed, vm + `{"fault": {"_typeName": "InsufficientStorageSpace"}}}`, "InsufficientStorageSpace", "no lack of CPU or memory"},
+		"no class, and a localized text": {alarm.ClassPowerOnFailed, vm + `{"fault": {}, "localizedMessage": "Insufficient resources to satisfy configured failover level."}}`, "", "does not say"},
+		"no host, as rules bar them":     {alarm.ClassPowerOnFailed, vm + `{"fault": {"_typeName": "NoCompatibleHost"}}}`, "NoCompatibleHost", "NoCompatibleHost"},
+		"no reason at all":               {alarm.ClassPowerOnFailed, vm + `null}`, "", "does not say"},
+		"HA, without a reason":           {alarm.ClassFailoverFailed, vm + `null}`, "", ""},
+		"HA, for another reason":         {alarm.ClassFailoverFailed, vm + `{"fault": {"_typeName": "FileLocked"}}}`, "FileLocked", "FileLocked"},
+		"DRS, with its reason as a text": {alarm.ClassNoResources, vm + `"no host has enough memory"}`, "", ""},
 	} {
 		e, err := alarm.Decode(alarm.Message{Type: string(c.class), Source: source, Data: []byte(c.data)})
 		if err != nil || e.Shortage.VM.Value == "" || e.Shortage.Fault != c.fault {

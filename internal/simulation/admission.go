@@ -8,177 +8,138 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// Admission is what HA keeps free in a cluster for hosts that fail, in percent of what its hosts can reserve. Zeros keep
-// nothing: then a power-on is refused only where its host has too little left.
-type Admission struct{ CPUPercent, MemoryPercent int32 }
-
-// admissions are the clusters that judge power-ons by reservations.
-type admissions struct {
-	mu sync.Mutex // a leaf
-	of map[types.ManagedObjectReference]Admission
+// Admission is the admission control of a cluster. It follows what is documented of vCenter: a power-on asks for the
+// VM's reservations and its memory overhead, never for what it will use; the host must have them unreserved, and what
+// vSphere HA keeps back for a failover must stay.
+type Admission struct {
+	// HA is the policy that the cluster's dasConfig gets: a percentage
+	// (*types.ClusterFailoverResourcesAdmissionControlPolicy), slots (*types.ClusterFailoverLevelAdmissionControlPolicy) or
+	// hosts (*types.ClusterFailoverHostAdmissionControlPolicy). A *types.ClusterDasAdmissionControlPolicy turns HA on
+	// without admission control. nil leaves the dasConfig as it is, which for a cluster that was built is: no HA.
+	HA types.BaseClusterDasAdmissionControlPolicy
+	// HostKeeps is what each host keeps for itself, and no VM can reserve.
+	HostKeeps Reservation
 }
 
-// SetAdmission has a cluster refuse power-ons as vCenter does: where the reservations of the VMs that are on, with the
-// overhead of their memory, leave too little on the host or, for HA, in the cluster. Usage never matters. A refusal ends the
-// task in a fault, and posts an event.
-func (v *VCenter) SetAdmission(cluster string, a Admission) error {
+// admission is the admission control of the clusters that have one.
+type admission struct {
+	gate sync.Mutex // held from a check until its VM is on; taken before the locks of hosts and VMs
+
+	mu       sync.Mutex // a leaf
+	of       map[types.ManagedObjectReference]Admission
+	promised map[types.ManagedObjectReference]types.ManagedObjectReference // VM to the host on which it is about to start
+}
+
+// SetAdmission gives a cluster admission control: from now on a power-on that it does not admit is refused as vCenter
+// refuses it, and DRS places VMs by it and by the cluster's rules. Without it the simulated vCenter looks at the memory that
+// is in use instead. nil ends it.
+func (v *VCenter) SetAdmission(cluster string, a *Admission) error {
 	ctx := v.context("")
-	ref := v.Cluster(cluster).Ref
-	c, ok := ctx.Map.Get(ref).(*simulator.ClusterComputeResource)
+	c, ok := ctx.Map.Get(v.Cluster(cluster).Ref).(*simulator.ClusterComputeResource)
 	if !ok {
 		return fmt.Errorf("set the admission control of %s: the simulated vCenter has no such cluster", cluster)
 	}
-	v.admissions.mu.Lock()
-	if v.admissions.of == nil {
-		v.admissions.of = map[types.ManagedObjectReference]Admission{}
+	if a != nil && a.HA != nil {
+		enabled, err := controls(a.HA)
+		if err != nil {
+			return fmt.Errorf("set the admission control of %s: %w", cluster, err)
+		}
+		ctx.WithLock(c, func() {
+			config := types.ClusterConfigInfoEx{}
+			if before, ok := c.ConfigurationEx.(*types.ClusterConfigInfoEx); ok {
+				config = *before
+			}
+			config.DasConfig.Enabled, config.DasConfig.AdmissionControlEnabled = types.NewBool(true), types.NewBool(enabled)
+			config.DasConfig.AdmissionControlPolicy = a.HA
+			ctx.Update(c, []types.PropertyChange{{Name: "configurationEx", Val: &config}})
+		})
 	}
-	v.admissions.of[ref] = a
-	v.admissions.mu.Unlock()
-	ctx.WithLock(c, func() {
-		config := types.ClusterConfigInfoEx{}
-		if before, ok := c.ConfigurationEx.(*types.ClusterConfigInfoEx); ok {
-			config = *before
-		}
-		config.DasConfig.Enabled, config.DasConfig.AdmissionControlEnabled = types.NewBool(a != Admission{}), types.NewBool(a != Admission{})
-		config.DasConfig.AdmissionControlPolicy = &types.ClusterFailoverResourcesAdmissionControlPolicy{
-			CpuFailoverResourcesPercent: a.CPUPercent, MemoryFailoverResourcesPercent: a.MemoryPercent,
-		}
-		ctx.Update(c, []types.PropertyChange{{Name: "configurationEx", Val: &config}})
-	})
-	return nil
-}
-
-// reserved is CPU in MHz and memory in bytes.
-type reserved struct{ mhz, bytes int64 }
-
-// admits returns why vCenter does not admit the VM on a host; nil: it does.
-func (v *VCenter) admits(vm, host types.ManagedObjectReference) types.BaseMethodFault {
-	cluster, a, ok := v.judge(host)
-	if !ok {
+	v.admission.mu.Lock()
+	defer v.admission.mu.Unlock()
+	if a == nil {
+		delete(v.admission.of, c.Self)
 		return nil
 	}
-	need := v.reservedBy(vm)
-	var onHost, inCluster, ofHost, ofCluster reserved
-	for _, other := range cluster.VMs {
-		if other.Ref == vm || v.PowerState(other.Ref) != on {
-			continue
-		}
-		r := v.reservedBy(other.Ref)
-		inCluster.mhz, inCluster.bytes = inCluster.mhz+r.mhz, inCluster.bytes+r.bytes
-		if other.Host == host {
-			onHost.mhz, onHost.bytes = onHost.mhz+r.mhz, onHost.bytes+r.bytes
-		}
+	if v.admission.of == nil {
+		v.admission.of = map[types.ManagedObjectReference]Admission{}
+		v.admission.promised = map[types.ManagedObjectReference]types.ManagedObjectReference{}
 	}
-	for _, h := range cluster.Hosts {
-		if !v.takesVMs(h.Ref) {
-			continue
-		}
-		c := v.capacityOf(h.Ref)
-		ofCluster.mhz, ofCluster.bytes = ofCluster.mhz+c.mhz, ofCluster.bytes+c.bytes
-		if h.Ref == host {
-			ofHost = c
-		}
-	}
-	switch {
-	case onHost.mhz+need.mhz > ofHost.mhz:
-		return &types.InsufficientCpuResourcesFault{Unreserved: ofHost.mhz - onHost.mhz, Requested: need.mhz}
-	case onHost.bytes+need.bytes > ofHost.bytes:
-		return &types.InsufficientMemoryResourcesFault{Unreserved: ofHost.bytes - onHost.bytes, Requested: need.bytes}
-	case inCluster.mhz+need.mhz > ofCluster.mhz*int64(100-a.CPUPercent)/100, inCluster.bytes+need.bytes > ofCluster.bytes*int64(100-a.MemoryPercent)/100:
-		return &types.InsufficientFailoverResourcesFault{}
-	}
+	v.admission.of[c.Self] = *a
 	return nil
 }
 
-// judge is the cluster of a host, where it judges power-ons.
-func (v *VCenter) judge(host types.ManagedObjectReference) (cluster Cluster, a Admission, ok bool) {
-	for _, c := range v.Inventory().Clusters {
-		if c.has(host) {
-			v.admissions.mu.Lock()
-			defer v.admissions.mu.Unlock()
-			a, ok = v.admissions.of[c.Ref]
-			return c, a, ok
-		}
+// controls reports whether HA refuses power-ons by that policy.
+func controls(policy types.BaseClusterDasAdmissionControlPolicy) (bool, error) {
+	switch policy.(type) {
+	case *types.ClusterFailoverResourcesAdmissionControlPolicy, *types.ClusterFailoverLevelAdmissionControlPolicy,
+		*types.ClusterFailoverHostAdmissionControlPolicy:
+		return true, nil
+	case *types.ClusterDasAdmissionControlPolicy:
+		return false, nil
 	}
-	return cluster, a, false
+	return false, fmt.Errorf("the simulated vCenter knows no policy %T", policy)
 }
 
-func (v *VCenter) reservedBy(ref types.ManagedObjectReference) (r reserved) {
-	v.withVM(ref, func(_ *simulator.Context, vm *simulator.VirtualMachine) {
-		r = reserved{int64(vm.Summary.Config.CpuReservation), int64(vm.Summary.Config.MemoryReservation)*bytesPerMB + vm.Runtime.MemoryOverhead}
-	})
-	return r
+// promise notes that a VM is about to start on a host: what it will reserve is not given to another.
+func (a *admission) promise(vm, host types.ManagedObjectReference) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.promised[vm] = host
 }
 
-func (v *VCenter) capacityOf(ref types.ManagedObjectReference) (r reserved) {
-	_ = v.withHost(ref, "read the capacity", func(_ *simulator.Context, h *simulator.HostSystem) {
-		if hw := h.Summary.Hardware; hw != nil {
-			r = reserved{int64(hw.CpuMhz) * int64(hw.NumCpuCores), hw.MemorySize}
-		}
-	})
-	return r
+// settle ends a promise: the VM is on, or will not be.
+func (a *admission) settle(vm types.ManagedObjectReference) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.promised, vm)
 }
 
-// notAdmitted posts the event of a power-on that was refused for want of resources.
-func (v *VCenter) notAdmitted(ref types.ManagedObjectReference, user string, fault types.BaseMethodFault) {
-	if _, ok := fault.(types.BaseInsufficientResourcesFault); !ok {
-		return
+func (a *admission) control(cluster types.ManagedObjectReference) (Admission, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	control, ok := a.of[cluster]
+	return control, ok
+}
+
+func (a *admission) promisedTo(vm types.ManagedObjectReference) types.ManagedObjectReference {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.promised[vm]
+}
+
+// refused returns why a VM cannot be powered on on a host, nil if it can; the zero host is the one where it is. Where
+// the cluster has admission control, and where the fault was ordered by FailTaskOf, vCenter's event of it is posted.
+func (v *VCenter) refused(vm, host types.ManagedObjectReference, user string) types.BaseMethodFault {
+	fault := v.methodFault("PowerOnVM_Task", vm)
+	told := fault != nil
+	if fault == nil {
+		fault = v.refusePowerOn(vm, host)
+		_, told = v.standing(vm)
 	}
-	v.withVM(ref, func(ctx *simulator.Context, vm *simulator.VirtualMachine) {
-		if _, _, judged := v.judgeLocked(vm); judged {
-			ctx := v.context(user)
-			v.post(ctx, &types.VmFailedToPowerOnEvent{VmEvent: v.vmEvent(ctx, vm), Reason: types.LocalizedMethodFault{
-				Fault: fault, LocalizedMessage: "The host does not have sufficient resources to satisfy the reservation.",
-			}})
-		}
-	})
-}
-
-func (v *VCenter) judgeLocked(vm *simulator.VirtualMachine) (cluster Cluster, a Admission, ok bool) {
-	if vm.Runtime.Host == nil {
-		return cluster, a, false
-	}
-	return v.judge(*vm.Runtime.Host)
-}
-
-// FailHost has a host die: HA restarts its VMs on other hosts of the cluster, in their order, where admission control has
-// room; of the others VmFailoverFailed is posted.
-func (v *VCenter) FailHost(host types.ManagedObjectReference) error {
-	if err := v.SetHostConnected(host, false); err != nil {
-		return err
-	}
-	cluster, _, _ := v.judge(host)
-	for _, vm := range cluster.VMs {
-		if vm.Host != host || v.PowerState(vm.Ref) != on {
-			continue
-		}
-		v.withVM(vm.Ref, func(ctx *simulator.Context, m *simulator.VirtualMachine) {
-			v.setPower(ctx, m, off)
-			m.Runtime.CleanPowerOff = types.NewBool(false)
+	if fault != nil && told {
+		ctx := v.context(user)
+		v.withVM(vm, func(_ *simulator.Context, m *simulator.VirtualMachine) {
+			v.post(ctx, &types.VmFailedToPowerOnEvent{VmEvent: v.vmEvent(ctx, m), Reason: localized(fault)})
 		})
-		if !v.restart(cluster, vm) {
-			v.withVM(vm.Ref, func(ctx *simulator.Context, m *simulator.VirtualMachine) {
-				v.post(ctx, &types.VmFailoverFailed{VmEvent: v.vmEvent(ctx, m), Reason: &types.LocalizedMethodFault{
-					Fault: &types.InsufficientFailoverResourcesFault{}, LocalizedMessage: "Insufficient resources to fail over the virtual machine.",
-				}})
-			})
-		}
 	}
-	return nil
+	return fault
 }
 
-// restart starts a VM on another host, and reports whether there is one that has room.
-func (v *VCenter) restart(cluster Cluster, vm VM) bool {
-	for _, h := range cluster.Hosts {
-		if h.Ref == vm.Host || !v.takesVMs(h.Ref) || v.admits(vm.Ref, h.Ref) != nil {
-			continue
-		}
-		v.moveVM(vm.Ref, vm.Host, h.Ref)
-		v.withVM(vm.Ref, func(ctx *simulator.Context, m *simulator.VirtualMachine) {
-			v.setPower(ctx, m, on)
-			v.post(ctx, &types.VmRestartedOnAlternateHostEvent{VmPoweredOnEvent: types.VmPoweredOnEvent{VmEvent: v.vmEvent(ctx, m)}})
-		})
-		return true
+// localized is the fault with the words that vCenter has for it.
+func localized(fault types.BaseMethodFault) types.LocalizedMethodFault {
+	return types.LocalizedMethodFault{Fault: fault, LocalizedMessage: words(fault)}
+}
+
+func words(fault types.BaseMethodFault) string {
+	switch fault.(type) {
+	case *types.InsufficientFailoverResourcesFault:
+		return "Insufficient resources to satisfy configured failover level for vSphere HA."
+	case *types.InsufficientMemoryResourcesFault:
+		return "The available Memory resources in the parent resource pool are insufficient for the operation."
+	case *types.InsufficientCpuResourcesFault:
+		return "The available CPU resources in the parent resource pool are insufficient for the operation."
+	case *types.NoCompatibleHost:
+		return "No host is compatible with the virtual machine."
 	}
-	return false
+	return fmt.Sprintf("%T", fault)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // SetAffinity gives a cluster these groups of VMs and hosts, and these rules, in place of those that it has. The simulated
-// vCenter does not heed them when it places VMs.
+// vCenter keeps them when it powers VMs on where SetAdmission says so.
 func (v *VCenter) SetAffinity(cluster string, groups []types.BaseClusterGroupInfo, rules ...types.BaseClusterRuleInfo) error {
 	ctx := v.context("")
 	c, ok := ctx.Map.Get(v.Cluster(cluster).Ref).(*simulator.ClusterComputeResource)

@@ -89,9 +89,15 @@ func (v *VCenter) takesVMs(ref types.ManagedObjectReference) (ok bool) {
 	return ok
 }
 
-// refusePowerOn returns why the VM's host cannot power it on, nil if it can.
-func (v *VCenter) refusePowerOn(vm types.ManagedObjectReference) types.BaseMethodFault {
+// refusePowerOn returns why the host, or with the zero host the VM's own, cannot power it on, nil if it can.
+func (v *VCenter) refusePowerOn(vm, at types.ManagedObjectReference) types.BaseMethodFault {
 	host, free, need := v.load.room(vm, v.Inventory())
+	if at.Value != "" {
+		host = at
+	}
+	if s, ok := v.standing(vm); ok {
+		return s.refuses(host)
+	}
 	switch {
 	case host.Value == "": // made after the start: it asks for nothing
 	case !v.takesVMs(host):
@@ -101,13 +107,17 @@ func (v *VCenter) refusePowerOn(vm types.ManagedObjectReference) types.BaseMetho
 			Unreserved: int64(max(0, free[host].mb)) * bytesPerMB, Requested: int64(need.mb) * bytesPerMB,
 		}
 	}
-	return v.admits(vm, host)
+	return nil
 }
 
 // placeVM moves a VM that is not on to the host of its cluster with the most free memory, unless its own host can
-// take it, as DRS does before it powers a VM on. The fault says that no host can.
-func (v *VCenter) placeVM(vm types.ManagedObjectReference) types.BaseMethodFault {
-	if v.refusePowerOn(vm) == nil || v.PowerState(vm) == on {
+// take it, as DRS does before it powers a VM on. The fault says that no host can. With admission control the VM goes
+// where that admits it, and what it asks for is promised to it.
+func (v *VCenter) placeVM(vm types.ManagedObjectReference, user string) types.BaseMethodFault {
+	if s, ok := v.standing(vm); ok && v.PowerState(vm) != on {
+		return v.placeAdmitted(s, user)
+	}
+	if v.refusePowerOn(vm, types.ManagedObjectReference{}) == nil || v.PowerState(vm) == on {
 		return nil
 	}
 	inventory := v.Inventory()
@@ -118,7 +128,7 @@ func (v *VCenter) placeVM(vm types.ManagedObjectReference) types.BaseMethodFault
 			continue
 		}
 		for _, h := range c.Hosts {
-			if need.mb <= free[h.Ref].mb && v.takesVMs(h.Ref) && v.admits(vm, h.Ref) == nil && (to.Value == "" || free[h.Ref].mb > free[to].mb) {
+			if need.mb <= free[h.Ref].mb && v.takesVMs(h.Ref) && (to.Value == "" || free[h.Ref].mb > free[to].mb) {
 				to = h.Ref
 			}
 		}
@@ -128,17 +138,6 @@ func (v *VCenter) placeVM(vm types.ManagedObjectReference) types.BaseMethodFault
 	}
 	v.moveVM(vm, from, to)
 	return nil
-}
-
-// moveOff moves a VM that is off to another host of its cluster, where that can take VMs.
-func (v *VCenter) moveOff(vm, to types.ManagedObjectReference) {
-	for _, c := range v.Inventory().Clusters {
-		for i := range c.VMs {
-			if c.VMs[i].Ref == vm && c.VMs[i].Host != to && c.has(to) && v.takesVMs(to) && v.PowerState(vm) != on {
-				v.moveVM(vm, c.VMs[i].Host, to)
-			}
-		}
-	}
 }
 
 func (c *Cluster) has(host types.ManagedObjectReference) bool {

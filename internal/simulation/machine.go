@@ -193,6 +193,7 @@ type machine struct {
 	Self    types.ManagedObjectReference
 	vcenter *VCenter
 	vm      *simulator.VirtualMachine
+	at      types.ManagedObjectReference // host on which to power it on; zero: where it is
 }
 
 // Reference makes a machine a managed object: the VM's.

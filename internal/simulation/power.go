@@ -19,25 +19,42 @@ const (
 
 // PowerOffVMTask serves PowerOffVM_Task: as the simulator's, but with delays, faults and the user's name.
 func (m *machine) PowerOffVMTask(ctx *simulator.Context, _ *types.PowerOffVM_Task) soap.HasFault {
-	return &methods.PowerOffVM_TaskBody{Res: &types.PowerOffVM_TaskResponse{Returnval: m.powerTask(ctx, "powerOff", off, nil)}}
+	return &methods.PowerOffVM_TaskBody{Res: &types.PowerOffVM_TaskResponse{Returnval: m.powerTask(ctx, "powerOff", off)}}
 }
 
 // SuspendVMTask serves SuspendVM_Task.
 func (m *machine) SuspendVMTask(ctx *simulator.Context, _ *types.SuspendVM_Task) soap.HasFault {
-	return &methods.SuspendVM_TaskBody{Res: &types.SuspendVM_TaskResponse{Returnval: m.powerTask(ctx, "suspend", suspended, nil)}}
+	return &methods.SuspendVM_TaskBody{Res: &types.SuspendVM_TaskResponse{Returnval: m.powerTask(ctx, "suspend", suspended)}}
 }
 
-// PowerOnVMTask serves PowerOnVM_Task; it also sets runtime.bootTime, which the simulator forgets. A host that is
-// in maintenance, is not connected or has not the memory that the VM will use ends the task in a fault.
+// PowerOnVMTask serves PowerOnVM_Task; it also sets runtime.bootTime, which the simulator forgets. The VM starts on the
+// host that the call names, or where it is. A host that is in maintenance, is not connected or has not the memory that
+// the VM will use ends the task in a fault, and with SetAdmission what admission control refuses.
 func (m *machine) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Task) soap.HasFault {
 	if m.vm.Config.Template {
 		return &methods.PowerOnVM_TaskBody{Fault_: simulator.Fault("a template cannot be powered on", &types.NotSupported{})}
 	}
-	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: m.powerTask(ctx, "powerOn", on, req.Host)}}
+	if req.Host != nil {
+		if fault := m.wrongHost(ctx, *req.Host); fault != nil {
+			return &methods.PowerOnVM_TaskBody{Fault_: simulator.Fault("the VM cannot start on that host", fault)}
+		}
+		m.at = *req.Host
+	}
+	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: m.powerTask(ctx, "powerOn", on)}}
 }
 
-// powerTask changes the power state by a task; at is the host on which to power on, nil: where the VM is.
-func (m *machine) powerTask(ctx *simulator.Context, name string, state types.VirtualMachinePowerState, at *types.ManagedObjectReference) types.ManagedObjectReference {
+// wrongHost returns why a call may not name that host: there is none, or it is not of the VM's cluster.
+func (m *machine) wrongHost(ctx *simulator.Context, host types.ManagedObjectReference) types.BaseMethodFault {
+	switch {
+	case host.Type != "HostSystem" || ctx.Map.Get(host) == nil:
+		return &types.ManagedObjectNotFound{Obj: host}
+	case m.vm.Runtime.Host != nil && parentOf(ctx, *m.vm.Runtime.Host) != parentOf(ctx, host):
+		return &types.InvalidArgument{InvalidProperty: "host"}
+	}
+	return nil
+}
+
+func (m *machine) powerTask(ctx *simulator.Context, name string, state types.VirtualMachinePowerState) types.ManagedObjectReference {
 	user := ctx.Session.UserName
 	var delay time.Duration
 	var fault types.BaseMethodFault
@@ -52,13 +69,16 @@ func (m *machine) powerTask(ctx *simulator.Context, name string, state types.Vir
 	m.vcenter.machines.with(m.Self, func(b *behaviour) { b.powering = append(b.powering, task.Self) })
 	m.vcenter.run(task, delay, func() (types.AnyType, types.BaseMethodFault) {
 		defer m.vcenter.machines.with(m.Self, func(b *behaviour) { simulator.RemoveReference(&b.powering, task.Self) })
-		if fault != nil {
+		if state == on {
+			defer m.vcenter.admission.settle(m.Self)
+		}
+		switch {
+		case fault != nil:
 			return nil, fault
+		case state == on:
+			return nil, m.vcenter.powerOn(m.Self, m.at, user)
 		}
-		if at != nil {
-			m.vcenter.moveOff(m.Self, *at)
-		}
-		return nil, m.vcenter.changePower(m.Self, state, user)
+		return nil, m.vcenter.setState(m.Self, state, user)
 	})
 	return task.Self
 }
@@ -73,14 +93,15 @@ type powerOnMany struct {
 func (p *powerOnMany) Reference() types.ManagedObjectReference { return p.Self }
 
 // PowerOnMultiVMTask serves PowerOnMultiVM_Task with one task per VM, as PowerOnVM_Task makes it, on another host of
-// its cluster where its own cannot take it. A VM that no host can take is not attempted.
+// its cluster where its own cannot take it. A VM that no host can take is not attempted, with what lacks as the fault.
 func (p *powerOnMany) PowerOnMultiVMTask(ctx *simulator.Context, req *types.PowerOnMultiVM_Task) soap.HasFault {
 	result := types.ClusterPowerOnVmResult{}
 	for _, ref := range req.Vm {
-		if fault := p.vcenter.placeVM(ref); fault != nil {
-			result.NotAttempted = append(result.NotAttempted, types.ClusterNotAttemptedVmInfo{
-				Vm: ref, Fault: types.LocalizedMethodFault{Fault: fault, LocalizedMessage: "No host is compatible with the virtual machine."},
-			})
+		p.vcenter.admission.gate.Lock()
+		fault := p.vcenter.placeVM(ref, ctx.Session.UserName)
+		p.vcenter.admission.gate.Unlock()
+		if fault != nil {
+			result.NotAttempted = append(result.NotAttempted, types.ClusterNotAttemptedVmInfo{Vm: ref, Fault: localized(fault)})
 			continue
 		}
 		result.Attempted = append(result.Attempted, p.vcenter.powerOnOne(ref, ctx.Session.UserName))
@@ -105,24 +126,41 @@ func (v *VCenter) powerOnOne(ref types.ManagedObjectReference, user string) type
 		return info
 	}
 	ctx.WithLock(vm, func() {
-		task := (&machine{Self: ref, vcenter: v, vm: vm}).powerTask(ctx, "powerOn", on, nil)
+		task := (&machine{Self: ref, vcenter: v, vm: vm}).powerTask(ctx, "powerOn", on)
 		info.Task = &task
 	})
 	return info
 }
 
 // changePower turns a VM on, off or suspends it on behalf of user, with the events that vCenter posts.
-func (v *VCenter) changePower(ref types.ManagedObjectReference, state types.VirtualMachinePowerState, user string) (fault types.BaseMethodFault) {
+func (v *VCenter) changePower(ref types.ManagedObjectReference, state types.VirtualMachinePowerState, user string) types.BaseMethodFault {
+	if state == on {
+		return v.powerOn(ref, types.ManagedObjectReference{}, user)
+	}
+	return v.setState(ref, state, user)
+}
+
+// powerOn turns a VM on on that host, or with the zero host where it is, unless that is refused.
+func (v *VCenter) powerOn(ref, host types.ManagedObjectReference, user string) types.BaseMethodFault {
+	v.admission.gate.Lock()
+	defer v.admission.gate.Unlock()
+	if state := v.PowerState(ref); state != on && state != "" {
+		if fault := v.refused(ref, host, user); fault != nil {
+			return fault
+		}
+		if from, _ := v.claimOf(ref); host.Value != "" && from.host != host {
+			v.moveVM(ref, from.host, host)
+		}
+	}
+	return v.setState(ref, on, user)
+}
+
+// setState changes a VM's power state, whatever its host has room for.
+func (v *VCenter) setState(ref types.ManagedObjectReference, state types.VirtualMachinePowerState, user string) (fault types.BaseMethodFault) {
 	ctx := v.context(user)
 	vm, ok := ctx.Map.Get(ref).(*simulator.VirtualMachine)
 	if !ok {
 		return &types.ManagedObjectNotFound{Obj: ref}
-	}
-	if state == on && v.PowerState(ref) != on {
-		if fault := v.refusePowerOn(ref); fault != nil {
-			v.notAdmitted(ref, user, fault)
-			return fault
-		}
 	}
 	ctx.WithLock(vm, func() {
 		current := vm.Runtime.PowerState
@@ -150,8 +188,11 @@ func (v *VCenter) changePower(ref types.ManagedObjectReference, state types.Virt
 
 // setPower changes what the model says of a VM's power and tools; the caller holds the VM's lock.
 func (v *VCenter) setPower(ctx *simulator.Context, vm *simulator.VirtualMachine, state types.VirtualMachinePowerState) {
-	var boot types.AnyType
+	var boot, clean types.AnyType
 	tools := false
+	if state == off {
+		clean = true // unless its host dies, see crash
+	}
 	if state == on {
 		boot = time.Now()
 		v.machines.with(vm.Self, func(b *behaviour) { b.boots++; tools = !b.noTools })
@@ -161,6 +202,8 @@ func (v *VCenter) setPower(ctx *simulator.Context, vm *simulator.VirtualMachine,
 		{Name: "summary.runtime.powerState", Val: state},
 		{Name: "runtime.bootTime", Val: boot},
 		{Name: "summary.runtime.bootTime", Val: boot},
+		{Name: "runtime.cleanPowerOff", Val: clean},
+		{Name: "summary.runtime.cleanPowerOff", Val: clean},
 		{Name: "summary.quickStats.uptimeSeconds", Val: int32(0)},
 	})
 	ctx.Update(vm, v.machines.hotPlug(vm, state))

@@ -12,7 +12,8 @@ type Reservation struct {
 	OverheadMB int64 // that vCenter adds to the memory
 }
 
-// SetReservation gives a VM its reservations. A power-on is refused for want of them where SetAdmission says so.
+// SetReservation gives a VM its reservations. The simulated vCenter refuses a power-on for want of them where SetAdmission
+// says so.
 func (v *VCenter) SetReservation(ref types.ManagedObjectReference, r Reservation) error {
 	return v.mustVM(ref, "set the reservations", func(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 		ctx.Update(vm, []types.PropertyChange{
@@ -35,16 +36,19 @@ func (v *VCenter) FillMemory(cluster string, leftMB int64, others ...types.Manag
 		taken[vm.Ref] = true
 	}
 	for _, host := range c.Hosts {
-		left, filler := v.capacityOf(host.Ref).bytes/bytesPerMB-leftMB, types.ManagedObjectReference{}
+		left, filler := -leftMB, types.ManagedObjectReference{}
+		_ = v.withHost(host.Ref, "read the memory", func(_ *simulator.Context, h *simulator.HostSystem) {
+			left += h.Summary.Hardware.MemorySize / bytesPerMB
+		})
 		for _, vm := range c.VMs {
-			if vm.Host != host.Ref || v.PowerState(vm.Ref) != on {
-				continue
-			}
-			if !taken[vm.Ref] && filler.Value == "" {
+			held, powered := v.claimOf(vm.Ref)
+			switch {
+			case held.host != host.Ref || !powered:
+			case !taken[vm.Ref] && filler.Value == "":
 				filler = vm.Ref
-				continue
+			default:
+				left -= held.mb
 			}
-			left -= v.reservedBy(vm.Ref).bytes / bytesPerMB
 		}
 		if filler.Value == "" || left < 0 {
 			continue

@@ -69,7 +69,7 @@ func TestPlacementChoosesTheFreestHostThatTakesVMs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if fault := v.placeVM(vm.Ref); fault != nil {
+	if fault := v.placeVM(vm.Ref, ""); fault != nil {
 		t.Fatalf("%T", fault)
 	}
 	if got := v.Cluster("cluster-a").VMs[0].Host; got != c.Hosts[3].Ref {
@@ -83,7 +83,7 @@ func TestPlacementChoosesTheFreestHostThatTakesVMs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, ok := v.placeVM(c.VMs[3].Ref).(*types.NoCompatibleHost); !ok {
+	if _, ok := v.placeVM(c.VMs[3].Ref, "").(*types.NoCompatibleHost); !ok {
 		t.Error("a cluster in maintenance takes a VM")
 	}
 	if err := v.PowerOnAs(c.VMs[3].Ref, "owner@vsphere.local"); err == nil {

@@ -60,8 +60,9 @@ func (v *VCenter) FailCall(method string, ref *types.ManagedObjectReference, fau
 	v.rules.calls = append(v.rules.calls, &callRule{method: method, ref: ref, fault: fault, times: times})
 }
 
-// FailTaskOf lets the next times (-1: all) tasks of the method (ReconfigVM_Task, RelocateVM_Task) on the VM end in the
-// fault: a relocation when it is through with copying. 0 withdraws that.
+// FailTaskOf lets the next times (-1: all) tasks of the method (ReconfigVM_Task, RelocateVM_Task, PowerOnVM_Task) on the VM
+// end in the fault: a relocation when it is through with copying. Any way to power the VM on counts as PowerOnVM_Task, and
+// leaves a VmFailedToPowerOnEvent with the fault. 0 withdraws that.
 func (v *VCenter) FailTaskOf(method string, ref types.ManagedObjectReference, fault types.BaseMethodFault, times int) {
 	v.FailCall("task of "+method, &ref, fault, times)
 }

@@ -25,23 +25,22 @@ type VCenter struct {
 	dir     string       // files of the simulated datastores
 	cert    tls.Certificate
 
-	server   server
-	calls    counters
-	rules    rules
-	sessions sessions
-	hidden   hidden
-	rate     rate
-	machines machines
-	load     load
-	history  history
-	profiles profiles
-	lag      lag
-	storage  storage
-
-	admissions admissions
-	twin       *twin // of a saved inventory; nil for one that was built
-	collected  collected
-	unknown    atomic.Bool // events of classes that clients do not know were posted
+	server    server
+	calls     counters
+	rules     rules
+	sessions  sessions
+	hidden    hidden
+	rate      rate
+	machines  machines
+	load      load
+	admission admission
+	history   history
+	profiles  profiles
+	lag       lag
+	storage   storage
+	twin      *twin // of a saved inventory; nil for one that was built
+	collected collected
+	unknown   atomic.Bool // events of classes that clients do not know were posted
 
 	valueLimit atomic.Int64 // characters of a custom attribute; 0: any number
 	clock      atomic.Int64 // nanoseconds that vCenter's clock is ahead

@@ -64,7 +64,7 @@ func (s *scenario) crowd(vm types.ManagedObjectReference) error {
 	for _, tagged := range s.vcenter.TaggedVMs(contended) {
 		errs = append(errs, s.vcenter.SetReservation(tagged.Ref, simulation.Reservation{MemoryMB: goersReserve}))
 	}
-	errs = append(errs, s.vcenter.FillMemory(contended, leftOnHosts, vm), s.vcenter.SetAdmission(contended, simulation.Admission{}))
+	errs = append(errs, s.vcenter.FillMemory(contended, leftOnHosts, vm), s.vcenter.SetAdmission(contended, &simulation.Admission{}))
 	return errors.Join(errs...)
 }
 

@@ -70,15 +70,7 @@ func (a MakeRoom) Order(in Incoming, rule string) (Order, string, bool, error) {
 		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return Order{
-		WorkflowID: workflowid.Room(short.Cluster.Value, queueIn(in.TaskQueue)), WorkflowType: preemption.MakeRoomWorkflowName, Signal: preemption.RoomSignal,
+		WorkflowID: workflowid.Room(short.Cluster.Value, in.TaskQueue), WorkflowType: preemption.MakeRoomWorkflowName, Signal: preemption.RoomSignal,
 		Payload: req, What: "room for " + short.VM.Ref(),
 	}, "", true, nil
-}
-
-// queueIn is the part of a workflow's id that names its task queue: none for the default.
-func queueIn(queue string) string {
-	if queue == preemption.DefaultTaskQueue {
-		return ""
-	}
-	return queue
 }

@@ -74,18 +74,6 @@ func Of(text string) string {
 	return shorten(escape(text))
 }
 
-// Room returns the id of the workflow that makes room in a cluster: make-room@<MoRef>, or make-room@all, and @<task queue>
-// where a queue is named.
-func Room(cluster, queue string) string {
-	if cluster == "" {
-		cluster = "all"
-	}
-	if queue != "" {
-		cluster += "@" + queue
-	}
-	return Of(MakeRoom + cluster)
-}
-
 // Intake returns the id of the intake that an alarm has in a scope: <alarm>@<MoRef>, or <alarm>@all. An alarm that
 // is called as our own workflows are has its first letter written as %XX.
 func Intake(alarm, scope string) string {
@@ -102,6 +90,21 @@ func Intake(alarm, scope string) string {
 		id = encode('%') + id[1:] // an alarm that is literally called %72estore
 	}
 	return shorten(id)
+}
+
+// defaultQueue is the default of the workers' task queue. It is no part of an id.
+const defaultQueue = "vsphere-preemption"
+
+// Room returns the id of the workflow that makes room in a scope: a cluster's MoRef such as domain-c7, or "" for
+// everything. Task queues other than the default are part of it, for MoRefs repeat between vCenters.
+func Room(scope, queue string) string {
+	if scope == "" {
+		scope = "all"
+	}
+	if queue != "" && queue != defaultQueue {
+		scope += "@" + queue
+	}
+	return Of(MakeRoom + scope)
 }
 
 func ours(id string) bool {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
@@ -54,6 +55,29 @@ func TestReservedIdsAreKnown(t *testing.T) {
 		if what, got := workflowid.Reserved(id); got != want || got && what == "" {
 			t.Errorf("%s: %t (%s)", id, got, what)
 		}
+	}
+}
+
+func TestRoomInAClusterHasOneWorkflowForEachVCenter(t *testing.T) {
+	long := strings.Repeat("q", 300)
+	for _, c := range []struct{ scope, queue, want string }{
+		{"domain-c7", "", "make-room@domain-c7"},
+		{"domain-c7", preemption.DefaultTaskQueue, "make-room@domain-c7"},
+		{"domain-c7", "site-b", "make-room@domain-c7@site-b"},
+		{"", "", "make-room@all"},
+		{"", "site-b", "make-room@all@site-b"},
+		{"domain-c7", "sité", "make-room@domain-c7@sit%C3%A9"},
+	} {
+		if got := workflowid.Room(c.scope, c.queue); got != c.want {
+			t.Errorf("%q on %q: %s, want %s", c.scope, c.queue, got, c.want)
+		}
+	}
+	a, b := workflowid.Room("domain-c7", long), workflowid.Room("domain-c7", long+"x")
+	if a == b || len(a) >= workflowid.Max {
+		t.Errorf("%s\n%s", a, b)
+	}
+	if what, ok := workflowid.Reserved(a); !ok || what != "rooms" {
+		t.Errorf("%s is no id of ours: %q", a, what)
 	}
 }
 

@@ -36,7 +36,7 @@ func short(t *testing.T, needsMB int64, opts ...sitetest.Option) (s *sitetest.Si
 	s.Rules = roomRules()
 	s.Worker()
 	name := s.Crowded(needsMB)
-	s.Must(s.VC.SetAdmission("cluster-a", simulation.Admission{}))
+	s.Must(s.VC.SetAdmission("cluster-a", &simulation.Admission{}))
 	return s, s.VC.VM(name), workflowid.Room(s.Cluster("cluster-a").Value, s.Queue)
 }
 
@@ -91,12 +91,13 @@ func TestAHostsDeathIsServedByPriority(t *testing.T) {
 		s.Must(s.VC.SetReservation(vm.Ref, simulation.Reservation{MemoryMB: mb}))
 		s.Must(s.VC.SetTags(vm.Ref, policy.CategoryPriority, priority))
 	}
-	s.Must(s.VC.SetAdmission("cluster-a", simulation.Admission{}))
+	s.Must(s.VC.SetAdmission("cluster-a", &simulation.Admission{HA: &types.ClusterDasAdmissionControlPolicy{}}))
 	s.Must(s.VC.FillMemory("cluster-a", 512, asking...))
 	s.Watch(watch.Timing{Poll: 100 * time.Millisecond, Heartbeat: 2 * time.Second, Lease: time.Second})
-	s.Must(s.VC.FailHost(died))
+	left, err := s.VC.KillHost(died)
+	s.Must(err)
 	room := workflowid.Room(cluster.Ref.Value, s.Queue)
-	r := s.RoomsDecided(room, waiting)
+	r := s.RoomsDecided(room, len(left))
 	ran, rounds, lowest := 0, map[string]bool{}, 1<<30
 	for _, o := range r.Rooms {
 		for _, id := range o.Rounds {
