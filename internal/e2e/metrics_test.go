@@ -117,6 +117,11 @@ rules:
 		after = sitetest.Scrape(t, addr)
 		return after["preemption_rejections_total"] > 0
 	})
+	s.AskForRoom(s.ID("room"), s.RoomRequest("no-such-vm"))
+	s.Eventually("the request for room is counted", func() bool {
+		after = sitetest.Scrape(t, addr)
+		return after["preemption_rooms_total"] > 0
+	})
 	for _, name := range documentedMetrics(t) {
 		if !slices.Contains(still, name) && after[name] == before[name] {
 			t.Errorf("%s stayed at %v", name, after[name])
