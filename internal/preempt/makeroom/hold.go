@@ -106,27 +106,45 @@ func (m *making) tellHolds() {
 	}
 }
 
-// giveUp ends a request for which there is no room. Those who went for it come back at once.
+// vain is a request for which VMs went in vain.
+type vain struct {
+	ask    Ask
+	reason string
+}
+
+// giveUp ends a request for which there is no room. Those who went for it come back when the last step is done.
 func (m *making) giveUp(ask Ask, reason string) {
-	id := ask.Demand.RequestID
-	o := m.outcome(id)
-	gone := ours(o.Gone)
-	if len(gone) == 0 {
-		m.end(id, preemptapi.RoomRefused, reason)
+	if len(ours(m.outcome(ask.Demand.RequestID).Gone)) == 0 {
+		m.end(ask.Demand.RequestID, preemptapi.RoomRefused, reason)
 		return
 	}
-	d := ask.Demand
+	m.vain = append(m.vain, vain{ask, reason})
+}
+
+// bringBackVain has all come back that went in vain, by one restore: a cluster has one at a time.
+func (m *making) bringBackVain() {
+	if len(m.vain) == 0 {
+		return
+	}
+	d, o := m.vain[0].ask.Demand, m.outcome(m.vain[0].ask.Demand.RequestID)
 	in := preemptapi.RestoreInput{
 		Scope: d.Scope, ScopeName: o.ClusterName, Tag: d.Tag, Policy: &d.Policy, PolicyName: d.PolicyName, PolicyHash: d.PolicyHash,
 		By: o.For, ReplyTo: d.ReplyTo, Person: true,
 	}
-	for _, ref := range gone {
-		in.VMs = append(in.VMs, ref.String())
+	for _, v := range m.vain {
+		for _, ref := range ours(m.outcome(v.ask.Demand.RequestID).Gone) {
+			in.VMs = append(in.VMs, ref.String())
+		}
 	}
-	if failed := m.bringBack(id, in); failed != "" {
-		reason += "; " + failed
+	failed := m.bringBack(d.RequestID, in)
+	for _, v := range m.vain {
+		if failed != "" {
+			v.reason += "; " + failed
+		}
+		m.outcome(v.ask.Demand.RequestID).RestoreID = o.RestoreID
+		m.end(v.ask.Demand.RequestID, preemptapi.RoomFailed, v.reason)
 	}
-	m.end(id, preemptapi.RoomFailed, reason)
+	m.vain = nil
 }
 
 // bringBackLater starts the restore of the cluster, as the end of an alarm does, where the policy has one: those who went

@@ -87,6 +87,7 @@ func (m *making) make(group []Ask) {
 	for step := 1; len(group) > 0; step++ {
 		group = m.step(group, step)
 	}
+	m.bringBackVain()
 	m.scopes = m.scopes[:len(m.scopes)-1]
 	m.tellHolds()
 }

@@ -89,8 +89,9 @@ type making struct {
 	cancelled bool
 	roundID   string                  // of the round under way; "": none
 	done      *preemptapi.RoundResult // its result, once it has told
-	scopes    []string                // of the rooms that are being made
-	told      string                  // what the ledger was last told is held
+	vain      []vain
+	scopes    []string // of the rooms that are being made
+	told      string   // what the ledger was last told is held
 }
 
 func newMaking(ctx workflow.Context, in Input) *making {

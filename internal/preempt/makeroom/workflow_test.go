@@ -238,6 +238,22 @@ func TestNoMoreRoomsAreMadeInAnHourThanTheFileAllows(t *testing.T) {
 	}
 }
 
+func TestAllWhoWentInVainComeBackByOneRestore(t *testing.T) {
+	r := newRoomRun(t)
+	r.power = PowerOnResult{Refused: "its disk is locked"}
+	r.ask = func(id string, a *Ask) {
+		if id == "2" {
+			a.VM = vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-8"}
+		}
+	}
+	r.asks(0, byPerson, "1", "2")
+	out := r.run()
+	r.want(out, preemptapi.RoomFailed, preemptapi.RoomFailed)
+	if len(r.restores) != 1 || len(r.restores[0].VMs) != 2 || out.Rooms[0].RestoreID == "" || out.Rooms[1].RestoreID == "" {
+		t.Errorf("restores %+v", r.restores)
+	}
+}
+
 func TestOfMoreThanMayBeMadeInAnHourTheMostImportantGetTheirs(t *testing.T) {
 	r := newRoomRun(t)
 	r.admit = func(n int) ledger.Admission {
