@@ -48,7 +48,8 @@ func causeIn(events []*historypb.HistoryEvent) (text string, since time.Time) {
 			known, since = true, e.GetEventTime().AsTime()
 		case enumspb.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
 			if since = e.GetEventTime().AsTime(); !known {
-				text = "no worker ends its task in time (" + e.GetWorkflowTaskTimedOutEventAttributes().GetTimeoutType().String() + ")"
+				text = "no worker ends its task in time (" + e.GetWorkflowTaskTimedOutEventAttributes().GetTimeoutType().String() +
+					"); if a worker fails it since, only the workers' log says why"
 			}
 		case enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
 			return text, since // older failures are over

@@ -118,7 +118,7 @@ func TestAnIntakeWithWorkLeftCompletesBeforeItsClientsTimeoutAndWhatStandsGoesOn
 	t.Parallel()
 	s := sitetest.New(t, sitetest.WithPolicy(func(p *policy.Policy) { p.Cooldown = clock.Duration(time.Hour) }))
 	s.Worker()
-	opts := client.StartWorkflowOptions{ID: s.ID("cli"), TaskQueue: s.Queue, WorkflowExecutionTimeout: 8 * time.Second}
+	opts := client.StartWorkflowOptions{ID: s.ID("cli"), TaskQueue: s.Queue, WorkflowExecutionTimeout: 30 * time.Second}
 	first, err := s.Temporal.SignalWithStartWorkflow(t.Context(), s.ID("cli"), preemption.SignalChannel,
 		s.AlarmRequest("cluster-a", preemption.CriticalityHigh), opts, preemption.WorkflowName)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
@@ -187,7 +188,25 @@ func troubled(ctx context.Context, _ watch.FollowInput) (c watchapi.Checkpoint, 
 
 // prototype leaves a run that another program began, and has our worker take it over.
 func (w *ward) prototype() string {
-	id := "preempctl-run-" + w.queue
+	w.watched(0)
+	for n := range 5 {
+		id := fmt.Sprintf("preempctl-run-%d-%s", n, w.queue)
+		w.prototypeSleeps(id)
+		k := w.worker(func(r worker.Registry) { ours.RegisterRooms(r) })
+		w.must(w.c.SignalWorkflow(w.t.Context(), id, "", preemption.SignalChannel, map[string]string{"tag": "preemptible"}))
+		if w.taskFailed(id) {
+			return id
+		}
+		k.Stop()
+		w.must(w.c.TerminateWorkflow(w.t.Context(), id, "", "its task went to the worker that had stopped"))
+	}
+	w.t.Fatal("no task of a prototype's run ever reached our worker")
+	return ""
+}
+
+// prototypeSleeps has the prototype's program begin a run that waits for an hour, and stops the program.
+func (w *ward) prototypeSleeps(id string) {
+	w.t.Helper()
 	theirs := w.worker(func(r worker.Registry) {
 		r.RegisterWorkflowWithOptions(func(ctx workflow.Context) error {
 			ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute})
@@ -198,7 +217,6 @@ func (w *ward) prototype() string {
 		}, workflow.RegisterOptions{Name: preemption.WorkflowName})
 		r.RegisterActivityWithOptions(func(context.Context) error { return nil }, activity.RegisterOptions{Name: "GetPreemptibleVMs"})
 	})
-	w.watched(0)
 	w.start(id, preemption.WorkflowName)
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		d, err := w.c.DescribeWorkflowExecution(w.t.Context(), id, "")
@@ -210,11 +228,29 @@ func (w *ward) prototype() string {
 		}
 	}
 	theirs.Stop()
-	w.worker(func(r worker.Registry) { ours.RegisterRooms(r) })
-	if err := w.c.SignalWorkflow(w.t.Context(), id, "", preemption.SignalChannel, map[string]string{"tag": "preemptible"}); err != nil {
-		w.t.Fatal(err)
+}
+
+// taskFailed waits for what becomes of a run's next task, and is false where it ended by its time. A server that has not
+// yet heard that a worker stopped gives it the task, and of a row of failures only the first is recorded.
+func (w *ward) taskFailed(id string) bool {
+	w.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		for it := w.c.GetWorkflowHistory(w.t.Context(), id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); it.HasNext(); {
+			e, err := it.Next()
+			w.must(err)
+			switch e.GetEventType() {
+			case enumspb.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+				return true
+			case enumspb.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
+				if e.GetWorkflowTaskTimedOutEventAttributes().GetTimeoutType() == enumspb.TIMEOUT_TYPE_START_TO_CLOSE {
+					return false
+				}
+			}
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the next task of %s neither fails nor ends by its time", id)
+		}
 	}
-	return id
 }
 
 func TestEachFaultThatOnceStoppedEverythingTurnsHealthRedWithinTwoMinutes(t *testing.T) {
