@@ -112,6 +112,10 @@ type WorkflowRequest struct {
 	// WhenSilenced is WhenSilencedAct where an alarm that is acknowledged, or whose actions are disabled, is to be acted
 	// upon all the same. Empty: it is not.
 	WhenSilenced string `json:"whenSilenced,omitempty"`
+	// Cluster is the MoRef of the cluster, such as domain-c7, in which VMs go, where no alarm's event names it. Empty: everywhere.
+	Cluster string `json:"cluster,omitempty"`
+	// Headroom asks for what the policy's headroom lacks in the cluster: nobody goes while it is there.
+	Headroom bool `json:"headroom,omitempty"`
 	// Room asks who would have to go so that something fits on one host. Only a plan may ask for it.
 	Room *Room `json:"room,omitempty"`
 }

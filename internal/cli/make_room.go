@@ -15,7 +15,6 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
@@ -45,7 +44,7 @@ func (a *app) makeRoomCommand() *cobra.Command {
 			exitStatus("no such VM or tag", "refused, and nobody went: no host can have the room, the VM is on, or it may not ask"),
 		Example: "  # on which host, who would go, and what would the other hosts cost?\n  preemptctl make-room --for db-1 --dry-run\n" +
 			"  # the real thing\n  preemptctl make-room --for db-1 --power-on\n" +
-			"  # 8 CPUs and 24 GiB in one piece, for half an hour\n  preemptctl make-room --cpus 8 --memory 24GiB --cluster domain-c7 --hold 30m",
+			"  # 8 CPUs and 24 GiB in one piece, for half an hour\n  preemptctl make-room --cpus 8 --memory 24GiB --cluster cluster-a --hold 30m",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.makeRoom(cmd, f) },
 	}
 	f.register(cmd)
@@ -53,7 +52,7 @@ func (a *app) makeRoomCommand() *cobra.Command {
 	flags.StringVar(&f.room.vm, "for", "", "the VM: its name, inventory path or MoRef")
 	flags.IntVar(&f.room.cpus, "cpus", 0, "without --for: so many CPUs")
 	flags.StringVar(&f.room.memory, "memory", "", "without --for: so much memory, such as 128GiB")
-	flags.StringVar(&f.room.cluster, "cluster", "", "MoRef of the cluster, such as domain-c7 (default: that of the VM)")
+	clusterFlag(cmd, &f.room.cluster, "where to make it", "the cluster of the VM")
 	flags.BoolVar(&f.powerOn, "power-on", false, "power the VM on when its room is there")
 	flags.DurationVar(&f.hold, "hold", 0, "how long the room is kept for a VM that is not powered on (default: as the worker's file says, or 30m)")
 	flags.DurationVar(&f.busy, "busy-wait", 10*time.Minute, "how long to wait for another round in the cluster to end")
@@ -147,12 +146,14 @@ type roomAsked struct {
 
 // askForRoom sends the request to a workflow of its own, and follows it.
 func (a *app) askForRoom(ctx context.Context, s *session, wait bool, req preemption.RoomRequest) error {
+	var err error
 	names := preemptapi.NamesInput{Tag: req.Tag}
+	if names.Scope, err = a.clusterNamed(ctx, s, req.Room.Cluster); err != nil {
+		return err
+	}
+	req.Room.Cluster = names.Scope.Value
 	if req.Room.For != "" {
 		names.VMs = []string{req.Room.For}
-	}
-	if req.Room.Cluster != "" {
-		names.Scope = clusterRef(req.Room.Cluster)
 	}
 	if err := a.known(ctx, s, names); err != nil {
 		return err
@@ -183,14 +184,6 @@ func (a *app) askForRoom(ctx context.Context, s *session, wait bool, req preempt
 		return err
 	}
 	return roomVerdict(*out.Room)
-}
-
-// clusterRef reads a MoRef such as domain-c7, or Type:Value.
-func clusterRef(text string) vsphere.Ref {
-	if ref, ok := vsphere.ParseRef(text); ok {
-		return ref
-	}
-	return vsphere.Ref{Type: vsphere.TypeCluster, Value: text}
 }
 
 func roomWords(r preemption.Room) string { return preemptapi.RoomAsk{Room: r}.Words() }

@@ -22,9 +22,14 @@ func (a *app) known(ctx context.Context, s *session, in preemptapi.NamesInput) e
 	if polled, err := s.polled(ctx); err != nil || !polled {
 		return err
 	}
+	_, err := a.lookUp(ctx, s, in)
+	return err
+}
+
+// lookUp asks a worker about names. The answer is empty if there is none in time, as while vCenter is away.
+func (a *app) lookUp(ctx context.Context, s *session, in preemptapi.NamesInput) (out preemptapi.NamesResult, err error) {
 	limited, cancel := context.WithTimeout(ctx, namesLimit)
 	defer cancel()
-	var out preemptapi.NamesResult
 	run, err := s.ExecuteWorkflow(limited, client.StartWorkflowOptions{
 		ID: "preemption-plan-names-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: namesLimit,
 		StaticSummary: "looks whether vCenter knows what was named",
@@ -34,16 +39,16 @@ func (a *app) known(ctx context.Context, s *session, in preemptapi.NamesInput) e
 	}
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return out, ctx.Err()
 	case err != nil:
 		a.log.Debug("could not check the names in vCenter; the request continues", "error", err)
-		return nil
+		return preemptapi.NamesResult{}, nil
 	case len(out.Unknown) > 0:
-		return notFoundf("nothing was started: %s", strings.Join(out.Unknown, "; "))
+		return out, notFoundf("nothing was started: %s", strings.Join(out.Unknown, "; "))
 	case len(out.Ambiguous) > 0:
-		return usagef("nothing was started: %s", strings.Join(out.Ambiguous, "; "))
+		return out, usagef("nothing was started: %s", strings.Join(out.Ambiguous, "; "))
 	}
-	return nil
+	return out, nil
 }
 
 // emptyMayStand are the flags of the prototype whose empty value always meant that the flag is not given.

@@ -6,6 +6,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // fakeNames knows everything but what is misspelt.
@@ -13,8 +14,12 @@ func fakeNames(_ workflow.Context, in preemptapi.NamesInput) (out preemptapi.Nam
 	if in.Tag == "preemptibel" {
 		out.Unknown = append(out.Unknown, `vCenter has no tag "preemptibel"`)
 	}
-	if in.Scope.Value == "wrong" {
-		out.Unknown = append(out.Unknown, "vCenter has no ClusterComputeResource:wrong")
+	switch in.Cluster {
+	case "":
+	case "wrong":
+		out.Unknown = append(out.Unknown, `vCenter has no cluster "wrong": did you mean west?`)
+	default:
+		out.Cluster = vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c7"}
 	}
 	for _, vm := range in.VMs {
 		switch vm {
@@ -42,6 +47,13 @@ func TestAMisspeltNameStartsNothing(t *testing.T) {
 		"two VMs of a name to evict": {[]string{"evict", "double"}, 2, "2 VMs"},
 		"a VM to restore":            {[]string{"restore", "misspelt"}, 3, "no VM"},
 		"a cluster to restore":       {[]string{"restore", "--cluster", "wrong"}, 3, "wrong"},
+		"a cluster to plan":          {[]string{"workflow", "plan", "--cluster", "wrong"}, 3, "did you mean west?"},
+		"a cluster to run in":        {[]string{"workflow", "run", "-w", "names", "--cluster", "wrong"}, 3, "did you mean west?"},
+		"a cluster for room":         {[]string{"make-room", "--cpus", "4", "--cluster", "wrong"}, 3, "did you mean west?"},
+		"a cluster for a schedule":   {[]string{"schedule", "create", "names", "--every", "1h", "--cluster", "wrong"}, 3, "did you mean west?"},
+		"headroom of no cluster":     {[]string{"workflow", "run", "-w", "names", "--headroom"}, 2, "--headroom needs --cluster"},
+		"headroom of an alarm":       {[]string{"workflow", "plan", "--headroom", "--cluster", "west", "--event", "{}"}, 2, "leave --event out"},
+		"headroom, and reconcile":    {[]string{"schedule", "create", "names", "--every", "1h", "--reconcile", "--headroom"}, 2, "--headroom is for a preemption"},
 		"an empty cluster":           {[]string{"restore", "--cluster", ""}, 2, "--cluster is empty"},
 		"an empty policy":            {[]string{"workflow", "run", "-w", "names", "--policy", " "}, 2, "--policy is empty"},
 	} {

@@ -21,6 +21,7 @@ const planLimit = 2 * time.Minute
 // planFlags are the flags of plan.
 type planFlags struct {
 	requestFlags
+	where     whereFlags
 	room      roomFlags
 	timeout   time.Duration
 	failEmpty bool
@@ -32,14 +33,15 @@ func (a *app) planCommand() *cobra.Command {
 		Use: "plan", Args: noArgs,
 		Short: "Show which VMs would be turned off, and why the others stay on",
 		Long: "Show which VMs a preemption would turn off, in which order, and why each other candidate stays on. Nothing is\n" +
-			"reserved, and no VM is touched.\n\n" +
+			"reserved, and no VM is touched. With --cluster only VMs of that cluster are candidates, as for its alarm.\n\n" +
 			"With --room-for, or with --room-cpus and --room-memory, show who would have to go so that a VM fits on one host:\n" +
 			"which host costs least, what each costs, and why a host cannot take it. Only VMs of a lower preemption-priority than\n" +
 			"the VM's would go.\n\n" +
 			exitStatus("", "no VM is eligible, with --fail-empty, or no host can have the room"),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow plan --tag spot --criticality HIGH -o json\n" +
-			"  preemptctl workflow plan --event @alarm.json\n  preemptctl workflow plan --room-for db-1\n" +
-			"  preemptctl workflow plan --room-cpus 8 --room-memory 24GiB --cluster domain-c7",
+			"  preemptctl workflow plan --event @alarm.json\n  preemptctl workflow plan --cluster cluster-a --headroom\n" +
+			"  preemptctl workflow plan --room-for db-1\n" +
+			"  preemptctl workflow plan --room-cpus 8 --room-memory 24GiB --cluster cluster-a",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.timeout < 0 {
 				return usagef("--timeout %s is negative", f.timeout)
@@ -48,6 +50,8 @@ func (a *app) planCommand() *cobra.Command {
 		},
 	}
 	f.register(cmd)
+	clusterFlag(cmd, &f.where.cluster, "only VMs of this cluster, or room in it", "wherever they run")
+	headroomFlag(cmd, &f.where.headroom)
 	f.room.register(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", planLimit, "how long to wait for the plan")
 	cmd.Flags().BoolVar(&f.failEmpty, "fail-empty", false, "exit 4 when no VM is eligible")
@@ -59,11 +63,16 @@ func (a *app) plan(cmd *cobra.Command, f planFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := f.where.check(f.event); err != nil {
+		return err
+	}
 	req, err := a.request(f.requestFlags)
 	if err != nil {
 		return err
 	}
-	req.Room = room
+	if req.Room = room; room != nil {
+		room.Cluster, f.where.cluster = f.where.cluster, ""
+	}
 	return a.planOf(cmd, f, req)
 }
 
@@ -79,6 +88,16 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 		}
 		if !polled {
 			return a.noWorker("nothing can be planned until one starts")
+		}
+		if err := f.where.in(ctx, a, s, &req); err != nil {
+			return err
+		}
+		if req.Room != nil {
+			ref, err := a.clusterNamed(ctx, s, req.Room.Cluster)
+			if err != nil {
+				return err
+			}
+			req.Room.Cluster = ref.Value
 		}
 		run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 			ID: "preemption-plan-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.timeout,

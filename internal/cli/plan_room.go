@@ -14,7 +14,7 @@ import (
 
 // roomFlags are the flags of a plan for room on one host.
 type roomFlags struct {
-	vm, memory, cluster string
+	vm, memory, cluster string // the cluster is of the command's own flag
 	cpus                int
 }
 
@@ -23,7 +23,6 @@ func (f *roomFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.vm, "room-for", "", "plan room on one host for this VM, which is off: its name, inventory path or MoRef")
 	flags.IntVar(&f.cpus, "room-cpus", 0, "plan room on one host for so many CPUs")
 	flags.StringVar(&f.memory, "room-memory", "", "plan room on one host for so much memory, such as 128GiB")
-	flags.StringVar(&f.cluster, "cluster", "", "with --room-…: MoRef of the cluster, such as domain-c7 (default: that of the VM, or any)")
 }
 
 // room is what the flags ask for; nil: they ask for none.
@@ -31,12 +30,10 @@ func (f roomFlags) room(cmd *cobra.Command) (*preemption.Room, error) {
 	given := func(name string) bool { return cmd.Flags().Changed(name) }
 	sizes := given("room-cpus") || given("room-memory")
 	switch {
-	case !given("room-for") && !sizes && given("cluster"):
-		return nil, usagef("--cluster needs --room-for, --room-cpus or --room-memory")
 	case !given("room-for") && !sizes:
 		return nil, nil
-	case given("event") || given("fail-empty"):
-		return nil, usagef("--event and --fail-empty are for plans of a preemption: leave them out where room is asked for")
+	case given("event") || given("fail-empty") || given("headroom"):
+		return nil, usagef("--event, --fail-empty and --headroom are for plans of a preemption: leave them out where room is asked for")
 	case given("room-for") && sizes:
 		return nil, usagef("--room-for takes the sizes of the VM: leave --room-cpus and --room-memory out")
 	case given("room-cpus") && f.cpus <= 0:

@@ -45,10 +45,10 @@ func TestAPlanForRoomShowsWhatEachHostCosts(t *testing.T) {
 		"of a size without a unit":   {[]string{"--room-memory", "128"}, 2, "stderr", []string{`"128" has no unit`}},
 		"of a size that is none":     {[]string{"--room-memory", "GiB"}, 2, "stderr", []string{"is no size"}},
 		"of no CPUs":                 {[]string{"--room-cpus", "0"}, 2, "stderr", []string{"--room-cpus 0 is not positive"}},
-		"in a cluster, for nothing":  {[]string{"--cluster", "domain-c7"}, 2, "stderr", []string{"--cluster needs --room-for"}},
+		"in a cluster, by its name":  {[]string{"--room-for", "db-1", "--cluster", "west"}, 0, "stdout", []string{"on esx-1"}},
 		"for a VM without a name":    {[]string{"--room-for", ""}, 2, "stderr", []string{"--room-for is empty"}},
-		"with an event":              {[]string{"--room-for", "db-1", "--event", "{}"}, 2, "stderr", []string{"--event and --fail-empty"}},
-		"with fail-empty":            {[]string{"--room-cpus", "4", "--fail-empty"}, 2, "stderr", []string{"--event and --fail-empty"}},
+		"with an event":              {[]string{"--room-for", "db-1", "--event", "{}"}, 2, "stderr", []string{"--event, --fail-empty and --headroom"}},
+		"with fail-empty":            {[]string{"--room-cpus", "4", "--fail-empty"}, 2, "stderr", []string{"--event, --fail-empty and --headroom"}},
 		"in a cluster without name":  {[]string{"--room-for", "db-1", "--cluster", ""}, 2, "stderr", []string{"--cluster is empty"}},
 		"of more memory than exists": {[]string{"--room-memory", "2TiB"}, 4, "stderr", []string{"no room"}},
 	} {

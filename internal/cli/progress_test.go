@@ -40,7 +40,7 @@ func TestACommandThatOnlyHandsOverSaysSoWhereNobodyTakesIt(t *testing.T) {
 	for name, args := range map[string][]string{
 		"run":         {"workflow", "run", "-w", s.id()},
 		"evict":       {"evict", "web-" + s.queue, "--wait=false"},
-		"restore":     {"restore", "--cluster", "domain-c" + s.queue},
+		"restore":     {"restore", "--cluster", "ClusterComputeResource:" + s.queue},
 		"remediation": {"remediation", "run", "vm-1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,13 +44,13 @@ func (a *app) restoreCommand() *cobra.Command {
 			"does not.\n\n" +
 			exitStatus("no such VM, cluster or tag", "another restore of the scope or a preemption is under way in it"),
 		Example: "  # which VMs would be restored, in which order, and why not the others?\n  preemptctl restore --dry-run\n" +
-			"  preemptctl restore --wait\n  preemptctl restore web-1 web-2 --wait\n  preemptctl restore --cluster domain-c7 -o json --wait",
+			"  preemptctl restore --wait\n  preemptctl restore web-1 web-2 --wait\n  preemptctl restore --cluster cluster-a -o json --wait",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.restore(cmd, f, args) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVarP(&f.tag, "tag", "t", preemption.DefaultTag, "vSphere tag that the VMs were preempted for")
-	flags.StringVar(&f.cluster, "cluster", "", "MoRef of the cluster, such as domain-c7 (default: everything)")
+	clusterFlag(cmd, &f.cluster, "only what was preempted in this cluster", "everything")
 	flags.StringVar(&f.policy, "policy", "", "name of the policy in the worker's file (default: the policy \"default\")")
 	flags.StringVar(&f.replyTo, "reply-to", "", "URL that gets a CloudEvent about the restored VMs")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only show which VMs would be restored, in which wave, and why the others stay off")
@@ -76,9 +76,6 @@ func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
 	case f.timeout > 0 && !f.wait && !f.dryRun:
 		return usagef("--timeout needs --wait or --dry-run: without them the command does not wait")
 	}
-	if f.cluster != "" {
-		in.Scope = clusterRef(f.cluster)
-	}
 	limit := f.timeout
 	switch {
 	case f.dryRun && limit == 0:
@@ -98,6 +95,9 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in pre
 	}
 	if !polled {
 		return a.noWorker("nothing is restored")
+	}
+	if in.Scope, err = a.clusterNamed(ctx, s, f.cluster); err != nil {
+		return err
 	}
 	if err := a.known(ctx, s, preemptapi.NamesInput{Tag: in.Tag, Scope: in.Scope, VMs: in.VMs}); err != nil {
 		return err

@@ -121,6 +121,9 @@ func usageRow(t *table, l policy.Load, write func(int64) string, cells ...string
 	if l.Target > 0 {
 		target = fmt.Sprintf("%d%%", l.Target)
 	}
+	if l.Kept > 0 {
+		target += " of all but " + write(l.Kept)
+	}
 	t.row(append(cells, write(l.Capacity), share(l, l.Used, write), some(l.Credited), loadAfter(l, write), target, some(l.Shortfall))...)
 }
 

@@ -25,6 +25,7 @@ import (
 // runFlags are the flags of run.
 type runFlags struct {
 	requestFlags
+	where                            whereFlags
 	workflowID                       string
 	wait, dryRun, observe, failEmpty bool
 	timeout                          time.Duration
@@ -59,6 +60,8 @@ func (a *app) runCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd, f) },
 	}
 	f.register(cmd)
+	clusterFlag(cmd, &f.where.cluster, "only VMs of this cluster go", "wherever they run")
+	headroomFlag(cmd, &f.where.headroom)
 	flags := cmd.Flags()
 	flags.StringVarP(&f.workflowID, "workflow-id", "w", preemption.DefaultWorkflowID, "id of the intake workflow")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the decision and the round's result")
@@ -80,9 +83,12 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	case (f.timeout > 0 || f.failEmpty) && !f.wait && !f.dryRun:
 		return usagef("--timeout and --fail-empty need --wait or --dry-run: without them the command does not wait")
 	case f.dryRun:
-		return a.plan(cmd, planFlags{requestFlags: f.requestFlags, timeout: f.timeout, failEmpty: f.failEmpty})
+		return a.plan(cmd, planFlags{requestFlags: f.requestFlags, where: f.where, timeout: f.timeout, failEmpty: f.failEmpty})
 	}
 	f.workflowID = workflowid.Of(f.workflowID)
+	if err := f.where.check(f.event); err != nil {
+		return err
+	}
 	req, err := a.request(f.requestFlags)
 	if err != nil {
 		return err
@@ -95,6 +101,9 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 		limit, ask = 0, func(ctx context.Context, s *session) error { return a.runAndWait(ctx, s, f, req) }
 	}
 	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error {
+		if err := f.where.in(ctx, a, s, &req); err != nil {
+			return err
+		}
 		if err := a.known(ctx, s, preemptapi.NamesInput{Tag: req.Tag}); err != nil {
 			return err
 		}
@@ -150,6 +159,12 @@ func summary(req preemption.WorkflowRequest) string {
 		text = "Rehearsal: notice to VM " + req.VM
 	case req.VM != "":
 		text = fmt.Sprintf("%s eviction of VM %s", req.Criticality, req.VM)
+	}
+	if req.Cluster != "" {
+		text += " in " + req.Cluster
+	}
+	if req.Headroom {
+		text += ", for its headroom"
 	}
 	return clean(shown.Clip(text, maxLine))
 }

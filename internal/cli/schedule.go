@@ -119,6 +119,8 @@ type scheduled struct {
 	Criticality preemption.Criticality `json:"criticality,omitempty"`
 	Policy      string                 `json:"policy,omitempty"`
 	ReplyTo     string                 `json:"replyTo,omitempty"`
+	Cluster     string                 `json:"cluster,omitempty"`  // its MoRef; empty: wherever VMs run
+	Headroom    bool                   `json:"headroom,omitempty"` // only what the policy's headroom lacks goes
 	Queue       string                 `json:"taskQueue"`
 	Runs        int                    `json:"runs"`              // started so far
 	Skipped     int                    `json:"skipped,omitempty"` // left out because one was under way
@@ -181,6 +183,7 @@ func scheduleOf(id string, d *client.ScheduleDescription) (out scheduled, ok boo
 // asks copies the values of a schedule's request.
 func (o *scheduled) asks(req preemption.WorkflowRequest) {
 	o.Tag, o.Criticality, o.Policy, o.ReplyTo = req.Tag, req.Criticality, req.Policy, shown.Redact(req.ReplyTo)
+	o.Cluster, o.Headroom = req.Cluster, req.Headroom
 }
 
 // scheduledRequest reads the request back from the input of a schedule's runs.

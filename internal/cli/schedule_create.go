@@ -37,6 +37,7 @@ const (
 type scheduleFlags struct {
 	whenFlags
 	askFlags
+	where           whereFlags
 	overlap         string
 	catchUp, jitter time.Duration
 	note            string
@@ -60,10 +61,12 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME", Args: oneName,
 		Short: "Create a schedule",
-		Long: "Create a schedule. At each of its times it preempts VMs that carry a tag, in the whole vCenter of the worker; or\n" +
-			"with --reconcile it applies to VMs that are off the settings that their tags ask for. Give the times by --cron, --at\n" +
-			"or --every. In --cron a day must match both day fields. A time in the hour that a time zone skips in spring is left\n" +
-			"out on that day. A time in the hour that it repeats in autumn comes once.\n\n" +
+		Long: "Create a schedule. At each of its times it preempts VMs that carry a tag, in the whole vCenter of the worker or in\n" +
+			"one --cluster; or with --reconcile it applies to VMs that are off the settings that their tags ask for. Give the times\n" +
+			"by --cron, --at or --every. In --cron a day must match both day fields. A time in the hour that a time zone skips in\n" +
+			"spring is left out on that day. A time in the hour that it repeats in autumn comes once.\n\n" +
+			"With --headroom a run looks whether what the policy's headroom says is free in the cluster. Only what it lacks goes.\n" +
+			"While it is there nobody goes, and if the policy restores, those who went come back as far as it stays there.\n\n" +
 			"--overlap says what happens to a run that is due while another is under way:\n\n" + meanings.String() + "\n" +
 			"A run that starts right after a run that preempted VMs is refused because of its policy's cooldown.\n\n" +
 			"If a run could not start in time, because Temporal was away, it starts within --catch-up, and is left out after\n" +
@@ -76,10 +79,12 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 			"  preemptctl schedule create weekdays --cron \"30 18 * * MON-FRI\" --time-zone America/New_York --dry-run\n" +
 			"  # every six hours, starting at four\n" +
 			"  preemptctl schedule create six-hourly --every 6h --at 04:00 --overlap cancel-other --paused\n" +
+			"  # every ten minutes, see that what the policy's headroom says is free in cluster-a\n" +
+			"  preemptctl schedule create headroom-a --every 10m --cluster cluster-a --headroom --policy headroom\n" +
 			"  # every night, make up for power-offs that were missed\n" +
 			"  preemptctl schedule create reconcile --reconcile --cron \"0 3 * * *\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"tag", "criticality", "reply-to", "policy"} {
+			for _, name := range []string{"tag", "criticality", "reply-to", "policy", "cluster", "headroom"} {
 				if f.reconcile && cmd.Flags().Changed(name) {
 					return usagef("--%s is for a preemption, and --reconcile preempts nothing: leave one of them out", name)
 				}
@@ -91,6 +96,8 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 	flags.SortFlags = false
 	f.whenFlags.register(cmd)
 	f.askFlags.register(cmd)
+	clusterFlag(cmd, &f.where.cluster, "only VMs of this cluster go", "wherever they run")
+	headroomFlag(cmd, &f.where.headroom)
 	flags.BoolVar(&f.reconcile, "reconcile", false, "apply the settings of tags to VMs that are off, instead of a preemption")
 	flags.StringVar(&f.overlap, "overlap", overlapPolicies[0].word, "what to do with a run that is due while one is under way: "+strings.Join(overlapWords(), ", "))
 	flags.DurationVar(&f.catchUp, "catch-up", 10*time.Minute, "how late a run may start, 10s to 24h; later ones are left out")
@@ -130,6 +137,16 @@ func (a *app) scheduleCreate(cmd *cobra.Command, name string, f scheduleFlags) e
 	}
 	return a.withSession(cmd, quick, func(ctx context.Context, s *session) error {
 		polled := s.polledLater(ctx)
+		if f.where.cluster != "" {
+			ref, err := a.clusterNamed(ctx, s, f.where.cluster)
+			if err != nil {
+				return err
+			}
+			f.where.cluster = ref.Value
+			if opts, next, err = a.scheduleOptions(name, f); err != nil {
+				return err
+			}
+		}
 		_, err := s.ScheduleClient().Create(ctx, opts)
 		switch {
 		case errors.Is(err, temporal.ErrScheduleAlreadyRunning):
@@ -194,10 +211,14 @@ func (a *app) scheduledAction(name string, f scheduleFlags) (action *client.Sche
 		action.Workflow, action.Memo = remediateapi.ReconcileType, reconcileMemo("scheduled")
 		action.StaticSummary = line("Schedule %s: reconciles VMs that are off with their tags", name)
 	} else {
+		if err := f.where.check(""); err != nil {
+			return nil, nil, err
+		}
 		req, err := a.asked(f.askFlags)
 		if err != nil {
 			return nil, nil, err
 		}
+		req.Cluster, req.Headroom = f.where.cluster, f.where.headroom
 		if input, err = preemptapi.ScheduledInput(req); err != nil {
 			return nil, nil, usagef("the request cannot be written as JSON: %w", err)
 		}
@@ -267,7 +288,14 @@ func asksWords(s scheduled) string {
 	if s.Reconciles {
 		return "reconciliation of VMs that are off with their tags"
 	}
-	return string(s.Criticality) + " preemption of VMs tagged " + s.Tag
+	words := string(s.Criticality) + " preemption of VMs tagged " + s.Tag
+	if s.Cluster != "" {
+		words += " in cluster " + s.Cluster
+	}
+	if s.Headroom {
+		words += ", as far as its headroom lacks"
+	}
+	return words
 }
 
 func stateOfPause(s scheduled) string {

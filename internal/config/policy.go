@@ -60,11 +60,12 @@ func (d *decoder) policy(at string, line int, n *yaml.Node, p *policy.Policy) {
 				"LOW":    func(key string, n *yaml.Node) { d.treatment(key, n, &p.Criticality.Low) },
 			})
 		},
-		"target":  func(key string, n *yaml.Node) { d.target(key, n, &p.Target) },
-		"order":   func(key string, n *yaml.Node) { d.order(key, n, &p.Order) },
-		"protect": func(key string, n *yaml.Node) { d.protect(key, n, &p.Protect) },
-		"budgets": func(key string, n *yaml.Node) { d.budgets(key, n, &p.Budgets) },
-		"restore": func(key string, n *yaml.Node) { d.restore(key, n, &p.Restore) },
+		"target":   func(key string, n *yaml.Node) { d.target(key, n, &p.Target) },
+		"headroom": func(key string, n *yaml.Node) { d.headroom(key, n, &p.Headroom) },
+		"order":    func(key string, n *yaml.Node) { d.order(key, n, &p.Order) },
+		"protect":  func(key string, n *yaml.Node) { d.protect(key, n, &p.Protect) },
+		"budgets":  func(key string, n *yaml.Node) { d.budgets(key, n, &p.Budgets) },
+		"restore":  func(key string, n *yaml.Node) { d.restore(key, n, &p.Restore) },
 	})
 	d.lines[at] = line
 	for _, err := range split(p.Validate()) {
@@ -150,6 +151,33 @@ func (d *decoder) target(at string, n *yaml.Node, g *policy.Goal) {
 	})
 	if n.Kind == yaml.MappingNode && len(n.Content) > 0 {
 		*g = goal
+	}
+}
+
+// headroom reads what is to stay free. An empty one is none.
+func (d *decoder) headroom(at string, n *yaml.Node, h *policy.Headroom) {
+	d.mapping(at, n, fields{
+		"cpu":       func(key string, n *yaml.Node) { d.share(key, n, &h.CPU) },
+		"memory":    func(key string, n *yaml.Node) { d.share(key, n, &h.Memory) },
+		"failHosts": func(key string, n *yaml.Node) { d.integer(key, n, &h.FailHosts) },
+	})
+}
+
+// share reads a percentage such as 10%. One that cannot be read is taken for one percent, so that nothing else is wrong because
+// of it.
+func (d *decoder) share(key string, n *yaml.Node, to *policy.Amount) {
+	*to = policy.Amount{N: 1, Percent: true}
+	if !d.scalar(key, n, "a percentage such as 10%") {
+		return
+	}
+	a, err := policy.ParseAmount(n.Value)
+	switch {
+	case err != nil || !a.Percent:
+		d.add(n.Line, key, "%q is no percentage such as 10%%", n.Value)
+	case a.N == 0:
+		d.add(n.Line, key, "0%% is not within 1 to 99; leave it out where it does not matter")
+	default:
+		*to = a
 	}
 }
 

@@ -19,6 +19,7 @@ policies:
       LOW: {action: throttle, throttle: {cpu: 25%}, gracePeriod: 0s}
       MEDIUM: {action: throttle, throttle: {cpu: 500MHz}, gracePeriod: 0s, thenForce: false}
     target: {cpu: 75, memory: 80, margin: 3, ifShort: none}
+    headroom: {cpu: 10%, memory: "20%", failHosts: 1}
     order: {defaultPriority: 0}
     protect:
       minRuntime: 1h
@@ -62,6 +63,7 @@ policies:
 		{Scope: true, Max: policy.Amount{N: 3}, Per: hours(2)},
 		{Window: "0 8 * * MON-FRI", Duration: hours(10), TimeZone: "Europe/Berlin"},
 	}
+	want.Headroom = policy.Headroom{CPU: policy.Amount{N: 10, Percent: true}, Memory: policy.Amount{N: 20, Percent: true}, FailHosts: 1}
 	want.Restore = policy.Restore{Enabled: true, Settle: clock.Duration(5 * time.Minute), Wave: 4, GiveUp: hours(12)}
 	if got := f.Policies["default"]; !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -82,6 +84,11 @@ func TestAPolicyNamesLineAndKey(t *testing.T) {
 		want []string
 	}{
 		"an unknown target key":     {"    target: {cpu: 75,\n disk: 3}", []string{"p.yaml:4: policies.default.target.disk: unknown key; allowed are cpu, ifShort, margin, memory"}},
+		"an unknown headroom key":   {"    headroom: {disk: 3%}", []string{"p.yaml:3: policies.default.headroom.disk: unknown key; allowed are cpu, failHosts, memory"}},
+		"headroom of a number":      {"    headroom: {cpu: 10}", []string{`p.yaml:3: policies.default.headroom.cpu: "10" is no percentage such as 10%`}},
+		"headroom of nothing":       {"    headroom: {memory: 0%}", []string{"p.yaml:3: policies.default.headroom.memory: 0% is not within 1 to 99"}},
+		"headroom of all":           {"    headroom: {memory: 100%}", []string{"p.yaml:3: policies.default.headroom.memory: 100 is not within 1 to 99"}},
+		"too many hosts that fail":  {"    headroom: {failHosts: 17}", []string{"p.yaml:3: policies.default.headroom.failHosts: 17 is not within 0 to 16"}},
 		"an unknown order key":      {"    order: {by: age}", []string{"p.yaml:3: policies.default.order.by: unknown key; allowed are defaultPriority"}},
 		"an unknown protect key":    {"    protect: {vms: []}", []string{"p.yaml:3: policies.default.protect.vms: unknown key; allowed are folders, maxPreemptionsPerDay, minRuntime, names, resourcePools"}},
 		"an unknown restore key":    {"    restore: {always: true}", []string{"p.yaml:3: policies.default.restore.always: unknown key; allowed are enabled, giveUp, settle, wave"}},

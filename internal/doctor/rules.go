@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
@@ -32,7 +32,7 @@ func (e *examination) rules(ctx context.Context) {
 			continue
 		}
 		text, remedy := "vCenter has no alarm that it is on", "correct the name in the rule, or create the alarm"
-		if near := near(r.Alarm, alarms); len(near) > 0 {
+		if near := shown.Near(r.Alarm, namesOf(alarms)); len(near) > 0 {
 			remedy += "; near: " + strings.Join(near, ", ")
 		}
 		e.add(doctorapi.Warning, "rule "+r.Alarm, text, remedy)
@@ -69,46 +69,10 @@ func (e *examination) twin(r trigger.Rule, alarms []vcenter.Named) bool {
 	return false
 }
 
-// near are up to three names that were perhaps meant.
-func near(name string, alarms []vcenter.Named) []string {
-	type guess struct {
-		name string
-		far  int
-	}
-	var guesses []guess
-	want := strings.ToLower(name)
-	for _, a := range alarms {
-		got := strings.ToLower(a.Name)
-		far := distance([]rune(want), []rune(got))
-		if far <= max(2, len(want)/3) || strings.Contains(got, want) || got != "" && strings.Contains(want, got) {
-			guesses = append(guesses, guess{a.Name, far})
-		}
-	}
-	slices.SortFunc(guesses, func(a, b guess) int { return cmp.Or(cmp.Compare(a.far, b.far), cmp.Compare(a.name, b.name)) })
-	var names []string
-	for _, g := range guesses[:min(3, len(guesses))] {
-		names = append(names, g.name)
+func namesOf(alarms []vcenter.Named) []string {
+	names := make([]string, len(alarms))
+	for i := range alarms {
+		names[i] = alarms[i].Name
 	}
 	return names
-}
-
-// distance is how many letters must be changed, added or left out to make b of a.
-func distance(a, b []rune) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i, x := range a {
-		last := row[0]
-		row[0] = i + 1
-		for j, y := range b {
-			change := last
-			if x != y {
-				change++
-			}
-			last = row[j+1]
-			row[j+1] = min(change, row[j]+1, last+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -37,7 +37,7 @@ func (s *staying) of(c *candidate) (Reason, string) {
 	case s.limits.blackout != "":
 		return Blackout, s.limits.blackout
 	case s.goal.Set() && !s.measured:
-		return NotMeasured, ""
+		return NotMeasured, s.goal.whyUnmeasured()
 	case s.goal.Set() && need == load{}:
 		return NotNeeded, "the usage is not above the target"
 	}

@@ -30,6 +30,7 @@ type Load struct {
 	Used      int64 `json:"used"`               // measured
 	Credited  int64 `json:"credited,omitempty"` // of it, what was freed recently or is about to be freed
 	After     int64 `json:"after"`              // used, less what is credited and what the targets free
+	Kept      int64 `json:"kept,omitempty"`     // of the capacity, what is kept for hosts to fail: the target is a share of the rest
 	Target    int   `json:"target,omitempty"`   // percent to come down to, the margin taken off; 0: none
 	Shortfall int64 `json:"shortfall,omitempty"`
 }
@@ -47,7 +48,7 @@ type Usage struct {
 }
 
 // measured returns the usage of the contended scope. For a host's alarm, it returns the host and its cluster.
-// A scope without a host that counts is left out.
+// A scope without a host that counts, or with no more of them than may fail, is left out.
 func measured(s *vsphere.Snapshot, d *Demand, goal Goal) []Usage {
 	scopes := []vsphere.Ref{d.Scope}
 	for _, h := range s.Hosts {
@@ -60,9 +61,8 @@ func measured(s *vsphere.Snapshot, d *Demand, goal Goal) []Usage {
 	}
 	var all []Usage
 	for _, scope := range scopes {
-		if u := usageOf(s, d, scope); u.Hosts > 0 {
-			u.CPU.aim(goal.CPU, goal.Margin)
-			u.Memory.aim(goal.Memory, goal.Margin)
+		if u := usageOf(s, d, scope); u.Hosts > goal.FailHosts {
+			u.aim(s, goal)
 			all = append(all, u)
 		}
 	}
@@ -79,13 +79,10 @@ func usageOf(s *vsphere.Snapshot, d *Demand, scope vsphere.Ref) Usage {
 		if h.Ref == scope {
 			u.Name = h.Name
 		}
-		if h.InMaintenance || !holds(scope, &h) {
-			continue
-		}
-		if h.Wakes() {
+		if h.Wakes() && !h.InMaintenance && holds(scope, &h) {
 			u.Standby++
 		}
-		if !h.Connected {
+		if !counts(&h, scope) {
 			continue
 		}
 		u.Hosts++
@@ -102,6 +99,18 @@ func usageOf(s *vsphere.Snapshot, d *Demand, scope vsphere.Ref) Usage {
 // holds reports whether the host is of the scope.
 func holds(scope vsphere.Ref, h *vsphere.Host) bool {
 	return scope.Zero() || h.Ref == scope || h.Cluster == scope
+}
+
+// counts reports whether a host's capacity is the scope's.
+func counts(h *vsphere.Host, scope vsphere.Ref) bool {
+	return h.Connected && !h.InMaintenance && holds(scope, h)
+}
+
+// aim sets the targets, and what must be freed to reach them.
+func (u *Usage) aim(s *vsphere.Snapshot, goal Goal) {
+	kept := keptFor(s, u.Scope, goal.FailHosts)
+	u.CPU.aim(goal.CPU, goal.Margin, kept[0])
+	u.Memory.aim(goal.Memory, goal.Margin, kept[1])
 }
 
 // wake adds the capacity of the hosts that DPM wakes when VMs are powered on.
@@ -161,12 +170,15 @@ func (l *Load) count(capacity, used, credit int64) {
 }
 
 // aim sets the target and what must be freed to reach it.
-func (l *Load) aim(target, margin int) {
+func (l *Load) aim(target, margin int, kept int64) {
 	if target > 0 {
-		l.Target = target - margin
-		l.Shortfall = max(0, l.After-l.Capacity*int64(l.Target)/100)
+		l.Target, l.Kept = target-margin, kept
+		l.Shortfall = max(0, l.After-l.most())
 	}
 }
+
+// most is the usage that the target allows.
+func (l *Load) most() int64 { return (l.Capacity - l.Kept) * int64(l.Target) / 100 }
 
 // shortfall is the larger one of the measured scopes, per resource.
 func shortfall(all []Usage) (need load) {

@@ -63,16 +63,17 @@ func (t Treatments) For(criticality string) (tr Treatment, ok bool) {
 type Policy struct {
 	Mode            string         `json:"mode"`
 	Scope           string         `json:"scope"`
-	MaxVMs          int            `json:"maxVMs"`          // most VMs preempted in one round
-	Cooldown        clock.Duration `json:"cooldown"`        // least time between rounds of a scope
-	GrayTimeout     clock.Duration `json:"grayTimeout"`     // after which an unknown alarm counts as fallen
-	RepeatWhileRed  bool           `json:"repeatWhileRed"`  // plan again after each cooldown while the alarm stays up
-	Criticality     Treatments     `json:"criticality"`     // what each criticality means
-	NeverTouch      []string       `json:"neverTouch"`      // name globs of VMs that are never touched
-	WithdrawWait    clock.Duration `json:"withdrawWait"`    // how long a withdrawn round watches guests that were asked to shut down
-	LateWatch       clock.Duration `json:"lateWatch"`       // how long a guest that ignored its shutdown is still watched
-	PowerOffTimeout clock.Duration `json:"powerOffTimeout"` // how long one power-off may take before it counts as failed
-	Target          Goal           `json:"target,omitzero"` // the utilisation to reach; zero: up to maxVMs are turned off
+	MaxVMs          int            `json:"maxVMs"`            // most VMs preempted in one round
+	Cooldown        clock.Duration `json:"cooldown"`          // least time between rounds of a scope
+	GrayTimeout     clock.Duration `json:"grayTimeout"`       // after which an unknown alarm counts as fallen
+	RepeatWhileRed  bool           `json:"repeatWhileRed"`    // plan again after each cooldown while the alarm stays up
+	Criticality     Treatments     `json:"criticality"`       // what each criticality means
+	NeverTouch      []string       `json:"neverTouch"`        // name globs of VMs that are never touched
+	WithdrawWait    clock.Duration `json:"withdrawWait"`      // how long a withdrawn round watches guests that were asked to shut down
+	LateWatch       clock.Duration `json:"lateWatch"`         // how long a guest that ignored its shutdown is still watched
+	PowerOffTimeout clock.Duration `json:"powerOffTimeout"`   // how long one power-off may take before it counts as failed
+	Target          Goal           `json:"target,omitzero"`   // the utilisation to reach; zero: up to maxVMs are turned off
+	Headroom        Headroom       `json:"headroom,omitzero"` // what a scheduled round keeps free; zero: none does
 	Order           Order          `json:"order,omitzero"`
 	Protect         Protect        `json:"protect,omitzero"`
 	Budgets         []Budget       `json:"budgets,omitempty"`

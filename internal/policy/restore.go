@@ -179,10 +179,9 @@ func (r *returning) measure() {
 		if scope.Zero() {
 			continue
 		}
-		if u := usageOf(r.s, &Demand{}, scope); u.Hosts > 0 {
+		if u := usageOf(r.s, &Demand{}, scope); u.Hosts > r.p.Target.FailHosts {
 			u.wake(r.s)
-			u.CPU.aim(r.p.Target.CPU, r.p.Target.Margin)
-			u.Memory.aim(r.p.Target.Memory, r.p.Target.Margin)
+			u.aim(r.s, r.p.Target)
 			r.out.Usage = append(r.out.Usage, u)
 		}
 	}
@@ -354,7 +353,7 @@ func (r *returning) room(vm *vsphere.VM, l load) (Reason, string) {
 			l    *Load
 			more int64
 		}{{"CPU", &u.CPU, l[0]}, {"memory", &u.Memory, l[1]}} {
-			if at.l.Target > 0 && at.l.After+at.more > at.l.Capacity*int64(at.l.Target)/100 {
+			if at.l.Target > 0 && at.l.After+at.more > at.l.most() {
 				return NoRoom, fmt.Sprintf("%s would come to %d %%, at most %d %%", at.what, (at.l.After+at.more)*100/max(1, at.l.Capacity), at.l.Target)
 			}
 		}

@@ -29,6 +29,8 @@ type Goal struct {
 	Memory  int    `json:"memory,omitempty"`  // 1 to 100; 0: memory does not matter
 	Margin  int    `json:"margin"`            // how far below the target to go
 	IfShort string `json:"ifShort,omitempty"` // partial (the default) or none
+	// FailHosts are hosts whose capacity, that of the largest, does not count; only a headroom sets it.
+	FailHosts int `json:"failHosts,omitempty"`
 }
 
 // DefaultGoal returns the defaults of a target in a file.

@@ -28,6 +28,7 @@ func (p Policy) Validate() error {
 	c.treatment("criticality.MEDIUM", p.Criticality.Medium)
 	c.treatment("criticality.LOW", p.Criticality.Low)
 	c.goal(p.Target)
+	c.headroom(p.Headroom)
 	c.within("order.defaultPriority", p.Order.priority(), -maxPriority, maxPriority)
 	c.protect(p.Protect)
 	for i, b := range p.Budgets {

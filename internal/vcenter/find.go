@@ -10,6 +10,7 @@ import (
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -41,18 +42,33 @@ func (g *Gateway) FindVM(ctx context.Context, nameOrPathOrMoRef string) (vsphere
 	}
 	switch len(found) {
 	case 0:
-		return vsphere.Ref{}, notFound(c)
+		return vsphere.Ref{}, notFound(c).near(what, all)
 	case 1:
 		return found[0], nil
 	}
 	return vsphere.Ref{}, g.ambiguousVM(ctx, c, found)
 }
 
-func notFound(c call) error {
+func notFound(c call) *Error {
 	return &Error{
 		Op: c.op, Object: c.object, Kind: NotFound, Err: errNoVM,
 		Remedy: "give its name, its inventory path such as /dc-1/vm/prod/web-1, or its MoRef such as vm-42, and check that the user may see it",
 	}
+}
+
+// near adds to the remedy which of the objects were perhaps meant.
+func (e *Error) near(what string, all []object) error {
+	if what == "" {
+		return e
+	}
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = unescape(all[i].text("name"))
+	}
+	if near := shown.Near(what, names); len(near) > 0 {
+		e.Remedy = "did you mean " + strings.Join(near, " or ") + "? Else " + e.Remedy
+	}
+	return e
 }
 
 var errNoVM = errors.New("this vCenter has no such VM")

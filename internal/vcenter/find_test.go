@@ -26,6 +26,9 @@ func TestAVMIsFoundByMoRefPathOrName(t *testing.T) {
 			wantCalls(t, v, 1)
 		})
 	}
+	if _, err := g.FindVM(t.Context(), strings.ToUpper(vm.Name)+"x"); !strings.Contains(err.Error(), "did you mean "+vm.Name) {
+		t.Errorf("%q does not say which name is near", err)
+	}
 	for _, what := range []string{"", "nobody", "vm-99999", gone.String(), "/datacenter/vm/nobody", "/datacenter/vm", "HostSystem:" + vm.Host.Value} {
 		_, err := g.FindVM(t.Context(), what)
 		wantKind(t, err, NotFound)

@@ -77,6 +77,8 @@ type NamesInput struct {
 	Tag   string      `json:"tag,omitempty"`
 	Scope vsphere.Ref `json:"scope,omitzero"`
 	VMs   []string    `json:"vms,omitempty"` // name, inventory path or MoRef
+	// Cluster is a cluster's name, inventory path or MoRef.
+	Cluster string `json:"cluster,omitempty"`
 	// Event is a structured CloudEvent of an alarm: is it one of this worker's vCenter?
 	Event json.RawMessage `json:"event,omitempty"`
 }
@@ -86,6 +88,8 @@ type NamesResult struct {
 	Unknown   []string `json:"unknown,omitempty"`
 	Ambiguous []string `json:"ambiguous,omitempty"`
 	Ours      bool     `json:"ours,omitempty"` // the event is one of this worker's vCenter
+	// Cluster is the MoRef of the cluster that was named.
+	Cluster vsphere.Ref `json:"cluster,omitzero"`
 }
 
 // Demand is a validated request: what the intake acts on.
@@ -112,6 +116,8 @@ type Demand struct {
 	// Silenced is what to do while the alarm is acknowledged or alarm actions are disabled, preemption.WhenSilencedAct to
 	// act all the same; empty: hold.
 	Silenced string `json:"whenSilenced,omitempty"`
+	// Headroom: the policy's target is its headroom. When that is there, what went for it comes back as far as there is room.
+	Headroom bool `json:"headroom,omitempty"`
 	// Unverified: vCenter could not be asked yet whether the event is its own; the round asks before it plans.
 	Unverified bool `json:"unverified,omitempty"`
 }

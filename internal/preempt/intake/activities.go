@@ -34,6 +34,7 @@ type Inventory interface {
 	preempt.Clusters
 	Candidates(ctx context.Context, tag string, scope vcenter.Scope) (vsphere.Snapshot, error)
 	FindVM(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error)
+	FindCluster(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, string, error)
 }
 
 // Origin reports whether an event is of this vCenter.

@@ -66,7 +66,9 @@ type wireRequest struct {
 	Notice      string          `json:"notice"`
 	Silenced    string          `json:"whenSilenced"`
 
-	Room *preemption.Room `json:"room"`
+	Room     *preemption.Room `json:"room"`
+	Cluster  string           `json:"cluster"`
+	Headroom bool             `json:"headroom"`
 }
 
 // Bounds of a request's texts, and of the notice that it rehearses.
@@ -122,8 +124,8 @@ func (a *Activities) decodeRequest(raw []byte) (Decoded, error) {
 	if err := readEvent(&d, &out, w); err != nil {
 		return Decoded{}, err
 	}
-	if w.Room != nil && d.Change != nil {
-		return Decoded{}, errors.New("room names its own cluster, and the event is an alarm's, which names another: leave one of them out")
+	if (w.Room != nil || w.Cluster != "") && d.Change != nil {
+		return Decoded{}, errors.New("the request names its own cluster, and the event is an alarm's, which names another: leave one of them out")
 	}
 	if d.Event, err = keptEvent(d.Event); err != nil {
 		return Decoded{}, err
@@ -147,12 +149,21 @@ func (a *Activities) demand(w wireRequest) (preemptapi.Demand, error) {
 	mode, modeErr := a.mode(w.Mode, p.Mode)
 	p.Mode = mode
 	scope, roomErr := checkRoom(w)
-	errs = append(errs, policyErr, noticeErr, modeErr, checkSilenced(w.Silenced), roomErr)
+	if w.Room == nil {
+		scope, roomErr = checkCluster(w)
+	}
+	var headroomErr error
+	if w.Headroom && policyErr == nil {
+		if p, headroomErr = p.ForHeadroom(); headroomErr != nil {
+			headroomErr = fmt.Errorf("policy %q: %w", name, headroomErr)
+		}
+	}
+	errs = append(errs, policyErr, noticeErr, modeErr, checkSilenced(w.Silenced), roomErr, headroomErr)
 	return preemptapi.Demand{
 		Rooms: roomsOf(w.Room), Scope: scope,
 		Tag: tag, Criticality: crit, ReplyTo: w.ReplyTo, Event: w.Event, Policy: p, PolicyName: name, PolicyHash: p.Hash(),
 		Person: w.Origin == preemption.OriginPerson, VM: strings.TrimSpace(w.VM), NoticeOnly: w.NoticeOnly, Notice: notice,
-		Silenced: w.Silenced,
+		Silenced: w.Silenced, Headroom: w.Headroom,
 	}, errors.Join(errs...)
 }
 

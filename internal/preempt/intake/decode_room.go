@@ -22,6 +22,8 @@ func checkRoom(w wireRequest) (cluster vsphere.Ref, err error) {
 	switch {
 	case r == nil:
 		return vsphere.Ref{}, nil
+	case w.Headroom:
+		return cluster, errors.New("room is for a VM or for sizes, and headroom for whatever comes: leave headroom out")
 	case w.VM != "" || w.NoticeOnly:
 		return cluster, errors.New("room is for what is to run, and vm names what is to go: ask for one of them")
 	case len(r.For) > maxVM:
@@ -55,6 +57,19 @@ func checkRoomSizes(r *preemption.Room) error {
 	return nil
 }
 
+// checkCluster checks where VMs are to go, if it is no room, and returns the cluster that the request names.
+func checkCluster(w wireRequest) (cluster vsphere.Ref, err error) {
+	switch {
+	case w.Headroom && w.Cluster == "":
+		return cluster, errors.New("headroom is kept in a cluster: name it in cluster")
+	case w.Cluster == "":
+		return cluster, nil
+	case w.VM != "":
+		return cluster, errors.New("vm names what is to go, wherever it runs: leave cluster and headroom out")
+	}
+	return clusterOf(w.Cluster)
+}
+
 // clusterOf reads a MoRef such as domain-c7, or Type:Value.
 func clusterOf(text string) (vsphere.Ref, error) {
 	cluster, ok := vsphere.ParseRef(text)
@@ -62,7 +77,7 @@ func clusterOf(text string) (vsphere.Ref, error) {
 		cluster = vsphere.Ref{Type: vsphere.TypeCluster, Value: text}
 	}
 	if len(cluster.Value) > maxVM || strings.ContainsAny(cluster.Value, " /:") {
-		return vsphere.Ref{}, errors.New("room.cluster is no MoRef, such as domain-c7")
+		return vsphere.Ref{}, errors.New("cluster is no MoRef, such as domain-c7")
 	}
 	return cluster, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -49,6 +50,37 @@ func TestRoomIsPlannedAndNotMade(t *testing.T) {
 		d := got.Decoded[0]
 		if (d.Rejected == "") != (refused == "") || !strings.Contains(d.Rejected, refused) || plan && (d.Demand.Rooms[0].CPUs != 4 || d.Demand.Scope.Value != "domain-c7") {
 			t.Errorf("planned %t: %+v", plan, d)
+		}
+	}
+}
+
+func TestWhereARequestActsIsChecked(t *testing.T) {
+	r := newIntakeRun(t)
+	p := policy.Default()
+	p.Headroom = policy.Headroom{CPU: policy.Amount{N: 10, Percent: true}, FailHosts: 1}
+	r.acts.Settings.Policies = map[string]policy.Policy{"default": policy.Default(), "roomy": p}
+	for name, c := range map[string]struct{ request, refused string }{
+		"in a cluster":               {`{"tag":"spot","criticality":"LOW","cluster":"domain-c7"}`, ""},
+		"for headroom":               {`{"tag":"spot","criticality":"LOW","cluster":"domain-c7","headroom":true,"policy":"roomy"}`, ""},
+		"for headroom that is none":  {`{"tag":"spot","criticality":"LOW","cluster":"domain-c7","headroom":true}`, `policy "default": it has no headroom`},
+		"for headroom everywhere":    {`{"tag":"spot","criticality":"LOW","headroom":true,"policy":"roomy"}`, "name it in cluster"},
+		"of a VM, for headroom":      {`{"tag":"spot","criticality":"LOW","cluster":"domain-c7","headroom":true,"policy":"roomy","vm":"web-1"}`, "wherever it runs"},
+		"in what is no MoRef":        {`{"tag":"spot","criticality":"LOW","cluster":"cluster a"}`, "no MoRef"},
+		"for headroom of no policy":  {`{"tag":"spot","criticality":"LOW","cluster":"domain-c7","headroom":true,"policy":"x"}`, `unknown policy "x"`},
+		"for headroom, by room also": {`{"tag":"spot","criticality":"LOW","headroom":true,"policy":"roomy","room":{"cpus":4}}`, "leave headroom out"},
+	} {
+		got, err := r.acts.DecodeMessages(t.Context(), []Message{{JSON: json.RawMessage(c.request), Plan: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := got.Decoded[0]
+		switch {
+		case (d.Rejected == "") != (c.refused == "") || !strings.Contains(d.Rejected, c.refused):
+			t.Errorf("%s: rejected %q", name, d.Rejected)
+		case c.refused == "" && (d.Demand.Scope.String() != "ClusterComputeResource:domain-c7" || !d.Demand.Person):
+			t.Errorf("%s: %+v", name, d.Demand)
+		case name == "for headroom" && d.Demand.Policy.Target != (policy.Goal{CPU: 90, Memory: 100, FailHosts: 1}):
+			t.Errorf("%s: %+v", name, d.Demand.Policy.Target)
 		}
 	}
 }

@@ -51,6 +51,13 @@ func (a *Activities) LookUpNames(ctx context.Context, in preemptapi.NamesInput) 
 			return out, err
 		}
 	}
+	if in.Cluster != "" {
+		ref, _, err := a.VCenter.FindCluster(ctx, in.Cluster)
+		if err := look(err); err != nil {
+			return out, err
+		}
+		out.Cluster = ref
+	}
 	if len(in.Event) > 0 {
 		var err error
 		if out.Ours, err = a.isOurs(ctx, in.Event); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 )
 
@@ -162,10 +163,19 @@ func (it *intake) roundDone(r preemptapi.RoundResult) {
 		delete(it.state.StillActive, scope)
 		it.state.dropDeferral(scope)
 		it.startRestore(scope)
+	case it.headroomStands(r, active.Sequence):
+		it.startRestore(scope)
 	case stands && repeats(d, r) && it.state.deferral(scope) == nil:
 		it.repeat(scope, r, d, max(active.Sequence, 1)+1)
 	}
 	it.show()
+}
+
+// headroomStands reports whether a round for headroom found that it is there.
+func (it *intake) headroomStands(r preemptapi.RoundResult, sequence int) bool {
+	d := it.state.LastDemand
+	return d != nil && d.Headroom && isRound(r.RoundID, it.info.WorkflowExecution.ID, d.RequestID, sequence) && r.State != preemptapi.RoundWithdrawn && len(r.Targets) == 0 &&
+		len(r.Usage) > 0 && r.Shortfall == policy.Resources{}
 }
 
 // repeats reports whether another round follows while the alarm is active.

@@ -43,7 +43,7 @@ func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admi
 	if err != nil {
 		return got, err
 	}
-	if !d.DryRun && !d.NoticeOnly {
+	if !d.DryRun && !d.NoticeOnly && !d.Headroom {
 		if err := a.HoldRestores(ctx, got.Restores, "preemption was asked for by "+preempt.Clip(d.RequestID)); err != nil {
 			a.Logger(ctx).Error("a restore could not be told to hold; it will find out when it plans", "error", err)
 		}

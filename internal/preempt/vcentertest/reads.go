@@ -77,6 +77,14 @@ func (v *VCenter) FindVM(_ context.Context, name string) (vsphere.Ref, error) {
 	return vsphere.Ref{}, Fault(vcenter.NotFound)
 }
 
+// FindCluster finds the cluster by its MoRef.
+func (v *VCenter) FindCluster(_ context.Context, name string) (vsphere.Ref, string, error) {
+	if name == Cluster.Value {
+		return Cluster, name, nil
+	}
+	return vsphere.Ref{}, "", Fault(vcenter.ScopeNotFound)
+}
+
 // ClusterOf returns the cluster.
 func (v *VCenter) ClusterOf(_ context.Context, host vsphere.Ref) (vsphere.Ref, error) {
 	return Cluster, v.fails("ClusterOf", host)
