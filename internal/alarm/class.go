@@ -21,6 +21,7 @@ const (
 	ClassPowerOnFailed  Class = "VmFailedToPowerOnEvent"
 	ClassNoResources    Class = "NotEnoughResourcesToStartVmEvent"
 	ClassFailoverFailed Class = "VmFailoverFailed"
+	ClassFailoverShort  Class = "InsufficientFailoverResourcesEvent"
 )
 
 // classes says of each class how its events are read. The fields of a row have no names, so that a row that lacks one
@@ -32,6 +33,7 @@ var classes = []row{
 	{ClassPowerOnFailed, "vm.failed.to.power.on", shortageEvents{}},
 	{ClassNoResources, "not.enough.resources.to.start.vm", shortageEvents{}},
 	{ClassFailoverFailed, "vm.failover.failed", shortageEvents{}},
+	{ClassFailoverShort, "insufficient.failover.resources", shortageEvents{ofCluster: true}},
 }
 
 // row is what is known of a class.

@@ -22,6 +22,7 @@ var samples = map[alarm.Class]string{
 	alarm.ClassPowerOnFailed:  "vm-failed-to-power-on.xml",
 	alarm.ClassNoResources:    "vm-powered-off.pascal.json",
 	alarm.ClassFailoverFailed: "vm-powered-off.pascal.json",
+	alarm.ClassFailoverShort:  "vm-powered-off.pascal.json",
 }
 
 // declared lists the constants of type Class, from the source.

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// Shortage is a VM that could not be started, or restarted after its host's death.
+// Shortage is a VM that could not be started, or restarted after its host's death; or a cluster in which HA could not restart
+// all that ran on a dead host.
 type Shortage struct {
-	VM       Object
+	VM       Object // zero: those of the cluster that stay off
 	Host     Object
 	Cluster  Object // the compute resource
 	Fault    string // class of vCenter's fault, such as InsufficientMemoryResourcesFault; "" where the event does not say
@@ -40,10 +41,16 @@ func (s Shortage) OfResources(class Class) (why string, ok bool) {
 	return "the event does not say with which fault the power-on failed", false
 }
 
-// shortageEvents are VMs that could not be started.
-type shortageEvents struct{}
+// shortageEvents are VMs that could not be started, or clusters in which some could not.
+type shortageEvents struct{ ofCluster bool }
 
-func (shortageEvents) check(p *payload, m Message, class Class) error {
+func (f shortageEvents) check(p *payload, m Message, class Class) error {
+	if f.ofCluster {
+		if p.cluster().Zero() {
+			return fmt.Errorf("the %s names no cluster (field ComputeResource.ComputeResource)", class)
+		}
+		return nil
+	}
 	if err := (powerEvents{}).check(p, m, class); err != nil {
 		return err
 	}
@@ -62,8 +69,12 @@ func (shortageEvents) event(p *payload, m Message, class Class) Event {
 
 func (shortageEvents) about(e Event) About {
 	s := e.Shortage
+	of := s.VM
+	if of.Zero() {
+		of = s.Cluster
+	}
 	return About{
-		Name: string(e.Class), Words: string(e.Class), Subject: string(e.Class) + " of " + s.VM.Ref(),
-		Queue: s.VM.Ref(), Entity: s.VM, VCenter: s.VCenter, EventKey: s.EventKey, Time: s.Time,
+		Name: string(e.Class), Words: string(e.Class), Subject: string(e.Class) + " of " + of.Ref(),
+		Queue: of.Ref(), Entity: of, VCenter: s.VCenter, EventKey: s.EventKey, Time: s.Time,
 	}
 }

@@ -37,6 +37,15 @@ func TestOnlyALackOfResourcesIsAShortage(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", name, why, ok, c.why)
 		}
 	}
+	cluster := `{"key": 2, "computeResource": {"name": "a", "computeResource": {"type": "ClusterComputeResource", "value": "domain-c7"}}}`
+	e, err := alarm.Decode(alarm.Message{Type: string(alarm.ClassFailoverShort), Source: source, Data: []byte(cluster)})
+	about, _ := e.About()
+	if why, ok := e.Shortage.OfResources(e.Class); err != nil || !ok || e.Shortage.Cluster.Value != "domain-c7" || about.Entity.Value != "domain-c7" {
+		t.Errorf("HA, of the whole cluster: %+v, %v, %q", e, err, why)
+	}
+	if _, err := alarm.Decode(alarm.Message{Type: string(alarm.ClassFailoverShort), Source: source, Data: []byte(`{"key": 2}`)}); err == nil {
+		t.Error("HA, of no cluster, is taken")
+	}
 	long := vm + `{"fault": {"_typeName": "` + strings.Repeat("x", 200) + `"}}}`
 	if _, err := alarm.Decode(alarm.Message{Type: string(alarm.ClassPowerOnFailed), Source: source, Data: []byte(long)}); err == nil {
 		t.Error("a fault of 200 bytes is taken")

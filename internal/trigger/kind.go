@@ -31,7 +31,7 @@ var kinds = []kindRow{
 		"VirtualMachine.Config.DiskExtend", "VirtualMachine.Config.EditDevice", "Resource.AssignVMToPool", "Resource.ColdMigrate",
 		"Resource.HotMigrate", "Resource.QueryVMotion", "Datastore.AllocateSpace", "StorageProfile.View",
 	}},
-	{KindMakeRoom, []alarm.Class{alarm.ClassPowerOnFailed, alarm.ClassNoResources, alarm.ClassFailoverFailed}, []string{
+	{KindMakeRoom, []alarm.Class{alarm.ClassPowerOnFailed, alarm.ClassNoResources, alarm.ClassFailoverFailed, alarm.ClassFailoverShort}, []string{
 		"Global.SetCustomField", "VirtualMachine.Interact.PowerOn", // and those of the policy's action
 	}},
 }

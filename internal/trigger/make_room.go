@@ -43,7 +43,8 @@ func (a MakeRoom) Order(in Incoming, rule string) (Order, string, bool, error) {
 	}
 	short := in.Event.Shortage
 	about, err := in.Event.About()
-	if err == nil && short.VM.Zero() {
+	waiting := in.Event.Class == alarm.ClassFailoverShort
+	if err == nil && short.VM.Zero() && !waiting {
 		err = fmt.Errorf("the event names no VM")
 	}
 	if err != nil {
@@ -53,11 +54,15 @@ func (a MakeRoom) Order(in Incoming, rule string) (Order, string, bool, error) {
 		return Order{}, why, false, nil
 	}
 	req := preemption.RoomRequest{
-		Room: preemption.Room{For: short.VM.Ref(), Cluster: short.Cluster.Ref()}, Tag: a.Tag, Criticality: a.Criticality, Policy: a.Policy,
+		Room: preemption.Room{For: short.VM.Ref(), Cluster: short.Cluster.Ref(), Waiting: waiting}, Tag: a.Tag, Criticality: a.Criticality, Policy: a.Policy,
 		PowerOn: a.PowerOn, Hold: a.Hold, ForTag: a.For, Rule: rule, Mode: a.Mode, ReplyTo: a.ReplyTo, ID: identify(about), TaskQueue: in.TaskQueue,
 	}
+	what := "room for " + short.VM.Ref()
 	if short.Cluster.Zero() {
 		req.Room.Cluster = ""
+	}
+	if waiting {
+		req.Room.For, what = "", "room for what waits in "+short.Cluster.Ref()
 	}
 	if req.Event, err = preemption.ParseEvent(alarm.Trim(in.CloudEvent)); err != nil {
 		return Order{}, "", false, fmt.Errorf("%w: %w", ErrRefused, err)
@@ -71,6 +76,6 @@ func (a MakeRoom) Order(in Incoming, rule string) (Order, string, bool, error) {
 	}
 	return Order{
 		WorkflowID: workflowid.Room(short.Cluster.Value, in.TaskQueue), WorkflowType: preemption.MakeRoomWorkflowName, Signal: preemption.RoomSignal,
-		Payload: req, What: "room for " + short.VM.Ref(),
+		Payload: req, What: what,
 	}, "", true, nil
 }

@@ -44,6 +44,18 @@ func TestAVMThatCouldNotStartAsksForRoomInItsCluster(t *testing.T) {
 	}
 }
 
+func TestAClusterInWhichHACouldNotRestartAllAsksForWhatWaits(t *testing.T) {
+	in := failed(t, "")
+	in.Event.Class, in.Event.Shortage.VM = alarm.ClassFailoverShort, alarm.Object{}
+	order, _, ok, err := trigger.MakeRoom{For: "critical", Tag: "spot", PowerOn: true, Criticality: preemption.CriticalityHigh}.Order(in, "r")
+	if err != nil || !ok || order.WorkflowID != "make-room@domain-c7" {
+		t.Fatalf("%+v, %v, %v", order, ok, err)
+	}
+	if req := order.Payload.(preemption.RoomRequest); !req.Room.Waiting || req.Room.For != "" || req.Room.Cluster != "ClusterComputeResource:domain-c7" || req.ForTag != "critical" {
+		t.Errorf("%+v", req)
+	}
+}
+
 func TestAVMThatCouldNotStartForAnotherReasonAsksForNothing(t *testing.T) {
 	order, reason, ok, err := trigger.MakeRoom{For: "critical", Tag: "spot"}.Order(failed(t, "FileLocked"), "r")
 	if err != nil || ok || order.WorkflowID != "" || !strings.Contains(reason, "FileLocked") {

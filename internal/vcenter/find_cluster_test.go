@@ -33,7 +33,7 @@ func TestAClusterIsFoundByMoRefPathOrName(t *testing.T) {
 			t.Errorf("%q does not say %q", err, hint)
 		}
 	}
-	check(t, v.Rename(v.Cluster("cluster-b").Ref, "cluster-a"))
+	check(t, v.RenameEntity(v.Cluster("cluster-b").Ref, "cluster-a"))
 	_, _, err := g.FindCluster(t.Context(), "cluster-a")
 	wantKind(t, err, Ambiguous)
 	if !strings.Contains(err.Error(), want.Value) {

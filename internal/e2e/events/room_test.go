@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,5 +121,42 @@ func TestAHostsDeathIsServedByPriority(t *testing.T) {
 	t.Logf("%d of %d run, by %d rounds", ran, critical, len(rounds))
 	if ran == 0 || critical != waiting || len(rounds) > 8 {
 		t.Errorf("%d of %d run, by %d rounds: %s", ran, len(r.Rooms), len(rounds), sitetest.Pretty(r))
+	}
+}
+
+// TestWhatHACouldNotRestartIsFoundByTheClustersEvent has a rule on the event that names no VM.
+func TestWhatHACouldNotRestartIsFoundByTheClustersEvent(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	s.Rules = []trigger.Rule{{Class: alarm.ClassFailoverShort, Action: trigger.MakeRoom{
+		For: "critical", Tag: preemption.DefaultTag, PowerOn: true, Criticality: preemption.CriticalityHigh,
+	}}}
+	s.Worker()
+	cluster := s.VC.Cluster("cluster-a")
+	died := cluster.Hosts[0].Ref
+	var asker types.ManagedObjectReference
+	for _, vm := range cluster.VMs {
+		mb := int64(2 << 10)
+		if vm.Host == died && asker.Value == "" {
+			asker, mb = vm.Ref, 4<<10
+			s.Must(s.VC.SetTags(vm.Ref, preemption.BeneficiaryCategory, "critical"))
+		}
+		s.Must(s.VC.SetReservation(vm.Ref, simulation.Reservation{MemoryMB: mb}))
+		s.Must(s.VC.SetTags(vm.Ref, policy.CategoryPriority, map[bool]string{true: "9", false: "1"}[vm.Ref == asker]))
+	}
+	s.Must(s.VC.SetAdmission("cluster-a", &simulation.Admission{HA: &types.ClusterDasAdmissionControlPolicy{}}))
+	s.Must(s.VC.FillMemory("cluster-a", 512, asker))
+	s.Watch(watch.Timing{Poll: 100 * time.Millisecond, Heartbeat: 2 * time.Second, Lease: time.Second})
+	left, err := s.VC.KillHost(died)
+	s.Must(err)
+	if !slices.Contains(left, asker) {
+		t.Fatalf("HA restarted it: %v", left)
+	}
+	r := s.RoomsDecided(workflowid.Room(cluster.Ref.Value, s.Queue), 1)
+	if len(r.Rooms) != 1 || r.Rooms[0].State != preemptapi.RoomRunning || r.Rooms[0].VM != sitetest.Ref(asker) || len(r.Rooms[0].Gone) == 0 {
+		t.Fatalf("%s", sitetest.Pretty(r))
+	}
+	if s.VC.PowerState(asker) != types.VirtualMachinePowerStatePoweredOn {
+		t.Error("it is off")
 	}
 }

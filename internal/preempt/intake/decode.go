@@ -95,7 +95,7 @@ func (a *Activities) DecodeMessages(ctx context.Context, messages []Message) (De
 			d, err = a.decodeAlarm(m.JSON)
 		} else {
 			d, err = a.decodeRequest(m.JSON)
-			if err == nil && len(d.Demand.Rooms) > 0 && !m.Plan {
+			if err == nil && len(d.Demand.Rooms) > 0 && (!m.Plan || d.Demand.Rooms[0].Waiting) {
 				err = errors.New("an intake makes no room: preemptctl make-room does, and preemptctl workflow plan plans it")
 			}
 		}

@@ -45,6 +45,10 @@ func roomsOf(r *preemption.Room) []preemptapi.RoomAsk {
 func checkRoomSizes(r *preemption.Room) error {
 	sizes := r.CPUs != 0 || r.MemoryMB != 0
 	switch {
+	case r.Waiting && (r.For != "" || sizes || r.Cluster == ""):
+		return errors.New("room.waiting is for what stays off in room.cluster: name that, and neither room.for nor sizes")
+	case r.Waiting:
+		return nil
 	case r.For != "" && sizes:
 		return errors.New("room.for takes the sizes of the VM: leave room.cpus and room.memoryMB out")
 	case r.For == "" && !sizes:

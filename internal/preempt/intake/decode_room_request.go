@@ -85,7 +85,9 @@ func checkAsks(w wireRoomRequest) error {
 		return errors.New("room is missing: say for whom, or how much")
 	case w.ID == "":
 		return errors.New("id is missing: it names the request, so that a repeated one acts once")
-	case w.PowerOn && w.Room.For == "":
+	case w.Room.Waiting && w.ForTag == "":
+		return errors.New("room.waiting needs forTag: only VMs that carry it are waited for")
+	case w.PowerOn && w.Room.For == "" && !w.Room.Waiting:
 		return errors.New("powerOn needs room.for: sizes alone cannot be powered on")
 	case len(w.ForTag) > maxTag || len(w.Rule) > maxTag:
 		return fmt.Errorf("forTag and rule have at most %d bytes each", maxTag)

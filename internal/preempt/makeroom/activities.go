@@ -30,6 +30,7 @@ type Activities struct {
 type VCenter interface {
 	Named(source string) bool
 	FindVM(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error)
+	Fallen(ctx context.Context, tag string, cluster vsphere.Ref) ([]vsphere.Ref, error)
 	Askers(ctx context.Context, vms []vsphere.Ref, categories ...string) ([]vcenter.Asker, error)
 	State(ctx context.Context, tag string, vms []vsphere.Ref) (map[vsphere.Ref]vsphere.VM, error)
 	PowerOnAt(ctx context.Context, vm, host vsphere.Ref) (task vsphere.Ref, err error)

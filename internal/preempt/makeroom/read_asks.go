@@ -30,7 +30,8 @@ type Ask struct {
 	AlreadyOn bool `json:"alreadyOn,omitempty"`
 }
 
-// Asks are the answer of ReadRoomAsks: one for each request, in the same order.
+// Asks are the answer of ReadRoomAsks: one for each request, in the same order; several for one that is for all that wait in a
+// cluster.
 type Asks struct {
 	Asks    []Ask          `json:"asks"`
 	Timing  preempt.Timing `json:"timing"`
@@ -45,19 +46,64 @@ func (a *Activities) ReadRoomAsks(ctx context.Context, requests []json.RawMessag
 	defer stop()
 	out := Asks{Timing: a.Settings.Timing, Attrs: a.AttributesRegistered(), PerHour: a.Settings.MakeRoom.PerHour}
 	for _, raw := range requests {
-		ask, err := a.readAsk(ctx, raw)
+		asks, err := a.readAsks(ctx, raw)
 		if err != nil {
-			if vcenter.KindOf(err).Outage() {
-				return Asks{}, preempt.WhenEnded(ctx, step.Typed(err))
-			}
-			ask.Refused, ask.Kind = preempt.Clip(err.Error()), string(vcenter.KindOf(err))
+			return Asks{}, preempt.WhenEnded(ctx, step.Typed(err))
 		}
-		out.Asks = append(out.Asks, ask)
+		out.Asks = append(out.Asks, asks...)
 	}
 	return out, nil
 }
 
-func (a *Activities) readAsk(ctx context.Context, raw json.RawMessage) (Ask, error) {
+// maxWaiting bounds the VMs for which one event asks.
+const maxWaiting = 200
+
+// readAsks reads a request. An error says that vCenter could not be asked.
+func (a *Activities) readAsks(ctx context.Context, raw json.RawMessage) ([]Ask, error) {
+	ask, forTag, err := a.readAsk(raw)
+	each := []Ask{ask}
+	if err == nil && ask.Room.Waiting {
+		each, err = a.waiting(ctx, ask, forTag)
+	}
+	for i := range each {
+		one := &each[i]
+		if err == nil && one.Room.For != "" {
+			err = a.Attempt(ctx, func() error { return a.lookUp(ctx, one, forTag) })
+		}
+		if err != nil && vcenter.KindOf(err).Outage() {
+			return nil, err
+		}
+		if err != nil {
+			one.Refused, one.Kind = preempt.Clip(err.Error()), string(vcenter.KindOf(err))
+		}
+		err = nil
+	}
+	return each, nil
+}
+
+// waiting makes an ask for each VM of the cluster that carries the tag and went down with its host; where there is none, the ask
+// says so.
+func (a *Activities) waiting(ctx context.Context, ask Ask, forTag string) (each []Ask, err error) {
+	var vms []vsphere.Ref
+	err = a.Attempt(ctx, func() (err error) {
+		vms, err = a.VCenter.Fallen(ctx, forTag, ask.Demand.Scope)
+		return err
+	})
+	for _, vm := range vms[:min(len(vms), maxWaiting)] {
+		one := ask
+		one.Room.Waiting, one.Room.For = false, vm.String()
+		one.Demand.RequestID += "|" + vm.String()
+		each = append(each, one)
+	}
+	if len(each) == 0 {
+		ask.Refused, ask.Kind = "no VM with the tag "+preempt.Clip(forTag)+" went down with its host and is off", preemptapi.NoRoomNeeded
+		each = []Ask{ask}
+	}
+	return each, err
+}
+
+// readAsk validates a request, and returns it with the tag that a rule asks for.
+func (a *Activities) readAsk(raw json.RawMessage) (Ask, string, error) {
 	d, err := a.Decode(raw)
 	ask := Ask{Demand: d.Demand, PowerOn: d.PowerOn, Hold: d.Hold, Wait: d.Wait, Rule: d.Rule, Priority: policy.AboveAll}
 	if len(d.Demand.Rooms) == 1 {
@@ -67,16 +113,12 @@ func (a *Activities) readAsk(ctx context.Context, raw json.RawMessage) (Ask, err
 	ask.Demand.Policy.Cooldown = 0 // what goes makes room for one; it relieves no alarm
 	switch {
 	case err != nil:
-		return ask, err
 	case d.Source != "" && !a.VCenter.Named(d.Source):
-		return ask, fmt.Errorf("its event is of another vCenter, %s: if it is this one's too, name it in vcenter.aliases", preempt.Clip(d.Source))
+		err = fmt.Errorf("its event is of another vCenter, %s: if it is this one's too, name it in vcenter.aliases", preempt.Clip(d.Source))
 	case ask.Room.For == "" && ask.Demand.Scope.Zero():
-		return ask, fmt.Errorf("sizes without a cluster: name the cluster in which room is to be made")
-	case ask.Room.For == "":
-		return ask, nil
+		err = fmt.Errorf("sizes without a cluster: name the cluster in which room is to be made")
 	}
-	err = a.Attempt(ctx, func() error { return a.lookUp(ctx, &ask, d.ForTag) })
-	return ask, err
+	return ask, d.ForTag, err
 }
 
 // lookUp finds the VM that asks, and checks that it may.
