@@ -35,6 +35,8 @@ type ActiveAlarm struct {
 	// For and Rooms are as in ActiveRequest.
 	For   string     `json:"for,omitempty"`
 	Rooms []HeldRoom `json:"rooms,omitempty"`
+	// Paused says in words who holds it up; then there is no alarm.
+	Paused string `json:"paused,omitempty"`
 }
 
 // Restoring is a restore that plans in a scope, and when it last did.

@@ -93,6 +93,16 @@ func (c Client) Remedied(ctx context.Context, r RemediedRequest) error {
 	return c.update(ctx, UpdateRemedied, r, nil)
 }
 
+// Pause holds up what would begin, or ends that.
+func (c Client) Pause(ctx context.Context, r PauseRequest) (a PauseAnswer, err error) {
+	return a, c.update(ctx, UpdatePause, r, &a)
+}
+
+// Spare keeps a VM from being preempted for a time, or no longer.
+func (c Client) Spare(ctx context.Context, r SpareRequest) (a SpareAnswer, err error) {
+	return a, c.update(ctx, UpdateSpare, r, &a)
+}
+
 // update asks the running ledger, which is quicker, and starts one only if none runs.
 func (c Client) update(ctx context.Context, name string, arg, result any) error {
 	id := WorkflowID(c.TaskQueue)

@@ -59,6 +59,8 @@ type FactsRequest struct {
 	Within string `json:"within,omitempty"`
 	// Restore notes that the owner is a restore, and asks for ActiveAlarms.
 	Restore bool `json:"restore,omitempty"`
+	// Alarm demands it; empty: none does.
+	Alarm string `json:"alarm,omitempty"`
 	// NotHeldFor are requests for room whose held rooms do not count: the plan is for them.
 	NotHeldFor []string `json:"notHeldFor,omitempty"`
 }
@@ -81,6 +83,9 @@ type Facts struct {
 	ActiveAlarms []ActiveAlarm `json:"standing,omitempty"`
 	// HeldRooms are the rooms that were made and are not used yet, in any scope.
 	HeldRooms []HeldRoom `json:"heldRooms,omitempty"`
+	// Paused says in words why nothing may begin; empty: it may.
+	Paused string  `json:"paused,omitempty"`
+	Spares []Spare `json:"spares,omitempty"` // the VMs that a person spares, in any scope
 }
 
 // Eviction is a VM that was evicted, and when.
@@ -152,10 +157,13 @@ func (r *RoundEvictions) put(at int, e Evicted) int {
 func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 	s.Version = max(s.Version, 1)
 	s.learn(r.Scope, r.Within)
-	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}, HeldRooms: s.heldRooms(r.NotHeldFor)}
+	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}, HeldRooms: s.heldRooms(r.NotHeldFor), Spares: s.spared(now)}
+	if p, ok := s.paused(now, r.Scope, r.Alarm); ok {
+		f.Paused = p.Words()
+	}
 	if r.Restore {
 		s.restores(now, r.Owner, r.Scope)
-		f.ActiveAlarms = s.activeIn(r.Scope)
+		f.ActiveAlarms = append(s.pausesIn(now, r.Scope), s.activeIn(r.Scope)...)
 	}
 	done, freed := s.evicted(now, r.Scope, &f)
 	for _, sc := range s.overlapping(r.Scope) {

@@ -20,6 +20,7 @@ func (s *State) forget(now time.Time) {
 	}
 	s.Seen = s.Seen[old:]
 	s.forgetEvictions(now)
+	s.forgetHeldUp(now)
 	for _, key := range workflow.DeterministicKeys(s.Scopes) {
 		if sc := s.Scopes[key]; sc.Active == "" && now.Sub(sc.Until) > seenFor {
 			s.Changed = max(s.Changed, sc.Changed)

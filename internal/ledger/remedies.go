@@ -33,9 +33,10 @@ type RemedyFacts struct {
 
 // RemedyRequest asks for one VM, to change or move it at once. An owner that waits holds nothing.
 type RemedyRequest struct {
-	Owner    string        `json:"owner"` // workflow id
-	VM       string        `json:"vm"`    // Type:Value
-	What     string        `json:"what"`  // cpu, memory, reconfigure, move
+	Owner    string        `json:"owner"`             // workflow id
+	VM       string        `json:"vm"`                // Type:Value
+	What     string        `json:"what"`              // cpu, memory, reconfigure, move
+	Cluster  string        `json:"cluster,omitempty"` // that the VM is in, as Type:Value; empty: unknown
 	Cooldown time.Duration `json:"cooldown,omitempty"`
 	PerHour  int           `json:"perHour,omitempty"` // most actions in an hour, on any VMs; 0: any number
 
@@ -55,7 +56,7 @@ type RemedyGrant struct {
 	Holder  string    `json:"holder,omitempty"`  // another owner has the VM
 	Until   time.Time `json:"until,omitzero"`    // the VM is in its cooldown until then
 	Tripped time.Time `json:"tripped,omitzero"`  // until when the circuit breaker allows only recommendations
-	Full    string    `json:"full,omitempty"`    // in words: the limit on moves that is reached, or who is first
+	Full    string    `json:"full,omitempty"`    // in words, what to wait for: the limit on moves that is reached, who is first, a pause
 	Ahead   int       `json:"ahead,omitempty"`   // with Full: how many wait before it for a move off the same datastore
 	Stale   bool      `json:"stale,omitempty"`   // the moves under way have changed since Seen: choose again
 }
@@ -158,8 +159,8 @@ func (s *State) ask(now time.Time, r RemedyFactsRequest) (duplicate bool) {
 // granted again.
 func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
 	s.FlightVersion = max(s.FlightVersion, 1)
-	if holder := s.Reserved[r.VM]; holder != "" && holder != r.Owner {
-		return RemedyGrant{Holder: holder}
+	if g, refused := s.heldUp(now, r); refused {
+		return g
 	}
 	if h, ok := s.Holds[r.VM]; ok && h.What == r.What && same(h.Flight, r.Flight) {
 		return RemedyGrant{Granted: true, Version: s.FlightVersion}
@@ -192,6 +193,17 @@ func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
 		s.leave(r.Owner)
 	}
 	return RemedyGrant{Granted: true, Version: s.FlightVersion}
+}
+
+// heldUp reports whether a person has paused what is asked for, or another owner has the VM.
+func (s *State) heldUp(now time.Time, r RemedyRequest) (g RemedyGrant, refused bool) {
+	if p, ok := s.paused(now, r.Cluster, ""); ok && (p.Scope == "" || r.Cluster != "") {
+		return RemedyGrant{Full: p.Words()}, true
+	}
+	if holder := s.Reserved[r.VM]; holder != "" && holder != r.Owner {
+		return RemedyGrant{Holder: holder}, true
+	}
+	return g, false
 }
 
 // refuseMove reports whether a move has to wait in line, or was planned from what has changed since.

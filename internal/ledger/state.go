@@ -20,6 +20,7 @@ const (
 	Busy      Verdict = "busy"      // another round is under way in this scope
 	Cooldown  Verdict = "cooldown"  // too soon after the last round of this scope
 	TooMany   Verdict = "too_many"  // as many rooms as may be were made in the last hour
+	Paused    Verdict = "paused"    // a person holds up what is demanded
 )
 
 // AdmitRequest asks whether a round may start.
@@ -33,7 +34,7 @@ type AdmitRequest struct {
 	// Intake is the workflow id of the intake whose Alarm is active in the scope, whatever the answer; empty: nobody
 	// keeps demanding it, as after a person's request.
 	Intake string `json:"intake,omitempty"`
-	Alarm  string `json:"alarm,omitempty"`
+	Alarm  string `json:"alarm,omitempty"` // that demands it; empty: none does
 	// NoCooldown lets the round start although the scope was preempted a short time ago: cooldowns are for alarms.
 	NoCooldown bool `json:"noCooldown,omitempty"`
 	// Rooms is how many rooms the round is to begin, of at most RoomsPerHour; 0: none, or any number.
@@ -44,10 +45,11 @@ type AdmitRequest struct {
 // Admission is the answer.
 type Admission struct {
 	Verdict Verdict   `json:"verdict"`
-	Owner   string    `json:"owner,omitempty"` // the round that is active, or that acted on the request before
-	Rank    int       `json:"rank,omitempty"`  // with Busy: the active round's rank; with Cooldown: what was acted on
-	Until   time.Time `json:"until,omitzero"`  // with Cooldown: when it ends; with TooMany: when another room may be made
-	Rooms   int       `json:"rooms,omitempty"` // with TooMany: how many may be made now
+	Owner   string    `json:"owner,omitempty"`  // the round that is active, or that acted on the request before
+	Rank    int       `json:"rank,omitempty"`   // with Busy: the active round's rank; with Cooldown: what was acted on
+	Until   time.Time `json:"until,omitzero"`   // with Cooldown, Paused: when it ends; with TooMany: when another room may be made
+	Reason  string    `json:"reason,omitempty"` // with Paused: what is paused, by whom, for how long and why
+	Rooms   int       `json:"rooms,omitempty"`  // with TooMany: how many may be made now
 	// Restores are under way in scopes that overlap this one. The caller stops them before the round starts. There are
 	// none where the round does not start and no alarm stays active, as when a request is repeated after its round.
 	Restores []string `json:"restores,omitempty"`
@@ -91,6 +93,7 @@ type Scope struct {
 	Active      string    `json:"active,omitempty"` // workflow id of the round under way
 	ActiveSince time.Time `json:"activeSince,omitzero"`
 	ActiveRank  int       `json:"activeRank,omitempty"`
+	ActiveAlarm string    `json:"activeAlarm,omitempty"` // that demands it
 	LastOwner   string    `json:"lastOwner,omitempty"`   // the last round that completed
 	Until       time.Time `json:"until,omitzero"`        // end of the cooldown
 	HighestRank int       `json:"highestRank,omitempty"` // highest rank acted on since the cooldown began
@@ -134,6 +137,9 @@ type State struct {
 	// Waiting are the owners that wait for a move, by the source datastore; the first is next.
 	Waiting       map[string][]Waiter `json:"waiting,omitempty"`
 	FlightVersion int64               `json:"flightVersion,omitempty"`
+
+	Pauses []Pause `json:"pauses,omitempty"`
+	Spares []Spare `json:"spares,omitempty"`
 }
 
 func (s *State) scope(key string) *Scope {
@@ -186,27 +192,38 @@ func (s *State) admit(now time.Time, r AdmitRequest) Admission {
 		again = i
 		break
 	}
-	for _, sc := range s.overlapping(r.Scope) {
-		if sc.Active != "" {
-			return Admission{Verdict: Busy, Owner: sc.Active, Rank: sc.ActiveRank}
-		}
-	}
-	for _, sc := range s.overlapping(r.Scope) {
-		if !r.NoCooldown && now.Before(sc.Until) && r.Rank <= sc.HighestRank {
-			return Admission{Verdict: Cooldown, Owner: sc.LastOwner, Until: s.cooldownEnd(r), Rank: sc.HighestRank}
-		}
+	if a, refused := s.refuse(now, r); refused {
+		return a
 	}
 	if until, left, over := s.tooManyRooms(now, r); over {
 		return Admission{Verdict: TooMany, Until: until, Rooms: left}
 	}
 	sc := s.scope(r.Scope)
-	sc.Active, sc.ActiveSince, sc.ActiveRank = r.Owner, now, r.Rank
+	sc.Active, sc.ActiveSince, sc.ActiveRank, sc.ActiveAlarm = r.Owner, now, r.Rank, r.Alarm
 	if again >= 0 {
 		s.Seen[again].Dropped = false
 	} else {
 		s.Seen = append(s.Seen, Seen{RequestID: r.RequestID, Owner: r.Owner, Time: now})
 	}
 	return Admission{Verdict: Granted, Owner: r.Owner}
+}
+
+// refuse reports whether a pause, another round or a cooldown is in the way of a request.
+func (s *State) refuse(now time.Time, r AdmitRequest) (a Admission, refused bool) {
+	if p, ok := s.paused(now, r.Scope, r.Alarm); ok {
+		return Admission{Verdict: Paused, Until: p.Until, Reason: p.Words()}, true
+	}
+	for _, sc := range s.overlapping(r.Scope) {
+		if sc.Active != "" {
+			return Admission{Verdict: Busy, Owner: sc.Active, Rank: sc.ActiveRank}, true
+		}
+	}
+	for _, sc := range s.overlapping(r.Scope) {
+		if !r.NoCooldown && now.Before(sc.Until) && r.Rank <= sc.HighestRank {
+			return Admission{Verdict: Cooldown, Owner: sc.LastOwner, Until: s.cooldownEnd(r), Rank: sc.HighestRank}, true
+		}
+	}
+	return a, false
 }
 
 // cooldownEnd returns the end of the last cooldown that delays the request.
@@ -298,7 +315,7 @@ func (s *State) Complete(now time.Time, r CompleteRequest) {
 	first := sc.LastOwner != r.Owner
 	if sc.Active == r.Owner {
 		r.Rank = max(r.Rank, sc.ActiveRank)
-		sc.Active, sc.ActiveSince, sc.ActiveRank = "", time.Time{}, 0
+		sc.end()
 	}
 	if first && r.Preempted > 0 {
 		if now.Before(sc.Until) {
@@ -306,6 +323,11 @@ func (s *State) Complete(now time.Time, r CompleteRequest) {
 		}
 		sc.LastOwner, sc.Until, sc.HighestRank = r.Owner, now.Add(r.Cooldown), r.Rank
 	}
+}
+
+// end notes that no round is under way in the scope any more.
+func (sc *Scope) end() {
+	sc.Active, sc.ActiveSince, sc.ActiveRank, sc.ActiveAlarm = "", time.Time{}, 0, ""
 }
 
 // Busy reports whether any workflow holds a scope or a VM.
@@ -373,8 +395,7 @@ func (s *State) Drop(owners []string, begin bool) {
 		s.releaseVMs(held[owner], last, active)
 		delete(held, owner)
 		for _, key := range scopes[owner] {
-			sc := s.Scopes[key]
-			sc.Active, sc.ActiveSince, sc.ActiveRank = "", time.Time{}, 0
+			s.Scopes[key].end()
 		}
 		delete(scopes, owner)
 	}

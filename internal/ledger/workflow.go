@@ -27,6 +27,8 @@ const (
 	UpdateRemedyFacts = "RemedyFacts"
 	UpdateRemedy      = "Remedy"
 	UpdateRemedied    = "Remedied"
+	UpdatePause       = "Pause"
+	UpdateSpare       = "Spare"
 	QueryState        = "ledger_state"
 )
 
@@ -208,6 +210,12 @@ func setHandlers(ctx workflow.Context, state *State) error {
 		workflow.SetUpdateHandler(ctx, UpdateRemedied, func(ctx workflow.Context, r RemediedRequest) (bool, error) {
 			state.Remedied(workflow.Now(ctx), r)
 			return true, nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdatePause, func(ctx workflow.Context, r PauseRequest) (PauseAnswer, error) {
+			return state.Pause(workflow.Now(ctx), r), nil
+		}),
+		workflow.SetUpdateHandler(ctx, UpdateSpare, func(ctx workflow.Context, r SpareRequest) (SpareAnswer, error) {
+			return state.Spare(workflow.Now(ctx), r), nil
 		}),
 	)
 }

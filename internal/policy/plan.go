@@ -38,8 +38,16 @@ type Demand struct {
 	// Only are the VMs of the step before, of which the next step takes as many as are still needed. They are on; that they were
 	// acted on once counts towards no limit again. Empty: any.
 	Only []vsphere.Ref `json:"only,omitempty"`
+	// Spares are VMs that a person spares for a time, with why in words.
+	Spares []Spare `json:"spares,omitempty"`
 	// MemoryOnly says that the alarm is about memory, where the policy has no target that tells what is short.
 	MemoryOnly bool `json:"memoryOnly,omitempty"`
+}
+
+// Spare is a VM that a person spares for a time.
+type Spare struct {
+	VM  vsphere.Ref `json:"vm"`
+	Why string      `json:"why,omitempty"`
 }
 
 // Eviction is a VM that was preempted, and when.
@@ -197,6 +205,9 @@ func (plan *Plan) sift(s *vsphere.Snapshot, d *Demand, p *Policy, l *limits, now
 			reason = taken(vm, reserved, only)
 		}
 		if reason == "" {
+			reason, detail = d.spared(vm.Ref)
+		}
+		if reason == "" {
 			reason, detail = protection(vm, c.preempted, now, p)
 		}
 		if reason == "" && d.Throttle != nil {
@@ -224,6 +235,16 @@ func taken(vm *vsphere.VM, reserved, only map[vsphere.Ref]bool) Reason {
 		return NotOfThisStep
 	}
 	return ""
+}
+
+// spared returns why a person spares the VM, or "".
+func (d *Demand) spared(vm vsphere.Ref) (Reason, string) {
+	for i := range d.Spares {
+		if s := &d.Spares[i]; s.VM == vm {
+			return SparedForNow, s.Why
+		}
+	}
+	return "", ""
 }
 
 func (plan *Plan) spare(vm *vsphere.VM, reason Reason, detail string) {

@@ -54,6 +54,8 @@ const (
 	FreesNoMemory    Reason = "frees_no_memory"     // only memory is short, or room is demanded: a CPU limit frees neither
 	NotOfThisStep    Reason = "not_of_this_step"    // a ladder goes on with the VMs of its step before
 	LimitUnseen      Reason = "limit_unseen"        // vCenter does not show its CPU limit, so it could not be restored
+	SparedForNow     Reason = "spared_for_now"      // a person spares it for a time
+	Paused           Reason = "paused"              // a person holds up preemption since the plan
 )
 
 var reasonWords = map[Reason]string{
@@ -74,6 +76,7 @@ var reasonWords = map[Reason]string{
 	PriorityNotLower: "its priority is not below that of the one who asks", AnotherHost: "the room is made on another host",
 	NotOfThisStep: "the next step is taken on VMs of the step before", AlreadyThrottled: "it is throttled already", OwnLimit: "its own CPU limit is as low", FreesNoCPU: "it uses too little CPU for a throttle to free any",
 	FreesNoMemory: "a CPU limit does not free what is short", LimitUnseen: "vCenter does not show its CPU limit, so that it could not be restored",
+	SparedForNow: "a person spares it for now", Paused: "preemption is paused",
 	LimitChanged:   "its owner set another CPU limit meanwhile, which stays",
 	TouchedByOwner: "somebody else used or changed it since it was preempted: it is no longer ours", Untagged: "its tag was taken off",
 	OtherTag: "it was preempted for another tag", AttributeChanged: "our record on it was changed",

@@ -50,6 +50,9 @@ func RecheckAll(s vsphere.Snapshot, d Demand, p Policy, targets []vsphere.Ref) (
 			reason = Infrastructure
 		}
 		if reason == "" {
+			reason, detail = d.spared(ref)
+		}
+		if reason == "" {
 			reason, detail = protection(vm, d.Preempted[ref.String()], now, &p)
 		}
 		if reason == "" && len(d.Rooms) > 0 {

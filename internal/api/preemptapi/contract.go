@@ -256,6 +256,7 @@ type RoundResult struct {
 	Deadline  time.Time        `json:"deadline,omitzero"`   // of the notices under way: the last one
 	AlarmOver bool             `json:"alarmOver,omitempty"` // vCenter says that the alarm has fallen, of which nobody told
 	Silenced  string           `json:"silenced,omitempty"`  // why nothing is done about an alarm that stands
+	Paused    bool             `json:"paused,omitempty"`    // it was withdrawn because a person has paused preemption
 	// Unmeasured: neither the policy nor the alarm says which usage is too high, so that a repetition waits longer.
 	Unmeasured bool `json:"unmeasured,omitempty"`
 	// Rooms are what a plan for rooms found, in the order in which they were asked for.

@@ -46,6 +46,8 @@ func (it *intake) start(d preemptapi.Demand, sequence int) preemptapi.Decision {
 			return decision
 		}
 		return it.postponeOrRefuse(d, sequence, it.now().Add(busyRetry), "another round is under way in this scope: "+got.Owner)
+	case ledger.Paused:
+		return it.postponeOrRefuse(d, sequence, it.pausedUntil(got.Until), got.Reason)
 	default:
 		reason := "the scope was preempted a short time ago by " + got.Owner
 		it.state.Cooling[scope] = Cooling{Until: got.Until, Rank: got.Rank, Reason: reason}
@@ -99,6 +101,18 @@ func (it *intake) keepAfterJoined(d preemptapi.Demand, sequence int, joined pree
 	it.state.postpone(preemptapi.Deferral{
 		Scope: d.Scope.String(), Until: it.now().Add(busyRetry), Reason: joined.Reason + ": " + joined.RoundID, Demand: d, Sequence: sequence,
 	})
+}
+
+// pausedRetry is how long an alarm waits before it asks again whether a pause has been ended before its time.
+const pausedRetry = 15 * time.Second
+
+// pausedUntil is when to ask again after a pause that ends then; zero: nobody knows.
+func (it *intake) pausedUntil(end time.Time) time.Time {
+	again := it.now().Add(pausedRetry)
+	if !end.IsZero() && end.Before(again) {
+		return end
+	}
+	return again
 }
 
 // busyRetry is how long to wait before asking again where another intake's round is under way.
@@ -165,10 +179,22 @@ func (it *intake) roundDone(r preemptapi.RoundResult) {
 		it.startRestore(scope)
 	case it.headroomStands(r, active.Sequence):
 		it.startRestore(scope)
-	case stands && repeats(d, r) && it.state.deferral(scope) == nil:
-		it.repeat(scope, r, d, max(active.Sequence, 1)+1)
+	case stands:
+		it.goOn(scope, r, d, max(active.Sequence, 1)+1)
 	}
 	it.show()
+}
+
+// goOn plans what follows a round whose alarm stands: what a person has paused has its turn later, and the rest is repeated.
+func (it *intake) goOn(scope string, r preemptapi.RoundResult, d preemptapi.Demand, sequence int) {
+	switch {
+	case r.Paused:
+		it.state.postpone(preemptapi.Deferral{
+			Scope: scope, Until: it.pausedUntil(time.Time{}), Reason: "a person has paused preemption", Demand: d, Sequence: sequence,
+		})
+	case repeats(d, r) && it.state.deferral(scope) == nil:
+		it.repeat(scope, r, d, sequence)
+	}
 }
 
 // headroomStands reports whether a round for headroom found that it is there.

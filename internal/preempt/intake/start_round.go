@@ -35,9 +35,9 @@ type StartInput struct {
 func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admission, error) {
 	d := in.Round.Demand
 	id := roundID(in.Round.IntakeID, d.RequestID, in.Sequence)
-	req := ledger.AdmitRequest{RequestID: AdmissionID(d.RequestID, in.Sequence), Scope: d.Key(), Owner: id, Rank: d.Criticality.Rank(), Within: a.Within(ctx, a.VCenter, d.Scope)}
+	req := ledger.AdmitRequest{RequestID: AdmissionID(d.RequestID, in.Sequence), Scope: d.Key(), Owner: id, Rank: d.Criticality.Rank(), Within: a.Within(ctx, a.VCenter, d.Scope), Alarm: d.Alarm()}
 	if outlivesRound(d) {
-		req.Intake, req.Alarm = in.Round.IntakeID, d.Alarm()
+		req.Intake = in.Round.IntakeID
 	}
 	got, err := a.Ledger.Admit(ctx, req)
 	if err != nil {

@@ -24,6 +24,10 @@ const maxIntakesLookedUp = 50
 func (a *Activities) activeAlarms(ctx context.Context, known []ledger.ActiveAlarm) (active []string) {
 	over := map[string]bool{}
 	for i, d := range known {
+		if d.Paused != "" {
+			active = append(active, d.Paused)
+			continue
+		}
 		gone, looked := over[d.Owner]
 		if !looked && i < maxIntakesLookedUp {
 			gone = a.intakeOver(ctx, d.Owner)

@@ -55,7 +55,12 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[vsphere.Ref]vsphere.VM, he
 			now, err = e.VCenter.Recheck(e.Ctx, e.in.Tag, refs(todo))
 			return err
 		})
-		return now, nil, err
+		if err != nil {
+			return nil, nil, err
+		}
+		held = map[vsphere.Ref]policy.Spared{}
+		_, err = e.heldUp(e.fresh(todo), held)
+		return now, held, err
 	}
 	var snap vsphere.Snapshot
 	err = e.Attempt(e.Ctx, func() (err error) {
@@ -76,24 +81,13 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[vsphere.Ref]vsphere.VM, he
 // heldBack reports which targets protection, windows and budgets hold back by now, until something was sent.
 func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vsphere.Ref]policy.Spared, error) {
 	held := map[vsphere.Ref]policy.Spared{}
-	if e.Sent || e.in.OnlyLook {
-		return held, nil
-	}
-	var fresh []vsphere.Ref
-	for _, t := range todo {
-		if t.SentAt.IsZero() {
-			fresh = append(fresh, t.Ref)
-		}
-	}
-	if len(fresh) == 0 {
-		return held, nil
+	fresh := e.fresh(todo)
+	facts, err := e.heldUp(fresh, held)
+	if err != nil || len(fresh) == 0 {
+		return held, err
 	}
 	d := policy.Demand{Tag: e.in.Tag, Scope: e.in.Scope, Self: e.Settings.Self, Pools: e.in.Pools}
 	if len(e.in.Policy.Budgets) > 0 || e.in.Policy.Protect.MaxPreemptionsPerDay > 0 {
-		facts, err := e.Ledger.Facts(e.Ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), UnderWay: e.in.UnderWay})
-		if err != nil {
-			return nil, &vcenter.Error{Op: "check the budgets of", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: err}
-		}
 		d.Preempted = facts.Preempted
 		d = withFacts(d, facts)
 		for _, vm := range e.in.UnderWay { // on as it may be, it is about to go
@@ -106,7 +100,48 @@ func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vspher
 		d = countedOnce(d, fresh)
 	}
 	for _, s := range policy.RecheckAll(snap, d, e.in.Policy, fresh) {
-		held[s.Ref] = s
+		if _, known := held[s.Ref]; !known {
+			held[s.Ref] = s
+		}
 	}
 	return held, nil
+}
+
+// fresh are the targets to which nothing was sent yet; none once something was.
+func (e *eviction) fresh(todo []ActTarget) (fresh []vsphere.Ref) {
+	if e.Sent || e.in.OnlyLook {
+		return nil
+	}
+	for _, t := range todo {
+		if t.SentAt.IsZero() {
+			fresh = append(fresh, t.Ref)
+		}
+	}
+	return fresh
+}
+
+// heldUp adds to held which of the targets a person spares by now, or all of them where preemption is paused. It returns what the
+// ledger knows.
+func (e *eviction) heldUp(fresh []vsphere.Ref, held map[vsphere.Ref]policy.Spared) (facts ledger.Facts, err error) {
+	if len(fresh) == 0 {
+		return facts, nil
+	}
+	facts, err = e.Ledger.Facts(e.Ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), UnderWay: e.in.UnderWay, Alarm: e.in.Alarm})
+	if err != nil {
+		return facts, &vcenter.Error{Op: "ask the ledger who is spared of", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: err}
+	}
+	spares := map[string]ledger.Spare{}
+	for _, o := range facts.Spares {
+		spares[o.VM] = o
+	}
+	for _, ref := range fresh {
+		o, spared := spares[ref.String()]
+		switch {
+		case facts.Paused != "":
+			held[ref] = policy.Spared{Ref: ref, Reason: policy.Paused, Detail: facts.Paused}
+		case spared:
+			held[ref] = policy.Spared{Ref: ref, Reason: policy.SparedForNow, Detail: o.Words()}
+		}
+	}
+	return facts, nil
 }

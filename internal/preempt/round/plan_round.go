@@ -125,12 +125,17 @@ type planning struct {
 	alarm     alarmState
 }
 
-// nothingToDo is the plan of a request whose alarm is outdated, silenced or of another vCenter. A round under way goes on, although somebody
+// nothingToDo is the plan of a request that a person has paused, or whose alarm is outdated, silenced or of another vCenter. A round under way goes on, although somebody
 // acknowledges its alarm.
 func (p *planning) nothingToDo() (PlanResult, bool) {
 	s := p.alarm
 	none := PlanResult{Targets: []policy.Target{}, Spared: []policy.Spared{}, Over: s.outdated}
+	paused := p.in.Reserve && p.facts.Paused != ""
 	switch {
+	case paused && len(p.in.Held) == 0:
+		none.Over, none.Silenced = "", p.facts.Paused
+	case paused: // what has begun is brought to its end
+		none.Over = ""
 	case s.foreign != "":
 		none.Over, none.Foreign = s.foreign, true
 	case s.outdated != "":
@@ -176,7 +181,7 @@ func (p *planning) read(ctx context.Context) error {
 
 // readLedger reads what the ledger knows of other rounds and of earlier ones.
 func (p *planning) readLedger(ctx context.Context) (err error) {
-	req := ledger.FactsRequest{Owner: p.in.RoundID, Scope: p.in.Demand.Scope.String()} // of one named VM: everything counts
+	req := ledger.FactsRequest{Owner: p.in.RoundID, Scope: p.in.Demand.Scope.String(), Alarm: p.in.Demand.Alarm()} // of one named VM: everything counts
 	for _, room := range p.in.Demand.Rooms {
 		req.NotHeldFor = append(req.NotHeldFor, room.RequestID)
 	}
@@ -248,6 +253,11 @@ func withFacts(d policy.Demand, f ledger.Facts) policy.Demand {
 		if ref, ok := vsphere.ParseRef(c.Host); ok {
 			vm, _ := vsphere.ParseRef(c.VM)
 			d.Credits = append(d.Credits, policy.Credit{VM: vm, StaysOn: c.StaysOn, At: c.At, Host: ref, CPUMHz: c.CPUMHz, MemoryMB: c.MemoryMB})
+		}
+	}
+	for _, o := range f.Spares {
+		if ref, ok := vsphere.ParseRef(o.VM); ok {
+			d.Spares = append(d.Spares, policy.Spare{VM: ref, Why: o.Words()})
 		}
 	}
 	for _, r := range f.HeldRooms {

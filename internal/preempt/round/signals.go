@@ -3,15 +3,14 @@ package round
 import (
 	"time"
 
-	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 )
 
 // The signals between an intake and its rounds.
 const (
-	ChangeSignal = "RoundChange" // carries Change, from the intake to its round
-	DoneSignal   = "RoundDone"   // carries RoundResult, from a round to its intake
+	ChangeSignal = preemptapi.RoundChangeSignal // carries Change, from the intake to its round
+	DoneSignal   = "RoundDone"                  // carries RoundResult, from a round to its intake
 )
 
 // Input starts a round.
@@ -25,9 +24,4 @@ type Input struct {
 }
 
 // Change tells a running round of a change of urgency.
-type Change struct {
-	Withdraw    bool                   `json:"withdraw,omitempty"`
-	Soften      bool                   `json:"soften,omitempty"`      // to the lower criticality, for what is not yet acted upon
-	Criticality preemption.Criticality `json:"criticality,omitempty"` // a raise, or what to soften to
-	Reason      string                 `json:"reason"`
-}
+type Change = preemptapi.RoundChange

@@ -85,6 +85,7 @@ func (r *round) listen(ctx workflow.Context) {
 		}
 		switch {
 		case c.Withdraw:
+			r.result.Paused = r.result.Paused || c.Paused && !r.withdrawn
 			r.withdraw(c.Reason)
 		case c.Soften:
 			r.soften(c)
