@@ -81,6 +81,7 @@ func (a *app) status(ctx context.Context, s *session, f idFlags) error {
 	if err != nil {
 		return err
 	}
+	a.warnPaused(ctx, s)
 	switch kind := info.GetType().GetName(); kind {
 	case preemption.WorkflowName:
 		st, err := s.intakeStatus(ctx, info)

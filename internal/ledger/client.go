@@ -98,6 +98,23 @@ func (c Client) Pause(ctx context.Context, r PauseRequest) (a PauseAnswer, err e
 	return a, c.update(ctx, UpdatePause, r, &a)
 }
 
+// HeldUp returns what persons hold up and spare; nothing where no ledger runs. It needs a worker.
+func (c Client) HeldUp(ctx context.Context, now time.Time) (h HeldUp, err error) {
+	id := WorkflowID(c.TaskQueue)
+	v, err := c.Temporal.QueryWorkflow(ctx, id, "", QueryHeldUp)
+	var missing *serviceerror.NotFound
+	if errors.As(err, &missing) {
+		return h, nil
+	}
+	if err == nil {
+		err = v.Get(&h)
+	}
+	if err != nil {
+		return h, fmt.Errorf("ask the ledger %s what is paused: %w", id, err)
+	}
+	return h.Now(now), nil
+}
+
 // Spare keeps a VM from being preempted for a time, or no longer.
 func (c Client) Spare(ctx context.Context, r SpareRequest) (a SpareAnswer, err error) {
 	return a, c.update(ctx, UpdateSpare, r, &a)

@@ -50,6 +50,27 @@ func (p Pause) Words() string {
 
 func (p Pause) same(o Pause) bool { return p.Scope == o.Scope && p.Alarm == o.Alarm }
 
+// HeldUp is what persons hold up and spare. Some of it may be over by its time.
+type HeldUp struct {
+	Pauses []Pause `json:"pauses,omitempty"`
+	Spares []Spare `json:"spares,omitempty"`
+}
+
+// Now leaves out what is over.
+func (h HeldUp) Now(now time.Time) (out HeldUp) {
+	for _, p := range h.Pauses {
+		if !p.Over(now) {
+			out.Pauses = append(out.Pauses, p)
+		}
+	}
+	for _, o := range h.Spares {
+		if now.Before(o.Until) {
+			out.Spares = append(out.Spares, o)
+		}
+	}
+	return out
+}
+
 // PauseRequest begins a pause, which replaces one of the same scope and alarm; or ends those.
 type PauseRequest struct {
 	Pause

@@ -30,6 +30,7 @@ const (
 	UpdatePause       = "Pause"
 	UpdateSpare       = "Spare"
 	QueryState        = "ledger_state"
+	QueryHeldUp       = "held_up" // answers HeldUp
 )
 
 // WorkflowID returns the id of the ledger that serves a task queue. Workers of one task queue work on
@@ -175,6 +176,7 @@ func some(owners []string, turn int) []string {
 func setHandlers(ctx workflow.Context, state *State) error {
 	return errors.Join(
 		workflow.SetQueryHandler(ctx, QueryState, func() (State, error) { return *state, nil }),
+		workflow.SetQueryHandler(ctx, QueryHeldUp, func() (HeldUp, error) { return HeldUp{Pauses: state.Pauses, Spares: state.Spares}, nil }),
 		workflow.SetUpdateHandler(ctx, UpdateAdmit, func(ctx workflow.Context, r AdmitRequest) (Admission, error) {
 			return state.Admit(workflow.Now(ctx), r), nil
 		}),

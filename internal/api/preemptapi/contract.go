@@ -88,6 +88,8 @@ type NamesResult struct {
 	Unknown   []string `json:"unknown,omitempty"`
 	Ambiguous []string `json:"ambiguous,omitempty"`
 	Ours      bool     `json:"ours,omitempty"` // the event is one of this worker's vCenter
+	// VMs are the MoRefs of the VMs that were named, in the same order; zero: unknown or ambiguous.
+	VMs []vsphere.Ref `json:"vms,omitempty"`
 	// Cluster is the MoRef of the cluster that was named.
 	Cluster vsphere.Ref `json:"cluster,omitzero"`
 }

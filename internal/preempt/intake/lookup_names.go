@@ -65,10 +65,11 @@ func (a *Activities) LookUpNames(ctx context.Context, in preemptapi.NamesInput) 
 		}
 	}
 	for _, vm := range in.VMs[:min(len(in.VMs), preempt.MaxNamed)] {
-		_, err := a.VCenter.FindVM(ctx, vm)
+		ref, err := a.VCenter.FindVM(ctx, vm)
 		if err := look(err); err != nil {
 			return out, err
 		}
+		out.VMs = append(out.VMs, ref)
 	}
 	return out, nil
 }
