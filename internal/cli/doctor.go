@@ -59,6 +59,7 @@ func (a *app) doctorCommand() *cobra.Command {
 
 func (a *app) doctor(ctx, parent context.Context, s *session, in doctorapi.Input) error {
 	d := &diagnosis{Address: a.target.address, Namespace: a.target.namespace, TaskQueue: a.target.queue}
+	a.warnPaused(ctx, s)
 	wrong := s.examine(ctx, d, in)
 	if explained := a.explain(parent, ctx, wrong); explained != nil {
 		if exitCodeOf(explained) == program.Interrupted {

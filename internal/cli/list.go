@@ -65,6 +65,7 @@ func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
 		return err
 	}
 	progress := s.progressBeside(ctx)
+	a.warnPaused(ctx, s)
 	for i := range found {
 		if st, ok := progress.Of(found[i].WorkflowID); ok && st.RunID == found[i].RunID {
 			found[i].Stalled = st.Words()

@@ -37,6 +37,7 @@ func documentedMetrics(t *testing.T) (names []string) {
 // still are the metrics that a round, a lost session and a restore do not move.
 var still = []string{
 	"preemption_build_info", "preemption_remediations_total", "preemption_vcenter_call_limit", "preemption_stalled_workflows", "preemption_takeovers_total",
+	"preemption_paused", "preemption_spared_vms", // TestWhatIsPausedAndSparedShowsInTheMetrics
 	// Nothing of the kind happens.
 	"temporal_workflow_canceled_total", "temporal_workflow_failed_total", "temporal_workflow_continue_as_new_total",
 	"temporal_workflow_task_execution_failed_total", "temporal_workflow_task_no_completion_total", "temporal_activity_execution_failed_total",

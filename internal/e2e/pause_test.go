@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -9,7 +12,9 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 )
 
 // pauses runs preemptctl, which must succeed, and returns what it said.
@@ -146,4 +151,32 @@ func TestAVMThatAPersonSparesStays(t *testing.T) {
 	if s.On(early) {
 		t.Error("it is on although nobody spares it any more")
 	}
+}
+
+func TestWhatIsPausedAndSparedShowsInTheMetrics(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	s.Worker()
+	awaitWorker(s)
+	metrics := telemetry.NewMetrics(telemetry.Build{}, telemetry.Worker)
+	m := &health.Monitor{
+		Namespace: s.Server.Namespace(), TaskQueue: s.Queue, Every: 100 * time.Millisecond, Metrics: metrics.ForTemporal(), Log: sitetest.TestLog(t),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); m.Run(ctx, s.Temporal) }()
+	t.Cleanup(func() { cancel(); <-done })
+	shows := func(lines ...string) func() bool {
+		return func() bool {
+			rec := httptest.NewRecorder()
+			metrics.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			return sitetest.ContainsAll(rec.Body.String(), lines...)
+		}
+	}
+	pauses(s, "pause", "--reason", "x")
+	pauses(s, "pause", "--alarm", "cpu", "--reason", "x")
+	pauses(s, "spare", s.VC.TaggedVMs("cluster-a")[0].Name, "--reason", "x")
+	s.Eventually("the metrics show two pauses", shows("\npreemption_paused 2\n", "\npreemption_spared_vms 1\n"))
+	pauses(s, "resume", "--all")
+	s.Eventually("the metrics show none", shows("\npreemption_paused 0\n", "\npreemption_spared_vms 1\n"))
 }

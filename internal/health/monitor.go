@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 )
 
 // How often a worker checks, and how long a report counts.
@@ -102,6 +103,18 @@ func (m *Monitor) look(ctx context.Context, l *Looker, every time.Duration) {
 		err = ctx.Err()
 	}
 	m.keep(r, err)
+	m.tellHeldUp(ctx, l)
+}
+
+// tellHeldUp sets the metrics of what persons hold up. A ledger that a worker of an earlier version runs does not tell.
+func (m *Monitor) tellHeldUp(ctx context.Context, l *Looker) {
+	h, err := ledger.Client{Temporal: l.Client, TaskQueue: l.TaskQueue}.HeldUp(ctx, l.now())
+	if err != nil {
+		m.Log.Debug("it is not known what is paused", "queue", l.TaskQueue, "reason", err)
+		return
+	}
+	m.handler().Gauge("preemption_paused").Update(float64(len(h.Pauses)))
+	m.handler().Gauge("preemption_spared_vms").Update(float64(len(h.Spares)))
 }
 
 // watched adds a stall if the watch does not run.

@@ -19,6 +19,8 @@ func ofHealth() []definition {
 			[]string{"type"},
 			"Workflows that make no progress, or that Temporal itself ended within 30 minutes, by the type that should work there. Looked for every 20 seconds; all workers look at the same workflows.", worker, nil, nil,
 		},
+		{"preemption_paused", Gauge, nil, "Pauses of persons that hold: of everything, of clusters, of alarms. Looked for every 20 seconds; all workers look at the same ledger.", worker, nil, nil},
+		{"preemption_spared_vms", Gauge, nil, "VMs that persons spare for a time. Looked for like the pauses.", worker, nil, nil},
 		{
 			"preemption_probe", Histogram, nil,
 			"Time of the probe that work gets done: a workflow with an activity, and an answer of the ledger. Once a minute; up to 15 seconds where it fails.", worker, nil, usual,
