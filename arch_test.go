@@ -64,6 +64,10 @@ var arrows = map[string][]string{
 	"internal/health": {
 		"", "internal/api/doctorapi", "internal/ledger", "internal/api/preemptapi", "internal/api/remediateapi", "internal/placement", "internal/shown", "internal/api/watchapi",
 	},
+	"internal/record": {
+		"", "internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/api/watchapi", "internal/health", "internal/ledger",
+		"internal/placement", "internal/policy", "internal/vsphere",
+	},
 	"internal/repair": {
 		"internal/vsphere", "internal/action", "internal/clock", "", "internal/health", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/step", "internal/vcenter",
 		"internal/watch", "internal/api/watchapi",
