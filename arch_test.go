@@ -34,7 +34,8 @@ var arrows = map[string][]string{
 	"internal/vcenter":    {"internal/action", "internal/vsphere", "internal/clock", "internal/policy", "internal/placement", "internal/shown"},
 	"internal/config":     {"internal/clock", "", "internal/policy", "internal/placement", "internal/shown", "internal/trigger"},
 	"internal/trigger":    {"internal/vsphere", "", "internal/alarm", "internal/placement", "internal/workflowid"},
-	"internal/receiver":   {"internal/alarm", "internal/shown", "internal/trigger"},
+	"internal/bearer":     {},
+	"internal/receiver":   {"internal/alarm", "internal/bearer", "internal/shown", "internal/trigger"},
 	"internal/watch": {
 		"internal/vsphere", "internal/alarm", "internal/trigger", "internal/vcenter", "internal/shown", "internal/api/watchapi",
 	},
@@ -102,7 +103,7 @@ var arrows = map[string][]string{
 	"cmd/bench":            {"internal/bench"},
 	"internal/takeover":    {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/shown"},
 	"cmd/preemptctl":       {"internal/cli"},
-	"cmd/kn-go-preemption": {"internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
+	"cmd/kn-go-preemption": {"internal/bearer", "internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
 	"cmd/worker":           {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
 	"internal/program":     {"internal/config"},
 	"internal/worker": {
@@ -112,7 +113,7 @@ var arrows = map[string][]string{
 	},
 	"cmd/standalone": {"internal/standalone", "internal/telemetry"},
 	"internal/standalone": {
-		"internal/program", "internal/vsphere", "internal/workflowid", "internal/clock", "", "internal/alarm", "internal/config", "internal/embedded", "internal/health", "internal/ledger", "internal/notify", "internal/policy",
+		"internal/bearer", "internal/program", "internal/vsphere", "internal/workflowid", "internal/clock", "", "internal/alarm", "internal/config", "internal/embedded", "internal/health", "internal/ledger", "internal/notify", "internal/policy",
 		"internal/preempt", "internal/api/preemptapi", "internal/receiver", "internal/shown", "internal/simulation", "internal/telemetry",
 		"internal/trigger", "internal/vcenter", "internal/watch", "internal/worker",
 	},

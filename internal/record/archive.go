@@ -23,6 +23,7 @@ type Reach struct {
 	Bytes     int           `json:"bytes"`            // that they take, as estimated
 	Complete  bool          `json:"complete"`         // all that was asked for was read
 	Cut       string        `json:"cut,omitempty"`    // why not
+	Full      bool          `json:"full,omitempty"`   // there is no room for older ones
 	Unread    int           `json:"unread,omitempty"` // entries whose result cannot be read
 }
 
@@ -260,7 +261,7 @@ func (r *Reader) ended(since time.Time) ([]Entry, Reach) {
 	a := &r.closed
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	reach := Reach{Since: a.from, At: a.at, Retention: a.retention, Entries: len(a.entries), Bytes: a.bytes}
+	reach := Reach{Since: a.from, At: a.at, Retention: a.retention, Entries: len(a.entries), Bytes: a.bytes, Full: a.full}
 	for _, e := range a.entries {
 		if e.Error != "" {
 			reach.Unread++

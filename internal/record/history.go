@@ -31,7 +31,7 @@ func (f Filter) Matches(e Entry) bool {
 		f.State != "" && !strings.EqualFold(f.State, e.State),
 		f.Alarm != "" && !strings.EqualFold(f.Alarm, e.Alarm) && !strings.EqualFold(f.Alarm, e.By),
 		f.Cluster != "" && !e.in(f.Cluster),
-		f.VM != "" && !slices.ContainsFunc(e.VMs, func(v VM) bool { return v.is(f.VM) }):
+		f.VM != "" && !slices.ContainsFunc(e.VMs, func(v VM) bool { return v.Is(f.VM) }):
 		return false
 	}
 	return true
@@ -51,17 +51,31 @@ func (e Entry) in(name string) bool {
 // does not know yet, and the error says that not all could be read: the entries are then those that are known. Reach says
 // whether they are all there is.
 func (r *Reader) History(ctx context.Context, f Filter) ([]Entry, Reach, error) {
-	now, err := r.Now(ctx)
+	_, err := r.Now(ctx)
 	if err == nil {
 		err = r.extend(ctx, f.Since)
 	}
+	out, reach := r.Known(f)
+	return out, reach, err
+}
+
+// Extend reads what has ended since a time. It keeps what it has read if ctx ends.
+func (r *Reader) Extend(ctx context.Context, since time.Time) (Reach, error) {
+	err := r.extend(ctx, since)
+	_, reach := r.ended(since)
+	return reach, err
+}
+
+// Known is History without asking Temporal: what was read so far.
+func (r *Reader) Known(f Filter) ([]Entry, Reach) {
 	past, reach := r.ended(f.Since)
 	out := []Entry{}
-	over := make(map[string]bool, len(now.Open))
+	open := r.openNow()
+	over := make(map[string]bool, len(open))
 	for _, e := range past {
 		over[e.RunID] = true
 	}
-	for _, e := range now.Open {
+	for _, e := range open {
 		if !over[e.RunID] && f.Matches(e) {
 			out = append(out, e)
 		}
@@ -71,7 +85,7 @@ func (r *Reader) History(ctx context.Context, f Filter) ([]Entry, Reach, error) 
 			out = append(out, e)
 		}
 	}
-	return out, reach, err
+	return out, reach
 }
 
 // VMRecord is what the record knows of one VM.
@@ -100,12 +114,19 @@ func (r *Reader) VM(ctx context.Context, name string, since time.Time) (rec VMRe
 	return rec, reach, ok, err
 }
 
+// KnownVM is VM without asking Temporal.
+func (r *Reader) KnownVM(name string, since time.Time) (rec VMRecord, reach Reach, ok bool) {
+	entries, reach := r.Known(Filter{Since: since})
+	rec, ok = vmOf(entries, name)
+	return rec, reach, ok
+}
+
 // vmOf collects what entries, newest first, say of one VM.
 func vmOf(entries []Entry, name string) (rec VMRecord, ok bool) {
 	rec = VMRecord{Past: []VMPast{}, Downs: []Down{}, Others: []VM{}}
 	for i := range entries {
 		for _, v := range entries[i].VMs {
-			if v.Ref.Zero() || !v.is(name) && v.Ref != rec.Ref {
+			if v.Ref.Zero() || !v.Is(name) && v.Ref != rec.Ref {
 				continue
 			}
 			if !ok {

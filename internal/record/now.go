@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -107,6 +108,9 @@ type Cluster struct {
 // parts are the last answers to questions that are asked at most so often.
 type parts struct {
 	mu   sync.Mutex // held while they are asked: one caller asks for all
+	open atomic.Pointer[[]Entry]
+	// idle says that nobody polls the task queue.
+	idle atomic.Bool
 	last Now
 	err  map[string]error
 	due  map[string]time.Time
@@ -147,6 +151,14 @@ func (r *Reader) ask(ctx context.Context, name string, every time.Duration, read
 		r.parts.err[name] = read(ctx)
 		r.parts.due[name] = r.now().Add(every)
 	}
+}
+
+// openNow returns the work that was under way when it was last asked for.
+func (r *Reader) openNow() []Entry {
+	if open := r.parts.open.Load(); open != nil {
+		return *open
+	}
+	return nil
 }
 
 // assemble puts the parts together.
@@ -211,6 +223,7 @@ func (r *Reader) readWorkers(ctx context.Context) error {
 	}
 	slices.SortFunc(w.Pollers, func(a, b Poller) int { return strings.Compare(a.Identity, b.Identity) })
 	r.parts.last.Workers = w
+	r.parts.idle.Store(!w.Polled)
 	return nil
 }
 
@@ -219,7 +232,7 @@ var errNoWorker = errors.New("no worker polls the task queue, so nobody can answ
 
 // query asks a workflow.
 func (r *Reader) query(ctx context.Context, id, run, what string, to any) error {
-	if w := r.parts.last.Workers; !w.Polled && !w.At.IsZero() {
+	if r.parts.idle.Load() {
 		return errNoWorker
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.limits().Query)
@@ -264,6 +277,7 @@ func (r *Reader) readOpen(ctx context.Context) error {
 	})
 	slices.SortStableFunc(open, func(a, b Entry) int { return b.StartedAt.Compare(a.StartedAt) })
 	r.parts.last.Open, r.parts.last.OpenAt = open, r.now()
+	r.parts.open.Store(&open)
 	r.ask(ctx, "intakes", intakesEvery, func(ctx context.Context) error { r.readIntakes(ctx, intakes); return nil })
 	return nil
 }

@@ -144,7 +144,7 @@ func begun(s step) Down {
 	return d
 }
 
-// is reports whether a VM is called so: by MoRef, or by name in any case.
-func (v VM) is(name string) bool {
+// Is reports whether a VM is called so: by MoRef, or by name in any case.
+func (v VM) Is(name string) bool {
 	return v.Ref.Value == name || v.Ref.String() == name || strings.EqualFold(v.Name, name)
 }

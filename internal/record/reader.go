@@ -46,6 +46,8 @@ type Reader struct {
 	mu     sync.Mutex // held while what has ended is read
 	closed archive
 	parts  parts
+	// policies are those that were read, by hash.
+	policies sync.Map
 }
 
 func (r *Reader) now() time.Time {
