@@ -67,8 +67,9 @@ var arrows = map[string][]string{
 	},
 	"internal/record": {
 		"", "internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/api/watchapi", "internal/health", "internal/ledger",
-		"internal/placement", "internal/policy", "internal/vsphere",
+		"internal/api/doctorapi", "internal/placement", "internal/policy", "internal/vsphere",
 	},
+	"internal/console": {"", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/record", "internal/shown", "internal/vsphere"},
 	"internal/repair": {
 		"internal/vsphere", "internal/action", "internal/clock", "", "internal/health", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/step", "internal/vcenter",
 		"internal/watch", "internal/api/watchapi",
@@ -81,7 +82,7 @@ var arrows = map[string][]string{
 	},
 	"internal/api/remediateapi": {"internal/vsphere", "internal/placement"},
 	"internal/cli": {
-		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
+		"internal/bearer", "internal/console", "internal/record", "internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
 		"internal/shown", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {
@@ -104,9 +105,10 @@ var arrows = map[string][]string{
 	"internal/takeover":    {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/shown"},
 	"cmd/preemptctl":       {"internal/cli"},
 	"cmd/kn-go-preemption": {"internal/bearer", "internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
-	"cmd/worker":           {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
+	"cmd/worker":           {"internal/console", "internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
 	"internal/program":     {"internal/config"},
 	"internal/worker": {
+		"internal/bearer", "internal/console", "internal/record",
 		"internal/clock", "internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt",
 		"internal/preempt/intake", "internal/preempt/makeroom", "internal/preempt/restore", "internal/preempt/round", "internal/remediate",
 		"internal/repair", "internal/takeover", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",

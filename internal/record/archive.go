@@ -268,7 +268,7 @@ func (r *Reader) ended(since time.Time) ([]Entry, Reach) {
 		}
 	}
 	oldest := since
-	if a.retention > 0 && r.now().Add(-a.retention).After(since) {
+	if a.retention > 0 && r.now().Add(-a.retention-lag).After(since) {
 		oldest = r.now().Add(-a.retention)
 		reach.Cut = "Temporal keeps what has ended for " + days(a.retention)
 	}

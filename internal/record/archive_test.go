@@ -190,7 +190,7 @@ func TestWhileTemporalIsAwayWhatIsKnownIsStillShownWithTheReason(t *testing.T) {
 	}
 	f.away = nil
 	*now = now.Add(time.Minute)
-	if st, err = r.Now(t.Context()); err != nil || len(st.Troubles) > 2 {
+	if st, err = r.Now(t.Context()); err != nil || len(st.Troubles) > 2 { // nobody can answer for ledger and watch
 		t.Errorf("after it is back: %+v, %v", st.Troubles, err)
 	}
 }

@@ -16,6 +16,9 @@ func ofRound(e *Entry, r preemptapi.RoundResult) {
 	e.Tag, e.Policy, e.PolicyHash, e.Scope, e.ScopeName = r.Tag, r.PolicyName, r.PolicyHash, r.Scope, r.ScopeName
 	e.FreedCPUMHz, e.FreedMemMB, e.Deadline, e.Usage = r.FreedCPUMHz, r.FreedMemMB, r.Deadline, r.Usage
 	e.Spared = sparedBy(r)
+	if e.Alarm == "" && len(r.Rooms) > 0 {
+		e.By = "room for another VM"
+	}
 	e.Cluster, e.ClusterName = clusterOf(r.Scope, r.ScopeName, r.Usage)
 	for _, t := range r.Targets {
 		e.VMs = append(e.VMs, ofTarget(t))
@@ -24,13 +27,27 @@ func ofRound(e *Entry, r preemptapi.RoundResult) {
 	for _, p := range r.Pending {
 		about[p.Ref] = p
 	}
+	words := waitingWords(r.State)
 	for _, ref := range r.Waiting {
 		p := about[ref] // of very many, and of older workers, nothing is known
 		e.VMs = append(e.VMs, VM{
-			Ref: ref, Name: p.Name, Done: Waiting, Outcome: "waiting", Words: "is to be acted on", Why: p.Why, CPUMHz: p.CPUMHz, MemoryMB: p.MemoryMB,
+			Ref: ref, Name: p.Name, Done: Waiting, Outcome: "waiting", Words: words, Why: p.Why, CPUMHz: p.CPUMHz, MemoryMB: p.MemoryMB,
 			Host: p.Host, Groups: p.Groups,
 		})
 	}
+}
+
+// waitingWords says how targets stand that have no outcome yet.
+func waitingWords(s preemptapi.RoundState) string {
+	switch s {
+	case preemptapi.RoundNotified:
+		return "has its notice"
+	case preemptapi.RoundWaiting:
+		return "asked to shut down"
+	case preemptapi.RoundActing:
+		return "is being turned off"
+	}
+	return "is to go"
 }
 
 // sparedBy returns how many candidates a round left as they were.

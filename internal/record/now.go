@@ -134,7 +134,11 @@ func (r *Reader) Now(ctx context.Context) (Now, error) {
 		p.due, p.err = map[string]time.Time{}, map[string]error{}
 		p.last = Now{Open: []Entry{}, Intakes: []Intake{}, Clusters: []Cluster{}, Workers: Workers{Pollers: []Poller{}}}
 	}
-	r.ask(ctx, "workers", ledgerEvery, r.readWorkers)
+	r.ask(ctx, "workers", openEvery, r.readWorkers)
+	if err := p.err["workers"]; err != nil { // Temporal is away: the others would wait for it, too
+		p.err["work under way"] = err
+		return r.assemble()
+	}
 	r.ask(ctx, "work under way", openEvery, r.readOpen)
 	r.ask(ctx, "ledger", ledgerEvery, r.readLedger)
 	r.ask(ctx, "watch", ledgerEvery, r.readWatch)
@@ -207,10 +211,15 @@ func clusters(past, open []Entry) []Cluster {
 	return all
 }
 
+// answerLimit is how long Temporal may take to answer the first question.
+const answerLimit = 3 * time.Second
+
 // fresh is how long ago a worker that is there polled at most: a poll lasts up to a minute.
 const fresh = 75 * time.Second
 
 func (r *Reader) readWorkers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
 	d, err := r.Client.DescribeTaskQueue(ctx, r.TaskQueue, enumspb.TASK_QUEUE_TYPE_WORKFLOW)
 	if err != nil {
 		return fmt.Errorf("look who polls task queue %s: %w", r.TaskQueue, err)
@@ -334,55 +343,4 @@ func (r *Reader) readIntakes(ctx context.Context, infos []*workflowpb.WorkflowEx
 	})
 	slices.SortFunc(all, func(a, b Intake) int { return strings.Compare(a.ID, b.ID) })
 	r.parts.last.Intakes = all
-}
-
-// readLedger asks the ledger.
-func (r *Reader) readLedger(ctx context.Context) error {
-	var s ledger.State
-	switch err := r.query(ctx, ledger.WorkflowID(r.TaskQueue), "", ledger.QueryState, &s); {
-	case gone(err):
-		r.parts.last.Ledger = ledgerNow(s, r.now(), false) // nothing has needed it yet
-		return nil
-	case err != nil:
-		return err
-	}
-	r.parts.last.Ledger = ledgerNow(s, r.now(), true)
-	return nil
-}
-
-func ledgerNow(s ledger.State, now time.Time, running bool) Ledger {
-	out := Ledger{At: now, Running: running, Alarms: []ledger.ActiveAlarm{}, Reserved: map[string]int{}, Scopes: []LedgerScope{}}
-	for owner, alarms := range s.Demands {
-		for _, alarm := range alarms {
-			alarm.Owner = cmp.Or(alarm.Owner, owner)
-			out.Alarms = append(out.Alarms, alarm)
-		}
-	}
-	slices.SortFunc(out.Alarms, func(a, b ledger.ActiveAlarm) int {
-		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Alarm, b.Alarm), strings.Compare(a.Scope, b.Scope))
-	})
-	for _, owner := range s.Reserved {
-		out.Reserved[owner]++
-	}
-	for key, scope := range s.Scopes {
-		if scope.Active != "" || scope.Until.After(now) {
-			out.Scopes = append(out.Scopes, LedgerScope{Scope: key, Active: scope.Active, Since: scope.ActiveSince, Until: scope.Until})
-		}
-	}
-	slices.SortFunc(out.Scopes, func(a, b LedgerScope) int { return strings.Compare(a.Scope, b.Scope) })
-	return out
-}
-
-// readWatch asks the watch.
-func (r *Reader) readWatch(ctx context.Context) error {
-	var s watchapi.State
-	switch err := r.query(ctx, watchapi.WorkflowID(r.TaskQueue), "", watchapi.StateQuery, &s); {
-	case gone(err):
-		r.parts.last.Watch = Watch{At: r.now()}
-		return nil
-	case err != nil:
-		return err
-	}
-	r.parts.last.Watch = Watch{At: r.now(), Running: true, State: &s}
-	return nil
 }
