@@ -34,7 +34,8 @@ var arrows = map[string][]string{
 	"internal/vcenter":    {"internal/action", "internal/vsphere", "internal/clock", "internal/policy", "internal/placement", "internal/shown"},
 	"internal/config":     {"internal/clock", "", "internal/policy", "internal/placement", "internal/shown", "internal/trigger"},
 	"internal/trigger":    {"internal/vsphere", "", "internal/alarm", "internal/placement", "internal/workflowid"},
-	"internal/receiver":   {"internal/alarm", "internal/shown", "internal/trigger"},
+	"internal/bearer":     {},
+	"internal/receiver":   {"internal/alarm", "internal/bearer", "internal/shown", "internal/trigger"},
 	"internal/watch": {
 		"internal/vsphere", "internal/alarm", "internal/trigger", "internal/vcenter", "internal/shown", "internal/api/watchapi",
 	},
@@ -64,6 +65,11 @@ var arrows = map[string][]string{
 	"internal/health": {
 		"", "internal/api/doctorapi", "internal/ledger", "internal/api/preemptapi", "internal/api/remediateapi", "internal/placement", "internal/shown", "internal/api/watchapi",
 	},
+	"internal/record": {
+		"", "internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/api/watchapi", "internal/health", "internal/ledger",
+		"internal/api/doctorapi", "internal/placement", "internal/policy", "internal/vsphere",
+	},
+	"internal/console": {"", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/record", "internal/shown", "internal/vsphere"},
 	"internal/repair": {
 		"internal/vsphere", "internal/action", "internal/clock", "", "internal/health", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/step", "internal/vcenter",
 		"internal/watch", "internal/api/watchapi",
@@ -76,7 +82,11 @@ var arrows = map[string][]string{
 	},
 	"internal/api/remediateapi": {"internal/vsphere", "internal/placement"},
 	"internal/cli": {
+<<<<<<< HEAD
 		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/ledger", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
+=======
+		"internal/bearer", "internal/console", "internal/record", "internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
+>>>>>>> console
 		"internal/shown", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {
@@ -98,17 +108,18 @@ var arrows = map[string][]string{
 	"cmd/bench":            {"internal/bench"},
 	"internal/takeover":    {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/shown"},
 	"cmd/preemptctl":       {"internal/cli"},
-	"cmd/kn-go-preemption": {"internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
-	"cmd/worker":           {"internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
+	"cmd/kn-go-preemption": {"internal/bearer", "internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
+	"cmd/worker":           {"internal/console", "internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
 	"internal/program":     {"internal/config"},
 	"internal/worker": {
+		"internal/bearer", "internal/console", "internal/record",
 		"internal/clock", "internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt",
 		"internal/preempt/intake", "internal/preempt/makeroom", "internal/preempt/restore", "internal/preempt/round", "internal/remediate",
 		"internal/repair", "internal/takeover", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",
 	},
 	"cmd/standalone": {"internal/standalone", "internal/telemetry"},
 	"internal/standalone": {
-		"internal/program", "internal/vsphere", "internal/workflowid", "internal/clock", "", "internal/alarm", "internal/config", "internal/embedded", "internal/health", "internal/ledger", "internal/notify", "internal/policy",
+		"internal/bearer", "internal/program", "internal/vsphere", "internal/workflowid", "internal/clock", "", "internal/alarm", "internal/config", "internal/embedded", "internal/health", "internal/ledger", "internal/notify", "internal/policy",
 		"internal/preempt", "internal/api/preemptapi", "internal/receiver", "internal/shown", "internal/simulation", "internal/telemetry",
 		"internal/trigger", "internal/vcenter", "internal/watch", "internal/worker",
 	},

@@ -13,6 +13,7 @@ import (
 
 	"go.temporal.io/sdk/client"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/bearer"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
@@ -71,10 +72,10 @@ func (p invocation) run(ctx context.Context) int {
 	}
 	cfg, err := config.LoadReceiver(p.env, path)
 	log := telemetry.New(p.stderr, cfg.Log.Format, cfg.Log.Debug)
-	var token *receiver.Token
+	var token *bearer.Token
 	if cfg.TokenFile != "" {
 		var tokenErr error
-		if token, tokenErr = receiver.ReadToken(cfg.TokenFile, log); tokenErr != nil {
+		if token, tokenErr = bearer.Read(cfg.TokenFile, log); tokenErr != nil {
 			err = errors.Join(err, fmt.Errorf("RECEIVER_TOKEN_FILE: %w", tokenErr))
 		}
 	}
@@ -109,7 +110,7 @@ type service struct {
 }
 
 // assemble builds the parts; it opens no connection. Its errors are errors in the configuration.
-func assemble(cfg config.Receiver, token *receiver.Token, build telemetry.Build, log *slog.Logger) (*service, error) {
+func assemble(cfg config.Receiver, token *bearer.Token, build telemetry.Build, log *slog.Logger) (*service, error) {
 	options := cfg.Temporal.Options
 	metrics := telemetry.NewMetrics(build, telemetry.Receiver)
 	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()

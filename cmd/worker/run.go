@@ -3,14 +3,19 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"runtime/debug"
 	"slices"
 	"time"
 
+	"go.temporal.io/sdk/client"
+
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/console"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
@@ -45,6 +50,8 @@ Environment (* required):
   VCENTER_CA_FILE, VCENTER_THUMBPRINT, VCENTER_INSECURE=true   how to trust vCenter's certificate: at most one of these
   VSPHERE_ALARM_NAME, VSPHERE_PREEMPTION_TAG, K_SINK   one rule in addition to the file's; with rules, the worker watches vCenter's alarms
   HTTP_ADDR             address of /healthz, /readyz and /metrics (default :8080)
+  UI_ADDR               address of the console, such as 127.0.0.1:8090 (default: none is served)
+  UI_TOKEN_FILE, UI_TRUSTED_HEADER   who may read it: file with a token, or header of a reverse proxy; one is needed unless UI_ADDR is loopback
   LOG_FORMAT            json or text (default json)
   DEBUG                 true logs more
 
@@ -94,6 +101,7 @@ type service struct {
 	preempt preempt.Settings
 	session session
 	monitor *health.Monitor
+	console *console.Console // nil: none is served
 }
 
 // assemble builds the parts; it opens no connection. Its errors are errors in the configuration.
@@ -120,7 +128,33 @@ func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*serv
 	s.monitor = &health.Monitor{
 		Namespace: options.Namespace, TaskQueue: cfg.Temporal.TaskQueue, Watched: len(cfg.File.Rules) > 0, Metrics: options.MetricsHandler, Log: log,
 	}
-	return s, nil
+	if cfg.UI.Addr == "" {
+		return s, nil
+	}
+	c, err := client.NewLazyClient(*options)
+	if err != nil {
+		return nil, fmt.Errorf("set up the console's connection to Temporal: %w", err)
+	}
+	s.console, err = worker.Console(cfg, c, build.Version, log)
+	return s, err
+}
+
+// showConsole serves the console where that was asked for, until ctx ends.
+func (s *service) showConsole(ctx context.Context) error {
+	if s.console == nil {
+		return nil
+	}
+	listener, err := net.Listen("tcp", s.cfg.UI.Addr)
+	if err != nil {
+		return fmt.Errorf("serve the console on %s: %w; set UI_ADDR to a free address", s.cfg.UI.Addr, err)
+	}
+	s.log.Info("the console is served", "addr", listener.Addr().String())
+	go func() {
+		if err := s.console.Serve(ctx, listener); err != nil {
+			s.log.Error("the console is no longer served", "reason", err)
+		}
+	}()
+	return nil
 }
 
 // serve works until ctx ends, then stops in order. Health is served first, so that the process shows
@@ -131,6 +165,9 @@ func (s *service) serve(ctx context.Context) error {
 		telemetry.Check{Name: "progress", Ready: s.monitor.Ready},
 		telemetry.Check{Name: "vcenter", Ready: worker.VCenterReady(s.gateway)})
 	if err != nil {
+		return err
+	}
+	if err := s.showConsole(ctx); err != nil {
 		return err
 	}
 	if s.cfg.VCenter.Insecure {

@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/console"
 )
 
 // target is the Temporal server to connect to.
@@ -55,21 +56,7 @@ func (a *app) findTarget(cmd *cobra.Command) (target, error) {
 
 // command returns a command line of preemptctl that reaches the same Temporal as this one.
 func (a *app) command(args ...string) string {
-	line := append([]string{"preemptctl"}, args...)
-	add := func(flag, value, standard string) {
-		if value != standard {
-			line = append(line, flag, value)
-		}
-	}
-	add("--server", a.target.address, defaultServer)
-	add("--namespace", a.target.namespace, preemption.DefaultNamespace)
-	add("--queue", a.target.queue, preemption.DefaultTaskQueue)
-	for i, word := range line {
-		if strings.ContainsAny(word, " \t\n\"'\\$`*?[](){}<>|&;#!~") || word == "" {
-			line[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(line, " ")
+	return console.Target{Server: a.target.address, Namespace: a.target.namespace, Queue: a.target.queue}.Command(args...)
 }
 
 // ofWorkflow returns the arguments that name a workflow. They are left out for the default one.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/console"
 )
 
 // globals are the flags of every command.
@@ -28,7 +29,7 @@ const (
 	formatYAML  = "yaml"
 )
 
-const defaultServer = "localhost:7233"
+const defaultServer = console.DefaultServer
 
 func (g *globals) register(root *cobra.Command) {
 	f := root.PersistentFlags()

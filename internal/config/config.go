@@ -85,6 +85,7 @@ type Worker struct {
 	VCenter  VCenter
 	Log      Log
 	HTTP     HTTP
+	UI       UI
 	Path     string // of the YAML file; "" for none
 	File     File
 }
@@ -102,7 +103,7 @@ func LoadWorker(env Env, path string) (Worker, error) {
 	w.VCenter = r.vcenter()
 	r.require("VCENTER_URL", w.VCenter.URL, "the address of vCenter, such as https://vcenter.example.com/sdk")
 	w.Log = r.log(formatJSON)
-	w.HTTP = r.http()
+	w.HTTP, w.UI = r.http(), r.ui()
 	if w.Path != "" {
 		file, err := ReadFile(w.Path)
 		r.errs = append(r.errs, split(err)...)

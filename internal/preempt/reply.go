@@ -29,14 +29,31 @@ type ReplyInput struct {
 	Type      string        `json:"type,omitempty"`    // empty: the documented one, of VMs that were preempted
 	Deadline  time.Time     `json:"deadline,omitzero"` // of a notice
 	Action    action.Action `json:"action,omitempty"`  // of a notice
+	// Names are the names of the VMs, by MoRef such as vm-42; of more than MaxNames VMs there are none.
+	Names map[string]string `json:"names,omitempty"`
+}
+
+// MaxNames is the number of VMs up to which an event carries their names.
+const MaxNames = 1000
+
+// Name notes the name of one of the VMs.
+func (in *ReplyInput) Name(vm vsphere.Ref, name string) {
+	if name == "" || len(in.VMs) > MaxNames {
+		return
+	}
+	if in.Names == nil {
+		in.Names = map[string]string{}
+	}
+	in.Names[vm.Value] = name
 }
 
 // replyData is the data of the documented event: the attribute's fields and the VMs.
 type replyData struct {
 	Attribute
-	VirtualMachines []vsphere.Ref `json:"virtualMachines"`
-	Deadline        time.Time     `json:"deadline,omitzero"`
-	Action          action.Action `json:"action,omitempty"`
+	VirtualMachines []vsphere.Ref     `json:"virtualMachines"`
+	Deadline        time.Time         `json:"deadline,omitzero"`
+	Action          action.Action     `json:"action,omitempty"`
+	Names           map[string]string `json:"names,omitempty"`
 }
 
 // Replies is the activity that sends CloudEvents to reply addresses.
@@ -52,7 +69,7 @@ func (a *Replies) SendPreemptedEvent(ctx context.Context, in ReplyInput) error {
 	e.SetSource(a.Settings.EventSource)
 	e.SetType(cmp.Or(in.Type, preemption.PreemptedEventType))
 	e.SetTime(in.Time.UTC())
-	if err := e.SetData(event.ApplicationJSON, replyData{Attribute: in.Attribute, VirtualMachines: in.VMs, Deadline: in.Deadline, Action: in.Action}); err != nil {
+	if err := e.SetData(event.ApplicationJSON, replyData{Attribute: in.Attribute, VirtualMachines: in.VMs, Deadline: in.Deadline, Action: in.Action, Names: in.Names}); err != nil {
 		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("build the reply %s: %v", in.ID, err), "Reply", nil)
 	}
 	raw, err := json.Marshal(e)

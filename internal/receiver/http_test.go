@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/bearer"
 )
 
 // listen serves a Receiver as a program does.
@@ -222,7 +223,7 @@ func TestTheTokenIsAskedForAndMayBeRotated(t *testing.T) {
 	}
 	var out strings.Builder
 	put("first-secret\n")
-	token, err := ReadToken(path, slog.New(slog.NewTextHandler(&out, nil)))
+	token, err := bearer.Read(path, slog.New(slog.NewTextHandler(&out, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,19 +273,19 @@ func TestTheTokenIsAskedForAndMayBeRotated(t *testing.T) {
 
 func TestATokenThatIsNoneIsRefused(t *testing.T) {
 	folder := t.TempDir()
-	for name, text := range map[string]string{"empty": "", "blank": " \n\t", "huge": strings.Repeat("x", maxToken+1)} {
+	for name, text := range map[string]string{"empty": "", "blank": " \n\t", "huge": strings.Repeat("x", 16<<10+1)} {
 		path := filepath.Join(folder, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReadToken(path, nil); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := bearer.Read(path, nil); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := ReadToken(filepath.Join(folder, "missing"), nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := bearer.Read(filepath.Join(folder, "missing"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing: %v", err)
 	}
-	if _, err := ReadToken(folder, nil); err == nil {
+	if _, err := bearer.Read(folder, nil); err == nil {
 		t.Error("a folder was taken")
 	}
 }

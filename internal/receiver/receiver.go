@@ -14,6 +14,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/bearer"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
@@ -41,7 +42,7 @@ type Engine interface {
 type Config struct {
 	Engine  Engine
 	Classes []alarm.Class // of events that rules are on: trigger.Classes; all others are ignored unread
-	Token   *Token        // what senders must show; nil: nothing
+	Token   *bearer.Token // what senders must show; nil: nothing
 
 	MaxConcurrent int           // events handled at a time; four times as many may be arriving
 	MaxLarge      int           // of those, larger than Small

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/bearer"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
@@ -321,7 +323,15 @@ func TestAPowerOffPassesThroughWhereARuleIsOnIt(t *testing.T) {
 
 func TestOtherMethodsAndPages(t *testing.T) {
 	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
-	r := newReceiver(t, Config{Pages: pages, Token: &Token{path: "/no/such"}})
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	token, err := bearer.Read(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReceiver(t, Config{Pages: pages, Token: token})
 	for name, tc := range map[string]struct {
 		method, path string
 		code         int

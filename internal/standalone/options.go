@@ -24,6 +24,7 @@ type options struct {
 	env                config.Env
 	set                config.Worker
 	receiver           config.Receiver // Addr is empty where no events are taken over HTTP
+	console            string          // address of the console; "": the default, or another where that is taken; off: none
 
 	rehearsalOptions
 }
@@ -86,6 +87,7 @@ Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2
 	f.BoolVar(&o.once, "once", false, "with --simulate: end after the scenario, with 0 only if every VM is as reported")
 	f.StringVar(&o.data, "data", "", "folder for Temporal's data (default vsphere-preemption in $XDG_DATA_HOME or ~/.local/share)")
 	f.BoolVar(&o.inMemory, "in-memory", false, "keep Temporal's data in memory, so that it is lost at the end")
+	f.StringVar(&o.console, "console", "", "address of the console, or off (default 127.0.0.1:8234, or a free port); beyond this machine it needs UI_TOKEN_FILE or UI_TRUSTED_HEADER")
 	f.BoolVar(&o.headless, "headless", false, "do not start the Temporal web UI")
 	f.StringVarP(&o.file, "config", "f", "", "the YAML file with policies and limits (default $PREEMPTION_CONFIG)")
 	o.rehearsalOptions.flags(f)
@@ -109,7 +111,7 @@ func (o *options) readSettings() (err error) {
 		"TEMPORAL_NAMESPACE": preemption.DefaultNamespace, "TEMPORAL_TASKQUEUE": preemption.DefaultTaskQueue,
 		"LOG_FORMAT": telemetry.Text, "VCENTER_URL": "127.0.0.1",
 	}
-	names := []string{"TEMPORAL_NAMESPACE", "TEMPORAL_TASKQUEUE", "LOG_FORMAT", "DEBUG", "HTTP_ADDR", "PREEMPTION_CONFIG"}
+	names := []string{"TEMPORAL_NAMESPACE", "TEMPORAL_TASKQUEUE", "LOG_FORMAT", "DEBUG", "HTTP_ADDR", "PREEMPTION_CONFIG", "UI_TOKEN_FILE", "UI_TRUSTED_HEADER"}
 	if o.simulate {
 		names = append(names, o.environment(env)...)
 	} else {

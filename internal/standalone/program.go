@@ -32,10 +32,10 @@ type Program struct {
 }
 
 // Ports are those that are tried first; where one is taken a free one is chosen.
-type Ports struct{ Temporal, UI int }
+type Ports struct{ Temporal, UI, Console int }
 
 // DefaultPorts are the ports that Temporal and its web UI are known by.
-func DefaultPorts() Ports { return Ports{Temporal: 7233, UI: 8233} }
+func DefaultPorts() Ports { return Ports{Temporal: 7233, UI: 8233, Console: 8234} }
 
 var (
 	errInterrupted = errors.New("interrupted")

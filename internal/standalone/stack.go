@@ -65,6 +65,9 @@ func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *s
 		return nil, fmt.Errorf("connect to the embedded Temporal on %s: %w", s.temporal.HostPort(), err)
 	}
 	s.onStop(s.client.Close)
+	if err := s.startConsole(ctx, p); err != nil {
+		return nil, err
+	}
 	s.announce(p.Ports)
 	if o.simulate {
 		if err := s.clearEarlier(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/bearer"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
@@ -125,9 +126,9 @@ func (s *stack) startReceiver() error {
 	if err != nil {
 		return fmt.Errorf("take CloudEvents on %s: %w; set PORT to a free port", addr, err)
 	}
-	var token *receiver.Token
+	var token *bearer.Token
 	if s.receiver.TokenFile != "" {
-		if token, err = receiver.ReadToken(s.receiver.TokenFile, s.log); err != nil {
+		if token, err = bearer.Read(s.receiver.TokenFile, s.log); err != nil {
 			return errors.Join(fmt.Errorf("RECEIVER_TOKEN_FILE: %w", err), listener.Close())
 		}
 	}

@@ -212,6 +212,18 @@ type VMOutcome struct {
 	Throttle        *policy.Throttled  `json:"throttle,omitempty"` // our record of its CPU limit, where it was turned off with one
 	Why             string             `json:"why,omitempty"`      // why it was chosen, in words
 	Notice          string             `json:"notice,omitempty"`   // what became of its notice: given, acknowledged, extended, withdrawn, or why none
+	Groups          []string           `json:"groups,omitempty"`   // application groups that it is in, by its tags when it was chosen
+}
+
+// PendingVM is a target that is not yet decided.
+type PendingVM struct {
+	Ref      vsphere.Ref `json:"ref"`
+	Name     string      `json:"name"`
+	Why      string      `json:"why,omitempty"` // why it was chosen, in words
+	CPUMHz   int64       `json:"cpuMHz,omitempty"`
+	MemoryMB int64       `json:"memoryMB,omitempty"`
+	Host     vsphere.Ref `json:"host,omitzero"`
+	Groups   []string    `json:"groups,omitempty"`
 }
 
 // noNotice begins the Notice of a VM that was given none; why follows.
@@ -250,6 +262,7 @@ type RoundResult struct {
 	ReplyError  string                 `json:"replyError,omitempty"`
 	Changes     []string               `json:"changes,omitempty"` // raises and withdrawals, in words
 	Waiting     []vsphere.Ref          `json:"waiting,omitempty"` // targets not yet decided
+	Pending     []PendingVM            `json:"pending,omitempty"` // the same, with names and reasons; of very many without
 	// Usage is how the contended scope stood, and what the first plan was to make of it.
 	Usage     []policy.Usage   `json:"usage,omitempty"`
 	Shortfall policy.Resources `json:"shortfall,omitzero"`  // what was to be freed

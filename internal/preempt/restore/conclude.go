@@ -67,6 +67,15 @@ func (r *restore) reply(ctx workflow.Context) {
 			Policy: r.result.PolicyName, PolicyHash: r.result.PolicyHash,
 		},
 	}
+	told := make(map[vsphere.Ref]bool, len(vms))
+	for _, ref := range vms {
+		told[ref] = true
+	}
+	for _, vm := range r.result.VMs {
+		if told[vm.Ref] {
+			in.Name(vm.Ref, vm.Name)
+		}
+	}
 	for _, ref := range vms {
 		r.replied[ref] = true // or is told of now
 	}

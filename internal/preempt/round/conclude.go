@@ -136,6 +136,11 @@ func (r *round) reply(suffix string) (changed bool) {
 	in := preempt.ReplyInput{
 		Target: d.ReplyTo, ID: r.workflowID() + "-" + d.EventID + suffix, Time: workflow.Now(r.ctx), Attribute: attr, VMs: vms,
 	}
+	for _, t := range r.result.Targets {
+		if t.Outcome.Ours() {
+			in.Name(t.Ref, t.Name)
+		}
+	}
 	if err := r.in.Timing.Reply(r.ctx, in); err != nil {
 		r.result.ReplyError = preempt.Cause(err)
 		return true

@@ -205,6 +205,9 @@ func (r *round) sendNotice(open []*notified, deadline time.Time) {
 	for _, w := range open {
 		in.VMs = append(in.VMs, w.Ref)
 	}
+	for _, w := range open {
+		in.Name(w.Ref, w.Name)
+	}
 	var a *preempt.Replies
 	ctx := workflow.WithActivityOptions(r.ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 10 * time.Second, ScheduleToCloseTimeout: max(deadline.Sub(workflow.Now(r.ctx)), time.Second),

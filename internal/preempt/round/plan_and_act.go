@@ -175,6 +175,7 @@ func (r *round) plan() (PlanResult, error) {
 	for _, t := range plan.Targets {
 		r.targets.plan(t.Ref)
 	}
+	r.targets.describe(plan)
 	r.relist()
 	return plan, nil
 }

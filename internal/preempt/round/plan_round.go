@@ -61,6 +61,8 @@ type PlanResult struct {
 	// Basis is what the plan was made from, so that another policy can be tried on it later; nil where there
 	// were too many candidates to keep.
 	Basis *preemptapi.Basis `json:"basis,omitempty"`
+	// Groups are the application groups of the targets, by MoRef; those of a target in none are left out.
+	Groups map[string][]string `json:"groups,omitempty"`
 }
 
 const (
@@ -103,6 +105,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 		Unmeasured: !p.policy().Target.Set() && !p.alarm.threshold.Set(),
 	}
 	out.Spared, out.SparedCount = bounded(plan.Spared)
+	out.Groups = groupsOf(p.snap.VMs, plan.Targets)
 	if len(p.snap.VMs)+len(p.snap.Elsewhere) <= maxBasis {
 		out.Basis = &preemptapi.Basis{Snapshot: p.snap, Demand: p.demand()}
 	}
@@ -325,6 +328,21 @@ func (p *planning) reserve(ctx context.Context) (policy.Plan, error) {
 	}
 	return policy.Plan{}, temporal.NewApplicationError(
 		fmt.Sprintf("other rounds changed what the plan of %s rests on %d times over; planning again", p.in.RoundID, preempt.MaxReplans), preempt.ReservationFailed)
+}
+
+// groupsOf returns the application groups of targets, by MoRef.
+func groupsOf(vms []vsphere.VM, targets []policy.Target) map[string][]string {
+	chosen := make(map[vsphere.Ref]bool, len(targets))
+	for _, t := range targets {
+		chosen[t.Ref] = true
+	}
+	groups := map[string][]string{}
+	for _, vm := range vms {
+		if names := vm.Tags[policy.CategoryGroup]; chosen[vm.Ref] && len(names) > 0 {
+			groups[vm.Ref.Value] = slices.Sorted(slices.Values(names))
+		}
+	}
+	return groups
 }
 
 // bounded keeps up to maxSparedInFull candidates one by one; of more, all are counted by reason.

@@ -16,7 +16,7 @@ const maxChanges = 500 // of a result, in words
 func Compact(plan PlanResult) PlanResult {
 	size := 0
 	for _, t := range plan.Targets {
-		size += 330 + payload.JSONLen(t.Name) + payload.JSONLen(t.Why)
+		size += 330 + payload.JSONLen(t.Name) + payload.JSONLen(t.Why) + listLen(plan.Groups[t.Ref.Value])
 	}
 	if size <= payload.Max {
 		return plan
@@ -26,8 +26,16 @@ func Compact(plan PlanResult) PlanResult {
 		plan.Targets[i].Why = ""
 		plan.Targets[i].Name = payload.Cut(plan.Targets[i].Name, payload.ShortText)
 	}
-	plan.Spared = payload.ShortSpared(plan.Spared)
+	plan.Spared, plan.Groups = payload.ShortSpared(plan.Spared), nil
 	return plan
+}
+
+// listLen is about how long a list of texts is in JSON.
+func listLen(list []string) (n int) {
+	for _, text := range list {
+		n += 1 + payload.JSONLen(text)
+	}
+	return n
 }
 
 // fitted returns a result that fits into one payload: all targets stay in it, of very many without what only explains.
@@ -37,17 +45,20 @@ func fitted(r preemptapi.RoundResult) preemptapi.RoundResult {
 	}
 	size := 0
 	for _, t := range r.Targets {
-		size += 380 + payload.JSONLen(t.Name) + payload.JSONLen(t.Why) + payload.JSONLen(t.Reason.String()) + payload.JSONLen(t.Notice) + payload.JSONLen(t.AnnotationError)
+		size += 380 + payload.JSONLen(t.Name) + payload.JSONLen(t.Why) + payload.JSONLen(t.Reason.String()) + payload.JSONLen(t.Notice) + payload.JSONLen(t.AnnotationError) + listLen(t.Groups)
+	}
+	for _, t := range r.Pending {
+		size += 260 + payload.JSONLen(t.Name) + payload.JSONLen(t.Why) + listLen(t.Groups)
 	}
 	if size <= payload.Max {
 		return r
 	}
 	r.Spared = payload.ShortSpared(r.Spared)
-	r.Targets = slices.Clone(r.Targets)
+	r.Targets, r.Pending = slices.Clone(r.Targets), nil
 	most := payload.TextRoom(len(r.Targets))
 	for i := range r.Targets {
 		t := &r.Targets[i]
-		t.Why, t.Host, t.InstanceUUID = "", vsphere.Ref{}, ""
+		t.Why, t.Host, t.InstanceUUID, t.Groups = "", vsphere.Ref{}, "", nil
 		t.Name, t.Notice = payload.Cut(t.Name, most), payload.Cut(t.Notice, most)
 		t.Reason, t.AnnotationError = policy.InWords(payload.Cut(t.Reason.String(), most)), payload.Cut(t.AnnotationError, most)
 	}
@@ -65,6 +76,6 @@ func Brief(r preemptapi.RoundResult) preemptapi.RoundResult {
 	for _, t := range r.Targets {
 		r.Outcomes[t.Outcome]++
 	}
-	r.Brief, r.Targets, r.Waiting, r.Spared = true, []preemptapi.VMOutcome{}, nil, r.Spared[:min(len(r.Spared), 50)]
+	r.Brief, r.Targets, r.Waiting, r.Pending, r.Spared = true, []preemptapi.VMOutcome{}, nil, nil, r.Spared[:min(len(r.Spared), 50)]
 	return r
 }

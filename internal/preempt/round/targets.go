@@ -26,10 +26,11 @@ type targets struct {
 	order   []vsphere.Ref
 	known   map[vsphere.Ref]bool
 	decided map[vsphere.Ref]preemptapi.VMOutcome
+	about   map[vsphere.Ref]preemptapi.PendingVM // what the plan says of them
 }
 
 func newTargets() targets {
-	return targets{known: map[vsphere.Ref]bool{}, decided: map[vsphere.Ref]preemptapi.VMOutcome{}}
+	return targets{known: map[vsphere.Ref]bool{}, decided: map[vsphere.Ref]preemptapi.VMOutcome{}, about: map[vsphere.Ref]preemptapi.PendingVM{}}
 }
 
 // plan appends those that a plan has chosen.
@@ -38,6 +39,25 @@ func (s *targets) plan(ref vsphere.Ref) {
 		s.known[ref] = true
 		s.order = append(s.order, ref)
 	}
+}
+
+// describe notes what a plan says of its targets, for people.
+func (s *targets) describe(plan PlanResult) {
+	for _, t := range plan.Targets {
+		s.about[t.Ref] = preemptapi.PendingVM{
+			Ref: t.Ref, Name: t.Name, Why: t.Why, CPUMHz: t.CPUMHz, MemoryMB: t.MemoryMB, Host: t.Host, Groups: plan.Groups[t.Ref.Value],
+		}
+	}
+}
+
+// pending returns what is known of targets that are not yet decided.
+func (s *targets) pending(waiting []vsphere.Ref) (list []preemptapi.PendingVM) {
+	for _, ref := range waiting {
+		vm := s.about[ref]
+		vm.Ref = ref
+		list = append(list, vm)
+	}
+	return list
 }
 
 // forget takes those out that a new plan decides about.
@@ -64,6 +84,7 @@ func (s *targets) lists() (outcomes []preemptapi.VMOutcome, waiting []vsphere.Re
 	outcomes = make([]preemptapi.VMOutcome, 0, len(s.decided))
 	for _, ref := range s.order {
 		if o, ok := s.decided[ref]; ok {
+			o.Groups = s.about[ref].Groups
 			outcomes = append(outcomes, o)
 		} else {
 			waiting = append(waiting, ref)
@@ -78,6 +99,7 @@ func (r *round) outcomeOf(ref vsphere.Ref) preemptapi.VMOutcome { return r.targe
 // relist puts what is known of the targets into the result.
 func (r *round) relist() {
 	r.result.Targets, r.result.Waiting = r.targets.lists()
+	r.result.Pending = r.targets.pending(r.result.Waiting)
 	r.result.FreedCPUMHz, r.result.FreedMemMB = 0, 0
 	for _, t := range r.result.Targets {
 		if t.Outcome.Ours() {

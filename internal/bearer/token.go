@@ -1,4 +1,5 @@
-package receiver
+// Package bearer reads the token that callers of our HTTP servers show.
+package bearer
 
 import (
 	"crypto/sha256"
@@ -14,7 +15,7 @@ import (
 // maxToken bounds the file of a token.
 const maxToken = 16 << 10
 
-// Token is the bearer token that senders must send. It is in a file, which is read again when it changes,
+// Token is the bearer token that callers must send. It is in a file, which is read again when it changes,
 // so that it can be rotated without a restart.
 type Token struct {
 	path string
@@ -25,10 +26,10 @@ type Token struct {
 	sum  [sha256.Size]byte
 }
 
-// ReadToken reads the token in the file at path, without white space around it. A file that cannot be read,
+// Read reads the token in the file at path, without white space around it. A file that cannot be read,
 // or is empty, is an error; later, the last token that could be read stays valid. The log, which never gets the
 // token, may be nil.
-func ReadToken(path string, log *slog.Logger) (*Token, error) {
+func Read(path string, log *slog.Logger) (*Token, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}

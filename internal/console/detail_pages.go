@@ -1,0 +1,196 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
+)
+
+// longest is how long a name or id in an address may be.
+const longest = 300
+
+// named reads a name from the address.
+func named(req *http.Request, key string) (string, error) {
+	name := req.PathValue(key)
+	if name == "" || len(name) > longest {
+		return "", badRequest{fmt.Errorf("the name in the address has %d bytes: 1 to %d are taken", len(name), longest)}
+	}
+	return name, nil
+}
+
+// roundView is the page of a round.
+type roundView struct {
+	record.RoundDetail
+	Timeline []moment       `json:"timeline"` // what happened, in order
+	Reasons  []reasonCount  `json:"reasons"`  // of the spared, the most frequent first
+	Usage    []policy.Usage `json:"-"`
+	All      bool           `json:"-"`
+}
+
+// moment is one thing that happened in a round.
+type moment struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+	VM   string    `json:"vm,omitempty"` // MoRef
+}
+
+type reasonCount struct {
+	Reason string `json:"reason"`
+	Words  string `json:"words"`
+	Count  int    `json:"count"`
+}
+
+func (c *Console) roundPage(ctx context.Context, req *http.Request) (look, error) {
+	id, err := named(req, "id")
+	if err != nil {
+		return look{}, err
+	}
+	d, ok, err := c.cfg.Record.Round(ctx, id)
+	if err != nil {
+		if d.Entry, ok = c.known(id); !ok {
+			return look{}, fmt.Errorf("ask Temporal for round %s: %w", id, err)
+		}
+		d.Entry.Error = "Temporal does not answer: this is what was read before: " + err.Error()
+	} else if !ok {
+		return look{}, notFound{fmt.Errorf("no round %s is kept: it never was, or is older than what Temporal keeps", id)}
+	}
+	v := roundView{RoundDetail: d, Timeline: timeline(d), Reasons: reasons(d), Usage: d.Entry.Usage, All: req.URL.Query().Get("all") != ""}
+	l := look{title: "Round on " + scopeWords(d.Entry), nav: "", live: d.Entry.Open, name: "round.html", data: v}
+	l.lines = []string{fmt.Sprintf("The round is %s: %s.", stateWords(d.Entry.State), vmWords(d.Entry))}
+	return l, nil
+}
+
+// known returns the entry of a workflow that was read before.
+func (c *Console) known(id string) (record.Entry, bool) {
+	entries, _ := c.cfg.Record.Known(record.Filter{})
+	i := slices.IndexFunc(entries, func(e record.Entry) bool { return e.ID == id })
+	if i < 0 {
+		return record.Entry{}, false
+	}
+	return entries[i], true
+}
+
+// timeline orders what happened in a round.
+func timeline(d record.RoundDetail) []moment {
+	e := d.Entry
+	all := []moment{{At: e.StartedAt, Text: "The round began"}}
+	if !e.Deadline.IsZero() {
+		text := "The notice ended, at the latest"
+		if e.Open && e.Deadline.After(e.At) {
+			text = "The notice ends, at the latest"
+		}
+		all = append(all, moment{At: e.Deadline, Text: text})
+	}
+	for _, vm := range e.VMs {
+		if !vm.OffAt.IsZero() {
+			text := vm.Called() + ": " + vm.Words
+			if vm.Annotated {
+				text += ", and recorded on it"
+			}
+			all = append(all, moment{At: vm.OffAt, Text: text, VM: vm.Ref.Value})
+		}
+	}
+	if !e.EndedAt.IsZero() {
+		all = append(all, moment{At: e.EndedAt, Text: "The round ended: " + stateWords(e.State)})
+	}
+	slices.SortStableFunc(all, func(a, b moment) int { return a.At.Compare(b.At) })
+	return all
+}
+
+func reasons(d record.RoundDetail) []reasonCount {
+	all := []reasonCount{}
+	if d.Result == nil {
+		return all
+	}
+	counts := d.Result.SparedCount
+	if len(counts) == 0 {
+		counts = map[policy.Reason]int{}
+		for _, s := range d.Result.Spared {
+			counts[s.Reason]++
+		}
+	}
+	for reason, n := range counts {
+		all = append(all, reasonCount{Reason: string(reason), Words: reason.Explain(), Count: n})
+	}
+	slices.SortFunc(all, func(a, b reasonCount) int {
+		if a.Count != b.Count {
+			return b.Count - a.Count
+		}
+		return compare(a.Words, b.Words)
+	})
+	return all
+}
+
+// workView is the page of a restore, a room or a remediation.
+type workView struct {
+	Entry record.Entry `json:"entry"`
+	All   bool         `json:"-"`
+}
+
+func (c *Console) workPage(_ context.Context, req *http.Request) (look, error) {
+	id, err := named(req, "id")
+	if err != nil {
+		return look{}, err
+	}
+	entries, reach := c.cfg.Record.Known(record.Filter{})
+	run := req.URL.Query().Get("run")
+	i := slices.IndexFunc(entries, func(e record.Entry) bool { return e.ID == id && (run == "" || e.RunID == run) })
+	if i < 0 {
+		why := reach.Cut
+		if why == "" {
+			why = "all that is kept was read"
+		}
+		return look{}, notFound{fmt.Errorf("no restore, room or remediation %s is known (%s)", id, why)}
+	}
+	e := entries[i]
+	return look{
+		title: kindWords(e.Kind) + " on " + scopeWords(e), live: e.Open, name: "work.html", data: workView{Entry: e, All: req.URL.Query().Get("all") != ""},
+		lines: []string{fmt.Sprintf("It is %s: %s.", stateWords(e.State), vmWords(e))},
+	}, nil
+}
+
+// vmView is the page of a VM.
+type vmView struct {
+	record.VMRecord
+	Named string                `json:"named"`          // as it was asked for
+	Last  *record.SparedVerdict `json:"last,omitempty"` // what the last round that considered and spared it said
+	Reach record.Reach          `json:"reach"`
+	All   bool                  `json:"-"`
+}
+
+func (c *Console) vmPage(ctx context.Context, req *http.Request) (look, error) {
+	name, err := named(req, "name")
+	if err != nil {
+		return look{}, err
+	}
+	rec, reach, ok := c.cfg.Record.KnownVM(name, time.Time{})
+	v := vmView{VMRecord: rec, Named: name, Reach: reach, All: req.URL.Query().Get("all") != ""}
+	if last, found := c.cfg.Record.LastSpared(ctx, name); found {
+		v.Last = &last
+		if !ok {
+			v.Ref, v.Name, ok = last.Spared.Ref, last.Spared.Name, true
+		}
+	}
+	if !ok {
+		return look{}, notFound{errors.New("nothing is known of a VM called " + name + ": no round, restore or remediation that is kept names it")}
+	}
+	l := look{title: v.Called(), live: true, name: "vm.html", data: v}
+	if v.Off != nil {
+		l.lines = append(l.lines, "It is off because of us.")
+	}
+	return l, nil
+}
+
+// Called returns the VM's name, or its MoRef.
+func (v vmView) Called() string {
+	if v.Name != "" {
+		return v.Name
+	}
+	return v.Ref.Value
+}

@@ -1,0 +1,6 @@
+package console
+
+import "embed"
+
+//go:embed assets/README.md
+var readme embed.FS

@@ -1,0 +1,97 @@
+package record
+
+import (
+	"context"
+	"errors"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	preemption "github.com/vsphere-preemption/vsphere-preemption"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
+)
+
+// fill reads the result of work that has ended. Its error means that Temporal did not answer; a workflow that has
+// no result is an entry that says so.
+func (r *Reader) fill(ctx context.Context, e *Entry, kind string) error {
+	err := r.decode(ctx, e, kind)
+	switch {
+	case err == nil:
+	case ended(err):
+		e.unread(err)
+	default:
+		return err
+	}
+	return nil
+}
+
+// decode reads the result of a workflow of a type into an entry.
+func (r *Reader) decode(ctx context.Context, e *Entry, kind string) (err error) {
+	switch kind {
+	case preemptapi.RoundType:
+		var v preemptapi.RoundResult
+		if v, err = r.round(ctx, e.ID, e.RunID); err == nil {
+			ofRound(e, v)
+		}
+	case preemptapi.RestoreType:
+		var v preemptapi.RestoreResult
+		if v, err = preemptapi.RestoreResultOf(r.result(ctx, e.ID, e.RunID, &v), v); err == nil {
+			ofRestore(e, v)
+		}
+	case preemption.MakeRoomWorkflowName:
+		var v preemptapi.RoomResult
+		if err = r.result(ctx, e.ID, e.RunID, &v); err == nil {
+			ofRooms(e, v)
+		}
+	case remediateapi.ReconcileType:
+		var v remediateapi.ReconcileResult
+		if err = r.result(ctx, e.ID, e.RunID, &v); err == nil {
+			ofReconciled(e, v)
+		}
+	case placement.ResizeType, placement.ReconfigureType, placement.MoveType:
+		var v remediateapi.Report
+		if v, err = remediateapi.ReportOf(r.result(ctx, e.ID, e.RunID, &v), v); err == nil {
+			ofReport(e, v)
+		}
+	}
+	return err
+}
+
+// result reads the result of one run.
+func (r *Reader) result(ctx context.Context, id, run string, to any) error {
+	return r.Client.GetWorkflow(ctx, id, run).GetWithOptions(ctx, to, client.WorkflowRunGetOptions{DisableFollowingRuns: true})
+}
+
+// round reads the result of a round that has ended: its own, or what a repair wrote for it.
+func (r *Reader) round(ctx context.Context, id, run string) (preemptapi.RoundResult, error) {
+	var v preemptapi.RoundResult
+	v, err := preemptapi.ResultOf(r.result(ctx, id, run, &v), v)
+	var terminated *temporal.TerminatedError
+	if !errors.As(err, &terminated) {
+		return v, err
+	}
+	var repaired health.RepairResult
+	if failed := r.result(ctx, health.RepairID(id), "", &repaired); failed == nil && repaired.Round != nil && repaired.RunID == run {
+		return *repaired.Round, nil
+	}
+	return v, err
+}
+
+// ended reports whether an error is the end of a workflow, or a result that cannot be decoded, and not a failure to
+// reach Temporal.
+func ended(err error) bool {
+	var how *temporal.WorkflowExecutionError
+	var unavailable *serviceerror.Unavailable
+	switch {
+	case errors.As(err, &how):
+		return true
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.As(err, &unavailable):
+		return false
+	}
+	var status serviceerror.ServiceError
+	return !errors.As(err, &status)
+}
