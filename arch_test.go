@@ -82,11 +82,7 @@ var arrows = map[string][]string{
 	},
 	"internal/api/remediateapi": {"internal/vsphere", "internal/placement"},
 	"internal/cli": {
-<<<<<<< HEAD
-		"internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/ledger", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
-=======
-		"internal/bearer", "internal/console", "internal/record", "internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
->>>>>>> console
+		"internal/bearer", "internal/console", "internal/record", "internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/ledger", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
 		"internal/shown", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {
