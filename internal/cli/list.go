@@ -13,10 +13,8 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 )
-
-// ledgerType is the type of the ledger's workflow, a package that the CLI does not import.
-const ledgerType = "PreemptionLedger"
 
 // maxList bounds --limit.
 const maxList = 10000
@@ -93,7 +91,7 @@ func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
 func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed, error) {
 	types := []string{preemption.WorkflowName, preemptapi.RoundType, preemption.MakeRoomWorkflowName}
 	if all {
-		types = append(types, preemptapi.PlanType, ledgerType)
+		types = append(types, preemptapi.PlanType, ledger.WorkflowType)
 	}
 	found, _, err := s.find(ctx, fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(types, "','")), limit)
 	return found, err
