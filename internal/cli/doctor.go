@@ -14,8 +14,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 )
 
-// shortRetention is the least recommended retention. With less, the preemptions of a day cannot be shown.
-const shortRetention = 24 * time.Hour
+// shortRetention is the least recommended retention. With less, what happened in the last month cannot be shown.
+const shortRetention = 30 * 24 * time.Hour
 
 // diagnosis is what doctor prints.
 type diagnosis struct {
@@ -109,8 +109,8 @@ func (s *session) examine(ctx context.Context, d *diagnosis, in doctorapi.Input)
 	case retention == 0:
 		d.add(doctorapi.OK, "namespace "+d.Namespace, "its retention is not shown to us", "")
 	case retention < shortRetention:
-		d.add(doctorapi.Warning, "namespace "+d.Namespace, "retention "+hours(retention)+": what has ended cannot be looked at for long",
-			"temporal operator namespace update --namespace "+d.Namespace+" --retention 72h")
+		d.add(doctorapi.Warning, "namespace "+d.Namespace, "retention "+hours(retention)+": what has ended cannot be looked at for long, and history, report and off reach no further",
+			"temporal operator namespace update --namespace "+d.Namespace+" --retention 30d")
 	default:
 		d.add(doctorapi.OK, "namespace "+d.Namespace, "retention "+hours(retention), "")
 	}

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
@@ -78,7 +80,7 @@ type telling struct {
 func (to *telling) of(r preemptapi.RoundResult) {
 	if !r.Deadline.IsZero() && !r.Deadline.Equal(to.deadline) {
 		to.deadline = r.Deadline
-		to.step("notice", "notice: it runs until %s, or until the guest is ready", timestamp(r.Deadline))
+		to.step("notice", "notice: it runs until %s, or until the guest is ready%s", timestamp(r.Deadline), named(r.Pending))
 	}
 	for _, change := range r.Changes[min(to.changes, len(r.Changes)):] {
 		to.step("change", "%s", change)
@@ -94,6 +96,25 @@ func (to *telling) of(r preemptapi.RoundResult) {
 			to.outcome(t)
 		}
 	}
+}
+
+// namedShown is how many VMs one line names.
+const namedShown = 10
+
+// named names those who are not decided.
+func named(list []preemptapi.PendingVM) string {
+	if len(list) == 0 {
+		return ""
+	}
+	var names []string
+	for _, p := range list[:min(len(list), namedShown)] {
+		names = append(names, cmp.Or(p.Name, p.Ref.Value))
+	}
+	text := ": " + strings.Join(names, ", ")
+	if more := len(list) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 func guests(n int) string {

@@ -68,7 +68,7 @@ func completionCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use: "completion", Short: "Print a shell completion script",
-		Long:    "Print a script that completes commands and flags in bash, zsh or fish.\n\n" + exitStatus("", ""),
+		Long:    "Print a script that completes commands and flags in bash, zsh, fish or PowerShell.\n\n" + exitStatus("", ""),
 		Example: "  source <(preemptctl completion bash)",
 	}
 	return group(cmd,
@@ -77,6 +77,9 @@ func completionCommand() *cobra.Command {
 		}),
 		shell("zsh", `preemptctl completion zsh > "${fpath[1]}/_preemptctl"`, func(c *cobra.Command) error {
 			return c.Root().GenZshCompletion(c.OutOrStdout())
+		}),
+		shell("powershell", "preemptctl completion powershell | Out-String | Invoke-Expression", func(c *cobra.Command) error {
+			return c.Root().GenPowerShellCompletionWithDesc(c.OutOrStdout())
 		}),
 		shell("fish", "preemptctl completion fish | source", func(c *cobra.Command) error {
 			return c.Root().GenFishCompletion(c.OutOrStdout(), true)

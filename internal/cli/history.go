@@ -121,7 +121,8 @@ func (a *app) warnReach(r record.Reach, since time.Time) {
 	case !r.Complete:
 		a.notice("Warning: this is not all: %s", cmp.Or(r.Cut, "older work was not read"))
 	case r.Retention > 0 && since.Before(a.Now().Add(-r.Retention)):
-		a.notice("Temporal keeps what has ended for %s: nothing older is shown. %s keeps it longer", span(r.Retention), a.command("setup", "--retention", "720h"))
+		a.notice("Temporal keeps what has ended for %s: nothing older is shown. To keep it longer: temporal operator namespace update --namespace %s --retention 90d",
+			span(r.Retention), a.target.namespace)
 	}
 	if r.Unread > 0 {
 		a.notice("Warning: the results of %s could not be read", shown.Count(r.Unread, "entry"))

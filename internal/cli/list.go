@@ -13,7 +13,9 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 )
 
 // maxList bounds --limit.
@@ -39,9 +41,9 @@ func (a *app) listCommand() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
-		Short: "List preemptions and their rounds",
-		Long: "List the preemption workflows that Temporal keeps, newest first: intakes, rounds, and those that make room; with --all also plans and\n" +
-			"the ledger. Workflows that make no progress are marked. They are also named on stderr, even if the list is too\n" +
+		Short: "List preemptions, their rounds, restores and remediations",
+		Long: "List the workflows that Temporal keeps, newest first: intakes, rounds, restores, those that make room and remediations;\n" +
+			"with --all also plans and the ledger. What happened, and to which VMs, shows preemptctl history. Workflows that make no progress are marked. They are also named on stderr, even if the list is too\n" +
 			"short to show them.\n\n" +
 			exitStatus("", ""),
 		Example: "  preemptctl workflow list\n  preemptctl workflow list --all --limit 100 -o json",
@@ -89,7 +91,10 @@ func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
 
 // workflows lists up to limit workflows of preemptions.
 func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed, error) {
-	types := []string{preemption.WorkflowName, preemptapi.RoundType, preemption.MakeRoomWorkflowName}
+	types := []string{
+		preemption.WorkflowName, preemptapi.RoundType, preemption.MakeRoomWorkflowName, preemptapi.RestoreType,
+		placement.ResizeType, placement.ReconfigureType, placement.MoveType, remediateapi.ReconcileType,
+	}
 	if all {
 		types = append(types, preemptapi.PlanType, ledger.WorkflowType)
 	}

@@ -87,6 +87,20 @@ func (a *app) restore(cmd *cobra.Command, f restoreFlags, vms []string) error {
 	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error { return a.restoreNow(ctx, s, f, in) })
 }
 
+// mayRestore refuses a restore where a person has paused what it is of.
+func (a *app) mayRestore(ctx context.Context, s *session, in preemptapi.RestoreInput) error {
+	h, err := s.heldUp(ctx)
+	if err != nil || in.DryRun {
+		return nil // the restore itself asks the ledger
+	}
+	for _, p := range h.Pauses {
+		if p.Alarm == "" && (p.Scope == "" || in.Scope.Zero() || p.Scope == in.Scope.String()) {
+			return refusedf("refused: %s; end it first: %s", clean(p.Words()), a.command(resumes(p)...))
+		}
+	}
+	return nil
+}
+
 // restoreNow starts the restore, and follows it if requested.
 func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in preemptapi.RestoreInput) error {
 	polled, err := s.polled(ctx)
@@ -97,6 +111,9 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in pre
 		return a.noWorker("nothing is restored")
 	}
 	if in.Scope, err = a.clusterNamed(ctx, s, f.cluster); err != nil {
+		return err
+	}
+	if err := a.mayRestore(ctx, s, in); err != nil {
 		return err
 	}
 	if err := a.known(ctx, s, preemptapi.NamesInput{Tag: in.Tag, Scope: in.Scope, VMs: in.VMs}); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // planTable shows the VMs that would be turned off, in order, and the others.
@@ -70,7 +71,8 @@ func targetsTable(t *table, r preemptapi.RoundResult) {
 		return
 	}
 	noticed := slices.ContainsFunc(r.Targets, func(v preemptapi.VMOutcome) bool { return v.Notice != "" })
-	chosen := slices.ContainsFunc(r.Targets, func(v preemptapi.VMOutcome) bool { return v.Why != "" })
+	chosen := slices.ContainsFunc(r.Targets, func(v preemptapi.VMOutcome) bool { return v.Why != "" }) ||
+		slices.ContainsFunc(r.Pending, func(v preemptapi.PendingVM) bool { return v.Why != "" })
 	row := func(vm, moref, outcome, off, notice, why, choice string) {
 		cells := []string{vm, moref, outcome, off}
 		if noticed {
@@ -86,9 +88,27 @@ func targetsTable(t *table, r preemptapi.RoundResult) {
 	for _, v := range r.Targets {
 		row(orDash(v.Name), v.Ref.Value, becameWords(v), orDash(timestamp(v.OffAt)), orDash(v.Notice), orDash(why(v)), orDash(v.Why))
 	}
-	for _, ref := range r.Waiting {
-		row("-", ref.Value, "under way", "-", "-", "-", "-")
+	pending := make(map[vsphere.Ref]preemptapi.PendingVM, len(r.Pending))
+	for _, p := range r.Pending {
+		pending[p.Ref] = p
 	}
+	for _, ref := range r.Waiting {
+		p := pending[ref]
+		row(orDash(p.Name), ref.Value, underWay(r), "-", "-", "-", orDash(p.Why))
+	}
+}
+
+// underWay says what is being done to targets that are not decided.
+func underWay(r preemptapi.RoundResult) string {
+	switch r.State {
+	case preemptapi.RoundNotified:
+		return "has its notice"
+	case preemptapi.RoundWaiting:
+		return "shuts down"
+	case preemptapi.RoundBetween:
+		return "waits for the next step"
+	}
+	return "under way"
 }
 
 // usageTable shows the usage of the contended scopes, before and after the plan.

@@ -67,7 +67,7 @@ func (a *app) setupCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.DurationVar(&retention, "retention", 72*time.Hour, "how long a new namespace keeps ended workflows")
+	flags.DurationVar(&retention, "retention", 30*24*time.Hour, "how long a new namespace keeps ended workflows")
 	flags.BoolVar(&dryRun, "dry-run", false, "only show what would be created")
 	return cmd
 }

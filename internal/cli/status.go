@@ -56,22 +56,31 @@ type intakeStatus struct {
 
 func (a *app) statusCommand() *cobra.Command {
 	var f idFlags
+	var watch bool
 	cmd := &cobra.Command{
 		Use: "status", Args: noArgs,
 		Short: "Show the state of a preemption",
 		Long: "Show the state of a preemption: what was requested, what was decided, and what happened to each VM and why. A\n" +
-			"workflow that has ended can be shown as long as Temporal keeps it.\n\n" +
+			"workflow that has ended can be shown as long as Temporal keeps it. With --watch it is shown again each second, with\n" +
+			"the time that is left of a notice, until the workflow ends or Ctrl+C.\n\n" +
 			exitStatus("no such workflow", ""),
 		Example: "  preemptctl workflow status\n  preemptctl workflow status --workflow-id cluster-cpu-above-80@domain-c7\n" +
-			"  preemptctl workflow status -o json",
+			"  preemptctl workflow status --watch\n  preemptctl workflow status -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
 				return err
 			}
-			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.status(ctx, s, f) })
+			switch {
+			case !watch:
+				return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.status(ctx, s, f) })
+			case a.flags.output != formatTable || a.flags.habit():
+				return usagef("--watch is for people: leave --output and --json out")
+			}
+			return a.withSession(cmd, 0, func(ctx context.Context, s *session) error { return a.followStatus(ctx, s, f) })
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again each second until it ends")
 	return cmd
 }
 

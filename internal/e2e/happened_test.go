@@ -76,8 +76,14 @@ func TestWhatHappenedHasACommandEach(t *testing.T) {
 	if err != nil || len(rows) != 5 || rows[0][0] != "by" || rows[1][3] != "1" {
 		t.Errorf("%v: %v", err, rows)
 	}
+	if out := pauses(s, "workflow", "status", "--watch", "-w", r.RoundID); strings.Count(out, gone.Name) != 1 {
+		t.Errorf("the status of what has ended is watched: %s", out)
+	}
+	if out := pauses(s, "workflow", "list", "--limit", "50"); !sitetest.ContainsAll(out, r.RoundID, s.RestoreID()) {
+		t.Errorf("list: %s", out)
+	}
 	for _, wrong := range [][]string{
-		{"history", "--since", "soon"},
+		{"workflow", "status", "--watch", "-o", "json"}, {"history", "--since", "soon"},
 		{"history", "--kind", "party"},
 		{"report", "--by", "colour"},
 		{"report", "--csv", "-o", "json"},

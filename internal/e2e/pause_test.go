@@ -102,6 +102,9 @@ func TestARestoreWaitsWhileItIsPaused(t *testing.T) {
 		r, ok := s.RestoreState()
 		return ok && strings.Contains(r.Reason, "hands off")
 	})
+	if code, _, errs := s.Typed("restore"); code != 4 || !strings.Contains(errs, "hands off") {
+		t.Errorf("a person's restore exits with %d: %s", code, errs)
+	}
 	if n := s.OffIn("cluster-a"); n != 6 {
 		t.Fatalf("%d VMs are off, want 6", n)
 	}
