@@ -86,7 +86,8 @@ func TestWithoutAWorkerTheConsoleSaysThatNobodyCanAnswer(t *testing.T) {
 }
 
 func TestEachPageInABrowserWhileVMsGetTheirNoticeGoAndComeBack(t *testing.T) {
-	s := sitetest.New(t, sitetest.WithNotice(40*time.Second), sitetest.WithTarget(60), sitetest.WithRestore())
+	s := sitetest.New(t, sitetest.WithNotice(25*time.Second), sitetest.WithTarget(75), sitetest.WithRestore())
+	usage(t, s, 92)
 	s.Worker()
 	address, wire := serve(t, s)
 	b := open(t, address)
@@ -135,6 +136,7 @@ func TestEachPageInABrowserWhileVMsGetTheirNoticeGoAndComeBack(t *testing.T) {
 		t.Errorf("%d charts are drawn", bars)
 	}
 	b.goTo("/")
+	usage(t, s, 30)
 	if _, err := s.ByHand(preemptapi.RestoreInput{Tag: "preemptible", Scope: s.Cluster("cluster-a"), Person: true, By: preemptapi.ByHand}); err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +149,14 @@ func TestEachPageInABrowserWhileVMsGetTheirNoticeGoAndComeBack(t *testing.T) {
 	b.shows("No round is under way.")
 	b.shows(fmt.Sprintf("Queue %s", s.Queue))
 	b.clean()
+}
+
+// usage sets what cluster-a uses of its CPU.
+func usage(t *testing.T, s *sitetest.Site, percent float64) {
+	t.Helper()
+	if err := s.VC.SetClusterUsage("cluster-a", percent, 60); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestTheConsoleIsUsedByKeyboard(t *testing.T) {
