@@ -87,6 +87,7 @@ func TestWithoutAWorkerTheConsoleSaysThatNobodyCanAnswer(t *testing.T) {
 
 func TestEachPageInABrowserWhileVMsGetTheirNoticeGoAndComeBack(t *testing.T) {
 	s := sitetest.New(t, sitetest.WithNotice(25*time.Second), sitetest.WithTarget(75), sitetest.WithRestore())
+	s.Queue = preemption.DefaultTaskQueue // so that commands are as most people see them
 	usage(t, s, 92)
 	s.Worker()
 	address, wire := serve(t, s)

@@ -91,7 +91,7 @@ func serve(t *testing.T, s *sitetest.Site) (address string, w *wire) {
 		t.Fatal(err)
 	}
 	c, err := console.New(console.Config{
-		Record: &record.Reader{Client: temporal, Namespace: s.Server.Namespace(), TaskQueue: s.Queue}, Server: s.Server.HostPort(),
+		Record: &record.Reader{Client: temporal, Namespace: s.Server.Namespace(), TaskQueue: s.Queue}, Server: console.DefaultServer,
 		Guard: console.Guard{Addr: l.Addr().String()}, Log: s.Log,
 	})
 	if err != nil {
