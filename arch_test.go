@@ -93,6 +93,7 @@ var arrows = map[string][]string{
 	"internal/e2e/events":    {},
 	"internal/e2e/faults":    {},
 	"internal/e2e/remedies":  {},
+	"internal/e2e/console":   {},
 	"internal/e2e/sitetest": {
 		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/api/remediateapi", "internal/api/watchapi", "internal/cli", "internal/clock",
 		"internal/embedded", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/receiver", "internal/remediate", "internal/placement",

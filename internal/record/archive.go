@@ -267,6 +267,9 @@ func (r *Reader) ended(since time.Time) ([]Entry, Reach) {
 			reach.Unread++
 		}
 	}
+	if kept := r.now().Add(-a.retention); a.retention > 0 && reach.Since.Before(kept) && !reach.Since.IsZero() {
+		reach.Since = kept // nothing older is there to be read
+	}
 	oldest := since
 	if a.retention > 0 && r.now().Add(-a.retention-lag).After(since) {
 		oldest = r.now().Add(-a.retention)
