@@ -103,12 +103,9 @@ func (a *app) mayRestore(ctx context.Context, s *session, in preemptapi.RestoreI
 
 // restoreNow starts the restore, and follows it if requested.
 func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in preemptapi.RestoreInput) error {
-	polled, err := s.polled(ctx)
-	if err != nil {
+	var err error
+	if err = s.mustPoll(ctx, "nothing is restored"); err != nil {
 		return err
-	}
-	if !polled {
-		return a.noWorker("nothing is restored")
 	}
 	if in.Scope, err = a.clusterNamed(ctx, s, f.cluster); err != nil {
 		return err
