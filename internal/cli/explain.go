@@ -92,28 +92,12 @@ func (a *app) explainVM(cmd *cobra.Command, vm string, f explainFlags) error {
 		if err != nil {
 			return err
 		}
-		if err := f.where.in(ctx, a, s, &req); err != nil {
+		if err := f.asks(ctx, a, s, &req, entries); err != nil {
 			return err
 		}
-		if f.alarm != "" {
-			if err := asLastRound(&req, entries, f.alarm); err != nil {
-				return err
-			}
-		}
-		r, err := s.planFor(ctx, req)
+		out, err := s.verdictOn(ctx, ref, req)
 		if err != nil {
 			return err
-		}
-		out := judged(r, ref, req)
-		if out.Target == nil && out.Spared == nil { // too many to list, or it carries no tag: ask for it alone
-			single := req
-			single.VM, single.Cluster, single.Headroom = ref.String(), "", false
-			alone, err := s.planFor(ctx, single)
-			if err != nil {
-				out.Verdict = "it would stay: " + strings.TrimPrefix(err.Error(), "no plan: ")
-			} else if one := judged(alone, ref, single); one.Spared != nil {
-				out.Spared, out.Verdict, out.Name = one.Spared, one.Verdict, one.Name
-			}
 		}
 		if known, _, ok := recordOf(s, ctx, ref, from); ok {
 			out.Record, out.Name = &known, cmp.Or(out.Name, known.Name)
@@ -126,6 +110,38 @@ func (a *app) explainVM(cmd *cobra.Command, vm string, f explainFlags) error {
 			table: func(t *table) { a.explainTable(t, out) },
 		})
 	})
+}
+
+// asks completes a request: for a cluster, or as an alarm asked the last time.
+func (f explainFlags) asks(ctx context.Context, a *app, s *session, req *preemption.WorkflowRequest, entries []record.Entry) error {
+	if f.alarm != "" {
+		return asLastRound(req, entries, f.alarm)
+	}
+	return f.where.in(ctx, a, s, req)
+}
+
+// verdictOn says what a plan for the request makes of a VM. A VM that the plan does not list, as there are very many or it carries
+// no tag, is planned for alone.
+func (s *session) verdictOn(ctx context.Context, ref vsphere.Ref, req preemption.WorkflowRequest) (out explained, err error) {
+	r, err := s.planFor(ctx, req)
+	if err != nil {
+		return out, err
+	}
+	out = judged(r, ref, req)
+	if out.Target != nil || out.Spared != nil {
+		return out, nil
+	}
+	single := req
+	single.VM, single.Cluster, single.Headroom = ref.String(), "", false
+	alone, err := s.planFor(ctx, single)
+	if err != nil {
+		out.Verdict = "it would stay: " + strings.TrimPrefix(err.Error(), "no plan: ")
+		return out, nil
+	}
+	if one := judged(alone, ref, single); one.Spared != nil {
+		out.Spared, out.Verdict, out.Name = one.Spared, one.Verdict, one.Name
+	}
+	return out, nil
 }
 
 // recordOf is what the record knows of a VM.
