@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -71,6 +72,7 @@ type RoomOption struct {
 	Name            string        `json:"name,omitempty"`
 	Missing         Resources     `json:"missing,omitzero"`         // of what will be used, before anybody goes, in MHz and MB
 	MissingReserved Resources     `json:"missingReserved,omitzero"` // of what admission asks for, before anybody goes, in MHz and MB
+	MissingSlots    int64         `json:"missingSlots,omitempty"`   // of HA's admission control by slots, before anybody goes
 	Targets         []vsphere.Ref `json:"targets,omitempty"`        // whom to power off, in the order of candidates
 	Priority        int           `json:"priority,omitempty"`       // the highest among the targets
 	OfPriority      int           `json:"ofPriority,omitempty"`     // how many targets have it
@@ -81,8 +83,12 @@ type RoomOption struct {
 // mostOptions bounds RoomPlan.Hosts.
 const mostOptions = 20
 
-// space is an amount of what a host gives: CPU and memory in use, CPU and memory reserved, in MHz and MB.
-type space [4]int64
+// space is an amount of what a host gives: CPU and memory in use, CPU and memory reserved, in MHz and MB; and of what
+// stands above it: slots of HA's admission control.
+type space [5]int64
+
+// slots is where a space counts slots. What is before it is measured against the host's capacity.
+const slots = 4
 
 func (a space) plus(b space) space {
 	for r := range a {
@@ -151,6 +157,8 @@ type clearing struct {
 	taken  map[vsphere.Ref]space // by rooms that are held or were planned, less what goes for these
 	gone   map[*candidate]bool   // targets of the rooms before
 	room   *Room                 // the one that is being planned
+	made   []HeldRoom            // rooms that are held or were planned
+	counts []*slotCount          // of the clusters with slots, for this room
 }
 
 // makeRooms chooses a host for each room in their order, and the targets on it. What an earlier room takes is taken for
@@ -162,6 +170,7 @@ func (plan *Plan) makeRooms(c *clearing, eligible []candidate) {
 		held := &c.d.HeldRooms[i]
 		c.taken[held.Host] = c.taken[held.Host].plus(held.space())
 	}
+	c.made = slices.Clone(c.d.HeldRooms)
 	stays := make(map[*candidate]Explanation, len(eligible))
 	for i := range c.d.Rooms {
 		c.room = &c.d.Rooms[i]
@@ -216,6 +225,7 @@ func (plan *Plan) makeRoom(c *clearing, eligible []candidate, stays map[*candida
 	need := c.room.on(best.host)
 	out.Room = HeldRoom{Host: best.host.Ref, CPUMHz: need[0], MemoryMB: need[1], CPUReservedMHz: need[2], MemoryReservedMB: need[3]}
 	c.taken[best.host.Ref] = c.taken[best.host.Ref].plus(need).minus(freed)
+	c.made = append(c.made, out.Room)
 	c.stayBeside(best, lower, stays)
 	return out
 }
@@ -246,7 +256,7 @@ func (c *clearing) compare(places []place) RoomPlan {
 			p.reason, p.why = c.whyLimited(p)
 		}
 		o := RoomOption{
-			Host: p.host.Ref, Name: p.host.Name, Missing: p.missing.used(), MissingReserved: p.missing.reserved(), Why: p.why,
+			Host: p.host.Ref, Name: p.host.Name, Missing: p.missing.used(), MissingReserved: p.missing.reserved(), MissingSlots: p.missing[slots], Why: p.why,
 		}
 		if p.kind == suitable {
 			var freed space

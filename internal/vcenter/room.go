@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -194,22 +193,6 @@ func (inv inventory) addReserved(s *vsphere.Snapshot) {
 		vm := &s.VMs[i]
 		vm.CPUReservedMHz, vm.MemoryReservedMB = inv[vm.Ref].reserved()
 	}
-}
-
-// failover reads what HA keeps free, where it counts by percentages.
-func (inv inventory) failover() (list []vsphere.Failover) {
-	for ref, o := range inv {
-		config, ok := o.props["configurationEx"].(types.ClusterConfigInfoEx)
-		das := config.DasConfig
-		if !ok || das.Enabled == nil || !*das.Enabled || das.AdmissionControlEnabled == nil || !*das.AdmissionControlEnabled {
-			continue
-		}
-		if p, ok := das.AdmissionControlPolicy.(*types.ClusterFailoverResourcesAdmissionControlPolicy); ok {
-			list = append(list, vsphere.Failover{Cluster: ref, CPUPercent: int64(p.CpuFailoverResourcesPercent), MemoryPercent: int64(p.MemoryFailoverResourcesPercent)})
-		}
-	}
-	slices.SortFunc(list, func(a, b vsphere.Failover) int { return strings.Compare(a.Cluster.Value, b.Cluster.Value) })
-	return list
 }
 
 // reserved is what a running VM holds of its host's capacity: MHz, and MB with its overhead.
