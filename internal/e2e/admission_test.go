@@ -79,3 +79,47 @@ func TestRoomThatHAWouldRefuseEvenSoIsRefusedBeforeAnybodyGoes(t *testing.T) {
 		})
 	}
 }
+
+// inPool puts VMs into a resource pool of cluster-a that gives no more than so much memory.
+func inPool(s *sitetest.Site, memoryMB int64, names ...string) {
+	s.T.Helper()
+	var vms []types.ManagedObjectReference
+	for _, name := range names {
+		vms = append(vms, s.VC.VM(name))
+	}
+	_, err := s.VC.PutInPool("cluster-a", types.ManagedObjectReference{}, "databases", simulation.PoolShare{Expandable: true}, simulation.PoolShare{Reservation: memoryMB}, vms...)
+	s.Must(err)
+	s.Must(s.VC.SetAdmission("cluster-a", &simulation.Admission{}))
+}
+
+func TestWhereAResourcePoolIsUsedUpItsOwnVMsGo(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	s.Worker()
+	asker, goes := "cluster-a-app-01", s.VC.TaggedVMs("cluster-a")[2]
+	s.Asks(asker, 6<<10, "")
+	s.Must(s.VC.SetReservation(goes.Ref, simulation.Reservation{MemoryMB: 8 << 10}))
+	inPool(s, 10<<10, asker, goes.Name)
+	if err := s.VC.PowerOnAs(s.VC.VM(asker), "CORP\\owner"); err == nil {
+		t.Fatal("the pool admits the VM although it has too little")
+	}
+	s.AskForRoom(s.ID("room"), s.RoomRequest(asker))
+	o := wantRoom(t, s.RoomsDecided(s.ID("room"), 1), preemptapi.RoomRunning, 1, "")
+	if len(o.Rounds) != 1 || o.Gone[0].Ref != sitetest.Ref(goes.Ref) || s.OffIn("") != 1 {
+		t.Errorf("not the one VM of the pool has gone: %s", sitetest.Pretty(o))
+	}
+}
+
+func TestRoomThatAResourcePoolWouldRefuseEvenSoIsRefusedBeforeAnybodyGoes(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	s.Worker()
+	asker := "cluster-a-app-01"
+	s.Asks(asker, 6<<10, "")
+	inPool(s, 4<<10, asker)
+	s.AskForRoom(s.ID("room"), s.RoomRequest(asker))
+	wantRoom(t, s.RoomsDecided(s.ID("room"), 1), preemptapi.RoomRefused, 0, "resource pool databases gives no more: raise its reservation or limit of memory")
+	if s.OffIn("") != 0 {
+		t.Errorf("%d VMs went", s.OffIn(""))
+	}
+}

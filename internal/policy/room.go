@@ -20,6 +20,9 @@ type Room struct {
 	// running VM has reserved.
 	CPUReservedMHz   int64 `json:"cpuReservedMHz,omitempty"`
 	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
+	// CPUPool and MemoryPool are what the VM's resource pools let it reserve; nil: no more and no less than the hosts do.
+	CPUPool    *RoomPool `json:"cpuPool,omitempty"`
+	MemoryPool *RoomPool `json:"memoryPool,omitempty"`
 	// CannotTake says in words, by host as Ref.String writes it, why a host cannot take the VM: its networks, its
 	// datastores, a rule of DRS.
 	CannotTake map[string]string `json:"cannotTake,omitempty"`
@@ -29,6 +32,15 @@ type Room struct {
 	Further int `json:"further,omitempty"`
 	// Refused says in words why no room is planned; empty: it is.
 	Refused string `json:"refused,omitempty"`
+}
+
+// RoomPool is what is left of one resource in the pool that bounds what the VM may reserve: its own, or one above it from
+// which its own takes what it lacks.
+type RoomPool struct {
+	Pool       vsphere.Ref   `json:"pool"`
+	Name       string        `json:"name,omitempty"`
+	Unreserved int64         `json:"unreserved"`    // for VMs, in MHz or MB
+	VMs        []vsphere.Ref `json:"vms,omitempty"` // in it or in a pool below: what they reserve comes back to it
 }
 
 // HeldRoom is room that was made on a host and is not used yet. It counts as taken.
@@ -84,11 +96,15 @@ type RoomOption struct {
 const mostOptions = 20
 
 // space is an amount of what a host gives: CPU and memory in use, CPU and memory reserved, in MHz and MB; and of what
-// stands above it: slots of HA's admission control.
-type space [5]int64
+// stands above it: slots of HA's admission control, and CPU and memory that the VM's resource pools let it reserve.
+type space [7]int64
 
-// slots is where a space counts slots. What is before it is measured against the host's capacity.
-const slots = 4
+// Where a space counts slots, and what pools give. What is before is measured against the host's capacity.
+const (
+	slots      = 4
+	poolCPU    = 5
+	poolMemory = 6
+)
 
 func (a space) plus(b space) space {
 	for r := range a {
@@ -159,6 +175,8 @@ type clearing struct {
 	room   *Room                 // the one that is being planned
 	made   []HeldRoom            // rooms that are held or were planned
 	counts []*slotCount          // of the clusters with slots, for this room
+	drawn  []drawnFrom           // what earlier rooms of this plan take from resource pools
+	pools  [2]poolCount          // of CPU and memory, for this room
 }
 
 // makeRooms chooses a host for each room in their order, and the targets on it. What an earlier room takes is taken for
@@ -200,6 +218,7 @@ func (plan *Plan) makeRoom(c *clearing, eligible []candidate, stays map[*candida
 			lower = append(lower, vm)
 		}
 	}
+	c.pools = c.countPools()
 	places := c.places(lower)
 	out := c.compare(places)
 	if !out.Enough {
@@ -226,6 +245,7 @@ func (plan *Plan) makeRoom(c *clearing, eligible []candidate, stays map[*candida
 	out.Room = HeldRoom{Host: best.host.Ref, CPUMHz: need[0], MemoryMB: need[1], CPUReservedMHz: need[2], MemoryReservedMB: need[3]}
 	c.taken[best.host.Ref] = c.taken[best.host.Ref].plus(need).minus(freed)
 	c.made = append(c.made, out.Room)
+	c.draw()
 	c.stayBeside(best, lower, stays)
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -68,12 +69,23 @@ func counted(f *vsphere.Failover, h *vsphere.Host) bool {
 	return h.Cluster == f.Cluster && h.Connected && !h.InMaintenance
 }
 
-// note says that HA's admission control is what stands in the way of a host where all are off, or nothing.
+// note names what stands in the way of a host where all are off, beside the host itself: HA's admission control, a resource
+// pool and what to do about it. It is empty if nothing does.
 func (p *place) note(all space) string {
-	if p.policy == "" || p.lacks == p.own.beyond(all) {
+	var notes []string
+	own := p.own.beyond(all)
+	if p.policy != "" && (p.lacks[2] > own[2] || p.lacks[3] > own[3] || p.lacks[slots] > 0) {
+		notes = append(notes, p.policy)
+	}
+	for r, lacks := range []int64{p.lacks[poolCPU], p.lacks[poolMemory]} {
+		if lacks > 0 {
+			notes = append(notes, p.pools[r].remedy([]string{"CPU", "memory"}[r]))
+		}
+	}
+	if len(notes) == 0 {
 		return ""
 	}
-	return ": " + p.policy
+	return ": " + strings.Join(notes, "; ")
 }
 
 // slotCount is how the slots of a cluster stand for one room: with the VM that it is for on, and all earlier rooms used.

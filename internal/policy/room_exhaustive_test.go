@@ -18,6 +18,7 @@ type drawn struct {
 	hosts, vmsEach, priorities int
 	alike                      bool // VMs are of two sizes
 	slots                      bool // HA admits by slots, of which there are few
+	pools                      bool // the asker's resource pools are bounded
 }
 
 // size draws a number of units of a resource, of up to so many.
@@ -56,6 +57,10 @@ func (d drawn) draw(r *rand.Rand) scenario {
 	if r.IntN(2) == 0 {
 		s.policy.Budgets = append(s.policy.Budgets, policy.Budget{Group: "*", MinAvailable: policy.Amount{N: 1 + r.IntN(3)}})
 	}
+	if d.pools {
+		s.demand.Rooms[0].CPUPool = drawPool(r, s, 3000*r.Int64N(4))
+		s.demand.Rooms[0].MemoryPool = drawPool(r, s, 8000*r.Int64N(10))
+	}
 	if d.slots {
 		s.snapshot.Failover = d.drawSlots(r, s)
 	}
@@ -89,8 +94,41 @@ func (d drawn) drawSlots(r *rand.Rand, s scenario) []vsphere.Failover {
 	return s.snapshot.Failover
 }
 
-// admitted reports whether the slots suffice for the room when VMs have gone. It reckons as HA does: with all that are left.
+// drawPool draws a pool of so much, with about half of the VMs.
+func drawPool(r *rand.Rand, s scenario, unreserved int64) *policy.RoomPool {
+	pool := &policy.RoomPool{Pool: vsphere.Ref{Type: "ResourcePool", Value: "resgroup-1"}, Name: "bounded", Unreserved: unreserved}
+	for _, v := range s.snapshot.VMs {
+		if r.IntN(2) == 0 {
+			pool.VMs = append(pool.VMs, v.Ref)
+		}
+	}
+	return pool
+}
+
+// pooled reports whether the asker's pools have enough when VMs have gone.
+func pooled(s scenario, gone []vsphere.Ref) bool {
+	room, ok := s.demand.Rooms[0], true
+	for r, pool := range []*policy.RoomPool{room.CPUPool, room.MemoryPool} {
+		if pool == nil {
+			continue
+		}
+		have := pool.Unreserved
+		for _, ref := range gone {
+			if slices.Contains(pool.VMs, ref) {
+				have += givenBy(found(s, ref))[2+r]
+			}
+		}
+		ok = ok && have >= []int64{room.CPUReservedMHz, room.MemoryReservedMB}[r]
+	}
+	return ok
+}
+
+// admitted reports whether pools and slots suffice for the room when VMs have gone. It reckons as HA does: with all that are
+// left.
 func admitted(s scenario, gone ...vsphere.Ref) bool {
+	if !pooled(s, gone) {
+		return false
+	}
 	if len(s.snapshot.Failover) == 0 {
 		return true
 	}
@@ -307,6 +345,7 @@ func TestRoomIsMadeAsCheaplyAsAnExhaustiveSearchFinds(t *testing.T) {
 		"equal priorities":            {drawn{hosts: 2, vmsEach: 9, priorities: 2}, 500},
 		"up to 16 VMs on a host":      {drawn{hosts: 1, vmsEach: 16, priorities: 3}, 40},
 		"VMs that are much alike":     {drawn{hosts: 2, vmsEach: 10, priorities: 3, alike: true}, 1000},
+		"bounded resource pools":      {drawn{hosts: 3, vmsEach: 7, priorities: 4, pools: true}, 1500},
 		"few slots":                   {drawn{hosts: 3, vmsEach: 6, priorities: 4, slots: true}, 2000},
 		"few slots, VMs much alike":   {drawn{hosts: 3, vmsEach: 9, priorities: 3, alike: true, slots: true}, 1000},
 	} {

@@ -110,6 +110,19 @@ func roomScenarios() map[string]scenario {
 		"a host that is kept for failover takes no VM": roomSite(crowd...).with(func(s *scenario) {
 			s.snapshot.Failover = []vsphere.Failover{{Cluster: clusterA, Hosts: []vsphere.Ref{s.snapshot.Hosts[2].Ref}}}
 		}),
+		"a VM of the pool goes although another one is cheaper": roomSite(
+			vm(1, on("1"), uses(100, 1000), low, reserves(0, 9000)), vm(2, on("1"), uses(100, 1000), middle, reserves(0, 9000)),
+		).with(roomyHosts, pooledMB(2000, 2)),
+		"a pool refuses, and is named": roomSite(
+			vm(1, on("1"), uses(100, 1000), low, reserves(0, 9000)), vm(2, on("2"), uses(100, 1000), low, reserves(0, 7000)),
+		).with(roomyHosts, pooledMB(2000, 2)),
+		"two rooms draw on one pool": roomSite(
+			vm(1, on("1"), uses(100, 1000), low, reserves(0, 9000)), vm(2, on("2"), uses(100, 1000), low, reserves(0, 9000)),
+		).with(roomyHosts, pooledMB(12_000, 1, 2), func(s *scenario) {
+			second := s.demand.Rooms[0]
+			second.For = "db-2"
+			s.demand.Rooms = append(s.demand.Rooms, second)
+		}),
 		"a percentage refuses, and is named": roomSite(vm(1, on("1"), uses(100, 1000), low, reserves(0, 1000))).with(roomyHosts, func(s *scenario) {
 			s.demand.Rooms[0].MemoryReservedMB = 10_000
 			s.snapshot.Failover = []vsphere.Failover{{Cluster: clusterA, CPUPercent: 33, MemoryPercent: 33}}
@@ -128,6 +141,17 @@ func roomyHosts(s *scenario) {
 	for i := range s.snapshot.Hosts {
 		h := &s.snapshot.Hosts[i]
 		h.CPUUsedMHz, h.MemoryUsedMB = 1000, 10_000
+	}
+}
+
+// pooledMB has the asker reserve 10 000 MB in a pool that has so many, and in which these VMs are.
+func pooledMB(unreserved int64, vms ...int) func(*scenario) {
+	return func(s *scenario) {
+		pool := &policy.RoomPool{Pool: vsphere.Ref{Type: "ResourcePool", Value: "resgroup-1"}, Name: "databases", Unreserved: unreserved}
+		for _, n := range vms {
+			pool.VMs = append(pool.VMs, vm(n).Ref)
+		}
+		s.demand.Rooms[0].MemoryReservedMB, s.demand.Rooms[0].MemoryPool = 10_000, pool
 	}
 }
 

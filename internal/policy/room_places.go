@@ -24,8 +24,9 @@ type place struct {
 	on      []*candidate // that may be powered off there, in order
 	missing space        // before anybody goes
 	own     space        // the same, but for what HA's admission control asks for
-	level   *slotLevel   // the size of HA's slots that is reckoned with; nil: slots stand in no room's way
-	policy  string       // of HA's admission control where it asks for more than the host lacks, in words
+	pools   *[2]poolCount
+	level   *slotLevel // the size of HA's slots that is reckoned with; nil: slots stand in no room's way
+	policy  string     // of HA's admission control where it asks for more than the host lacks, in words
 	kind    kind
 	targets []*candidate // in order; if limits prevent it, those that would be the cheapest without them
 	price   price        // of the targets
@@ -56,6 +57,8 @@ func (c *clearing) places(lower []*candidate) (places []place) {
 		} else {
 			p.measure(c.room, creditOn(credits, h.Ref), c.taken[h.Ref])
 			p.own = p.missing
+			p.pools = &c.pools
+			p.missing[poolCPU], p.missing[poolMemory] = c.pools[0].missing, c.pools[1].missing
 			c.admit(&p)
 			c.clear(&p)
 		}
@@ -68,6 +71,7 @@ func (c *clearing) places(lower []*candidate) (places []place) {
 // compare orders places, the cheapest first, then those that cannot have the room, the nearest miss first.
 func (p *place) compare(b *place) int {
 	return cmp.Or(cmp.Compare(p.kind, b.kind), p.price.compare(b.price), cmp.Compare(p.lacks[slots], b.lacks[slots]),
+		cmp.Compare(p.lacks[poolMemory], b.lacks[poolMemory]), cmp.Compare(p.lacks[poolCPU], b.lacks[poolCPU]),
 		cmp.Compare(p.parts(p.lacks), b.parts(b.lacks)))
 }
 
@@ -178,6 +182,9 @@ func (p *place) all() (all space) {
 // gives returns what the power-off of a candidate there gives back.
 func (p *place) gives(c *candidate) space {
 	out := c.gives()
+	if p.pools != nil {
+		out[poolCPU], out[poolMemory] = p.pools[0].given(c, out[2]), p.pools[1].given(c, out[3])
+	}
 	if p.level != nil {
 		out[slots] = p.level.takes(c)
 	}

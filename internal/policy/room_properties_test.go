@@ -20,6 +20,7 @@ func eachRoom(t *testing.T, check func(t *testing.T, s scenario, plan policy.Pla
 		cases int
 	}{
 		"small inventories":                     {drawn{hosts: 4, vmsEach: 7, priorities: 5}, 1000},
+		"bounded resource pools":                {drawn{hosts: 3, vmsEach: 7, priorities: 4, pools: true}, 400},
 		"few slots":                             {drawn{hosts: 3, vmsEach: 6, priorities: 5, slots: true}, 600},
 		"more VMs than the exact search covers": {drawn{hosts: 3, vmsEach: 45, priorities: 6}, 150},
 		"more hosts than the plan lists":        {drawn{hosts: 60, vmsEach: 4, priorities: 3}, 60},

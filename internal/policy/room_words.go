@@ -184,8 +184,8 @@ func (a space) words() string {
 	var parts []string
 	for r, amount := range a {
 		if amount > 0 {
-			unit := []func(int64) string{ghz, gib, ghz, gib, howMany}[r]
-			parts = append(parts, unit(amount)+[]string{" of CPU", " of memory", " of unreserved CPU", " of unreserved memory", " of HA's slots"}[r])
+			unit := []func(int64) string{ghz, gib, ghz, gib, howMany, ghz, gib}[r]
+			parts = append(parts, unit(amount)+[]string{" of CPU", " of memory", " of unreserved CPU", " of unreserved memory", " of HA's slots", " of the pool's unreserved CPU", " of the pool's unreserved memory"}[r])
 		}
 	}
 	if last := len(parts) - 1; last > 0 {

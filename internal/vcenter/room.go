@@ -32,7 +32,9 @@ type Asker struct {
 	// CannotTake says in words, by host as Ref.String writes it, why a host cannot take it: its networks, its datastores,
 	// a rule of DRS.
 	CannotTake map[string]string
-	Err        error // it cannot be read, and the rest is empty; kind NotFound: there is no such VM
+	// CPUPool and MemoryPool are the resource pools that bound what it may reserve; nil: the hosts alone do.
+	CPUPool, MemoryPool *policy.RoomPool
+	Err                 error // it cannot be read, and the rest is empty; kind NotFound: there is no such VM
 }
 
 // What a VM without a known overhead is taken to need: vCenter's own figure is known only once it was on.
@@ -45,7 +47,7 @@ const (
 var (
 	reservedProperties = []string{"runtime.host", "runtime.powerState", "summary.config.cpuReservation", "summary.config.memoryReservation", "runtime.memoryOverhead"}
 	askerProperties    = append([]string{
-		"name", "config.template", "config.hardware.numCPU", "config.hardware.memoryMB", "config.initialOverhead", "network", "datastore",
+		"name", "resourcePool", "config.template", "config.hardware.numCPU", "config.hardware.memoryMB", "config.initialOverhead", "network", "datastore",
 	}, reservedProperties...)
 	takerProperties = []string{"parent", "summary.hardware.cpuMhz", "summary.hardware.numCpuThreads", "network", "datastore"}
 )
@@ -73,6 +75,7 @@ func (g *Gateway) Room(ctx context.Context, s *vsphere.Snapshot, askers []vspher
 	list := make([]Asker, 0, len(askers))
 	for _, ref := range askers {
 		who := g.askerIn(inv, op, ref, s.Hosts)
+		who.CPUPool, who.MemoryPool = inv.poolsOf(ref, s)
 		who.Priority = tags[ref][policy.CategoryPriority]
 		list = append(list, who)
 	}
@@ -156,7 +159,7 @@ func roomSpecs(root, scope vsphere.Ref, askers []vsphere.Ref) []types.PropertyFi
 	if len(askers) == 0 {
 		return specs
 	}
-	return append(specs, askerSpec(askers))
+	return append(specs, askerSpec(askers), poolSpec(askers))
 }
 
 func askerSpec(askers []vsphere.Ref) types.PropertyFilterSpec {

@@ -89,6 +89,7 @@ func (p *planning) roomOf(who vcenter.Asker) policy.Room {
 	room := policy.Room{
 		For: who.Name, VM: who.Ref, CPUs: who.CPUs, MemoryMB: who.MemoryMB, CannotTake: who.CannotTake,
 		CPUReservedMHz: who.CPUReservedMHz, MemoryReservedMB: who.MemoryReservedMB,
+		CPUPool: who.CPUPool, MemoryPool: who.MemoryPool,
 	}
 	if room.Refused = p.needsNone(who); room.Refused != "" {
 		return room
