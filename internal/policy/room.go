@@ -28,6 +28,8 @@ type Room struct {
 	CannotTake map[string]string `json:"cannotTake,omitempty"`
 	// On is the one host that counts, if room was begun there; zero: any.
 	On vsphere.Ref `json:"on,omitzero"`
+	// Apart is the same for rooms, one after the other, of which each must be on another host: all of them, or none.
+	Apart string `json:"apart,omitempty"`
 	// Further is how many VMs are to go beyond what the figures ask for, because vCenter has refused the power-on.
 	Further int `json:"further,omitempty"`
 	// Refused says in words why no room is planned; empty: it is.
@@ -177,6 +179,7 @@ type clearing struct {
 	counts []*slotCount          // of the clusters with slots, for this room
 	drawn  []drawnFrom           // what earlier rooms of this plan take from resource pools
 	pools  [2]poolCount          // of CPU and memory, for this room
+	apart  map[vsphere.Ref]bool  // hosts that this room must not be on
 }
 
 // makeRooms chooses a host for each room in their order, and the targets on it. What an earlier room takes is taken for
@@ -190,9 +193,15 @@ func (plan *Plan) makeRooms(c *clearing, eligible []candidate) {
 	}
 	c.made = slices.Clone(c.d.HeldRooms)
 	stays := make(map[*candidate]Explanation, len(eligible))
-	for i := range c.d.Rooms {
-		c.room = &c.d.Rooms[i]
-		plan.Rooms = append(plan.Rooms, plan.makeRoom(c, eligible, stays))
+	for i := 0; i < len(c.d.Rooms); {
+		n := sharing(c.d.Rooms[i:])
+		if n == 1 {
+			c.room = &c.d.Rooms[i]
+			plan.Rooms = append(plan.Rooms, plan.makeRoom(c, eligible, stays))
+		} else {
+			plan.makeApart(c, c.d.Rooms[i:i+n], eligible, stays)
+		}
+		i += n
 	}
 	for i := range eligible {
 		if vm := &eligible[i]; !c.gone[vm] {

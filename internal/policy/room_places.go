@@ -51,7 +51,7 @@ func (c *clearing) places(lower []*candidate) (places []place) {
 		if !holds(c.d.Scope, h) {
 			continue
 		}
-		p := place{host: h, on: on[h.Ref], why: cmp.Or(c.room.whyUnfit(h), c.whyKept(h))}
+		p := place{host: h, on: on[h.Ref], why: cmp.Or(c.room.whyUnfit(h), c.whyKept(h), c.whyApart(h))}
 		if p.why != "" {
 			p.kind, p.reason = unfit, NoHost
 		} else {

@@ -14,6 +14,7 @@ import (
 const (
 	maxRoomCPUs     = 1024
 	maxRoomMemoryMB = 64 << 20
+	maxRoomHosts    = 16
 )
 
 // checkRoom checks what a request says of room on a host, and returns the cluster that it names.
@@ -39,12 +40,16 @@ func roomsOf(r *preemption.Room) []preemptapi.RoomAsk {
 	if r == nil {
 		return nil
 	}
-	return []preemptapi.RoomAsk{{Room: *r}}
+	return preemptapi.RoomAsk{Room: *r}.Parts()
 }
 
 func checkRoomSizes(r *preemption.Room) error {
 	sizes := r.CPUs != 0 || r.MemoryMB != 0
 	switch {
+	case r.Hosts < 0 || r.Hosts > maxRoomHosts:
+		return fmt.Errorf("room.hosts is %d: it is within 1 to %d", r.Hosts, maxRoomHosts)
+	case r.Hosts > 1 && !sizes:
+		return errors.New("room.hosts is for sizes, for a VM runs on one host: leave it out, or ask by room.cpus and room.memoryMB")
 	case r.Waiting && (r.For != "" || sizes || r.Cluster == ""):
 		return errors.New("room.waiting is for what stays off in room.cluster: name that, and neither room.for nor sizes")
 	case r.Waiting:

@@ -99,22 +99,29 @@ func (m *making) step(group []Ask, step int) (again []Ask) {
 		m.endAll(group, refused)
 		return nil
 	}
+	plans := result.Rooms
 	for i := range group {
 		ask := &group[i]
 		id := ask.Demand.RequestID
-		plan := policy.RoomPlan{Refusal: cmp.Or(result.Reason, "the round ended without a plan")}
-		if i < len(result.Rooms) {
-			plan = result.Rooms[i]
+		parts := plans[:min(len(plans), max(1, ask.Room.Hosts))]
+		plans = plans[len(parts):]
+		if len(parts) == 0 {
+			parts = []policy.RoomPlan{{Refusal: cmp.Or(result.Reason, "the round ended without a plan")}}
 		}
-		m.note(id, plan, result)
-		reason := missing(plan, result)
+		reason := ""
+		for _, part := range parts {
+			m.note(id, part, result)
+			reason = cmp.Or(reason, missing(part, result))
+		}
+		m.noteHosts(id, parts)
+		plan := parts[0]
 		switch {
 		case reason != "":
 			m.giveUp(*ask, reason)
 		case result.State == preemptapi.RoundObserved:
 			m.end(id, preemptapi.RoomObserved, "the policy only observes: nobody went")
 		case !ask.PowerOn:
-			m.hold(*ask, plan)
+			m.hold(*ask, parts)
 		case m.powerOn(ask, plan, step):
 			again = append(again, *ask)
 		}
@@ -142,6 +149,20 @@ func (m *making) note(id string, plan policy.RoomPlan, result preemptapi.RoundRe
 	for _, t := range result.Targets {
 		if _, would := t.Outcome.Would(); (t.Outcome.Ours() || would) && slices.Contains(slices.Concat(plan.Targets, plan.Earlier), t.Ref) {
 			o.Gone = append(o.Gone, t)
+		}
+	}
+}
+
+// noteHosts records where the parts of room on several hosts are.
+func (m *making) noteHosts(id string, parts []policy.RoomPlan) {
+	if len(parts) < 2 {
+		return
+	}
+	o := m.outcome(id)
+	o.Hosts = nil
+	for _, part := range parts {
+		if part.Enough {
+			o.Hosts = append(o.Hosts, preemptapi.RoomHost{Host: part.Host, Name: part.HostName})
 		}
 	}
 }

@@ -296,6 +296,24 @@ func TestRoomIsHeldUntilTheVMRunsOrTheTimeIsOver(t *testing.T) {
 	}
 }
 
+func TestRoomOnSeveralHostsIsHeldTogetherAndCountsAsSoMany(t *testing.T) {
+	r := newRoomRun(t)
+	r.ask = func(_ string, a *Ask) {
+		a.VM, a.Room.For, a.Room.Name, a.Room.CPUs, a.Room.Hosts = vsphere.Ref{}, "", "", 4, 3
+	}
+	r.asks(0, toHold, "1")
+	out := r.run()
+	r.want(out, preemptapi.RoomMade)
+	most := 0
+	for _, h := range r.holds {
+		most = max(most, len(h.Rooms))
+	}
+	if len(r.rounds) != 1 || len(r.rounds[0].Demand.Rooms) != 3 || r.rounds[0].Demand.Rooms[2].Part != 3 || r.admitted[0].Rooms != 3 || most != 3 ||
+		len(out.Rooms[0].Hosts) != 3 || out.Rooms[0].For != "4 CPUs on each of 3 hosts" || len(r.restores) != 1 {
+		t.Errorf("%d rounds of %+v, %d rooms held: %+v", len(r.rounds), r.rounds[0].Demand.Rooms, most, out.Rooms[0])
+	}
+}
+
 func TestACancellationWithdrawsTheRoundAndHoldsNothing(t *testing.T) {
 	r := newRoomRun(t)
 	r.asks(0, toHold, "1")

@@ -44,6 +44,9 @@ func (p *planning) readRooms(ctx context.Context) error {
 			who = who[1:]
 		}
 		room.On, room.Further = ask.On, ask.Further
+		if ask.Part > 0 {
+			room.Apart = "apart|" + ask.RequestID
+		}
 		if room.Refused != "" && len(asks) == 1 {
 			return temporal.NewNonRetryableApplicationError(room.Refused, preemptapi.NoRoomNeeded, nil)
 		}
