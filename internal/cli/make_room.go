@@ -100,10 +100,6 @@ func (f *makeRoomFlags) checkWhat(cmd *cobra.Command) error {
 		return usagef("say for whom: --for VM, or --cpus and --memory")
 	case given("for") && sizes:
 		return usagef("--for takes the sizes of the VM: leave --cpus and --memory out")
-	case given("hosts") && !sizes:
-		return usagef("--hosts needs --cpus or --memory: a VM runs on one host")
-	case f.room.hosts < 1 || f.room.hosts > mostRoomHosts:
-		return usagef("--hosts %d is not within 1 to %d", f.room.hosts, mostRoomHosts)
 	case given("cpus") && f.room.cpus <= 0:
 		return usagef("--cpus %d is not positive", f.room.cpus)
 	case sizes && !given("cluster") && !f.dryRun:
@@ -111,7 +107,7 @@ func (f *makeRoomFlags) checkWhat(cmd *cobra.Command) error {
 	case f.powerOn && !given("for"):
 		return usagef("--power-on needs --for: sizes cannot be powered on")
 	}
-	return nil
+	return f.room.checkHosts(cmd, "hosts", sizes)
 }
 
 func (a *app) makeRoom(cmd *cobra.Command, f makeRoomFlags) error {

@@ -38,23 +38,35 @@ func (f *roomFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&f.hosts, "room-hosts", 1, "with --room-cpus and --room-memory: on so many different hosts at once, all or none")
 }
 
+// checkHosts checks on how many hosts the flag of that name asks for room.
+func (f roomFlags) checkHosts(cmd *cobra.Command, flag string, sizes bool) error {
+	switch {
+	case !cmd.Flags().Changed(flag):
+		return nil
+	case !sizes:
+		return usagef("--%s is for CPUs and memory: a VM runs on one host", flag)
+	case f.hosts < 1 || f.hosts > mostRoomHosts:
+		return usagef("--%s %d is not within 1 to %d", flag, f.hosts, mostRoomHosts)
+	}
+	return nil
+}
+
 // room is what the flags ask for; nil: they ask for none.
 func (f roomFlags) room(cmd *cobra.Command) (*preemption.Room, error) {
 	given := func(name string) bool { return cmd.Flags().Changed(name) }
 	sizes := given("room-cpus") || given("room-memory")
 	switch {
-	case given("room-hosts") && !sizes:
-		return nil, usagef("--room-hosts needs --room-cpus or --room-memory: a VM runs on one host")
-	case f.hosts < 1 || f.hosts > mostRoomHosts:
-		return nil, usagef("--room-hosts %d is not within 1 to %d", f.hosts, mostRoomHosts)
 	case !given("room-for") && !sizes:
-		return nil, nil
+		return nil, f.checkHosts(cmd, "room-hosts", sizes)
 	case given("event") || given("fail-empty") || given("headroom"):
 		return nil, usagef("--event, --fail-empty and --headroom are for plans of a preemption: leave them out where room is asked for")
 	case given("room-for") && sizes:
 		return nil, usagef("--room-for takes the sizes of the VM: leave --room-cpus and --room-memory out")
 	case given("room-cpus") && f.cpus <= 0:
 		return nil, usagef("--room-cpus %d is not positive", f.cpus)
+	}
+	if err := f.checkHosts(cmd, "room-hosts", sizes); err != nil {
+		return nil, err
 	}
 	mb, err := mebibytes(f.memory)
 	if err != nil {

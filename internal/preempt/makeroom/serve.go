@@ -99,6 +99,8 @@ func (m *making) step(group []Ask, step int) (again []Ask) {
 		m.endAll(group, refused)
 		return nil
 	}
+	together := m.together(group)
+	var on []powering
 	plans := result.Rooms
 	for i := range group {
 		ask := &group[i]
@@ -122,11 +124,13 @@ func (m *making) step(group []Ask, step int) (again []Ask) {
 			m.end(id, preemptapi.RoomObserved, "the policy only observes: nobody went")
 		case !ask.PowerOn:
 			m.hold(*ask, parts)
-		case m.powerOn(ask, plan, step):
+		case together:
+			on = append(on, powering{ask: ask, plan: plan})
+		case m.poweredOn(ask, plan, step, m.powerOn(ask, plan)):
 			again = append(again, *ask)
 		}
 	}
-	return again
+	return append(again, m.powerOnAll(on, step)...)
 }
 
 // endAll ends a group for which no round ran.
@@ -188,30 +192,4 @@ func missing(plan policy.RoomPlan, result preemptapi.RoundResult) string {
 		return fmt.Sprintf("%d of the %d VMs that were to make room on %s could not go", stays, len(plan.Targets), plan.HostName)
 	}
 	return ""
-}
-
-// powerOn powers the VM on. again: vCenter refused for lack of resources, and more VMs may go.
-func (m *making) powerOn(ask *Ask, plan policy.RoomPlan, step int) (again bool) {
-	id := ask.Demand.RequestID
-	var a *Activities
-	var res PowerOnResult
-	in := PowerOnInput{VM: ask.VM, Name: ask.Room.Name, Host: plan.Host, Tag: ask.Demand.Tag}
-	ctx := m.timing.WithOptions(m.ctx, m.timing.Outage, "power on "+ask.Room.Name)
-	if err := workflow.ExecuteActivity(ctx, a.PowerOnAsker, in).Get(ctx, &res); err != nil {
-		m.giveUp(*ask, "it could not be powered on: "+preempt.Cause(err))
-		return false
-	}
-	o := m.outcome(id)
-	switch {
-	case res.On:
-		m.bringBackLater(*ask) // before it is said that all is done
-		m.end(id, preemptapi.RoomRunning, o.Reason)
-	case res.NoRoom && step < maxSteps && !m.cancelled:
-		o.Refusals = append(o.Refusals, res.Refused)
-		ask.Room.On, ask.Room.Further = plan.Host, max(1, 2*ask.Room.Further)
-		return true
-	default:
-		m.giveUp(*ask, "vCenter does not power it on: "+res.Refused)
-	}
-	return false
 }
