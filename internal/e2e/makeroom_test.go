@@ -152,3 +152,16 @@ func TestRoomOnSeveralHostsIsMadeAndHeldTogether(t *testing.T) {
 	s.Must(s.Temporal.CancelWorkflow(t.Context(), s.ID("two"), ""))
 	s.Eventually("nothing is held", func() bool { return len(s.Ledger().Demands) == 0 })
 }
+
+func TestRoomOfATerminatedWorkflowIsHeldNoLonger(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	s.Worker()
+	id := s.ID("room")
+	asker := s.Crowded(6 << 10)
+	s.AskForRoom(id, s.RoomRequest(asker, func(r *preemption.RoomRequest) { r.PowerOn, r.Hold = false, "1h" }))
+	wantRoom(t, s.RoomsDecided(id, 1), preemptapi.RoomMade, 1, "")
+	s.Eventually("the room is held", func() bool { return len(s.Ledger().Demands) == 1 })
+	s.Must(s.Temporal.TerminateWorkflow(t.Context(), id, "", "by hand"))
+	s.Eventually("the room is held no more", func() bool { return len(s.Ledger().Demands) == 0 })
+}

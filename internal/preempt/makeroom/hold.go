@@ -49,6 +49,8 @@ func (m *making) endHolds() {
 	for _, h := range over {
 		if o := m.outcome(h.RequestID); running[h.VM] {
 			o.State, o.EndedAt, o.HeldUntil = preemptapi.RoomRunning, m.now(), time.Time{}
+		} else if m.cancelled {
+			o.HeldUntil = time.Time{}
 		}
 		m.bringBackLater(h.Ask)
 	}
