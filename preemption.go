@@ -126,6 +126,8 @@ type Room struct {
 	CPUs     int    `json:"cpus,omitempty"`     // without For
 	MemoryMB int64  `json:"memoryMB,omitempty"` // without For
 	Cluster  string `json:"cluster,omitempty"`  // its MoRef, such as domain-c7; empty: that of the VM, or any
+	// Hosts is on how many different hosts the same room is asked for at once, all or none; 0 is one. Without For.
+	Hosts int `json:"hosts,omitempty"`
 	// Waiting is for all VMs of the cluster that went down with their host and stay off; only a rule asks so. Without For.
 	Waiting bool `json:"waiting,omitempty"`
 }

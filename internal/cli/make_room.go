@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -44,7 +45,8 @@ func (a *app) makeRoomCommand() *cobra.Command {
 			exitStatus("no such VM or tag", "refused, and nobody went: no host can have the room, the VM is on, or it may not ask"),
 		Example: "  # on which host, who would go, and what would the other hosts cost?\n  preemptctl make-room --for db-1 --dry-run\n" +
 			"  # the real thing\n  preemptctl make-room --for db-1 --power-on\n" +
-			"  # 8 CPUs and 24 GiB in one piece, for half an hour\n  preemptctl make-room --cpus 8 --memory 24GiB --cluster cluster-a --hold 30m",
+			"  # 8 CPUs and 24 GiB in one piece, for half an hour\n  preemptctl make-room --cpus 8 --memory 24GiB --cluster cluster-a --hold 30m\n" +
+			"  # the same on three hosts at once, or on none\n  preemptctl make-room --cpus 8 --memory 24GiB --cluster cluster-a --hosts 3",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.makeRoom(cmd, f) },
 	}
 	f.register(cmd)
@@ -52,6 +54,7 @@ func (a *app) makeRoomCommand() *cobra.Command {
 	flags.StringVar(&f.room.vm, "for", "", "the VM: its name, inventory path or MoRef")
 	flags.IntVar(&f.room.cpus, "cpus", 0, "without --for: so many CPUs")
 	flags.StringVar(&f.room.memory, "memory", "", "without --for: so much memory, such as 128GiB")
+	flags.IntVar(&f.room.hosts, "hosts", 1, "without --for: on so many different hosts at once, all or none")
 	clusterFlag(cmd, &f.room.cluster, "where to make it", "the cluster of the VM")
 	flags.BoolVar(&f.powerOn, "power-on", false, "power the VM on when its room is there")
 	flags.DurationVar(&f.hold, "hold", 0, "how long the room is kept for a VM that is not powered on (default: as the worker's file says, or 30m)")
@@ -85,7 +88,7 @@ func (f *makeRoomFlags) check(cmd *cobra.Command) (*preemption.Room, error) {
 	if err != nil {
 		return nil, usagef("--memory: %w", err)
 	}
-	return &preemption.Room{For: strings.TrimSpace(f.room.vm), CPUs: f.room.cpus, MemoryMB: mb, Cluster: f.room.cluster}, nil
+	return &preemption.Room{For: strings.TrimSpace(f.room.vm), CPUs: f.room.cpus, MemoryMB: mb, Cluster: f.room.cluster, Hosts: f.room.several()}, nil
 }
 
 // checkWhat checks for whom, or how much, room is asked for.
@@ -104,7 +107,7 @@ func (f *makeRoomFlags) checkWhat(cmd *cobra.Command) error {
 	case f.powerOn && !given("for"):
 		return usagef("--power-on needs --for: sizes cannot be powered on")
 	}
-	return nil
+	return f.room.checkHosts(cmd, "hosts", sizes)
 }
 
 func (a *app) makeRoom(cmd *cobra.Command, f makeRoomFlags) error {
@@ -305,7 +308,12 @@ func roomOutcomeTable(t *table, o preemptapi.RoomOutcome) {
 	t.field("reason", o.Reason)
 	t.field("rule", o.Rule)
 	t.field("cluster", scopeWords(o.ClusterName, o.Cluster))
-	t.field("host", o.HostName)
+	if len(o.Hosts) == 0 {
+		t.field("host", o.HostName)
+	}
+	for _, h := range o.Hosts {
+		t.row("host", cmp.Or(h.Name, h.Host.Value))
+	}
 	t.field("held until", timestamp(o.HeldUntil))
 	t.field("rounds", strings.Join(o.Rounds, ", "))
 	t.field("restore", o.RestoreID)

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ func fakeMakeRoom(ctx workflow.Context) (r preemptapi.RoomResult, err error) {
 		Gone:     []preemptapi.VMOutcome{{Ref: vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-2"}, Name: "web-2", Outcome: "powered_off"}},
 		Refusals: []string{"not enough memory"},
 	}
+	for i := range req.Room.Hosts {
+		o.Hosts = append(o.Hosts, preemptapi.RoomHost{Name: fmt.Sprintf("esx-%d", i+1)})
+	}
 	switch {
 	case req.Room.For == "huge":
 		o = preemptapi.RoomOutcome{For: "huge", State: preemptapi.RoomRefused, Reason: "no host can take it"}
@@ -57,6 +61,10 @@ func TestMakeRoomFollowsARequestToItsEnd(t *testing.T) {
 		"and shows each step":     {[]string{"--for", "db-1", "--power-on"}, 0, "stderr", []string{"waiting: another round is under way", "round round-2 is under way", "web-2 (vm-2): powered off", "so more VMs go: not enough memory"}},
 		"and where it runs":       {[]string{"--for", "db-1", "--power-on"}, 0, "stdout", []string{"running", "esx-1", "web-2"}},
 		"and until when it is":    {[]string{"--for", "db-1", "--hold", "30m"}, 0, "stdout", []string{"made", "held until"}},
+		"and that on each host":   {[]string{"--cpus", "4", "--cluster", "domain-c7", "--hosts", "2"}, 0, "stdout", []string{"esx-1", "esx-2"}},
+		"not for a VM on two":     {[]string{"--for", "db-1", "--hosts", "2"}, 2, "stderr", []string{"a VM runs on one host"}},
+		"not on too many":         {[]string{"--cpus", "4", "--cluster", "domain-c7", "--hosts", "17"}, 2, "stderr", []string{"--hosts 17 is not within 1 to 16"}},
+		"not on none":             {[]string{"--cpus", "4", "--cluster", "domain-c7", "--hosts", "0"}, 2, "stderr", []string{"--hosts 0 is not within 1 to 16"}},
 		"as JSON":                 {[]string{"--for", "db-1", "--power-on", "-o", "json"}, 0, "stdout", []string{`"state": "running"`}},
 		"to a refusal":            {[]string{"--for", "huge"}, 4, "stderr", []string{"no room for huge: no host can take it"}},
 		"to a failure":            {[]string{"--for", "locked", "--power-on"}, 1, "stderr", []string{"no room for locked: vCenter does not power it on"}},

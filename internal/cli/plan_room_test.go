@@ -21,6 +21,8 @@ func fakeRoom(r *preemptapi.RoundResult, room preemption.Room) {
 		r.Rooms = []policy.RoomPlan{{Refusal: "none of 2 hosts can have it", Hosts: r.Rooms[0].Hosts[1:]}}
 	case room.For == "free" || room.Cluster == "domain-c7" && room.CPUs == 16 && room.MemoryMB == 128<<10:
 		r.Rooms[0].HostName = "esx-3"
+	case room.Hosts > 1:
+		r.Rooms = append(r.Rooms, policy.RoomPlan{Host: host, HostName: "esx-4", Enough: true, Targets: []vsphere.Ref{ref("vm-2")}})
 	default:
 		r.Targets = append(r.Targets, preemptapi.VMOutcome{Ref: ref("vm-2"), Name: "web-2", Outcome: "would_powerOff", Why: "rank 1: priority 10; makes room for " + room.For + " on esx-1"})
 	}
@@ -41,6 +43,9 @@ func TestAPlanForRoomShowsWhatEachHostCosts(t *testing.T) {
 		"that is there":              {[]string{"--room-for", "free"}, 0, "stdout", []string{"esx-3 has it already"}},
 		"that is nowhere":            {[]string{"--room-for", "huge"}, 4, "stderr", []string{"no room: none of 2 hosts can have it"}},
 		"as JSON":                    {[]string{"--room-for", "db-1", "-o", "json"}, 0, "stdout", []string{`"hostName": "esx-1"`, `"enough": true`}},
+		"on two hosts":               {[]string{"--room-cpus", "4", "--room-hosts", "2"}, 0, "stdout", []string{"esx-1 has it already", "on esx-4, once the VMs below are off"}},
+		"on too many hosts":          {[]string{"--room-cpus", "4", "--room-hosts", "99"}, 2, "stderr", []string{"--room-hosts 99 is not within 1 to 16"}},
+		"for a VM on two hosts":      {[]string{"--room-for", "db-1", "--room-hosts", "2"}, 2, "stderr", []string{"a VM runs on one host"}},
 		"for a VM and by sizes":      {[]string{"--room-for", "db-1", "--room-cpus", "4"}, 2, "stderr", []string{"takes the sizes of the VM"}},
 		"of a size without a unit":   {[]string{"--room-memory", "128"}, 2, "stderr", []string{`"128" has no unit`}},
 		"of a size that is none":     {[]string{"--room-memory", "GiB"}, 2, "stderr", []string{"is no size"}},

@@ -88,6 +88,7 @@ func TestOfManyWhoAskTheMostImportantAreServedFirst(t *testing.T) {
 	if ran == 0 || ran == len(requests) || len(rounds) != 1 {
 		t.Errorf("%d of %d run, by %d rounds: %s", ran, len(requests), len(rounds), sitetest.Pretty(r))
 	}
+	s.Keep("room-side-by-side", s.ID("room"))
 }
 
 func TestTwoWhoAskAtOnceDoNotShareARoom(t *testing.T) {

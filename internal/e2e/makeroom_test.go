@@ -119,3 +119,49 @@ func TestRoomThatIsHeldIsNotTakenByARestoreOrByTheNextWhoAsks(t *testing.T) {
 	s.Eventually("those who went come back", func() bool { return s.OffIn("") == 0 })
 	s.Keep("room-held", id, s.ID("next"))
 }
+
+// TestRoomOnSeveralHostsIsMadeAndHeldTogether asks for sizes that each host has once one VM has gone, on two hosts and on all and more.
+func TestRoomOnSeveralHostsIsMadeAndHeldTogether(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	s.Worker()
+	hosts := s.VC.Cluster("cluster-a").Hosts
+	s.Must(s.VC.SetClusterUsage("cluster-a", 70, 97))
+	size := preemption.Room{MemoryMB: 4 << 10, Cluster: s.Cluster("cluster-a").Value, Hosts: len(hosts) + 1}
+	ask := func(r *preemption.RoomRequest) { r.Room, r.PowerOn, r.Hold = size, false, "1h" }
+	s.AskForRoom(s.ID("many"), s.RoomRequest("", ask))
+	wantRoom(t, s.RoomsDecided(s.ID("many"), 1), preemptapi.RoomRefused, 0, "hosts can have it")
+	if s.OffIn("") != 0 {
+		t.Fatalf("%d VMs went although there are too few hosts", s.OffIn(""))
+	}
+	size.Hosts = 2
+	s.AskForRoom(s.ID("two"), s.RoomRequest("", ask))
+	o := wantRoom(t, s.RoomsDecided(s.ID("two"), 1), preemptapi.RoomMade, 2, "")
+	if len(o.Rounds) != 1 || len(o.Hosts) != 2 || o.Hosts[0].Host == o.Hosts[1].Host || o.Gone[0].Host == o.Gone[1].Host {
+		t.Errorf("it is not on two hosts: %s", sitetest.Pretty(o))
+	}
+	s.Eventually("both rooms are held", func() bool {
+		held := 0
+		for _, list := range s.Ledger().Demands {
+			for _, d := range list {
+				held += len(d.Rooms)
+			}
+		}
+		return held == 2
+	})
+	s.Must(s.Temporal.CancelWorkflow(t.Context(), s.ID("two"), ""))
+	s.Eventually("nothing is held", func() bool { return len(s.Ledger().Demands) == 0 })
+}
+
+func TestRoomOfATerminatedWorkflowIsHeldNoLonger(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	s.Worker()
+	id := s.ID("room")
+	asker := s.Crowded(6 << 10)
+	s.AskForRoom(id, s.RoomRequest(asker, func(r *preemption.RoomRequest) { r.PowerOn, r.Hold = false, "1h" }))
+	wantRoom(t, s.RoomsDecided(id, 1), preemptapi.RoomMade, 1, "")
+	s.Eventually("the room is held", func() bool { return len(s.Ledger().Demands) == 1 })
+	s.Must(s.Temporal.TerminateWorkflow(t.Context(), id, "", "by hand"))
+	s.Eventually("the room is held no more", func() bool { return len(s.Ledger().Demands) == 0 })
+}

@@ -44,6 +44,38 @@ func (s *State) holdRooms(now time.Time, owner, scope string, rooms []HeldRoom) 
 	s.setDemands(owner, list)
 }
 
+// makesRoom reports whether it is no alarm, but somebody for whom room is made or held.
+func (a ActiveAlarm) makesRoom() bool { return a.For != "" || len(a.Rooms) > 0 }
+
+// holdsRoom reports whether room is made or held anywhere.
+func (s *State) holdsRoom() bool {
+	for _, owner := range workflow.DeterministicKeys(s.Demands) {
+		if slices.ContainsFunc(s.Demands[owner], ActiveAlarm.makesRoom) {
+			return true
+		}
+	}
+	return false
+}
+
+// roomOwners are the workflows that have made or held room since before a time.
+func (s *State) roomOwners(before time.Time) (owners []string) {
+	for _, owner := range workflow.DeterministicKeys(s.Demands) {
+		if slices.ContainsFunc(s.Demands[owner], func(a ActiveAlarm) bool { return a.makesRoom() && a.Since.Before(before) }) {
+			owners = append(owners, owner)
+		}
+	}
+	return owners
+}
+
+// dropRooms ends what workflows hold for room that are no longer running.
+func (s *State) dropRooms(owners, closed []string) {
+	for _, owner := range owners {
+		if slices.Contains(closed, owner) {
+			s.setDemands(owner, nil)
+		}
+	}
+}
+
 // tooManyRooms counts the rooms that a round is to begin, unless they would be more than may be made in an hour: until
 // then.
 func (s *State) tooManyRooms(now time.Time, r AdmitRequest) (until time.Time, left int, over bool) {

@@ -68,6 +68,9 @@ func (in Input) Begin() State { return in.State.unpack(in.Packed) }
 // versionBegin marks the sweeps after which a round that never began may begin.
 const versionBegin = "dropped-rounds-may-begin"
 
+// versionRooms marks the runs whose sweeps look at who makes room, too.
+const versionRooms = "sweep-held-rooms"
+
 // Activities are the ledger's look-ups.
 type Activities struct{ Client client.Client }
 
@@ -99,9 +102,10 @@ func Ledger(ctx workflow.Context, in Input) error {
 		return err
 	}
 	due, turn := in.Due, in.Turn
+	rooms := workflow.GetVersion(ctx, versionRooms, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 	for !workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 		// The timer runs only while a workflow holds something, so an idle ledger costs nothing.
-		busy := state.Busy
+		busy := func() bool { return state.Busy() || rooms && state.holdsRoom() }
 		roll := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
 		if err := workflow.Await(ctx, func() bool { return busy() || roll() }); err != nil {
 			return err
@@ -123,7 +127,7 @@ func Ledger(ctx workflow.Context, in Input) error {
 		if early {
 			continue
 		}
-		if err := sweep(ctx, &state, in.Sweep, turn); err != nil {
+		if err := sweep(ctx, &state, in.Sweep, turn, rooms); err != nil {
 			return err
 		}
 		turn++
@@ -139,8 +143,12 @@ func Ledger(ctx workflow.Context, in Input) error {
 // sweep releases what workflows hold that ended without completing, such as a terminated round. An
 // owner admitted since the last sweep may not have started yet and is left alone. If there are very many owners, each
 // sweep checks some of them.
-func sweep(ctx workflow.Context, state *State, every time.Duration, turn int) error {
-	owners := some(state.Owners(workflow.Now(ctx).Add(-every)), turn)
+func sweep(ctx workflow.Context, state *State, every time.Duration, turn int, rooms bool) error {
+	var makers []string
+	if rooms {
+		makers = state.roomOwners(workflow.Now(ctx).Add(-every))
+	}
+	owners := some(append(state.Owners(workflow.Now(ctx).Add(-every)), makers...), turn)
 	if len(owners) == 0 {
 		return nil
 	}
@@ -157,6 +165,7 @@ func sweep(ctx workflow.Context, state *State, every time.Duration, turn int) er
 	if len(closed) > 0 {
 		workflow.GetLogger(ctx).Warn("released what rounds held that ended without completing", "owners", closed)
 		state.Drop(closed, workflow.GetVersion(ctx, versionBegin, workflow.DefaultVersion, 1) == 1)
+		state.dropRooms(makers, closed)
 	}
 	return nil
 }

@@ -52,8 +52,10 @@ func site(vms ...vsphere.VM) scenario {
 	}
 }
 
-func (s scenario) with(change func(*scenario)) scenario {
-	change(&s)
+func (s scenario) with(changes ...func(*scenario)) scenario {
+	for _, change := range changes {
+		change(&s)
+	}
 	return s
 }
 

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -19,15 +20,29 @@ type Room struct {
 	// running VM has reserved.
 	CPUReservedMHz   int64 `json:"cpuReservedMHz,omitempty"`
 	MemoryReservedMB int64 `json:"memoryReservedMB,omitempty"`
+	// CPUPool and MemoryPool are what the VM's resource pools let it reserve; nil: no more and no less than the hosts do.
+	CPUPool    *RoomPool `json:"cpuPool,omitempty"`
+	MemoryPool *RoomPool `json:"memoryPool,omitempty"`
 	// CannotTake says in words, by host as Ref.String writes it, why a host cannot take the VM: its networks, its
 	// datastores, a rule of DRS.
 	CannotTake map[string]string `json:"cannotTake,omitempty"`
 	// On is the one host that counts, if room was begun there; zero: any.
 	On vsphere.Ref `json:"on,omitzero"`
+	// Apart is the same for rooms, one after the other, of which each must be on another host: all of them, or none.
+	Apart string `json:"apart,omitempty"`
 	// Further is how many VMs are to go beyond what the figures ask for, because vCenter has refused the power-on.
 	Further int `json:"further,omitempty"`
 	// Refused says in words why no room is planned; empty: it is.
 	Refused string `json:"refused,omitempty"`
+}
+
+// RoomPool is what is left of one resource in the pool that bounds what the VM may reserve: its own, or one above it from
+// which its own takes what it lacks.
+type RoomPool struct {
+	Pool       vsphere.Ref   `json:"pool"`
+	Name       string        `json:"name,omitempty"`
+	Unreserved int64         `json:"unreserved"`    // for VMs, in MHz or MB
+	VMs        []vsphere.Ref `json:"vms,omitempty"` // in it or in a pool below: what they reserve comes back to it
 }
 
 // HeldRoom is room that was made on a host and is not used yet. It counts as taken.
@@ -71,6 +86,7 @@ type RoomOption struct {
 	Name            string        `json:"name,omitempty"`
 	Missing         Resources     `json:"missing,omitzero"`         // of what will be used, before anybody goes, in MHz and MB
 	MissingReserved Resources     `json:"missingReserved,omitzero"` // of what admission asks for, before anybody goes, in MHz and MB
+	MissingSlots    int64         `json:"missingSlots,omitempty"`   // of HA's admission control by slots, before anybody goes
 	Targets         []vsphere.Ref `json:"targets,omitempty"`        // whom to power off, in the order of candidates
 	Priority        int           `json:"priority,omitempty"`       // the highest among the targets
 	OfPriority      int           `json:"ofPriority,omitempty"`     // how many targets have it
@@ -81,8 +97,16 @@ type RoomOption struct {
 // mostOptions bounds RoomPlan.Hosts.
 const mostOptions = 20
 
-// space is an amount of what a host gives: CPU and memory in use, CPU and memory reserved, in MHz and MB.
-type space [4]int64
+// space is an amount of what a host gives: CPU and memory in use, CPU and memory reserved, in MHz and MB; and of what
+// stands above it: slots of HA's admission control, and CPU and memory that the VM's resource pools let it reserve.
+type space [7]int64
+
+// Where a space counts slots, and what pools give. What is before is measured against the host's capacity.
+const (
+	slots      = 4
+	poolCPU    = 5
+	poolMemory = 6
+)
 
 func (a space) plus(b space) space {
 	for r := range a {
@@ -151,6 +175,11 @@ type clearing struct {
 	taken  map[vsphere.Ref]space // by rooms that are held or were planned, less what goes for these
 	gone   map[*candidate]bool   // targets of the rooms before
 	room   *Room                 // the one that is being planned
+	made   []HeldRoom            // rooms that are held or were planned
+	counts []*slotCount          // of the clusters with slots, for this room
+	drawn  []drawnFrom           // what earlier rooms of this plan take from resource pools
+	pools  [2]poolCount          // of CPU and memory, for this room
+	apart  map[vsphere.Ref]bool  // hosts that this room must not be on
 }
 
 // makeRooms chooses a host for each room in their order, and the targets on it. What an earlier room takes is taken for
@@ -162,10 +191,17 @@ func (plan *Plan) makeRooms(c *clearing, eligible []candidate) {
 		held := &c.d.HeldRooms[i]
 		c.taken[held.Host] = c.taken[held.Host].plus(held.space())
 	}
+	c.made = slices.Clone(c.d.HeldRooms)
 	stays := make(map[*candidate]Explanation, len(eligible))
-	for i := range c.d.Rooms {
-		c.room = &c.d.Rooms[i]
-		plan.Rooms = append(plan.Rooms, plan.makeRoom(c, eligible, stays))
+	for i := 0; i < len(c.d.Rooms); {
+		n := sharing(c.d.Rooms[i:])
+		if n == 1 {
+			c.room = &c.d.Rooms[i]
+			plan.Rooms = append(plan.Rooms, plan.makeRoom(c, eligible, stays))
+		} else {
+			plan.makeApart(c, c.d.Rooms[i:i+n], eligible, stays)
+		}
+		i += n
 	}
 	for i := range eligible {
 		if vm := &eligible[i]; !c.gone[vm] {
@@ -191,6 +227,7 @@ func (plan *Plan) makeRoom(c *clearing, eligible []candidate, stays map[*candida
 			lower = append(lower, vm)
 		}
 	}
+	c.pools = c.countPools()
 	places := c.places(lower)
 	out := c.compare(places)
 	if !out.Enough {
@@ -216,6 +253,8 @@ func (plan *Plan) makeRoom(c *clearing, eligible []candidate, stays map[*candida
 	need := c.room.on(best.host)
 	out.Room = HeldRoom{Host: best.host.Ref, CPUMHz: need[0], MemoryMB: need[1], CPUReservedMHz: need[2], MemoryReservedMB: need[3]}
 	c.taken[best.host.Ref] = c.taken[best.host.Ref].plus(need).minus(freed)
+	c.made = append(c.made, out.Room)
+	c.draw()
 	c.stayBeside(best, lower, stays)
 	return out
 }
@@ -246,7 +285,7 @@ func (c *clearing) compare(places []place) RoomPlan {
 			p.reason, p.why = c.whyLimited(p)
 		}
 		o := RoomOption{
-			Host: p.host.Ref, Name: p.host.Name, Missing: p.missing.used(), MissingReserved: p.missing.reserved(), Why: p.why,
+			Host: p.host.Ref, Name: p.host.Name, Missing: p.missing.used(), MissingReserved: p.missing.reserved(), MissingSlots: p.missing[slots], Why: p.why,
 		}
 		if p.kind == suitable {
 			var freed space

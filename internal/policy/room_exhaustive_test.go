@@ -17,6 +17,8 @@ import (
 type drawn struct {
 	hosts, vmsEach, priorities int
 	alike                      bool // VMs are of two sizes
+	slots                      bool // HA admits by slots, of which there are few
+	pools                      bool // the asker's resource pools are bounded
 }
 
 // size draws a number of units of a resource, of up to so many.
@@ -55,10 +57,120 @@ func (d drawn) draw(r *rand.Rand) scenario {
 	if r.IntN(2) == 0 {
 		s.policy.Budgets = append(s.policy.Budgets, policy.Budget{Group: "*", MinAvailable: policy.Amount{N: 1 + r.IntN(3)}})
 	}
+	if d.pools {
+		s.demand.Rooms[0].CPUPool = drawPool(r, s, 3000*r.Int64N(4))
+		s.demand.Rooms[0].MemoryPool = drawPool(r, s, 8000*r.Int64N(10))
+	}
+	if d.slots {
+		s.snapshot.Failover = d.drawSlots(r, s)
+	}
 	if r.IntN(4) == 0 {
 		s.policy.Budgets = append(s.policy.Budgets, policy.Budget{Scope: true, Max: policy.Amount{N: r.IntN(d.vmsEach + 1)}})
 	}
 	return s
+}
+
+// drawSlots draws slots of a size that is fixed, bounded or neither, and other VMs that take about as many as there are.
+func (d drawn) drawSlots(r *rand.Rand, s scenario) []vsphere.Failover {
+	slots := vsphere.Slots{Failures: r.IntN(2), AtLeast: vsphere.Claim{CPUMHz: 32}}
+	switch r.IntN(4) {
+	case 0:
+		slots.Fixed = vsphere.Claim{CPUMHz: 1000 * (1 + r.Int64N(4)), MemoryMB: 8000 * (1 + r.Int64N(4))}
+	case 1:
+		slots.AtMost = vsphere.Claim{CPUMHz: 1000 * r.Int64N(4), MemoryMB: 8000 * r.Int64N(4)}
+	}
+	claim := func(v vsphere.VM) {
+		slots.VMs = append(slots.VMs, vsphere.Claims{Claim: vsphere.Claim{CPUMHz: max(32, v.CPUReservedMHz), MemoryMB: v.MemoryReservedMB}, Number: 1})
+	}
+	for _, v := range s.snapshot.VMs {
+		claim(v)
+	}
+	other := vsphere.VM{CPUReservedMHz: 500 * r.Int64N(4), MemoryReservedMB: 2000 * (1 + r.Int64N(10))}
+	s.snapshot.Failover = []vsphere.Failover{{Cluster: clusterA, Slots: &slots}}
+	for len(slots.VMs) < 200 && admitted(s) {
+		claim(other)
+	}
+	slots.VMs = slots.VMs[:max(len(s.snapshot.VMs), len(slots.VMs)+r.IntN(3)-2)]
+	return s.snapshot.Failover
+}
+
+// drawPool draws a pool of so much, with about half of the VMs.
+func drawPool(r *rand.Rand, s scenario, unreserved int64) *policy.RoomPool {
+	pool := &policy.RoomPool{Pool: vsphere.Ref{Type: "ResourcePool", Value: "resgroup-1"}, Name: "bounded", Unreserved: unreserved}
+	for _, v := range s.snapshot.VMs {
+		if r.IntN(2) == 0 {
+			pool.VMs = append(pool.VMs, v.Ref)
+		}
+	}
+	return pool
+}
+
+// pooled reports whether the asker's pools have enough when VMs have gone.
+func pooled(s scenario, gone []vsphere.Ref) bool {
+	room, ok := s.demand.Rooms[0], true
+	for r, pool := range []*policy.RoomPool{room.CPUPool, room.MemoryPool} {
+		if pool == nil {
+			continue
+		}
+		have := pool.Unreserved
+		for _, ref := range gone {
+			if slices.Contains(pool.VMs, ref) {
+				have += givenBy(found(s, ref))[2+r]
+			}
+		}
+		ok = ok && have >= []int64{room.CPUReservedMHz, room.MemoryReservedMB}[r]
+	}
+	return ok
+}
+
+// admitted reports whether pools and slots suffice for the room when VMs have gone. It reckons as HA does: with all that are
+// left.
+func admitted(s scenario, gone ...vsphere.Ref) bool {
+	if !pooled(s, gone) {
+		return false
+	}
+	if len(s.snapshot.Failover) == 0 {
+		return true
+	}
+	slots, room := s.snapshot.Failover[0].Slots, s.demand.Rooms[0]
+	left := map[vsphere.Claim]int{{CPUMHz: max(32, room.CPUReservedMHz), MemoryMB: room.MemoryReservedMB}: 1}
+	for _, c := range slots.VMs {
+		left[c.Claim] += c.Number
+	}
+	for _, v := range s.snapshot.VMs {
+		if slices.Contains(gone, v.Ref) {
+			left[vsphere.Claim{CPUMHz: max(32, v.CPUReservedMHz), MemoryMB: v.MemoryReservedMB}]--
+		}
+	}
+	size := vsphere.Claim{CPUMHz: 1, MemoryMB: 1}
+	for c, n := range left {
+		if n > 0 {
+			size = size.AtLeast(c)
+		}
+	}
+	if most := slots.AtMost; most.CPUMHz > 0 {
+		size.CPUMHz = min(size.CPUMHz, most.CPUMHz)
+	}
+	if most := slots.AtMost; most.MemoryMB > 0 {
+		size.MemoryMB = min(size.MemoryMB, most.MemoryMB)
+	}
+	if slots.Fixed.CPUMHz > 0 {
+		size = slots.Fixed
+	}
+	var have []int64
+	for _, h := range s.snapshot.Hosts {
+		have = append(have, min(h.CPUMHz/size.CPUMHz, h.MemoryMB/size.MemoryMB))
+	}
+	slices.Sort(have)
+	sum := int64(0)
+	for _, n := range have[:max(0, len(have)-slots.Failures)] {
+		sum += n
+	}
+	for c, n := range left {
+		each := max(1, math.Ceil(float64(c.CPUMHz)/float64(size.CPUMHz)), math.Ceil(float64(c.MemoryMB)/float64(size.MemoryMB)))
+		sum -= int64(n) * int64(each)
+	}
+	return sum >= 0
 }
 
 func (d drawn) vm(r *rand.Rand, n int, host string, preempted map[string]int) vsphere.VM {
@@ -155,12 +267,12 @@ func cheapestOn(s scenario, h vsphere.Host) (targets []vsphere.Ref, best tariff,
 	var chosen []int
 	for set := range 1 << len(vms) {
 		var freed amount
-		price, members, gone := tariff{}, []int(nil), map[string]int(nil)
+		price, members, gone, refs := tariff{}, []int(nil), map[string]int(nil), []vsphere.Ref(nil)
 		for i := range vms {
 			if set>>i&1 == 0 {
 				continue
 			}
-			members = append(members, i)
+			members, refs = append(members, i), append(refs, vms[i].Ref)
 			for r, g := range givenBy(vms[i]) {
 				freed[r] += g
 			}
@@ -175,13 +287,13 @@ func cheapestOn(s scenario, h vsphere.Host) (targets []vsphere.Ref, best tariff,
 				gone[g]++
 			}
 		}
-		enough, beyond := true, 0.0
+		enough, beyond := admitted(s, refs...), 0.0
 		for r, capacity := range (amount{h.CPUMHz, h.MemoryMB, h.CPUMHz, h.MemoryMB}) {
 			enough = enough && freed[r] >= missing[r]
 			beyond += float64(max(0, freed[r]-missing[r])) / float64(capacity)
 		}
 		price.beyond = int64(math.Round(beyond * 1e9))
-		if set > 0 && missing == (amount{}) || !enough || set > 0 && !withinLimits(s, len(members), gone) {
+		if set > 0 && missing == (amount{}) && admitted(s) || !enough || set > 0 && !withinLimits(s, len(members), gone) {
 			continue
 		}
 		if c := price.compare(best); !ok || c < 0 || c == 0 && slices.Compare(members, chosen) < 0 {
@@ -233,6 +345,9 @@ func TestRoomIsMadeAsCheaplyAsAnExhaustiveSearchFinds(t *testing.T) {
 		"equal priorities":            {drawn{hosts: 2, vmsEach: 9, priorities: 2}, 500},
 		"up to 16 VMs on a host":      {drawn{hosts: 1, vmsEach: 16, priorities: 3}, 40},
 		"VMs that are much alike":     {drawn{hosts: 2, vmsEach: 10, priorities: 3, alike: true}, 1000},
+		"bounded resource pools":      {drawn{hosts: 3, vmsEach: 7, priorities: 4, pools: true}, 1500},
+		"few slots":                   {drawn{hosts: 3, vmsEach: 6, priorities: 4, slots: true}, 2000},
+		"few slots, VMs much alike":   {drawn{hosts: 3, vmsEach: 9, priorities: 3, alike: true, slots: true}, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, uint64(c.vmsEach)))

@@ -96,9 +96,72 @@ func roomScenarios() map[string]scenario {
 		"what is on its way counts as freed": roomSite(crowd...).with(func(s *scenario) {
 			s.demand.Credits = []policy.Credit{{Host: s.snapshot.Hosts[0].Ref, CPUMHz: 4000, MemoryMB: 30_000}, {Host: s.snapshot.Hosts[0].Ref, CPUMHz: 8000, MemoryMB: 10_000}}
 		}),
+		"slots decide although the host has room": roomSite(
+			vm(1, on("1"), uses(100, 1000), middle), vm(2, on("1"), uses(100, 1000), low), vm(3, on("2"), uses(100, 1000), low), vm(4, on("2"), uses(100, 1000), low),
+		).with(roomyHosts, slotted(1, 10_000, 103)),
+		"the largest VM goes, and the slots become smaller": roomSite(
+			vm(1, on("1"), uses(100, 1000), middle, reserves(0, 64_000)), vm(2, on("1"), uses(100, 1000), low), vm(3, on("2"), uses(100, 1000), low),
+		).with(roomyHosts, slotted(1, 10_000, 20), func(s *scenario) {
+			slots := s.snapshot.Failover[0].Slots
+			slots.Fixed = vsphere.Claim{}
+			slots.VMs = append(slots.VMs, vsphere.Claims{Claim: vsphere.Claim{CPUMHz: 32, MemoryMB: 64_000}, Number: 1})
+		}),
+		"too few slots even when all have gone": roomSite(vm(1, on("1"), uses(100, 1000), low), vm(2, on("2"), uses(100, 1000), low)).with(roomyHosts, slotted(2, 10_000, 53)),
+		"a host that is kept for failover takes no VM": roomSite(crowd...).with(func(s *scenario) {
+			s.snapshot.Failover = []vsphere.Failover{{Cluster: clusterA, Hosts: []vsphere.Ref{s.snapshot.Hosts[2].Ref}}}
+		}),
+		"a VM of the pool goes although another one is cheaper": roomSite(
+			vm(1, on("1"), uses(100, 1000), low, reserves(0, 9000)), vm(2, on("1"), uses(100, 1000), middle, reserves(0, 9000)),
+		).with(roomyHosts, pooledMB(2000, 2)),
+		"a pool refuses, and is named": roomSite(
+			vm(1, on("1"), uses(100, 1000), low, reserves(0, 9000)), vm(2, on("2"), uses(100, 1000), low, reserves(0, 7000)),
+		).with(roomyHosts, pooledMB(2000, 2)),
+		"two rooms draw on one pool": roomSite(
+			vm(1, on("1"), uses(100, 1000), low, reserves(0, 9000)), vm(2, on("2"), uses(100, 1000), low, reserves(0, 9000)),
+		).with(roomyHosts, pooledMB(12_000, 1, 2), func(s *scenario) {
+			second := s.demand.Rooms[0]
+			second.For = "db-2"
+			s.demand.Rooms = append(s.demand.Rooms, second)
+		}),
+		"a percentage refuses, and is named": roomSite(vm(1, on("1"), uses(100, 1000), low, reserves(0, 1000))).with(roomyHosts, func(s *scenario) {
+			s.demand.Rooms[0].MemoryReservedMB = 10_000
+			s.snapshot.Failover = []vsphere.Failover{{Cluster: clusterA, CPUPercent: 33, MemoryPercent: 33}}
+			for i := range s.snapshot.Hosts {
+				s.snapshot.Hosts[i].MemoryReservedMB = 341_000
+			}
+		}),
 		"the VM that asks is not powered off for itself": roomSite(slices.Concat(crowd[6:], []vsphere.VM{vm(99, on("3"), uses(50_000, 200_000), low)})...).with(func(s *scenario) {
 			s.demand.Rooms[0].For = ""
 		}),
+	}
+}
+
+// roomyHosts has each host use so little that what it has is enough.
+func roomyHosts(s *scenario) {
+	for i := range s.snapshot.Hosts {
+		h := &s.snapshot.Hosts[i]
+		h.CPUUsedMHz, h.MemoryUsedMB = 1000, 10_000
+	}
+}
+
+// pooledMB has the asker reserve 10 000 MB in a pool that has so many, and in which these VMs are.
+func pooledMB(unreserved int64, vms ...int) func(*scenario) {
+	return func(s *scenario) {
+		pool := &policy.RoomPool{Pool: vsphere.Ref{Type: "ResourcePool", Value: "resgroup-1"}, Name: "databases", Unreserved: unreserved}
+		for _, n := range vms {
+			pool.VMs = append(pool.VMs, vm(n).Ref)
+		}
+		s.demand.Rooms[0].MemoryReservedMB, s.demand.Rooms[0].MemoryPool = 10_000, pool
+	}
+}
+
+// slotted has HA keep slots of so many MB, of which so many VMs take one each.
+func slotted(failures int, mb int64, vms int) func(*scenario) {
+	return func(s *scenario) {
+		size := vsphere.Claim{CPUMHz: 32, MemoryMB: mb}
+		s.snapshot.Failover = []vsphere.Failover{{Cluster: clusterA, Slots: &vsphere.Slots{
+			Failures: failures, Fixed: size, AtLeast: vsphere.Claim{CPUMHz: 32}, VMs: []vsphere.Claims{{Claim: size, Number: vms}},
+		}}}
 	}
 }
 

@@ -23,6 +23,10 @@ type place struct {
 	host    *vsphere.Host
 	on      []*candidate // that may be powered off there, in order
 	missing space        // before anybody goes
+	own     space        // the same, but for what HA's admission control asks for
+	pools   *[2]poolCount
+	level   *slotLevel // the size of HA's slots that is reckoned with; nil: slots stand in no room's way
+	policy  string     // of HA's admission control where it asks for more than the host lacks, in words
 	kind    kind
 	targets []*candidate // in order; if limits prevent it, those that would be the cheapest without them
 	price   price        // of the targets
@@ -41,49 +45,34 @@ func (c *clearing) places(lower []*candidate) (places []place) {
 		on[vm.vm.Host] = append(on[vm.vm.Host], vm)
 	}
 	credits := freed(c.s, c.d)
+	c.counts = c.countSlots()
 	for i := range c.s.Hosts {
 		h := &c.s.Hosts[i]
 		if !holds(c.d.Scope, h) {
 			continue
 		}
-		p := place{host: h, on: on[h.Ref], why: c.room.whyUnfit(h)}
+		p := place{host: h, on: on[h.Ref], why: cmp.Or(c.room.whyUnfit(h), c.whyKept(h), c.whyApart(h))}
 		if p.why != "" {
 			p.kind, p.reason = unfit, NoHost
 		} else {
 			p.measure(c.room, creditOn(credits, h.Ref), c.taken[h.Ref])
-			p.missing = p.missing.atLeast(c.overAdmission(h))
+			p.own = p.missing
+			p.pools = &c.pools
+			p.missing[poolCPU], p.missing[poolMemory] = c.pools[0].missing, c.pools[1].missing
+			c.admit(&p)
 			c.clear(&p)
 		}
 		places = append(places, p)
 	}
-	slices.SortFunc(places, func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.kind, b.kind), a.price.compare(b.price),
-			cmp.Compare(a.parts(a.lacks), b.parts(b.lacks)), compareRefs(a.host.Ref, b.host.Ref))
-	})
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(a.compare(&b), compareRefs(a.host.Ref, b.host.Ref)) })
 	return places
 }
 
-// overAdmission is by how much the reservations of the host's cluster would pass what HA admits, were the room used. Who goes
-// on the host lowers them.
-func (c *clearing) overAdmission(host *vsphere.Host) (over space) {
-	for _, f := range c.s.Failover {
-		if f.Cluster.Zero() || f.Cluster != host.Cluster {
-			continue
-		}
-		need := c.room.on(host)
-		var admitted, reserved space
-		for i := range c.s.Hosts {
-			h := &c.s.Hosts[i]
-			if h.Cluster != f.Cluster || !h.Connected || h.InMaintenance {
-				continue
-			}
-			taken := c.taken[h.Ref]
-			admitted = admitted.plus(space{2: h.CPUMHz * (100 - f.CPUPercent) / 100, 3: h.MemoryMB * (100 - f.MemoryPercent) / 100})
-			reserved = reserved.plus(space{2: h.CPUReservedMHz + taken[2], 3: h.MemoryReservedMB + taken[3]})
-		}
-		return space{2: need[2], 3: need[3]}.plus(reserved).beyond(admitted)
-	}
-	return over
+// compare orders places, the cheapest first, then those that cannot have the room, the nearest miss first.
+func (p *place) compare(b *place) int {
+	return cmp.Or(cmp.Compare(p.kind, b.kind), p.price.compare(b.price), cmp.Compare(p.lacks[slots], b.lacks[slots]),
+		cmp.Compare(p.lacks[poolMemory], b.lacks[poolMemory]), cmp.Compare(p.lacks[poolCPU], b.lacks[poolCPU]),
+		cmp.Compare(p.parts(p.lacks), b.parts(b.lacks)))
 }
 
 // measure sets what is missing on the host, beside what is planned there already. Credits lower its usage as they do in a plan that reaches a utilisation.
@@ -110,18 +99,34 @@ func (p *place) parts(l space) float64 {
 	return float64(l[0]+l[2])/float64(max(1, p.host.CPUMHz)) + float64(l[1]+l[3])/float64(max(1, p.host.MemoryMB))
 }
 
-// clear finds the cheapest targets on the host.
+// clear finds the cheapest targets on the host, whatever size of slots they lead to.
 func (c *clearing) clear(p *place) {
-	if p.missing == (space{}) {
+	levels := c.levels(p)
+	if len(levels) == 0 {
+		c.clearAt(p)
+		return
+	}
+	var best place
+	for i := range levels {
+		at := *p
+		at.level, at.missing[slots] = &levels[i], levels[i].missing
+		c.clearAt(&at)
+		if i == 0 || cmp.Or(at.compare(&best), slices.Compare(at.indices(), best.indices())) < 0 {
+			best = at
+		}
+	}
+	*p = best
+}
+
+// clearAt finds the cheapest targets on the host at one size of slots.
+func (c *clearing) clearAt(p *place) {
+	if p.missing == (space{}) && p.level.musts() == 0 {
 		c.further(p, nil)
 		return
 	}
-	var all space
-	for _, vm := range p.on {
-		all = all.plus(vm.gives())
-	}
+	all := p.all()
 	if p.lacks = p.missing.beyond(all); p.lacks != (space{}) {
-		p.kind, p.reason, p.why = short, CannotCover, whyShort(len(p.on), p.lacks)
+		p.kind, p.reason, p.why = short, CannotCover, whyShort(len(p.on), p.lacks)+p.note(all)
 		return
 	}
 	set := []int(nil)
@@ -164,6 +169,26 @@ func (c *clearing) further(p *place, set []int) {
 	}
 	slices.Sort(set)
 	p.take(set)
+}
+
+// all is what all candidates there give back together.
+func (p *place) all() (all space) {
+	for _, vm := range p.on {
+		all = all.plus(p.gives(vm))
+	}
+	return all
+}
+
+// gives returns what the power-off of a candidate there gives back.
+func (p *place) gives(c *candidate) space {
+	out := c.gives()
+	if p.pools != nil {
+		out[poolCPU], out[poolMemory] = p.pools[0].given(c, out[2]), p.pools[1].given(c, out[3])
+	}
+	if p.level != nil {
+		out[slots] = p.level.takes(c)
+	}
+	return out
 }
 
 // take records the targets and their price.

@@ -32,7 +32,7 @@ func (w *sweep) fill(set []int, from, to int) []int {
 	for _, i := range set {
 		w.hold(i, -1)
 	}
-	for len(set) < w.most && !need.covered() {
+	for len(set) < w.most && !w.covered(&need) {
 		best, most := -1, 0.0
 		for i := from; i < to; i++ {
 			if h := w.helps(i, &need); h > most && w.allowed(i) && !slices.Contains(set, i) {
@@ -63,9 +63,9 @@ func (w *sweep) needAfter(set []int) portion {
 
 // helps adds up the parts of what is still missing that the candidate frees.
 func (w *sweep) helps(i int, need *portion) (sum float64) {
-	for r, m := range w.place.missing {
-		if need[r] > 0 {
-			sum += float64(min(w.frees[i][r], need[r])) / float64(m)
+	for a := range w.asked {
+		if need[a] > 0 {
+			sum += float64(min(w.frees[i][a], need[a])) / float64(w.whole[a])
 		}
 	}
 	return sum
@@ -74,7 +74,7 @@ func (w *sweep) helps(i int, need *portion) (sum float64) {
 // trim sorts the set and drops those that are not needed, the highest priority first; nil if the set is not enough.
 func (w *sweep) trim(set []int) []int {
 	need := w.needAfter(set)
-	if !need.covered() {
+	if !w.covered(&need) {
 		return nil
 	}
 	slices.Sort(set)
@@ -83,7 +83,7 @@ func (w *sweep) trim(set []int) []int {
 		for a := range less {
 			less[a] += w.frees[i][a]
 		}
-		if less.covered() {
+		if w.covered(&less) {
 			need = less
 			set = slices.DeleteFunc(set, func(j int) bool { return i == j })
 		}

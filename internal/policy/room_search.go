@@ -9,13 +9,13 @@ const (
 	exactUpTo  = 16     // candidates on a host, up to which the search on it is exhaustive
 	sweepSteps = 20_000 // of the search on a host with more
 	tableCells = 1 << 16
-	aspects    = 5       // of a portion: the resources, and all of them weighed together
-	together   = 1 << 20 // all that is missing of one resource, in the last aspect
+	aspects    = len(space{}) + 1 // of a portion: what is missing, and all of it weighed together
+	together   = 1 << 20          // all that is missing of one resource, in the last aspect
 )
 
-// portion is what a candidate frees, or what is missing: each resource, and last the sum of the parts of what is
-// missing. In that sum no candidate counts for more than is missing of a resource. A set that frees too little in any
-// aspect cannot be enough.
+// portion is what a candidate frees, or what is missing: first each resource of which something is missing, then the sum of
+// the parts of what is missing. In that sum no candidate counts for more than is missing of a resource. A set that frees
+// too little in any aspect cannot be enough. Aspects beyond these are zero.
 type portion [aspects]int64
 
 // sweep searches one host for the cheapest candidates that free what is missing. It tries sets in the order of their
@@ -23,12 +23,16 @@ type portion [aspects]int64
 // a set holds the cheapest one.
 type sweep struct {
 	place *place
+	asked []int     // the resources of which something is missing
 	frees []portion // of each candidate, in order
 	waste []int64   // of each candidate: what it frees, in parts of the host's capacity, without the denominator
 	need  portion
+	whole portion // what is missing before anybody goes
 	most  int
 	left  []int // how many more of each limited group may be chosen; nil: any number
 	steps int   // that may still be taken
+	// weight is what a candidate counts for, in slots, that must go; more than all together take. 0: none must.
+	weight int64
 
 	lower, class suffixes // of the level: below its highest priority, and of that priority
 	set          []int
@@ -41,28 +45,45 @@ func newSweep(p *place, most int, left []int) *sweep {
 	if len(p.on) <= exactUpTo {
 		w.steps = math.MaxInt
 	}
-	copy(w.need[:], p.missing[:])
-	for _, m := range p.missing {
-		if m > 0 {
-			w.need[aspects-1] += together
-		}
-	}
+	w.want()
 	cpu, memory := max(1, p.host.CPUMHz), max(1, p.host.MemoryMB)
 	for _, c := range p.on {
-		f := c.gives()
-		w.frees = append(w.frees, w.portion(f))
+		f := p.gives(c)
+		w.frees = append(w.frees, w.portion(c, f))
 		w.waste = append(w.waste, (f[0]+f[2])*memory+(f[1]+f[3])*cpu)
 	}
 	return w
 }
 
-// portion returns what a candidate frees, its parts rounded up.
-func (w *sweep) portion(f space) (out portion) {
-	copy(out[:], f[:])
-	for r, m := range w.place.missing {
-		if m > 0 {
-			out[aspects-1] += (min(f[r], m)*together + m - 1) / m
+// want sets what is missing. Candidates that must go count as so many slots more that no set is enough without them.
+func (w *sweep) want() {
+	missing := w.place.missing
+	if musts := int64(w.place.level.musts()); musts > 0 {
+		for _, c := range w.place.on {
+			w.weight += w.place.level.takes(c)
 		}
+		w.weight++
+		missing[slots] += musts * w.weight
+	}
+	for r, m := range missing {
+		if m > 0 {
+			w.need[len(w.asked)] = m
+			w.asked = append(w.asked, r)
+		}
+	}
+	w.need[len(w.asked)] = together * int64(len(w.asked))
+	w.whole = w.need
+}
+
+// portion returns what a candidate frees, its parts rounded up.
+func (w *sweep) portion(c *candidate, f space) (out portion) {
+	if w.weight > 0 && w.place.level.must[c] {
+		f[slots] += w.weight
+	}
+	for a, r := range w.asked {
+		m := w.whole[a]
+		out[a] = f[r]
+		out[len(w.asked)] += (min(f[r], m)*together + m - 1) / m
 	}
 	return out
 }
@@ -85,11 +106,11 @@ func (w *sweep) cheapest() []int {
 // upTo returns the cheapest set of the candidates before to that has at least one from the highest priority, which
 // begins at from.
 func (w *sweep) upTo(from, to int) []int {
-	var all space
-	for _, c := range w.place.on[:to] {
-		all = all.plus(c.gives())
+	rest := w.need
+	for i := range to {
+		rest = rest.minus(&w.frees[i])
 	}
-	if w.place.missing.beyond(all) != (space{}) {
+	if !w.covered(&rest) {
 		return nil
 	}
 	known := w.quick(from, to)
@@ -130,7 +151,7 @@ func (w *sweep) level(low, high int) {
 // pick completes the set from candidate i on, first with so many of lower priority, then with so many of the highest.
 func (w *sweep) pick(i, low, high int, need portion, waste int64) {
 	if low+high == 0 {
-		if need.covered() && waste < w.least {
+		if w.covered(&need) && waste < w.least {
 			w.found, w.least = slices.Clone(w.set), waste
 		}
 		return
@@ -166,15 +187,23 @@ func (w *sweep) possible(part *suffixes, i, n, rest int, need *portion, waste in
 	if rest > 0 {
 		there = w.class.at(w.class.from, rest)
 	}
-	for a, m := range need {
-		if here.most[a]+there.most[a] < m {
+	for a := range len(w.asked) + 1 {
+		if here.most[a]+there.most[a] < need[a] {
 			return false
 		}
 	}
 	return waste+here.waste+there.waste < w.least
 }
 
-func (p portion) covered() bool { return p[0] <= 0 && p[1] <= 0 && p[2] <= 0 && p[3] <= 0 }
+// covered reports whether nothing is missing any more.
+func (w *sweep) covered(need *portion) bool {
+	for a := range w.asked {
+		if need[a] > 0 {
+			return false
+		}
+	}
+	return true
+}
 
 func (p portion) minus(q *portion) portion {
 	for a := range p {
@@ -235,13 +264,13 @@ func (w *sweep) suffixes(from, to int) suffixes {
 	var largest [aspects][]int64
 	var least []int64
 	for i := to - 1; i >= from; i-- {
-		for a := range aspects {
+		for a := range len(w.asked) + 1 {
 			largest[a] = insert(largest[a], -w.frees[i][a], s.width)
 		}
 		least = insert(least, w.waste[i], s.width)
 		for n := range least {
 			was, sum := s.at(i, n), s.at(i, n+1)
-			for a := range aspects {
+			for a := range len(w.asked) + 1 {
 				sum.most[a] = was.most[a] - largest[a][n]
 			}
 			sum.waste = was.waste + least[n]

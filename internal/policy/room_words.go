@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -96,7 +97,7 @@ func (c *clearing) whyNowhere(places []place) string {
 	case first.kind == limited:
 		return on + first.why
 	case first.kind == short && len(first.on) > 0:
-		return on + first.lacks.words() + " are missing " + whenGone(len(first.on))
+		return on + first.lacks.words() + " are missing " + whenGone(len(first.on)) + first.note(first.all())
 	case first.kind == short:
 		return on + first.why
 	}
@@ -183,8 +184,8 @@ func (a space) words() string {
 	var parts []string
 	for r, amount := range a {
 		if amount > 0 {
-			unit := []func(int64) string{ghz, gib, ghz, gib}[r]
-			parts = append(parts, unit(amount)+[]string{" of CPU", " of memory", " of unreserved CPU", " of unreserved memory"}[r])
+			unit := []func(int64) string{ghz, gib, ghz, gib, howMany, ghz, gib}[r]
+			parts = append(parts, unit(amount)+[]string{" of CPU", " of memory", " of unreserved CPU", " of unreserved memory", " of HA's slots", " of the pool's unreserved CPU", " of the pool's unreserved memory"}[r])
 		}
 	}
 	if last := len(parts) - 1; last > 0 {
@@ -192,6 +193,8 @@ func (a space) words() string {
 	}
 	return strings.Join(parts, "")
 }
+
+func howMany(n int64) string { return strconv.FormatInt(n, 10) }
 
 // ghz writes MHz; less than one GHz as it is.
 func ghz(mhz int64) string {

@@ -28,6 +28,7 @@ type admission struct {
 	mu       sync.Mutex // a leaf
 	of       map[types.ManagedObjectReference]Admission
 	promised map[types.ManagedObjectReference]types.ManagedObjectReference // VM to the host on which it is about to start
+	pools    []*pool
 }
 
 // SetAdmission gives a cluster admission control: from now on a power-on that it does not admit is refused as vCenter

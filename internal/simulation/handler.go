@@ -95,6 +95,9 @@ func (v *VCenter) serveSOAP(w http.ResponseWriter, r *http.Request) {
 		hangUp(w)
 		return
 	}
+	if strings.HasPrefix(call.method, "RetrieveProperties") {
+		v.tellPools()
+	}
 	if v.serveTime(w, r, call.method) {
 		return
 	}

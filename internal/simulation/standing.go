@@ -14,6 +14,7 @@ type standing struct {
 	hosts  []hostRoom
 	vms    []claim // that are on, or about to be, without the VM itself
 	vm     claim
+	pool   types.BaseMethodFault // what the VM's resource pool lacks for it
 }
 
 // claim is what a VM holds of a host, or asks of it.
@@ -46,7 +47,7 @@ func (v *VCenter) standing(vm types.ManagedObjectReference) (*standing, bool) {
 	if !ok {
 		return nil, false
 	}
-	s := &standing{Admission: control, config: v.configurationOf(cluster.Ref), vm: asker}
+	s := &standing{Admission: control, config: v.configurationOf(cluster.Ref), vm: asker, pool: v.poolLacks(asker)}
 	for _, c := range inventory.Clusters {
 		for _, other := range c.VMs {
 			if other.Ref == vm {
@@ -146,6 +147,9 @@ func (s *standing) refuses(host types.ManagedObjectReference) types.BaseMethodFa
 	if fault := s.bars(s.hosts[at]); fault != nil {
 		return fault
 	}
+	if s.pool != nil {
+		return s.pool
+	}
 	return s.lacksFailover()
 }
 
@@ -169,6 +173,9 @@ func (s *standing) place(failover bool) (host types.ManagedObjectReference, faul
 		if fault := s.lacksFailover(); fault != nil {
 			return host, fault
 		}
+	}
+	if s.pool != nil {
+		return host, s.pool
 	}
 	var best *hostRoom
 	for i := range s.hosts {

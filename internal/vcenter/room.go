@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -33,7 +32,9 @@ type Asker struct {
 	// CannotTake says in words, by host as Ref.String writes it, why a host cannot take it: its networks, its datastores,
 	// a rule of DRS.
 	CannotTake map[string]string
-	Err        error // it cannot be read, and the rest is empty; kind NotFound: there is no such VM
+	// CPUPool and MemoryPool are the resource pools that bound what it may reserve; nil: the hosts alone do.
+	CPUPool, MemoryPool *policy.RoomPool
+	Err                 error // it cannot be read, and the rest is empty; kind NotFound: there is no such VM
 }
 
 // What a VM without a known overhead is taken to need: vCenter's own figure is known only once it was on.
@@ -46,7 +47,7 @@ const (
 var (
 	reservedProperties = []string{"runtime.host", "runtime.powerState", "summary.config.cpuReservation", "summary.config.memoryReservation", "runtime.memoryOverhead"}
 	askerProperties    = append([]string{
-		"name", "config.template", "config.hardware.numCPU", "config.hardware.memoryMB", "config.initialOverhead", "network", "datastore",
+		"name", "resourcePool", "config.template", "config.hardware.numCPU", "config.hardware.memoryMB", "config.initialOverhead", "network", "datastore",
 	}, reservedProperties...)
 	takerProperties = []string{"parent", "summary.hardware.cpuMhz", "summary.hardware.numCpuThreads", "network", "datastore"}
 )
@@ -74,6 +75,7 @@ func (g *Gateway) Room(ctx context.Context, s *vsphere.Snapshot, askers []vspher
 	list := make([]Asker, 0, len(askers))
 	for _, ref := range askers {
 		who := g.askerIn(inv, op, ref, s.Hosts)
+		who.CPUPool, who.MemoryPool = inv.poolsOf(ref, s)
 		who.Priority = tags[ref][policy.CategoryPriority]
 		list = append(list, who)
 	}
@@ -157,7 +159,7 @@ func roomSpecs(root, scope vsphere.Ref, askers []vsphere.Ref) []types.PropertyFi
 	if len(askers) == 0 {
 		return specs
 	}
-	return append(specs, askerSpec(askers))
+	return append(specs, askerSpec(askers), poolSpec(askers))
 }
 
 func askerSpec(askers []vsphere.Ref) types.PropertyFilterSpec {
@@ -194,22 +196,6 @@ func (inv inventory) addReserved(s *vsphere.Snapshot) {
 		vm := &s.VMs[i]
 		vm.CPUReservedMHz, vm.MemoryReservedMB = inv[vm.Ref].reserved()
 	}
-}
-
-// failover reads what HA keeps free, where it counts by percentages.
-func (inv inventory) failover() (list []vsphere.Failover) {
-	for ref, o := range inv {
-		config, ok := o.props["configurationEx"].(types.ClusterConfigInfoEx)
-		das := config.DasConfig
-		if !ok || das.Enabled == nil || !*das.Enabled || das.AdmissionControlEnabled == nil || !*das.AdmissionControlEnabled {
-			continue
-		}
-		if p, ok := das.AdmissionControlPolicy.(*types.ClusterFailoverResourcesAdmissionControlPolicy); ok {
-			list = append(list, vsphere.Failover{Cluster: ref, CPUPercent: int64(p.CpuFailoverResourcesPercent), MemoryPercent: int64(p.MemoryFailoverResourcesPercent)})
-		}
-	}
-	slices.SortFunc(list, func(a, b vsphere.Failover) int { return strings.Compare(a.Cluster.Value, b.Cluster.Value) })
-	return list
 }
 
 // reserved is what a running VM holds of its host's capacity: MHz, and MB with its overhead.

@@ -144,16 +144,46 @@ type Snapshot struct {
 	// Groups are the application groups of the candidates, by tag name. Of a group that is missing here the
 	// candidates alone are known.
 	Groups map[string]Group `json:"groups,omitempty"`
-	// Failover is what HA keeps free of the reservable capacity of clusters. A cluster that is missing keeps nothing, or
-	// counts otherwise: vCenter alone knows.
+	// Failover is what HA's admission control keeps of clusters. A cluster that is missing keeps nothing, or counts
+	// otherwise: vCenter alone knows.
 	Failover []Failover `json:"failover,omitempty"`
 }
 
-// Failover is how many percent of its capacity a cluster keeps for hosts that fail.
+// Failover is what a cluster keeps for hosts that fail, by one of three policies: percent of its capacity, slots, or
+// whole hosts.
 type Failover struct {
-	Cluster       Ref   `json:"cluster"`
-	CPUPercent    int64 `json:"cpuPercent"`
-	MemoryPercent int64 `json:"memoryPercent"`
+	Cluster       Ref    `json:"cluster"`
+	CPUPercent    int64  `json:"cpuPercent"`
+	MemoryPercent int64  `json:"memoryPercent"`
+	Slots         *Slots `json:"slots,omitempty"`
+	Hosts         []Ref  `json:"hosts,omitempty"` // that take no VM before another host fails
+}
+
+// Slots is HA's admission control by slots: each host has room for so many slots, the hosts with the most are taken to
+// fail, and the slots of the others must suffice for all VMs that are on.
+type Slots struct {
+	Failures int      `json:"failures"`        // hosts that are taken to fail
+	Fixed    Claim    `json:"fixed,omitzero"`  // size of a slot; zero: that of the largest claims of the VMs that are on
+	AtMost   Claim    `json:"atMost,omitzero"` // size of a slot that is not fixed; 0: without bound. A larger VM takes several
+	AtLeast  Claim    `json:"atLeast"`         // what a VM counts for that claims less
+	VMs      []Claims `json:"vms,omitempty"`
+}
+
+// Claim is what a VM reserves, memory with its overhead.
+type Claim struct {
+	CPUMHz   int64 `json:"cpuMHz"`
+	MemoryMB int64 `json:"memoryMB"`
+}
+
+// Claims are VMs that are on and claim the same.
+type Claims struct {
+	Claim
+	Number int `json:"number"`
+}
+
+// AtLeast returns the larger of each amount.
+func (c Claim) AtLeast(least Claim) Claim {
+	return Claim{max(c.CPUMHz, least.CPUMHz), max(c.MemoryMB, least.MemoryMB)}
 }
 
 // Wakes reports whether DPM Wakes the host when VMs need it.

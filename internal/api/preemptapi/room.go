@@ -16,6 +16,20 @@ type RoomAsk struct {
 	Name      string      `json:"name,omitempty"`      // of the VM, as people know it; empty: not looked up yet
 	On        vsphere.Ref `json:"on,omitzero"`         // the host on which it was begun; zero: any
 	Further   int         `json:"further,omitempty"`   // VMs to free beyond what the figures ask for, as vCenter refused the power-on
+	Part      int         `json:"part,omitempty"`      // of room on several hosts: the one of so many that this is, from 1; 0: all of it
+}
+
+// Parts are the rooms on one host each that a plan is to find for the ask.
+func (a RoomAsk) Parts() []RoomAsk {
+	if a.Hosts <= 1 {
+		return []RoomAsk{a}
+	}
+	parts := make([]RoomAsk, a.Hosts)
+	for i := range parts {
+		parts[i] = a
+		parts[i].Part = i + 1
+	}
+	return parts
 }
 
 // Words say for whom or how much it is.
@@ -37,7 +51,15 @@ func (a RoomAsk) Words() string {
 		}
 		parts = append(parts, size)
 	}
-	return strings.Join(parts, " and ")
+	words := strings.Join(parts, " and ")
+	switch {
+	case a.Hosts <= 1:
+	case a.Part > 0:
+		words += fmt.Sprintf(" (%d of %d)", a.Part, a.Hosts)
+	default:
+		words += fmt.Sprintf(" on each of %d hosts", a.Hosts)
+	}
+	return words
 }
 
 // RoomState is what has become of one who asked for room.
@@ -104,6 +126,7 @@ type RoomOutcome struct {
 	ClusterName string      `json:"clusterName,omitempty"`
 	Host        vsphere.Ref `json:"host,omitzero"` // where the room is, or the VM runs
 	HostName    string      `json:"hostName,omitempty"`
+	Hosts       []RoomHost  `json:"hosts,omitempty"`  // where it is, if it was asked for on several
 	Gone        []VMOutcome `json:"gone,omitempty"`   // the VMs that went for it
 	Rounds      []string    `json:"rounds,omitempty"` // that turned them off
 	HeldUntil   time.Time   `json:"heldUntil,omitzero"`
@@ -112,6 +135,12 @@ type RoomOutcome struct {
 	EndedAt     time.Time   `json:"endedAt,omitzero"`
 	// Refusals are what vCenter said to its power-ons for which there was no room, in words.
 	Refusals []string `json:"refusals,omitempty"`
+}
+
+// RoomHost is a host on which there is room.
+type RoomHost struct {
+	Host vsphere.Ref `json:"host"`
+	Name string      `json:"name,omitempty"`
 }
 
 // RoomResult is what a workflow that makes room has done, or does.

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,6 +15,7 @@ import (
 const (
 	maxRoomCPUs     = 1024
 	maxRoomMemoryMB = 64 << 20
+	maxRoomHosts    = 16
 )
 
 // checkRoom checks what a request says of room on a host, and returns the cluster that it names.
@@ -29,7 +31,7 @@ func checkRoom(w wireRequest) (cluster vsphere.Ref, err error) {
 	case len(r.For) > maxVM:
 		return cluster, fmt.Errorf("room.for is %d bytes long: at most %d are taken", len(r.For), maxVM)
 	}
-	if err := checkRoomSizes(r); err != nil || r.Cluster == "" {
+	if err := cmp.Or(checkRoomHosts(r), checkRoomSizes(r)); err != nil || r.Cluster == "" {
 		return cluster, err
 	}
 	return clusterOf(r.Cluster)
@@ -39,7 +41,18 @@ func roomsOf(r *preemption.Room) []preemptapi.RoomAsk {
 	if r == nil {
 		return nil
 	}
-	return []preemptapi.RoomAsk{{Room: *r}}
+	return preemptapi.RoomAsk{Room: *r}.Parts()
+}
+
+// checkRoomHosts checks on how many hosts room is asked for.
+func checkRoomHosts(r *preemption.Room) error {
+	switch {
+	case r.Hosts < 0 || r.Hosts > maxRoomHosts:
+		return fmt.Errorf("room.hosts is %d: it is within 1 to %d", r.Hosts, maxRoomHosts)
+	case r.Hosts > 1 && r.CPUs == 0 && r.MemoryMB == 0:
+		return errors.New("room.hosts is for sizes, for a VM runs on one host: leave it out, or ask by room.cpus and room.memoryMB")
+	}
+	return nil
 }
 
 func checkRoomSizes(r *preemption.Room) error {

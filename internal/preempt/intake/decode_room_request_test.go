@@ -64,13 +64,14 @@ func TestRoomIsMadeByTheFirstStepThatTurnsVMsOff(t *testing.T) {
 func FuzzDecodeRoom(f *testing.F) {
 	f.Add([]byte(`{"id":"1","room":{"for":"db-1"},"tag":"preemptible","criticality":"HIGH","powerOn":true,"hold":"1h","event":{"specversion":"1.0","id":"1","source":"s","type":"t"}}`))
 	f.Add([]byte(`{"id":"1","room":{"cpus":4,"memoryMB":1024,"cluster":"ClusterComputeResource:domain-c7"},"tag":"a:b","criticality":"low","rule":"r","forTag":"critical"}`))
+	f.Add([]byte(`{"id":"1","room":{"cpus":4,"hosts":3,"cluster":"domain-c7"},"tag":"spot","criticality":"low"}`))
 	a := &Activities{Env: &preempt.Env{Settings: roomSettings()}}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, err := a.DecodeRoom(data)
 		if err != nil {
 			return
 		}
-		if len(d.Demand.Rooms) != 1 || d.Hold < 0 || d.Wait < 0 || d.Demand.Rooms[0].CPUs > 16 || d.Demand.Rooms[0].MemoryMB > 64<<10 ||
+		if n := len(d.Demand.Rooms); n < 1 || n > 16 || n > 1 && n != d.Demand.Rooms[0].Hosts || d.Hold < 0 || d.Wait < 0 || d.Demand.Rooms[0].CPUs > 16 || d.Demand.Rooms[0].MemoryMB > 64<<10 ||
 			d.PowerOn && d.Demand.Rooms[0].For == "" || len(d.Demand.Event) > preemption.MaxRequestBytes {
 			t.Errorf("%s was taken as %+v", data, d)
 		}

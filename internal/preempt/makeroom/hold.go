@@ -15,14 +15,18 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// hold keeps the room of a plan for whom it was made.
-func (m *making) hold(ask Ask, plan policy.RoomPlan) {
+// hold keeps the room of plans, on another host each, for whom it was made.
+func (m *making) hold(ask Ask, plans []policy.RoomPlan) {
 	id, until := ask.Demand.RequestID, m.now().Add(ask.Hold.D())
 	m.end(id, preemptapi.RoomMade, "")
 	m.outcome(id).HeldUntil = until
 	ask.Demand.Event = nil
-	ask.Room.On = plan.Host
-	m.held = append(m.held, held{RequestID: id, Until: until, VM: ask.VM, Ask: ask, Room: plan.Room})
+	ask.Room.On = plans[0].Host
+	kept := held{RequestID: id, Until: until, VM: ask.VM, Ask: ask, Room: plans[0].Room}
+	for _, plan := range plans[1:] {
+		kept.More = append(kept.More, plan.Room)
+	}
+	m.held = append(m.held, kept)
 }
 
 // endHolds ends the holds whose time is over, or whose VM runs.
@@ -45,6 +49,8 @@ func (m *making) endHolds() {
 	for _, h := range over {
 		if o := m.outcome(h.RequestID); running[h.VM] {
 			o.State, o.EndedAt, o.HeldUntil = preemptapi.RoomRunning, m.now(), time.Time{}
+		} else if m.cancelled {
+			o.HeldUntil = time.Time{}
 		}
 		m.bringBackLater(h.Ask)
 	}
@@ -85,7 +91,9 @@ func (m *making) tellHolds() {
 		if i == 0 {
 			req.For = h.Ask.Room.Words()
 		}
-		req.Rooms = append(req.Rooms, round.HeldRoom(h.RequestID, h.Room))
+		for _, room := range append([]policy.HeldRoom{h.Room}, h.More...) {
+			req.Rooms = append(req.Rooms, round.HeldRoom(h.RequestID, room))
+		}
 	}
 	if req.For == "" && len(m.scopes) > 0 {
 		req.For = "VMs that need it now"

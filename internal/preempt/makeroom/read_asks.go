@@ -106,8 +106,9 @@ func (a *Activities) waiting(ctx context.Context, ask Ask, forTag string) (each 
 func (a *Activities) readAsk(raw json.RawMessage) (Ask, string, error) {
 	d, err := a.Decode(raw)
 	ask := Ask{Demand: d.Demand, PowerOn: d.PowerOn, Hold: d.Hold, Wait: d.Wait, Rule: d.Rule, Priority: policy.AboveAll}
-	if len(d.Demand.Rooms) == 1 {
+	if len(d.Demand.Rooms) > 0 {
 		ask.Room = d.Demand.Rooms[0]
+		ask.Room.Part = 0 // of all of it
 	}
 	ask.Demand.Rooms = nil
 	ask.Demand.Policy.Cooldown = 0 // what goes makes room for one; it relieves no alarm

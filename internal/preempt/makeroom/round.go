@@ -68,7 +68,7 @@ func (m *making) demand(group []Ask) preemptapi.Demand {
 	for _, ask := range group {
 		room := ask.Room
 		room.RequestID = ask.Demand.RequestID
-		d.Rooms = append(d.Rooms, room)
+		d.Rooms = append(d.Rooms, room.Parts()...)
 		d.Policy.MaxVMs -= len(m.outcome(ask.Demand.RequestID).Gone)
 	}
 	return d
@@ -79,7 +79,7 @@ func (m *making) admit(group []Ask, d preemptapi.Demand, id string, step int) (a
 	var a *Activities
 	req := ledger.AdmitRequest{RequestID: id, Scope: d.Scope.String(), Owner: id, Rank: d.Criticality.Rank(), NoCooldown: true}
 	if step == 1 {
-		req.Rooms, req.RoomsPerHour = len(group), m.perHour
+		req.Rooms, req.RoomsPerHour = rooms(group), m.perHour
 	}
 	until := m.now()
 	for _, ask := range group {
@@ -99,11 +99,13 @@ func (m *making) admit(group []Ask, d preemptapi.Demand, id string, step int) (a
 		case ledger.Busy:
 		case ledger.TooMany:
 			reason := fmt.Sprintf("%d rooms an hour are made (makeRoom.perHour): the next may be made at %s", m.perHour, got.Until.UTC().Format(time.RFC3339))
-			if got.Rooms <= 0 || got.Rooms >= len(group) {
+			some := within(group, got.Rooms)
+			if some == 0 || some >= len(group) {
 				return group, reason
 			}
-			m.endAll(group[got.Rooms:], reason)
-			group, req.Rooms = group[:got.Rooms], got.Rooms
+			m.endAll(group[some:], reason)
+			group = group[:some]
+			req.Rooms = rooms(group)
 			continue
 		default:
 			return group, fmt.Sprintf("the ledger answers %s: %s", got.Verdict, got.Owner)
@@ -118,6 +120,22 @@ func (m *making) admit(group []Ask, d preemptapi.Demand, id string, step int) (a
 		// Its error is that of a context which is never cancelled.
 		_, _ = workflow.AwaitWithTimeout(m.ctx, busyLook, func() bool { return m.cancelled })
 	}
+}
+
+// rooms is how many rooms a group asks for, one on each host.
+func rooms(group []Ask) (n int) {
+	for _, ask := range group {
+		n += max(1, ask.Room.Hosts)
+	}
+	return n
+}
+
+// within is how many of a group, from the first, ask for no more than so many rooms together.
+func within(group []Ask, most int) (n int) {
+	for n < len(group) && rooms(group[:n+1]) <= most {
+		n++
+	}
+	return n
 }
 
 // roundID derives a round's workflow id from its request, so that the same request never runs twice.

@@ -99,27 +99,38 @@ func (m *making) step(group []Ask, step int) (again []Ask) {
 		m.endAll(group, refused)
 		return nil
 	}
+	together := m.together(group)
+	var on []powering
+	plans := result.Rooms
 	for i := range group {
 		ask := &group[i]
 		id := ask.Demand.RequestID
-		plan := policy.RoomPlan{Refusal: cmp.Or(result.Reason, "the round ended without a plan")}
-		if i < len(result.Rooms) {
-			plan = result.Rooms[i]
+		parts := plans[:min(len(plans), max(1, ask.Room.Hosts))]
+		plans = plans[len(parts):]
+		if len(parts) == 0 {
+			parts = []policy.RoomPlan{{Refusal: cmp.Or(result.Reason, "the round ended without a plan")}}
 		}
-		m.note(id, plan, result)
-		reason := missing(plan, result)
+		reason := ""
+		for _, part := range parts {
+			m.note(id, part, result)
+			reason = cmp.Or(reason, missing(part, result))
+		}
+		m.noteHosts(id, parts)
+		plan := parts[0]
 		switch {
 		case reason != "":
 			m.giveUp(*ask, reason)
 		case result.State == preemptapi.RoundObserved:
 			m.end(id, preemptapi.RoomObserved, "the policy only observes: nobody went")
 		case !ask.PowerOn:
-			m.hold(*ask, plan)
-		case m.powerOn(ask, plan, step):
+			m.hold(*ask, parts)
+		case together:
+			on = append(on, powering{ask: ask, plan: plan})
+		case m.poweredOn(ask, plan, step, m.powerOn(ask, plan)):
 			again = append(again, *ask)
 		}
 	}
-	return again
+	return append(again, m.powerOnAll(on, step)...)
 }
 
 // endAll ends a group for which no round ran.
@@ -146,6 +157,20 @@ func (m *making) note(id string, plan policy.RoomPlan, result preemptapi.RoundRe
 	}
 }
 
+// noteHosts records where the parts of room on several hosts are.
+func (m *making) noteHosts(id string, parts []policy.RoomPlan) {
+	if len(parts) < 2 {
+		return
+	}
+	o := m.outcome(id)
+	o.Hosts = nil
+	for _, part := range parts {
+		if part.Enough {
+			o.Hosts = append(o.Hosts, preemptapi.RoomHost{Host: part.Host, Name: part.HostName})
+		}
+	}
+}
+
 // missing says why the room of a plan is not there; empty: it is, or would be.
 func missing(plan policy.RoomPlan, result preemptapi.RoundResult) string {
 	if !plan.Enough {
@@ -167,30 +192,4 @@ func missing(plan policy.RoomPlan, result preemptapi.RoundResult) string {
 		return fmt.Sprintf("%d of the %d VMs that were to make room on %s could not go", stays, len(plan.Targets), plan.HostName)
 	}
 	return ""
-}
-
-// powerOn powers the VM on. again: vCenter refused for lack of resources, and more VMs may go.
-func (m *making) powerOn(ask *Ask, plan policy.RoomPlan, step int) (again bool) {
-	id := ask.Demand.RequestID
-	var a *Activities
-	var res PowerOnResult
-	in := PowerOnInput{VM: ask.VM, Name: ask.Room.Name, Host: plan.Host, Tag: ask.Demand.Tag}
-	ctx := m.timing.WithOptions(m.ctx, m.timing.Outage, "power on "+ask.Room.Name)
-	if err := workflow.ExecuteActivity(ctx, a.PowerOnAsker, in).Get(ctx, &res); err != nil {
-		m.giveUp(*ask, "it could not be powered on: "+preempt.Cause(err))
-		return false
-	}
-	o := m.outcome(id)
-	switch {
-	case res.On:
-		m.bringBackLater(*ask) // before it is said that all is done
-		m.end(id, preemptapi.RoomRunning, o.Reason)
-	case res.NoRoom && step < maxSteps && !m.cancelled:
-		o.Refusals = append(o.Refusals, res.Refused)
-		ask.Room.On, ask.Room.Further = plan.Host, max(1, 2*ask.Room.Further)
-		return true
-	default:
-		m.giveUp(*ask, "vCenter does not power it on: "+res.Refused)
-	}
-	return false
 }

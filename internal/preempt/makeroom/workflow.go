@@ -26,11 +26,12 @@ type Input struct {
 
 // held is room that is kept for somebody until a time.
 type held struct {
-	RequestID string          `json:"requestID"`
-	Until     time.Time       `json:"until"`
-	VM        vsphere.Ref     `json:"vm,omitzero"`
-	Ask       Ask             `json:"ask"`
-	Room      policy.HeldRoom `json:"room"`
+	RequestID string            `json:"requestID"`
+	Until     time.Time         `json:"until"`
+	VM        vsphere.Ref       `json:"vm,omitzero"`
+	Ask       Ask               `json:"ask"`
+	Room      policy.HeldRoom   `json:"room"`
+	More      []policy.HeldRoom `json:"more,omitempty"` // on the other hosts, if it was asked for on several
 }
 
 // quiet is a VM for which no rule asks again until a time: vCenter's refusal of our own power-on is such an event.

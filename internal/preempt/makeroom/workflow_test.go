@@ -44,11 +44,12 @@ type roomRun struct {
 	restores []preemptapi.RestoreInput
 	powered  int
 
-	ask     func(requestID string, a *Ask)
-	admit   func(n int) ledger.Admission
-	power   PowerOnResult
-	running bool
-	unread  error
+	ask      func(requestID string, a *Ask)
+	admit    func(n int) ledger.Admission
+	power    PowerOnResult
+	powering func(context.Context, PowerOnInput) (PowerOnResult, error)
+	running  bool
+	unread   error
 }
 
 func newRoomRun(t *testing.T) *roomRun {
@@ -73,10 +74,13 @@ func newRoomRun(t *testing.T) *roomRun {
 		r.holds = append(r.holds, in)
 		return nil
 	})
-	register("PowerOnAsker", func(context.Context, PowerOnInput) (PowerOnResult, error) {
+	register("PowerOnAsker", func(ctx context.Context, in PowerOnInput) (PowerOnResult, error) {
 		r.mu.Lock()
-		defer r.mu.Unlock()
 		r.powered++
+		r.mu.Unlock()
+		if r.powering != nil {
+			return r.powering(ctx, in)
+		}
 		return r.power, nil
 	})
 	register("WhoRuns", func(_ context.Context, in WhoRunsInput) ([]vsphere.Ref, error) {
@@ -296,14 +300,61 @@ func TestRoomIsHeldUntilTheVMRunsOrTheTimeIsOver(t *testing.T) {
 	}
 }
 
+func TestRoomOnSeveralHostsIsHeldTogetherAndCountsAsSoMany(t *testing.T) {
+	r := newRoomRun(t)
+	r.ask = func(_ string, a *Ask) {
+		a.VM, a.Room.For, a.Room.Name, a.Room.CPUs, a.Room.Hosts = vsphere.Ref{}, "", "", 4, 3
+	}
+	r.asks(0, toHold, "1")
+	out := r.run()
+	r.want(out, preemptapi.RoomMade)
+	most := 0
+	for _, h := range r.holds {
+		most = max(most, len(h.Rooms))
+	}
+	if len(r.rounds) != 1 || len(r.rounds[0].Demand.Rooms) != 3 || r.rounds[0].Demand.Rooms[2].Part != 3 || r.admitted[0].Rooms != 3 || most != 3 ||
+		len(out.Rooms[0].Hosts) != 3 || out.Rooms[0].For != "4 CPUs on each of 3 hosts" || len(r.restores) != 1 {
+		t.Errorf("%d rounds of %+v, %d rooms held: %+v", len(r.rounds), r.rounds[0].Demand.Rooms, most, out.Rooms[0])
+	}
+}
+
+// TestVMsOfOnePlanArePoweredOnSideBySide lets the most important VM's power-on end only when that of the last is under way.
+func TestVMsOfOnePlanArePoweredOnSideBySide(t *testing.T) {
+	r := newRoomRun(t)
+	other := make(chan struct{})
+	r.powering = func(ctx context.Context, in PowerOnInput) (PowerOnResult, error) {
+		if in.VM == asker {
+			close(other)
+			return PowerOnResult{Refused: "its disk is locked"}, nil
+		}
+		select {
+		case <-other:
+			return PowerOnResult{On: true}, nil
+		case <-ctx.Done():
+			return PowerOnResult{Refused: "the other one was never begun"}, nil
+		}
+	}
+	r.ask = func(id string, a *Ask) {
+		if id == "important" {
+			a.VM, a.Priority = vsphere.Ref{Type: vsphere.TypeVM, Value: "vm-8"}, 7
+		}
+	}
+	r.asks(0, byRule, "1", "important")
+	r.want(r.run(), preemptapi.RoomFailed, preemptapi.RoomRunning)
+	if r.powered != 2 || len(r.rounds) != 1 {
+		t.Errorf("%d power-ons after %d rounds", r.powered, len(r.rounds))
+	}
+}
+
 func TestACancellationWithdrawsTheRoundAndHoldsNothing(t *testing.T) {
 	r := newRoomRun(t)
 	r.asks(0, toHold, "1")
 	r.RegisterDelayedCallback(r.CancelWorkflow, 10*time.Minute)
 	began := r.Now()
-	r.want(r.run(), preemptapi.RoomMade)
-	if took := r.Now().Sub(began); took > 11*time.Minute {
-		t.Errorf("it ended after %s", took)
+	out := r.run()
+	r.want(out, preemptapi.RoomMade)
+	if took := r.Now().Sub(began); took > 11*time.Minute || !out.Rooms[0].HeldUntil.IsZero() {
+		t.Errorf("it ended after %s: %+v", took, out.Rooms[0])
 	}
 }
 

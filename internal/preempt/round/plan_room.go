@@ -44,6 +44,9 @@ func (p *planning) readRooms(ctx context.Context) error {
 			who = who[1:]
 		}
 		room.On, room.Further = ask.On, ask.Further
+		if ask.Part > 0 {
+			room.Apart = "apart|" + ask.RequestID
+		}
 		if room.Refused != "" && len(asks) == 1 {
 			return temporal.NewNonRetryableApplicationError(room.Refused, preemptapi.NoRoomNeeded, nil)
 		}
@@ -89,6 +92,7 @@ func (p *planning) roomOf(who vcenter.Asker) policy.Room {
 	room := policy.Room{
 		For: who.Name, VM: who.Ref, CPUs: who.CPUs, MemoryMB: who.MemoryMB, CannotTake: who.CannotTake,
 		CPUReservedMHz: who.CPUReservedMHz, MemoryReservedMB: who.MemoryReservedMB,
+		CPUPool: who.CPUPool, MemoryPool: who.MemoryPool,
 	}
 	if room.Refused = p.needsNone(who); room.Refused != "" {
 		return room
