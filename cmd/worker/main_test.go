@@ -48,6 +48,8 @@ func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 		"a bad file by -f":                {away(), []string{"-f", file}, 2, nil, []string{"  - " + file + ":2: limits.vcenterCalls: 99 is not within 1 to 50", "  - " + file + ":3: rules: wants a list of rules"}},
 		"a bad file by variable":          {away("PREEMPTION_CONFIG=" + file), nil, 2, nil, []string{file + ":2: limits.vcenterCalls"}},
 		"environment and file":            {away("DEBUG=maybe", "PREEMPTION_CONFIG="+file), nil, 2, nil, []string{`  - DEBUG: "maybe"`, file + ":2: "}},
+		"a console that all could read":   {away("UI_ADDR=:0"), nil, 2, nil, []string{"UI_ADDR: the console would be open to everybody", "set UI_TOKEN_FILE or UI_TRUSTED_HEADER"}},
+		"a console's token that is away":  {away("UI_ADDR=:0", "UI_TOKEN_FILE=/no/such"), nil, 2, nil, []string{"UI_TOKEN_FILE: read the token: "}},
 		"a CA file without a certificate": {away("VCENTER_CA_FILE=" + pem), nil, 2, nil, []string{"VCENTER_CA_FILE must name a PEM file"}},
 	} {
 		t.Run(name, programtest.Run{Env: c.env, Args: c.args, Code: c.code, Stdout: c.stdout, Stderr: c.stderr}.Check)

@@ -126,6 +126,10 @@ func TestLoadWorkerTakesWhatIsSet(t *testing.T) {
 			with("HTTP_ADDR", ":8080"),
 			func(w Worker) bool { return w.HTTP == HTTP{Addr: ":8080", Explicit: true} },
 		},
+		"no console unless it is asked for": {with("UI_TOKEN_FILE", "/t"), func(w Worker) bool { return w.UI.Addr == "" }},
+		"a console": {with("UI_ADDR", ":8090", "UI_TOKEN_FILE", "/t", "UI_TRUSTED_HEADER", "X-User"), func(w Worker) bool {
+			return w.UI == UI{Addr: ":8090", TokenFile: "/t", Header: "X-User"}
+		}},
 		"a free port": {with("HTTP_ADDR", "127.0.0.1:0"), func(w Worker) bool { return w.HTTP.Addr == "127.0.0.1:0" }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,6 +177,7 @@ func TestLoadWorkerNamesEachBadVariable(t *testing.T) {
 		"an unknown log format":      {with("LOG_FORMAT", "xml"), []string{`LOG_FORMAT: "xml" is not one of json, text`}},
 		"DEBUG is a level":           {with("DEBUG", "trace"), []string{`DEBUG: "trace" is neither true nor false`}},
 		"HTTP_ADDR without a colon":  {with("HTTP_ADDR", "8080"), []string{`HTTP_ADDR: "8080" is not of the form host:port; set it to host:port or :port, such as :8080`}},
+		"UI_ADDR without a port":     {with("UI_ADDR", "localhost"), []string{`UI_ADDR: "localhost" is not of the form host:port`}},
 		"HTTP_ADDR's port is a word": {with("HTTP_ADDR", ":http"), []string{`HTTP_ADDR: ":http" has no port`}},
 		"a file that is not there": {with("PREEMPTION_CONFIG", "/no/such.yaml"), []string{
 			"configuration file: open /no/such.yaml: no such file or directory; name an existing file with --config or PREEMPTION_CONFIG",

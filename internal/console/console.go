@@ -120,7 +120,7 @@ func (c *Console) state(ctx context.Context) (record.Now, error) {
 	select {
 	case <-c.first:
 	case <-ctx.Done():
-		return record.Now{At: c.cfg.Clock().UTC()}, errors.New("Temporal has not answered yet") //nolint:staticcheck // a name
+		return record.Now{At: c.cfg.Clock().UTC()}, errors.New("no answer yet")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
