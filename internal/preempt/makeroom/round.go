@@ -97,6 +97,8 @@ func (m *making) admit(group []Ask, d preemptapi.Demand, id string, step int) (a
 		case ledger.Granted:
 			return group, ""
 		case ledger.Busy:
+		case ledger.Paused:
+			return group, got.Reason
 		case ledger.TooMany:
 			reason := fmt.Sprintf("%d rooms an hour are made (makeRoom.perHour): the next may be made at %s", m.perHour, got.Until.UTC().Format(time.RFC3339))
 			some := within(group, got.Rooms)
