@@ -105,7 +105,7 @@ func Ledger(ctx workflow.Context, in Input) error {
 	rooms := workflow.GetVersion(ctx, versionRooms, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 	for !workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 		// The timer runs only while a workflow holds something, so an idle ledger costs nothing.
-		busy := func() bool { return state.Busy() || rooms && state.holdsRoom() }
+		busy := func() bool { return state.busyWith(rooms) }
 		roll := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
 		if err := workflow.Await(ctx, func() bool { return busy() || roll() }); err != nil {
 			return err
@@ -139,6 +139,9 @@ func Ledger(ctx workflow.Context, in Input) error {
 	next.Due, next.Turn = due, turn
 	return workflow.NewContinueAsNewError(ctx, WorkflowType, next)
 }
+
+// busyWith is Busy; with rooms, held room counts too.
+func (s *State) busyWith(rooms bool) bool { return s.Busy() || rooms && s.holdsRoom() }
 
 // sweep releases what workflows hold that ended without completing, such as a terminated round. An
 // owner admitted since the last sweep may not have started yet and is left alone. If there are very many owners, each
