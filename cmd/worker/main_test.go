@@ -133,8 +133,9 @@ func TestTheBinaryStaysSmall(t *testing.T) {
 	t.Logf("%.2f MB", float64(size)/1e6)
 	// Half a MiB of it is the Prometheus client, which brings figures of the Go runtime and the process besides ours,
 	// and as much are remediation and the types of the vSphere API that it uses, and those of its storage policies.
-	if size > 40<<20 {
-		t.Errorf("the stripped worker has %d bytes; the limit is 40 MiB", size)
+	// The channels of notifications brought half a MiB: seven services of their library, chosen one by one.
+	if size > 41<<20 {
+		t.Errorf("the stripped worker has %d bytes; the limit is 41 MiB", size)
 	}
 }
 
