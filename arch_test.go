@@ -31,8 +31,11 @@ var arrows = map[string][]string{
 	"internal/telemetry":  {"internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/policy", "internal/shown"},
 	"internal/ledger":     {"internal/placement", "internal/workflowid"},
 	"internal/notify":     {"internal/shown"},
+	"internal/tell":       {"", "internal/shown"},
+	"internal/channel":    {"internal/api/doctorapi", "internal/shown", "internal/tell"},
+	"internal/delivery":   {"internal/policy", "internal/tally", "internal/tell", "internal/vsphere"},
 	"internal/vcenter":    {"internal/action", "internal/vsphere", "internal/clock", "internal/policy", "internal/placement", "internal/shown"},
-	"internal/config":     {"internal/clock", "", "internal/policy", "internal/placement", "internal/shown", "internal/trigger"},
+	"internal/config":     {"internal/clock", "", "internal/policy", "internal/placement", "internal/shown", "internal/tell", "internal/trigger"},
 	"internal/trigger":    {"internal/vsphere", "", "internal/alarm", "internal/placement", "internal/workflowid"},
 	"internal/bearer":     {},
 	"internal/receiver":   {"internal/alarm", "internal/bearer", "internal/shown", "internal/trigger"},
@@ -47,20 +50,21 @@ var arrows = map[string][]string{
 	"internal/preempt/vcentertest": {"internal/action", "internal/policy", "internal/vcenter", "internal/vsphere"}, // for tests alone
 	"internal/preempt/payload":     {"internal/policy"},
 	"internal/preempt/intake": {
-		"", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/round",
+		"", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/delivery", "internal/ledger", "internal/policy", "internal/preempt",
+		"internal/preempt/round", "internal/tell",
 		"internal/shown", "internal/tally", "internal/vcenter", "internal/vsphere", "internal/workflowid",
 	},
 	"internal/preempt/round": {
-		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt",
-		"internal/preempt/payload", "internal/shown", "internal/step", "internal/tally", "internal/vcenter", "internal/vsphere",
+		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/clock", "internal/delivery", "internal/ledger", "internal/policy", "internal/preempt",
+		"internal/preempt/payload", "internal/shown", "internal/step", "internal/tell", "internal/tally", "internal/vcenter", "internal/vsphere",
 	},
 	"internal/preempt/makeroom": {
 		"", "internal/action", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt",
-		"internal/preempt/intake", "internal/preempt/round", "internal/step", "internal/tally", "internal/vcenter", "internal/vsphere", "internal/workflowid",
+		"internal/delivery", "internal/preempt/intake", "internal/preempt/round", "internal/step", "internal/tally", "internal/tell", "internal/vcenter", "internal/vsphere", "internal/workflowid",
 	},
 	"internal/preempt/restore": {
-		"", "internal/api/preemptapi", "internal/clock", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/payload",
-		"internal/shown", "internal/step", "internal/tally", "internal/vcenter", "internal/vsphere",
+		"", "internal/api/preemptapi", "internal/clock", "internal/delivery", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/payload",
+		"internal/shown", "internal/step", "internal/tell", "internal/tally", "internal/vcenter", "internal/vsphere",
 	},
 	"internal/health": {
 		"", "internal/api/doctorapi", "internal/ledger", "internal/api/preemptapi", "internal/api/remediateapi", "internal/placement", "internal/shown", "internal/api/watchapi",
@@ -78,12 +82,12 @@ var arrows = map[string][]string{
 	"internal/api/preemptapi": {"internal/vsphere", "internal/clock", "internal/action", "", "internal/policy", "internal/workflowid"},
 	"internal/remediate": {
 		"internal/vsphere", "internal/clock", "internal/placement", "internal/step", "internal/vcenter", "internal/notify", "internal/ledger", "internal/api/remediateapi",
-		"internal/shown", "internal/tally",
+		"internal/delivery", "internal/shown", "internal/tally", "internal/tell",
 	},
 	"internal/api/remediateapi": {"internal/vsphere", "internal/placement"},
 	"internal/cli": {
 		"internal/bearer", "internal/console", "internal/record", "internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/ledger", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
-		"internal/shown", "internal/api/watchapi", "internal/workflowid",
+		"internal/shown", "internal/tell", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {
 		"internal/vsphere", "internal/action", "", "internal/alarm", "internal/api/doctorapi", "internal/policy", "internal/placement", "internal/shown", "internal/step", "internal/trigger", "internal/vcenter",
@@ -97,7 +101,7 @@ var arrows = map[string][]string{
 	"internal/e2e/sitetest": {
 		"", "internal/action", "internal/alarm", "internal/api/preemptapi", "internal/api/remediateapi", "internal/api/watchapi", "internal/cli", "internal/clock",
 		"internal/embedded", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt", "internal/receiver", "internal/remediate", "internal/placement",
-		"internal/simulation", "internal/takeover", "internal/trigger", "internal/vcenter", "internal/vsphere", "internal/watch", "internal/worker",
+		"internal/channel", "internal/simulation", "internal/takeover", "internal/tell", "internal/trigger", "internal/vcenter", "internal/vsphere", "internal/watch", "internal/worker",
 	},
 	"internal/chaos":       {},
 	"internal/released":    {},
@@ -106,10 +110,10 @@ var arrows = map[string][]string{
 	"internal/takeover":    {"", "internal/ledger", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/shown"},
 	"cmd/preemptctl":       {"internal/cli"},
 	"cmd/kn-go-preemption": {"internal/bearer", "internal/program", "internal/clock", "internal/config", "internal/receiver", "internal/telemetry", "internal/trigger"},
-	"cmd/worker":           {"internal/console", "internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
+	"cmd/worker":           {"internal/channel", "internal/console", "internal/program", "internal/clock", "internal/config", "internal/health", "internal/notify", "internal/preempt", "internal/telemetry", "internal/vcenter", "internal/watch", "internal/worker"},
 	"internal/program":     {"internal/config"},
 	"internal/worker": {
-		"internal/bearer", "internal/console", "internal/record",
+		"internal/bearer", "internal/channel", "internal/console", "internal/delivery", "internal/record",
 		"internal/clock", "internal/config", "internal/doctor", "internal/health", "internal/ledger", "internal/notify", "internal/policy", "internal/preempt",
 		"internal/preempt/intake", "internal/preempt/makeroom", "internal/preempt/restore", "internal/preempt/round", "internal/remediate",
 		"internal/repair", "internal/takeover", "internal/telemetry", "internal/trigger", "internal/vcenter", "internal/watch",

@@ -14,6 +14,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tell"
 )
 
 // closedSets are the types whose values are a closed set, each with its list of them.
@@ -27,6 +28,8 @@ var closedSets = map[string][]string{
 	"internal/api/preemptapi.RestoreOutcome": texts(preemptapi.RestoreOutcomes()),
 	"internal/policy.Reason":                 texts(policy.Reasons()),
 	"internal/api/remediateapi.State":        texts(remediateapi.States()),
+	"internal/tell.Event":                    texts(tell.Events()),
+	"internal/tell.Outcome":                  texts(tell.Outcomes()),
 }
 
 func texts[S ~string](values []S) (out []string) {

@@ -136,8 +136,9 @@ func TestTheBinaryStaysSmall(t *testing.T) {
 	// Half a MiB of it is the Prometheus client, which brings figures of the Go runtime and the process besides ours,
 	// and as much are remediation and the types of the vSphere API that it uses, and those of its storage policies.
 	// The console with its pages, scripts and charts is two thirds of a MiB.
-	if size > 41<<20 {
-		t.Errorf("the stripped worker has %d bytes; the limit is 41 MiB", size)
+	// The channels of notifications brought half a MiB: seven services of their library, chosen one by one.
+	if size > 42<<20 {
+		t.Errorf("the stripped worker has %d bytes; the limit is 42 MiB", size)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"go.temporal.io/sdk/client"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/channel"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/console"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
@@ -79,7 +80,7 @@ func (p invocation) run(ctx context.Context) int {
 	}
 	debug.SetGCPercent(gcPercent)
 	log := telemetry.New(p.stderr, cfg.Log.Format, cfg.Log.Debug)
-	s, err := assemble(cfg, p.build, log)
+	s, err := assemble(cfg, p.env, p.build, log)
 	if err != nil {
 		return line.Refuse(err)
 	}
@@ -92,20 +93,21 @@ func (p invocation) run(ctx context.Context) int {
 
 // service is the assembled worker.
 type service struct {
-	cfg     config.Worker
-	build   telemetry.Build
-	log     *slog.Logger
-	metrics *telemetry.Metrics
-	gateway *vcenter.Gateway
-	sender  *notify.Sender
-	preempt preempt.Settings
-	session session
-	monitor *health.Monitor
-	console *console.Console // nil: none is served
+	cfg      config.Worker
+	build    telemetry.Build
+	log      *slog.Logger
+	metrics  *telemetry.Metrics
+	gateway  *vcenter.Gateway
+	sender   *notify.Sender
+	channels *channel.Book
+	preempt  preempt.Settings
+	session  session
+	monitor  *health.Monitor
+	console  *console.Console // nil: none is served
 }
 
 // assemble builds the parts; it opens no connection. Its errors are errors in the configuration.
-func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*service, error) {
+func assemble(cfg config.Worker, env config.Env, build telemetry.Build, log *slog.Logger) (*service, error) {
 	metrics := telemetry.NewMetrics(build, telemetry.Worker)
 	metrics.KnowPolicies(slices.Collect(maps.Keys(cfg.File.Policies))...)
 	for _, warning := range cfg.File.Warnings {
@@ -116,13 +118,17 @@ func assemble(cfg config.Worker, build telemetry.Build, log *slog.Logger) (*serv
 	if err := errors.Join(gatewayErr, senderErr); err != nil {
 		return nil, err
 	}
+	channels, err := worker.Channels(cfg.File, env, sender)
+	if err != nil {
+		return nil, err
+	}
 	options := &cfg.Temporal.Options
 	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()
 	if options.Identity == "" {
 		options.Identity = program.Identity("worker")
 	}
 	worker.Prepare(build)
-	s := &service{cfg: cfg, build: build, log: log, metrics: metrics, gateway: gateway, sender: sender}
+	s := &service{cfg: cfg, build: build, log: log, metrics: metrics, gateway: gateway, sender: sender, channels: channels}
 	s.session.queue = cfg.Temporal.TaskQueue
 	s.preempt = worker.Preemption(cfg.File, options.HostPort, options.Namespace)
 	s.monitor = &health.Monitor{

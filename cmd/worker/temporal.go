@@ -96,7 +96,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	refused := make(chan error, 1)
 	w := worker.New(running, worker.Config{
 		Temporal: c, Namespace: s.namespace(), TaskQueue: s.queue(), VCenter: s.gateway, VCenterHost: s.cfg.VCenter.Host(), Notify: s.sender,
-		Preempt: s.preempt, Remediate: worker.Remediation(s.cfg.File, s.preempt), Rules: s.cfg.File.Rules,
+		Preempt: s.preempt, Remediate: worker.Remediation(s.cfg.File, s.preempt), Rules: s.cfg.File.Rules, Channels: s.channels,
 		Identity: s.cfg.Temporal.Options.Identity, Version: s.build.String(), Log: s.log,
 		TookOver: s.metrics.TookOver, OnFatal: func(err error) { refused <- err },
 	})

@@ -16,6 +16,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tell"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
@@ -60,7 +61,9 @@ type File struct {
 	Policies map[string]policy.Policy // holds at least the policy named default
 	Rules    []trigger.Rule
 	Warnings []string // what is possible and hardly meant, each with its line
-	Aliases  []string // by which event routers call the worker's vCenter, beside its own names
+	// Notifications say where people are told what happens.
+	Notifications tell.Settings
+	Aliases       []string // by which event routers call the worker's vCenter, beside its own names
 }
 
 // DefaultFile returns what holds without a file.
@@ -128,11 +131,12 @@ func ParseFile(name string, data []byte) (File, error) {
 	f := DefaultFile()
 	var policies, rules *yaml.Node
 	d.mapping("", root, fields{
-		"limits":   func(key string, n *yaml.Node) { d.limits(key, n, &f.Limits) },
-		"makeRoom": func(key string, n *yaml.Node) { d.rooms(key, n, &f.MakeRoom) },
-		"mode":     func(key string, n *yaml.Node) { d.mode(key, n, &f.Mode) },
-		"policies": func(_ string, n *yaml.Node) { policies = n },
-		"rules":    func(_ string, n *yaml.Node) { rules = n },
+		"limits":        func(key string, n *yaml.Node) { d.limits(key, n, &f.Limits) },
+		"makeRoom":      func(key string, n *yaml.Node) { d.rooms(key, n, &f.MakeRoom) },
+		"mode":          func(key string, n *yaml.Node) { d.mode(key, n, &f.Mode) },
+		"notifications": func(key string, n *yaml.Node) { d.notifications(key, n, &f.Notifications) },
+		"policies":      func(_ string, n *yaml.Node) { policies = n },
+		"rules":         func(_ string, n *yaml.Node) { rules = n },
 		"vcenter": func(key string, n *yaml.Node) {
 			d.mapping(key, n, fields{
 				"aliases": func(key string, n *yaml.Node) { d.texts(key, n, &f.Aliases, checkAlias) },

@@ -142,7 +142,7 @@ func TestParseFileNamesLineAndKey(t *testing.T) {
 		text string
 		want []string
 	}{
-		"an unknown top-level key":  {"limit: {}\n", []string{"p.yaml:1: limit: unknown key; allowed are limits, makeRoom, mode, policies"}},
+		"an unknown top-level key":  {"limit: {}\n", []string{"p.yaml:1: limit: unknown key; allowed are limits, makeRoom, mode, notifications, policies"}},
 		"an unknown limit":          {"limits:\n  vcentercalls: 3\n", []string{"p.yaml:2: limits.vcentercalls: unknown key; allowed are allowedTags, maxCriticality, moves, neverTouch, outage, remediationsPerHour, replyAllow, trustedUsers, vcenterCalls, withoutCategories"}},
 		"a strange category":        {"limits: {withoutCategories: [preemption-protection]}", []string{`p.yaml:1: limits.withoutCategories: "preemption-protection" is not one of preemption-priority, preemption-group, preemption-protect`}},
 		"an unknown policy key":     {"policies:\n  default:\n    maxVM: 3\n", []string{"p.yaml:3: policies.default.maxVM: unknown key; allowed are budgets, cooldown, criticality, grayTimeout, headroom, lateWatch, maxVMs, mode, order, powerOffTimeout, protect, repeatWhileRed, restore, scope, target, withdrawWait"}},

@@ -235,7 +235,7 @@ func TestTheReferenceHasEveryKey(t *testing.T) {
 func reference(s *schema) string {
 	var b strings.Builder
 	b.WriteString("# The configuration file\n\n<!-- Generated from config.schema.json: go test ./internal/config -run TestTheReference -update -->\n\n" + about)
-	for _, section := range []string{"mode", "vcenter", "limits", "makeRoom", "policies", "rules"} {
+	for _, section := range []string{"mode", "vcenter", "limits", "makeRoom", "notifications", "policies", "rules"} {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| key | meaning | unit | default | range | example |\n| --- | --- | --- | --- | --- | --- |\n",
 			section, s.Properties[section].Description)
 		list := s.Properties[section]
@@ -324,6 +324,7 @@ The owners of VMs control preemption with vSphere tags of these categories. The 
 | ` + "`preemption-priority`" + ` | a whole number such as ` + "`10`" + ` | lower priorities are preempted first; without a tag ` + "`order.defaultPriority`" + ` applies |
 | ` + "`preemption-group`" + ` | any name | the VM's application group, for budgets; several are possible, and the budget of each applies |
 | ` + "`preemption-protect`" + ` | ` + "`do-not-preempt`" + ` | the VM is not preempted |
+| ` + "`preemption-notify`" + ` | the name of a channel with ` + "`owners: true`" + `, or ` + "`mailto:`" + ` and an address | its owner is told there: see [notifications.md](notifications.md); a tag that names nothing is logged, and protects nobody |
 | ` + "`preemption-protect`" + ` | a duration such as ` + "`4h`" + ` | the VM is not preempted for that long after its power-on |
 
 A tag of these categories that cannot be read protects its VM, and is reported as ` + "`" + `unreadable_tag` + "`" + `. Letter case does not

@@ -39,6 +39,8 @@ type Activities struct {
 	Version  string
 	// Takeovers lists which workflows of other programs are open on the task queue, and which the worker took over.
 	Takeovers func() (open, taken []string, err error)
+	// Channels reports whether people can be told.
+	Channels func() []doctorapi.Check
 }
 
 // Register adds the workflow and its activity to a worker.
@@ -79,6 +81,10 @@ func (a *Activities) Diagnose(ctx context.Context, in doctorapi.Input) (doctorap
 		e.add(doctorapi.Skipped, "the rest", "rules, tags, attribute and privileges are not checked", "correct what failed first")
 	}
 	e.policies()
+	e.hooks()
+	if e.Channels != nil {
+		e.checks = append(e.checks, e.Channels()...)
+	}
 	e.takeovers()
 	return doctorapi.Result{Worker: a.Worker, Version: a.Version, Rules: len(a.Rules), Checks: e.checks}, nil
 }

@@ -67,6 +67,9 @@ policies:
     target: {cpu: 5, memory: 5, margin: 1}
     budgets: [{scope: true, max: "3", per: 1h}]
   roomy: {maxVMs: 10}
+limits: {replyAllow: [127.0.0.1]}
+notifications:
+  channels: [{name: ops, urlFrom: {env: NOTIFY_OPS}, on: [preempted]}]
 rules:
   - alarm: %q
     preempt: {tag: preemptible}
@@ -75,7 +78,7 @@ rules:
 	s.Must(err)
 	addr := free.Addr().String()
 	s.Must(free.Close())
-	s.WorkerProcess(worker, "PREEMPTION_CONFIG="+file, "HTTP_ADDR="+addr)
+	s.WorkerProcess(worker, "NOTIFY_OPS="+newHook(t).address("/"), "PREEMPTION_CONFIG="+file, "HTTP_ADDR="+addr)
 	s.Eventually("the worker starts the watch", func() bool {
 		_, err := s.Temporal.DescribeWorkflowExecution(t.Context(), watch.WorkflowID(s.Queue), "")
 		return err == nil
@@ -112,6 +115,10 @@ rules:
 	s.Eventually("the restore is counted", func() bool {
 		after = sitetest.Scrape(t, addr)
 		return after["preemption_restores_total"] > 0
+	})
+	s.Eventually("the message is counted", func() bool {
+		after = sitetest.Scrape(t, addr)
+		return after["preemption_notifications_total"] > 0
 	})
 	s.Signal("rubbish", 7)
 	s.Eventually("the rejection is counted", func() bool {

@@ -28,7 +28,7 @@ func TestLivesWorthReplaying(t *testing.T) {
 		"looked-up": liveLookedUp, "looked-up-raised": liveLookedUpRaised,
 		"restored": liveRestored, "restore-stopped": liveRestoreStopped, "restore-held": liveRestoreHeld,
 		"in-parts": liveInParts, "clock-corrected": liveClockCorrected, "held": liveHeld, "handed-on": liveHandedOn,
-		"ladder": liveLadder, "ladder-ended": liveLadderEnded,
+		"ladder": liveLadder, "ladder-ended": liveLadderEnded, "told": liveTold,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

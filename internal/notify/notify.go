@@ -155,6 +155,23 @@ func (s *Sender) dialer(host string) *net.Dialer {
 	}
 }
 
+// CheckHost looks a host up and says whether it may be dialled: the same addresses are allowed as for Send.
+func (s *Sender) CheckHost(ctx context.Context, host string) error {
+	if slices.Contains(s.allow, strings.ToLower(host)) {
+		return nil
+	}
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return fmt.Errorf("look up its host: %w", err)
+	}
+	for _, ip := range found {
+		if !s.allowed(ip.Unmap(), false) {
+			return errRefused
+		}
+	}
+	return nil
+}
+
 func (s *Sender) allowed(ip netip.Addr, named bool) bool {
 	if named || slices.ContainsFunc(s.nets, func(p netip.Prefix) bool { return p.Contains(ip) }) {
 		return true

@@ -58,17 +58,18 @@ func DefaultSettings() Settings {
 // Timing holds how long the machinery waits; the policy holds how long guests and alarms may take. It is
 // recorded with each decision, so that a change applies to later work alone.
 type Timing struct {
-	IntakeIdle time.Duration `json:"intakeIdle"` // an intake with nothing to do completes after it
-	CancelWait time.Duration `json:"cancelWait"` // a cancelled intake waits so long for its round's result
-	Outage     time.Duration `json:"outage"`     // how long vCenter or Temporal may be away before work is given up
-	StalePlan  time.Duration `json:"stalePlan"`  // a plan older than this is not acted on but made anew
-	AlarmAge   time.Duration `json:"alarmAge"`   // the alarm of an older request is looked at in vCenter before anything is planned
-	Retry      time.Duration `json:"retry"`      // first back-off between attempts on one object
-	Heartbeat  time.Duration `json:"heartbeat"`  // heartbeat timeout of an activity
-	ReplyFor   time.Duration `json:"replyFor"`   // how long a failing reply address is tried
-	Sweep      time.Duration `json:"sweep"`      // how often rounds are looked for that ended without a word
-	RepeatWait time.Duration `json:"repeatWait"` // least time to a repetition that cannot measure whether it is needed
-	Remeasure  time.Duration `json:"remeasure"`  // from one wave of a restore to the next: vCenter's statistics lag
+	IntakeIdle time.Duration `json:"intakeIdle"`     // an intake with nothing to do completes after it
+	CancelWait time.Duration `json:"cancelWait"`     // a cancelled intake waits so long for its round's result
+	Outage     time.Duration `json:"outage"`         // how long vCenter or Temporal may be away before work is given up
+	StalePlan  time.Duration `json:"stalePlan"`      // a plan older than this is not acted on but made anew
+	AlarmAge   time.Duration `json:"alarmAge"`       // the alarm of an older request is looked at in vCenter before anything is planned
+	Retry      time.Duration `json:"retry"`          // first back-off between attempts on one object
+	Heartbeat  time.Duration `json:"heartbeat"`      // heartbeat timeout of an activity
+	ReplyFor   time.Duration `json:"replyFor"`       // how long a failing reply address is tried
+	Sweep      time.Duration `json:"sweep"`          // how often rounds are looked for that ended without a word
+	RepeatWait time.Duration `json:"repeatWait"`     // least time to a repetition that cannot measure whether it is needed
+	Remeasure  time.Duration `json:"remeasure"`      // from one wave of a restore to the next: vCenter's statistics lag
+	Tell       bool          `json:"tell,omitempty"` // the worker has channels: people are told
 }
 
 // ReplyPoll is how often guests are asked whether they have answered their notice.

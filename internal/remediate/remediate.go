@@ -39,15 +39,16 @@ type Bounds struct {
 
 // Timing is how long things take and are waited for.
 type Timing struct {
-	Retry     time.Duration `json:"retry"`     // first back-off between attempts on one object
-	Heartbeat time.Duration `json:"heartbeat"` // heartbeat timeout of an activity
-	Outage    time.Duration `json:"outage"`    // how long vCenter may be away before work is given up
-	Wait      time.Duration `json:"wait"`      // how often it is looked whether a VM or a place among the moves is free
-	Patience  time.Duration `json:"patience"`  // how long that is waited for
-	Task      time.Duration `json:"task"`      // bound of one reconfiguration, or power-on
-	Move      time.Duration `json:"move"`      // bound of one relocation
-	ReplyFor  time.Duration `json:"replyFor"`  // how long a failing reply address is tried
-	Sweep     time.Duration `json:"sweep"`     // see ledger.Input
+	Retry     time.Duration `json:"retry"`          // first back-off between attempts on one object
+	Heartbeat time.Duration `json:"heartbeat"`      // heartbeat timeout of an activity
+	Outage    time.Duration `json:"outage"`         // how long vCenter may be away before work is given up
+	Wait      time.Duration `json:"wait"`           // how often it is looked whether a VM or a place among the moves is free
+	Patience  time.Duration `json:"patience"`       // how long that is waited for
+	Task      time.Duration `json:"task"`           // bound of one reconfiguration, or power-on
+	Move      time.Duration `json:"move"`           // bound of one relocation
+	ReplyFor  time.Duration `json:"replyFor"`       // how long a failing reply address is tried
+	Sweep     time.Duration `json:"sweep"`          // see ledger.Input
+	Tell      bool          `json:"tell,omitempty"` // the worker has channels: people are told
 }
 
 // DefaultSettings returns what holds without a configuration file.

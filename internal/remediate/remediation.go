@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/delivery"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
@@ -32,9 +33,10 @@ type remediation struct {
 	made    []*remediateapi.Decision // oldest first
 	pending []placement.Request
 	signals workflow.ReceiveChannel
-	told    int   // decisions told, for the ids of their events
-	telling int   // those that are being told
-	broken  error // what the last failed decision failed for
+	told    int             // decisions told, for the ids of their events
+	telling int             // those that are being told
+	out     delivery.Outbox // what people are told
+	broken  error           // what the last failed decision failed for
 }
 
 func newRemediation(ctx workflow.Context, kind string, earlier []remediateapi.Decision) *remediation {
@@ -138,10 +140,11 @@ func (d *remediation) result() (remediateapi.Report, error) {
 	return d.report(), nil
 }
 
-// finishTelling waits until all decisions are told, or given up.
+// finishTelling waits until all decisions are told, or given up, and the messages to people are on their way.
 func (d *remediation) finishTelling() {
 	// Its error is that of a context which is never cancelled.
 	_ = workflow.Await(d.ctx, func() bool { return d.telling == 0 })
+	d.out.Close(d.ctx)
 }
 
 func named(dec *remediateapi.Decision) string {
@@ -201,6 +204,7 @@ func (d *remediation) conclude(dec *remediateapi.Decision, req placement.Request
 		return
 	}
 	tally.Add(d.ctx, "preemption_remediations", map[string]string{"kind": dec.Kind, "state": string(state)})
+	d.tellPeople(dec)
 	d.told++
 	in := TellInput{
 		Decision: *dec, WorkflowID: d.id(), EventID: fmt.Sprintf("%s-%d", d.info.WorkflowExecution.RunID, d.told), Event: req.Event,

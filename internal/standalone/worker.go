@@ -45,6 +45,10 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 	if err != nil {
 		return err
 	}
+	channels, err := worker.Channels(s.set.File, s.env, sender)
+	if err != nil {
+		return err
+	}
 	monitor := &health.Monitor{
 		Namespace: s.temporal.Namespace(), TaskQueue: s.queue(), Watched: len(s.set.File.Rules) > 0, Metrics: s.metrics.ForTemporal(), Log: s.log,
 	}
@@ -63,7 +67,7 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 	set := s.preemption()
 	cfg := worker.Config{
 		Temporal: s.client, Namespace: s.temporal.Namespace(), TaskQueue: s.queue(), VCenter: gateway, VCenterHost: s.set.VCenter.Host(), Notify: sender,
-		Preempt: set, Remediate: worker.Remediation(s.set.File, set), Rules: s.set.File.Rules,
+		Preempt: set, Remediate: worker.Remediation(s.set.File, set), Rules: s.set.File.Rules, Channels: channels,
 		Identity: fmt.Sprintf("standalone-%d", os.Getpid()), Version: build.String(), Log: s.log,
 		TookOver: s.metrics.TookOver, OnFatal: func(err error) { fatal(fmt.Errorf("the worker cannot go on: %w", err)) },
 	}

@@ -129,6 +129,12 @@ func ofVMs() []definition {
 			nil,
 		},
 		{
+			"preemption_notifications", Counter,
+			[]string{"channel", "outcome"},
+			"Attempts to tell people something, by channel: sent, retried (the attempt failed, and another follows), refused (another attempt would fail as well), given_up (no attempt succeeded within 15 minutes; it counts besides the attempts).",
+			worker, nil, nil,
+		},
+		{
 			"preemption_restores", Counter,
 			[]string{"state"},
 			"Restores that came to an end, by the state they ended in.", worker,

@@ -91,6 +91,8 @@ type Action interface {
 	VMTag() string
 	// WithoutReply returns the action without the address that it answers to.
 	WithoutReply() Action
+	// Reply is the address of its CloudEvents; "" for none.
+	Reply() string
 }
 
 // accepts refuses an event that may not start a rule of the kind. who and what say so in words.
@@ -119,6 +121,9 @@ func (p Preempt) Acts() bool { return true }
 // VMTag is the Tag.
 func (p Preempt) VMTag() string { return p.Tag }
 
+// Reply is the ReplyTo.
+func (p Preempt) Reply() string { return p.ReplyTo }
+
 // WithoutReply returns the action without its ReplyTo.
 func (p Preempt) WithoutReply() Action {
 	p.ReplyTo = ""
@@ -133,6 +138,9 @@ func (a Resize) Acts() bool { return a.Settings.Mode != placement.ModeRecommend 
 
 // VMTag is none: owners opt in by other tags.
 func (a Resize) VMTag() string { return "" }
+
+// Reply is the ReplyTo.
+func (a Resize) Reply() string { return a.Settings.ReplyTo }
 
 // WithoutReply returns the action without its ReplyTo.
 func (a Resize) WithoutReply() Action {
@@ -149,6 +157,9 @@ func (a Reconfigure) Acts() bool { return a.Settings.Mode != placement.ModeRecom
 // VMTag is none: owners opt in by other tags.
 func (a Reconfigure) VMTag() string { return "" }
 
+// Reply is the ReplyTo.
+func (a Reconfigure) Reply() string { return a.Settings.ReplyTo }
+
 // WithoutReply returns the action without its ReplyTo.
 func (a Reconfigure) WithoutReply() Action {
 	a.Settings.ReplyTo = ""
@@ -163,6 +174,9 @@ func (a Move) Acts() bool { return a.Settings.Mode != placement.ModeRecommend }
 
 // VMTag is none: owners opt in by other tags.
 func (a Move) VMTag() string { return "" }
+
+// Reply is the ReplyTo.
+func (a Move) Reply() string { return a.Settings.ReplyTo }
 
 // WithoutReply returns the action without its ReplyTo.
 func (a Move) WithoutReply() Action {

@@ -30,6 +30,9 @@ func (a MakeRoom) Acts() bool { return true }
 // VMTag is the tag of the VMs that may go.
 func (a MakeRoom) VMTag() string { return a.Tag }
 
+// Reply is the ReplyTo.
+func (a MakeRoom) Reply() string { return a.ReplyTo }
+
 // WithoutReply returns the action without its ReplyTo.
 func (a MakeRoom) WithoutReply() Action {
 	a.ReplyTo = ""

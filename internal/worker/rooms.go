@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/delivery"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
@@ -60,6 +61,7 @@ func RegisterRooms(r worker.WorkflowRegistry) {
 	round.RegisterWorkflows(r)
 	restore.RegisterWorkflows(r)
 	makeroom.RegisterWorkflows(r)
+	delivery.RegisterWorkflows(r)
 	registerLedger(r)
 }
 

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/channel"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -20,6 +21,7 @@ func Preemption(f config.File, temporal, namespace string) preempt.Settings {
 	s.Policies, s.AllowedTags, s.MaxCriticality = f.Policies, f.Limits.AllowedTags, f.Limits.MaxCriticality
 	s.Observe = f.Mode == policy.ModeObserve
 	s.Timing.Outage = f.Limits.Outage
+	s.Timing.Tell = len(f.Notifications.Channels) > 0
 	s.MakeRoom = preempt.MakeRoom{
 		Beneficiaries: f.MakeRoom.Beneficiaries, MaxCPUs: f.MakeRoom.MaxCPUs, MaxMemoryMB: int64(f.MakeRoom.MaxMemoryMB),
 		PerHour: f.MakeRoom.PerHour, Hold: f.MakeRoom.Hold,
@@ -33,7 +35,7 @@ func Preemption(f config.File, temporal, namespace string) preempt.Settings {
 func Remediation(f config.File, p preempt.Settings) remediate.Settings {
 	s, said := remediate.DefaultSettings(), f.Remediation()
 	s.Observe, s.PerHour, s.Moves, s.NeverTouch = said.Observe, said.PerHour, remediate.Bounds(said.Moves), said.NeverTouch
-	s.Self, s.EventSource, s.Timing.Outage = p.Self, p.EventSource, p.Timing.Outage
+	s.Self, s.EventSource, s.Timing.Outage, s.Timing.Tell = p.Self, p.EventSource, p.Timing.Outage, p.Timing.Tell
 	return s
 }
 
@@ -45,6 +47,11 @@ func Gateway(cfg config.Worker, metrics *telemetry.Metrics, log *slog.Logger) (*
 		MaxConcurrentCalls: limits.VCenterCalls, WithoutCategories: limits.WithoutCategories, TrustedUsers: limits.TrustedUsers,
 		Tags: cfg.File.Tags(), Logger: log, Observe: metrics.VCenterCalled, Renewed: metrics.VCenterRenewed, Limited: metrics.VCenterLimited,
 	})
+}
+
+// Channels returns the channels of the file. Its errors are the operator's to correct, and tell no address.
+func Channels(f config.File, env config.Env, sender *notify.Sender) (*channel.Book, error) {
+	return channel.New(f.Notifications, env.Get, sender)
 }
 
 // WarnInsecure says that nobody verifies vCenter's certificate.

@@ -5,11 +5,14 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/channel"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/delivery"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/doctor"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
@@ -32,6 +35,7 @@ const cached = 1000
 func Prepare(build telemetry.Build) {
 	worker.SetBinaryChecksum(build.ID()) // else the SDK reads and hashes the whole program at the start
 	worker.SetStickyWorkflowCacheSize(cached)
+	http.DefaultClient.Timeout = channel.Patience // by which the library of the channels calls, without a deadline of its own
 }
 
 // Config is what a worker is made of. What is not said to be optional is required.
@@ -45,6 +49,7 @@ type Config struct {
 	Preempt     preempt.Settings
 	Remediate   remediate.Settings
 	Rules       []trigger.Rule // optional: without rules, no alarm is acted upon
+	Channels    *channel.Book  // optional: where people are told; Preempt.Timing.Tell says that there are some
 	Identity    string         // of this process, and
 	Version     string         // of the program, both as doctor shows them
 	Log         *slog.Logger
@@ -72,13 +77,17 @@ func New(ctx context.Context, c Config) *Worker {
 		VCenter: c.VCenter, Ledger: ledger.NewClient(c.Temporal, c.TaskQueue, c.Remediate.Timing.Sweep),
 		TaskQueue: c.TaskQueue, Notify: c.Notify, Settings: c.Remediate, Log: c.Log,
 	})
+	if c.Channels == nil {
+		c.Channels = &channel.Book{}
+	}
+	delivery.Register(w, &delivery.Activities{Channels: c.Channels, Tags: c.VCenter, Log: c.Log})
 	w.Takeovers = takeover.Start(ctx, takeover.Config{
 		Temporal: c.Temporal, Namespace: c.Namespace, TaskQueue: c.TaskQueue, Sweep: c.Preempt.Timing.Sweep, Every: c.TakeoverEvery, Log: c.Log,
 		Count: c.TookOver,
 	})
 	doctor.Register(w, &doctor.Activities{
 		VCenter: c.VCenter, Rules: c.Rules, Policies: c.Preempt.Policies, Allowed: c.Preempt.AllowedTags, Observe: c.Preempt.Observe,
-		Worker: c.Identity, Version: c.Version, Takeovers: w.Takeovers.Report,
+		Worker: c.Identity, Version: c.Version, Takeovers: w.Takeovers.Report, Channels: c.Channels.Checks,
 	})
 	follower := watch.NewActivities(c.VCenter, c.Temporal, c.TaskQueue, c.Rules, c.VCenterHost, c.Log).Checked(w.Preempt.Intake.WhyRejected)
 	if c.Engine != nil {

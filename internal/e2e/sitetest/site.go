@@ -19,6 +19,7 @@ import (
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/channel"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -26,6 +27,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/remediate"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/takeover"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tell"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -82,6 +84,8 @@ type Site struct {
 	Allow  []string              // reply addresses its workers may dial
 	Config func(*vcenter.Config) // changes how its workers reach vCenter; nil: not at all
 	Rules  []trigger.Rule
+	Told   tell.Settings // where its workers tell people, by the variables of Env
+	Env    map[string]string
 	Engine func(*trigger.Engine) // changes how its workers' watch reaches Temporal; nil: not at all
 }
 
@@ -228,11 +232,17 @@ func (s *Site) Worker() *Running {
 	if err != nil {
 		s.T.Fatal(err)
 	}
+	channels, err := channel.New(s.Told, func(name string) string { return s.Env[name] }, sender)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	s.Settings.Timing.Tell = len(s.Told.Channels) > 0
+	s.Remedy.Timing.Tell = s.Settings.Timing.Tell
 	ctx, end := context.WithCancel(s.T.Context())
 	g := s.Gateway()
 	w := worker.New(ctx, worker.Config{
 		Temporal: s.Dial(), Namespace: s.Server.Namespace(), TaskQueue: s.Queue, VCenter: g, VCenterHost: vcenterHost(s.VC.URL()),
-		Notify: sender, Preempt: s.Settings, Remediate: s.Remedy, Rules: s.Rules, Identity: "test", Version: "test", Log: s.Log,
+		Notify: sender, Channels: channels, Preempt: s.Settings, Remediate: s.Remedy, Rules: s.Rules, Identity: "test", Version: "test", Log: s.Log,
 		TakeoverEvery: time.Second, StopTimeout: 3 * time.Second, Engine: s.Engine,
 	})
 	if err := w.Preempt.CheckAttributes(s.T.Context(), s.Server.Namespace()); err != nil {

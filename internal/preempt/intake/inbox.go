@@ -123,6 +123,9 @@ func (it *intake) rejectOf(by, kind, reason string) {
 	it.state.Requests++
 	tally.Add(it.ctx, "preemption_rejections", map[string]string{"by": by, "reason": kind})
 	it.state.reject(it.now(), reason)
+	if by != "person" && kind != anotherVCenter { // a person reads it where he asked
+		it.untold = reason
+	}
 	workflow.GetLogger(it.ctx).Warn("request rejected", "reason", reason)
 }
 

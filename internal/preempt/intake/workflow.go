@@ -10,6 +10,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/delivery"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
@@ -29,6 +30,9 @@ func Intake(ctx workflow.Context, in Input) (preemptapi.Response, error) {
 	}
 	for {
 		it.drain()
+		if it.tellRejected() {
+			continue
+		}
 		switch {
 		case it.cancelled():
 			return it.cancel(ctx)
@@ -66,6 +70,10 @@ type intake struct {
 	refused    string   // why an intake under its id takes nothing; "": it does
 	left       []string // what it leaves to its successor
 	tellFailed bool     // the ledger could not be told where the alarm is active
+
+	out    delivery.Outbox // what people are told
+	untold string          // the last rejection of which people are not told yet; "": none
+	toldAt time.Time       // when they were told of one
 
 	decodedBytes int  // bytes decoded in this workflow task
 	endsLarge    bool // the run ends a task in which enough was decoded

@@ -9,6 +9,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/delivery"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/round"
@@ -69,7 +70,11 @@ func MakeRoom(ctx workflow.Context, in Input) (preemptapi.RoomResult, error) {
 		case len(m.pending) > 0:
 		case m.cancelled || len(m.held) == 0 && len(m.quiet) == 0:
 			m.tellHolds()
+			if m.out.Close(m.ctx) {
+				continue // somebody may have asked meanwhile
+			}
 			return m.result, nil
+		case m.out.Close(m.ctx):
 		case workflow.GetInfo(ctx).GetContinueAsNewSuggested():
 			return m.result, workflow.NewContinueAsNewError(ctx, preemption.MakeRoomWorkflowName, Input{Rooms: m.result.Rooms, Held: m.held, Quiet: m.quiet, Pending: m.pending})
 		}
@@ -91,8 +96,9 @@ type making struct {
 	roundID   string                  // of the round under way; "": none
 	done      *preemptapi.RoundResult // its result, once it has told
 	vain      []vain
-	scopes    []string // of the rooms that are being made
-	told      string   // what the ledger was last told is held
+	scopes    []string        // of the rooms that are being made
+	out       delivery.Outbox // what people are told
+	told      string          // what the ledger was last told is held
 }
 
 func newMaking(ctx workflow.Context, in Input) *making {
@@ -219,6 +225,7 @@ func (m *making) end(requestID string, state preemptapi.RoomState, reason string
 	o.State, o.Reason, o.EndedAt = state, reason, m.now()
 	tally.Add(m.ctx, "preemption_rooms", map[string]string{"state": string(state)})
 	preempt.Upsert(m.ctx, m.attrs, "", o.Cluster.String(), string(state))
+	m.tellEnd(o)
 	workflow.GetLogger(m.ctx).Info("room", "for", o.For, "state", state, "host", o.HostName, "reason", reason, "gone", len(o.Gone))
 	if o.Rule != "" && !o.VM.Zero() && state != preemptapi.RoomRunning {
 		m.quiet = append(m.quiet, quiet{VM: o.VM, Until: m.now().Add(quietFor)})

@@ -30,6 +30,7 @@ func (r *restore) next() preemptapi.RestoreInput {
 // beside its reply: an address that fails for long must not keep VMs off.
 func (r *restore) conclude() {
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
+	r.tellBack()
 	if workflow.GetVersion(r.ctx, "restore-beside-reply", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
 		r.reply(r.ctx)
 		r.show()
@@ -45,11 +46,12 @@ func (r *restore) conclude() {
 	r.show()
 }
 
-// awaitReplies waits until the replies that are under way are sent, or given up.
+// awaitReplies waits until the replies that are under way are sent, or given up, and the messages to people are on their way.
 func (r *restore) awaitReplies() {
 	if r.replying > 0 {
 		_ = workflow.Await(r.ctx, func() bool { return r.replying == 0 }) // as above
 	}
+	r.out.Close(r.ctx)
 }
 
 // reply sends the CloudEvent where an address was given and somebody came back.
@@ -167,6 +169,8 @@ func (r *restore) fail(err error) (preemptapi.RestoreResult, error) {
 	kind, text := preempt.ErrorType(err), preempt.Cause(err)
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.finish(preemptapi.RestoreFailed, text)
+	r.tellFailure(text)
+	r.out.Close(r.ctx)
 	workflow.GetLogger(r.ctx).Error("the restore failed", "reason", text, "kind", kind)
 	return preemptapi.RestoreResult{}, temporal.NewNonRetryableApplicationError(text, kind, nil, fittedRestore(r.result))
 }

@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/delivery"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
@@ -72,13 +73,15 @@ type restore struct {
 	replying       int                  // replies under way
 	failures       map[vsphere.Ref]int  // waves in which a VM failed for a reason that may pass
 	lives          int
-	idle           int // looks in a row that brought nobody back
+	out            delivery.Outbox // what people are told
+	told           map[string]bool // VMs of which they were told
+	idle           int             // looks in a row that brought nobody back
 }
 
 func newRestore(ctx workflow.Context, in preemptapi.RestoreInput) *restore {
 	own, _ := workflow.NewDisconnectedContext(ctx)
 	info := workflow.GetInfo(ctx)
-	r := &restore{ctx: tally.With(own), in: in, info: info, replied: map[vsphere.Ref]bool{}, failures: map[vsphere.Ref]int{}}
+	r := &restore{ctx: tally.With(own), in: in, info: info, replied: map[vsphere.Ref]bool{}, told: map[string]bool{}, failures: map[vsphere.Ref]int{}}
 	if in.Earlier != nil {
 		r.result, r.settleTimeOver = *in.Earlier, !in.Unsettled
 		r.stopReason, r.restart, r.cancelled = in.Stopped, in.Again, in.Over

@@ -23,6 +23,7 @@ func (r *round) conclude() (preemptapi.RoundResult, error) {
 	told := r.result
 	told.State = final
 	r.tellIntake(told)
+	r.tellEnd(final)
 	changed := r.reply("")
 	if r.lateWatch() {
 		r.annotateAgain()
@@ -35,6 +36,7 @@ func (r *round) conclude() (preemptapi.RoundResult, error) {
 	if changed {
 		r.tellIntake(r.result)
 	}
+	r.out.Close(r.ctx)
 	if final == preemptapi.RoundFailed {
 		return preemptapi.RoundResult{}, temporal.NewNonRetryableApplicationError(r.result.Reason, preempt.RoundFailed, nil, fitted(r.result))
 	}
@@ -48,12 +50,15 @@ func (r *round) fail(err error) (preemptapi.RoundResult, error) {
 	label, tell := string(preemptapi.RoundFailed), workflow.GetLogger(r.ctx).Error
 	if misnamed(r.in.Demand, kind) {
 		label, tell = "refused", workflow.GetLogger(r.ctx).Warn // the person is told; nothing is broken
+	} else {
+		r.tellFailure(text)
 	}
 	tally.Add(r.ctx, "preemption_rounds", map[string]string{"state": label})
 	r.result.EndedAt = workflow.Now(r.ctx).UTC()
 	r.setState(preemptapi.RoundFailed)
 	r.release()
 	r.tellIntake(r.result)
+	r.out.Close(r.ctx)
 	tell("the round failed", "reason", text, "kind", kind)
 	return preemptapi.RoundResult{}, temporal.NewNonRetryableApplicationError(text, kind, nil, fitted(r.result))
 }

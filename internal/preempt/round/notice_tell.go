@@ -42,6 +42,7 @@ func (r *round) announce(open []*notified) {
 		}
 	}
 	r.sendNotice(open, last)
+	r.tellNotice(open, last)
 }
 
 // tellGuests writes a notice into those guests that can be told, or clears it, and returns who was not told.

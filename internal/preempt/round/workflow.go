@@ -10,6 +10,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/delivery"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
@@ -57,6 +58,7 @@ type round struct {
 	below       []vsphere.Ref       // VMs of the step before
 	enough      bool                // a step found no shortfall any more
 	otherAction bool                // a plan was not carried out, as it was made for another action
+	out         delivery.Outbox     // what people are told
 	replaced    int                 // plans made to replace targets that could not go
 }
 
