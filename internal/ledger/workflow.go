@@ -65,9 +65,6 @@ func (in Input) Begin() State { return in.State.unpack(in.Packed) }
 // versionBegin marks the sweeps after which a round that never began may begin.
 const versionBegin = "dropped-rounds-may-begin"
 
-// versionRooms marks the runs whose sweeps look at who makes room, too.
-const versionRooms = "sweep-held-rooms"
-
 // Activities are the ledger's look-ups.
 type Activities struct{ Client client.Client }
 
@@ -99,10 +96,10 @@ func Ledger(ctx workflow.Context, in Input) error {
 		return err
 	}
 	due, turn := in.Due, in.Turn
-	rooms := workflow.GetVersion(ctx, versionRooms, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+	rooms := sweepsRooms(ctx)
 	for !workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 		// The timer runs only while a workflow holds something, so an idle ledger costs nothing.
-		busy := func() bool { return state.Busy() || rooms && state.holdsRoom() }
+		busy := state.busy(rooms)
 		roll := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
 		if err := workflow.Await(ctx, func() bool { return busy() || roll() }); err != nil {
 			return err
