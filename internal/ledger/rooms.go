@@ -57,6 +57,18 @@ func (s *State) holdsRoom() bool {
 	return false
 }
 
+// busy reports whether a sweep has something to look at.
+func (s *State) busy(rooms bool) func() bool {
+	return func() bool { return s.Busy() || rooms && s.holdsRoom() }
+}
+
+// versionRooms marks the runs whose sweeps look at who makes room, too.
+const versionRooms = "sweep-held-rooms"
+
+func sweepsRooms(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, versionRooms, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+}
+
 // roomOwners are the workflows that have made or held room since before a time.
 func (s *State) roomOwners(before time.Time) (owners []string) {
 	for _, owner := range workflow.DeterministicKeys(s.Demands) {

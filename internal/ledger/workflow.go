@@ -68,9 +68,6 @@ func (in Input) Begin() State { return in.State.unpack(in.Packed) }
 // versionBegin marks the sweeps after which a round that never began may begin.
 const versionBegin = "dropped-rounds-may-begin"
 
-// versionRooms marks the runs whose sweeps look at who makes room, too.
-const versionRooms = "sweep-held-rooms"
-
 // Activities are the ledger's look-ups.
 type Activities struct{ Client client.Client }
 
@@ -102,10 +99,10 @@ func Ledger(ctx workflow.Context, in Input) error {
 		return err
 	}
 	due, turn := in.Due, in.Turn
-	rooms := workflow.GetVersion(ctx, versionRooms, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+	rooms := sweepsRooms(ctx)
 	for !workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 		// The timer runs only while a workflow holds something, so an idle ledger costs nothing.
-		busy := func() bool { return state.busyWith(rooms) }
+		busy := state.busy(rooms)
 		roll := func() bool { return workflow.GetInfo(ctx).GetContinueAsNewSuggested() }
 		if err := workflow.Await(ctx, func() bool { return busy() || roll() }); err != nil {
 			return err
@@ -139,9 +136,6 @@ func Ledger(ctx workflow.Context, in Input) error {
 	next.Due, next.Turn = due, turn
 	return workflow.NewContinueAsNewError(ctx, WorkflowType, next)
 }
-
-// busyWith is Busy; with rooms, held room counts too.
-func (s *State) busyWith(rooms bool) bool { return s.Busy() || rooms && s.holdsRoom() }
 
 // sweep releases what workflows hold that ended without completing, such as a terminated round. An
 // owner admitted since the last sweep may not have started yet and is left alone. If there are very many owners, each
