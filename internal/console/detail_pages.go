@@ -181,6 +181,9 @@ func (c *Console) vmPage(ctx context.Context, req *http.Request) (look, error) {
 		return look{}, notFound{errors.New("nothing is known of a VM called " + name + ": no round, restore or remediation that is kept names it")}
 	}
 	l := look{title: v.Called(), live: true, name: "vm.html", data: v}
+	if v.Pending == nil {
+		l.every = "10s" // it reads the results of rounds
+	}
 	if v.Off != nil {
 		l.lines = append(l.lines, "It is off because of us.")
 	}

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,6 +29,7 @@ type look struct {
 	title string
 	nav   string // which entry of the navigation is current
 	live  bool   // it is read again while it is looked at
+	every string // how often; "": the usual
 	name  string // of the template
 	data  any
 	lines []string // one sentence each, of what has changed when it changes: a screen reader says them
@@ -177,6 +179,7 @@ func (c *Console) page(ctx context.Context, req *http.Request, l look) page {
 	if req.URL.Query().Get("all") != "" {
 		p.Every = "6s" // many rows
 	}
+	p.Every = cmp.Or(l.every, p.Every)
 	if l.name == "error.html" {
 		p.Live = false
 	}

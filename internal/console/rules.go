@@ -13,7 +13,8 @@ import (
 
 // Rules are the rules and policies that a worker runs with.
 type Rules struct {
-	File     string   `json:"file,omitempty"` // "": the built-in defaults
+	File     string   `json:"file,omitempty"`     // "": the built-in defaults
+	Observes bool     `json:"observes,omitempty"` // the file's mode is observe: no VM is touched, whatever rules and policies say
 	Rules    []Rule   `json:"rules"`
 	Policies []Policy `json:"policies"`
 	Warnings []string `json:"warnings"` // what contradicts, or probably is not intended

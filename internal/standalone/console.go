@@ -20,6 +20,7 @@ func (s *stack) startConsole(ctx context.Context, p Program) error {
 	set := s.set
 	wanted := fmt.Sprintf("127.0.0.1:%d", p.Ports.Console)
 	set.UI.Addr = cmp.Or(s.console, wanted)
+	set.File.Policies = s.policies() // of a simulation, with its own times
 	set.Temporal.Options.HostPort = s.temporal.HostPort()
 	c, err := worker.Console(set, s.client, p.Build.Version, s.log)
 	if err != nil {

@@ -122,7 +122,7 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 		return l.Addr().(*net.TCPAddr).Port
 	}
 	tr := newTrial(t, "--simulate", "--in-memory")
-	tr.program.Ports = Ports{Temporal: taken(), UI: taken()}
+	tr.program.Ports = Ports{Temporal: taken(), UI: taken(), Console: taken()}
 	var site *stack
 	tr.program.beforeCheck = func(s *stack) { site = s }
 	tr.start()
@@ -133,6 +133,11 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 		line("web UI", `http://127\.0\.0\.1:\d+$`), line("web UI", "port "+strconv.Itoa(tr.program.Ports.UI)+" is taken"),
 	)
 	get(t, tr.await(`web UI +(http://127\.0\.0\.1:\d+)`)[1])
+	tr.says(line("console", "port "+strconv.Itoa(tr.program.Ports.Console)+" is taken"))
+	address := tr.await(`\A[^\n]*start [^\n]*\n[^\n]*console +(http://127\.0\.0\.1:\d+) shows`)[1] // it is said first
+	if page := get(t, address+"/policies"); !strings.Contains(page, "alarm cluster-cpu-above-80") {
+		t.Errorf("the console does not show the rule of the demo:\n%s", page)
+	}
 	ready := tr.await(`health +(http://127\.0\.0\.1:\d+/readyz)`)[1]
 	get(t, ready)
 	figures := get(t, strings.Replace(ready, "/readyz", "/metrics", 1))

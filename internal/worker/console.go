@@ -11,6 +11,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/bearer"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/console"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
 )
 
@@ -38,7 +39,7 @@ func Console(cfg config.Worker, c client.Client, version string, log *slog.Logge
 
 // consoleRules writes the rules and policies of a worker in words.
 func consoleRules(cfg config.Worker) console.Rules {
-	out := console.Rules{File: cfg.Path, Warnings: append([]string{}, cfg.File.Warnings...), Rules: []console.Rule{}, Policies: []console.Policy{}}
+	out := console.Rules{File: cfg.Path, Observes: cfg.File.Mode == policy.ModeObserve, Warnings: append([]string{}, cfg.File.Warnings...), Rules: []console.Rule{}, Policies: []console.Policy{}}
 	for _, r := range cfg.File.Rules {
 		when := "event " + string(r.Class)
 		if r.Alarm != "" {
@@ -46,7 +47,7 @@ func consoleRules(cfg config.Worker) console.Rules {
 		}
 		does := string(r.Action.Kind())
 		if tag := r.Action.VMTag(); tag != "" {
-			does += " of VMs tagged " + tag
+			does += ": VMs tagged " + tag
 		}
 		if !r.Action.Acts() {
 			does += ", only recommended"
