@@ -8,10 +8,13 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tell"
 )
 
 // maxReason bounds the reason of a pause or a spare.
@@ -118,19 +121,8 @@ func (a *app) warnPaused(ctx context.Context, s *session) {
 		return
 	}
 	for _, p := range h.Pauses {
-		a.notice("PAUSED: %s (%s)", clean(p.Words()), a.command(resumes(p)...))
+		a.notice("PAUSED: %s (%s)", clean(p.Words()), a.command(p.Resumes()...))
 	}
-}
-
-// resumes is the command that ends a pause.
-func resumes(p ledger.Pause) []string {
-	switch {
-	case p.Alarm != "":
-		return []string{"resume", "--alarm", p.Alarm}
-	case p.Scope != "":
-		return []string{"resume", "--cluster", p.Scope}
-	}
-	return []string{"resume"}
 }
 
 // who is the person at the terminal, as far as the environment tells.
@@ -174,10 +166,30 @@ func (a *app) pause(ctx context.Context, s *session, f pauseFlags) error {
 	case got.Refused != "":
 		return refusedf("not paused: %s", got.Refused)
 	}
+	s.tellPeople(ctx, p, "is paused")
 	if err := s.tellPaused(ctx, p, got); err != nil {
 		return err
 	}
 	return a.showPauses(got.Pauses, "paused")
+}
+
+// toldWithin is how long workers may try to tell people of a pause.
+const toldWithin = time.Hour
+
+// tellPeople has a worker tell the channels of its file that something is paused, or goes on. A pause holds whether people hear of it
+// or not.
+func (s *session) tellPeople(ctx context.Context, p ledger.Pause, what string) {
+	m := tell.Message{
+		ID: uuid.NewString(), Event: tell.Paused, At: s.app.Now().UTC(), What: p.Of() + " " + what, Why: p.Words(),
+		Cluster: p.Name, ClusterRef: p.Scope, Alarm: p.Alarm, Stop: s.app.command(p.Resumes()...), Look: s.app.command("pause", "list"),
+	}
+	_, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: "preemption-notification-" + m.ID, TaskQueue: s.app.target.queue, WorkflowExecutionTimeout: toldWithin,
+		StaticSummary: "tell people: " + string(m.Event),
+	}, tell.WorkflowType, tell.Order{Message: m})
+	if err != nil {
+		s.app.log.Warn("people are not told of the pause", "error", err)
+	}
 }
 
 // tellPaused withdraws the rounds that are under way, and holds the restores. Both would find out by themselves before they act on
@@ -238,6 +250,7 @@ func (a *app) resume(ctx context.Context, s *session, f pauseFlags) error {
 	}
 	for _, p := range got.Ended {
 		a.notice("ended: %s", clean(p.Words()))
+		s.tellPeople(ctx, p, "goes on")
 	}
 	return a.showPauses(got.Pauses, "resumed")
 }
@@ -256,7 +269,7 @@ func (a *app) showPauses(list []ledger.Pause, msg string) error {
 			}
 			t.section("PAUSED", "SINCE", "UNTIL", "BY", "REASON", "END IT")
 			for _, p := range list {
-				t.row(clean(p.Of()), timestamp(p.Since), cmp.Or(timestamp(p.Until), "resumed"), orDash(p.By), clean(p.Reason), a.command(resumes(p)...))
+				t.row(clean(p.Of()), timestamp(p.Since), cmp.Or(timestamp(p.Until), "resumed"), orDash(p.By), clean(p.Reason), a.command(p.Resumes()...))
 			}
 		},
 	})

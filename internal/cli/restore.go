@@ -95,7 +95,7 @@ func (a *app) mayRestore(ctx context.Context, s *session, in preemptapi.RestoreI
 	}
 	for _, p := range h.Pauses {
 		if p.Alarm == "" && (p.Scope == "" || in.Scope.Zero() || p.Scope == in.Scope.String()) {
-			return refusedf("refused: %s; end it first: %s", clean(p.Words()), a.command(resumes(p)...))
+			return refusedf("refused: %s; end it first: %s", clean(p.Words()), a.command(p.Resumes()...))
 		}
 	}
 	return nil

@@ -211,6 +211,9 @@ func (c *Console) banners(now record.Now, err error) []banner {
 			all = append(all, banner{Kind: "warn", Text: "Cannot read " + t.Part + ": " + t.Error, Command: command("doctor")})
 		}
 	}
+	for _, p := range now.Ledger.Pauses {
+		all = append(all, banner{Kind: "warn", Text: "Paused: " + p.Words() + ".", Command: command(p.Resumes()...)})
+	}
 	if w := now.Watch.State; w != nil && w.Paused {
 		text := "The watch is paused: alarms start nothing"
 		if w.Reason != "" {

@@ -83,7 +83,8 @@ func TestWhatHappenedHasACommandEach(t *testing.T) {
 		t.Errorf("list: %s", out)
 	}
 	for _, wrong := range [][]string{
-		{"workflow", "status", "--watch", "-o", "json"}, {"history", "--since", "soon"},
+		{"workflow", "status", "--watch", "-o", "json"},
+		{"history", "--since", "soon"},
 		{"history", "--kind", "party"},
 		{"report", "--by", "colour"},
 		{"report", "--csv", "-o", "json"},

@@ -48,6 +48,17 @@ func (p Pause) Words() string {
 	return words + ": " + p.Reason
 }
 
+// Resumes is the command of preemptctl that ends it.
+func (p Pause) Resumes() []string {
+	switch {
+	case p.Alarm != "":
+		return []string{"resume", "--alarm", p.Alarm}
+	case p.Scope != "":
+		return []string{"resume", "--cluster", p.Scope}
+	}
+	return []string{"resume"}
+}
+
 func (p Pause) same(o Pause) bool { return p.Scope == o.Scope && p.Alarm == o.Alarm }
 
 // HeldUp is what persons hold up and spare. Some of it may be over by its time.

@@ -46,6 +46,8 @@ func ledgerNow(s ledger.State, now time.Time, running bool) Ledger {
 			out.Scopes = append(out.Scopes, LedgerScope{Scope: key, Active: scope.Active, Since: scope.ActiveSince, Until: scope.Until})
 		}
 	}
+	held := ledger.HeldUp{Pauses: s.Pauses, Spares: s.Spares}.Now(now)
+	out.Pauses, out.Spares = append([]ledger.Pause{}, held.Pauses...), append([]ledger.Spare{}, held.Spares...)
 	slices.SortFunc(out.Scopes, func(a, b LedgerScope) int { return strings.Compare(a.Scope, b.Scope) })
 	return out
 }

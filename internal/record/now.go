@@ -81,6 +81,8 @@ type Ledger struct {
 	Alarms   []ledger.ActiveAlarm `json:"alarms"`   // that are active, with the scopes that they keep from restores
 	Reserved map[string]int       `json:"reserved"` // VMs that are reserved, by the workflow that holds them
 	Scopes   []LedgerScope        `json:"scopes"`   // that are active or in their cooldown
+	Pauses   []ledger.Pause       `json:"pauses"`   // that persons hold up
+	Spares   []ledger.Spare       `json:"spares"`   // VMs that persons spare
 }
 
 // LedgerScope is a scope in which a round is active, or that is in its cooldown.
