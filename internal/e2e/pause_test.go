@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tell"
 )
 
 // pauses runs preemptctl, which must succeed, and returns what it said.
@@ -182,4 +185,39 @@ func TestWhatIsPausedAndSparedShowsInTheMetrics(t *testing.T) {
 	s.Eventually("the metrics show two pauses", shows("\npreemption_paused 2\n", "\npreemption_spared_vms 1\n"))
 	pauses(s, "resume", "--all")
 	s.Eventually("the metrics show none", shows("\npreemption_paused 0\n", "\npreemption_spared_vms 1\n"))
+}
+
+func TestPeopleAreToldOfAPauseAndOfItsEnd(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t)
+	var mu sync.Mutex
+	var got []string
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, string(text))
+	}))
+	t.Cleanup(hook.Close)
+	s.Env = map[string]string{"OPS": "generic+" + hook.URL}
+	s.Told.Channels = []tell.Channel{{Name: "ops", URLFrom: tell.Source{Env: "OPS"}, On: []tell.Event{tell.Paused}}}
+	s.Worker()
+	awaitWorker(s)
+	for i, step := range []struct {
+		args []string
+		says []string
+	}{
+		{[]string{"pause", "--reason", "storage migration"}, []string{"everything is paused", "storage migration", "preemptctl resume"}},
+		{[]string{"resume"}, []string{"everything goes on"}},
+	} {
+		pauses(s, step.args...)
+		s.Eventually("people are told", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(got) == i+1
+		})
+		if !sitetest.ContainsAll(got[i], step.says...) {
+			t.Errorf("of %v the message reads\n%s", step.args, got[i])
+		}
+	}
 }
