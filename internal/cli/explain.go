@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,7 +93,7 @@ func (a *app) explainVM(cmd *cobra.Command, vm string, f explainFlags) error {
 		if err != nil {
 			return err
 		}
-		if err := f.asks(ctx, a, s, &req, entries); err != nil {
+		if err := f.asks(ctx, a, s, &req, entries, ref); err != nil {
 			return err
 		}
 		out, err := s.verdictOn(ctx, ref, req)
@@ -113,9 +114,9 @@ func (a *app) explainVM(cmd *cobra.Command, vm string, f explainFlags) error {
 }
 
 // asks completes a request: for a cluster, or as an alarm asked the last time.
-func (f explainFlags) asks(ctx context.Context, a *app, s *session, req *preemption.WorkflowRequest, entries []record.Entry) error {
+func (f explainFlags) asks(ctx context.Context, a *app, s *session, req *preemption.WorkflowRequest, entries []record.Entry, ref vsphere.Ref) error {
 	if f.alarm != "" {
-		return asLastRound(req, entries, f.alarm)
+		return asLastRound(req, entries, f.alarm, ref)
 	}
 	return f.where.in(ctx, a, s, req)
 }
@@ -150,18 +151,33 @@ func recordOf(s *session, ctx context.Context, ref vsphere.Ref, from time.Time) 
 	return rec, reach, ok && err == nil
 }
 
-// asLastRound has a request ask as the last round of an alarm did.
-func asLastRound(req *preemption.WorkflowRequest, entries []record.Entry, alarm string) error {
-	for _, e := range entries {
-		if e.Kind == record.Round && strings.EqualFold(e.Alarm, alarm) {
-			req.Tag, req.Policy, req.Criticality = cmp.Or(e.Tag, req.Tag), e.Policy, cmp.Or(preemption.Criticality(e.Criticality), req.Criticality)
-			if !e.Scope.Zero() {
-				req.Cluster = e.Scope.String()
-			}
-			return nil
+// asLastRound has a request ask as the last round of an alarm did: of those, the last in a cluster in which the VM was acted on,
+// if there is one.
+func asLastRound(req *preemption.WorkflowRequest, entries []record.Entry, alarm string, vm vsphere.Ref) error {
+	home := map[vsphere.Ref]bool{}
+	for i := range entries {
+		if slices.ContainsFunc(entries[i].VMs, func(v record.VM) bool { return v.Ref == vm }) && !entries[i].Cluster.Zero() {
+			home[entries[i].Cluster] = true
 		}
 	}
-	return notFoundf("the record has no round of alarm %q: give --cluster and --criticality instead", alarm)
+	var last *record.Entry
+	for i := range entries {
+		e := &entries[i]
+		if e.Kind != record.Round || !strings.EqualFold(e.Alarm, alarm) {
+			continue
+		}
+		if last == nil || home[e.Cluster] && !home[last.Cluster] {
+			last = e
+		}
+	}
+	if last == nil {
+		return notFoundf("the record has no round of alarm %q: give --cluster and --criticality instead", alarm)
+	}
+	req.Tag, req.Policy, req.Criticality = cmp.Or(last.Tag, req.Tag), last.Policy, cmp.Or(preemption.Criticality(last.Criticality), req.Criticality)
+	if !last.Scope.Zero() {
+		req.Cluster = last.Scope.String()
+	}
+	return nil
 }
 
 // planFor has a worker plan a request, and returns the plan.

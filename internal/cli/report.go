@@ -76,10 +76,12 @@ func (a *app) reportSums(cmd *cobra.Command, f reportFlags) error {
 	}
 	return a.withSession(cmd, readLimit, func(ctx context.Context, s *session) error {
 		// What began before counts with the hours that lie within the time.
-		entries, reach, err := a.read(ctx, s.record(), record.Filter{})
+		r := s.record()
+		entries, _, err := a.read(ctx, r, record.Filter{})
 		if err != nil {
 			return err
 		}
+		_, reach := r.Known(record.Filter{Since: from})
 		a.warnReach(reach, from)
 		sums := record.Summed(entries, from, a.Now(), time.Local)
 		if f.csv {

@@ -22,11 +22,31 @@ func (r *Reader) fill(ctx context.Context, e *Entry, kind string) error {
 	switch {
 	case err == nil:
 	case ended(err):
+		if state := endedAs(err); state != "" {
+			e.State, e.Reason = state, "somebody or something ended the workflow before it had a result"
+			return nil
+		}
 		e.unread(err)
 	default:
 		return err
 	}
 	return nil
+}
+
+// endedAs is the state of a workflow that was ended before it had a result; "" of another.
+func endedAs(err error) string {
+	var terminated *temporal.TerminatedError
+	var cancelled *temporal.CanceledError
+	var late *temporal.TimeoutError
+	switch {
+	case errors.As(err, &terminated):
+		return "terminated"
+	case errors.As(err, &cancelled):
+		return "cancelled"
+	case errors.As(err, &late):
+		return "timed_out"
+	}
+	return ""
 }
 
 // decode reads the result of a workflow of a type into an entry.
