@@ -52,6 +52,9 @@ const (
 func (r *Reader) extend(ctx context.Context, since time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if since.IsZero() {
+		since = time.Unix(0, 0) // all there is; the zero time stands for nothing read
+	}
 	r.readRetention(ctx)
 	from, newest, full := r.closed.bounds()
 	begun := r.now()

@@ -146,6 +146,18 @@ func TestWhatHasEndedIsReadOnceAndOnlyAsFarBackAsAsked(t *testing.T) {
 	}
 }
 
+func TestAllThereIsIsReadOnce(t *testing.T) {
+	f, r, now := hundred()
+	for range 2 {
+		if got, _, err := r.History(t.Context(), Filter{}); err != nil || len(got) != 100 || f.results != 100 {
+			t.Fatalf("%d entries after %d results: %v", len(got), f.results, err)
+		}
+	}
+	if _, reach := r.Known(Filter{Since: now.Add(-time.Hour)}); !reach.Complete {
+		t.Errorf("its reach is %+v", reach)
+	}
+}
+
 func TestBeyondRetentionTheRecordSaysThatItDoesNotReach(t *testing.T) {
 	f, r, now := hundred()
 	f.retention = 72 * time.Hour
