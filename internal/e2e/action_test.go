@@ -15,6 +15,7 @@ import (
 // evicted runs the activity that acts on one VM.
 func evicted(s *sitetest.Site, a action.Action) round.ActResult {
 	s.T.Helper()
+	s.Worker() // which has the ledger, that is asked who is spared
 	vm := s.VC.TaggedVMs("cluster-a")[0]
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()

@@ -1,6 +1,9 @@
 package round
 
 import (
+	"context"
+	"time"
+
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -120,13 +123,18 @@ func (e *eviction) fresh(todo []ActTarget) (fresh []vsphere.Ref) {
 	return fresh
 }
 
+// answersWithin is how long the ledger may take to say who is spared. Nobody is acted on meanwhile, and what asked asks again.
+const answersWithin = 30 * time.Second
+
 // heldUp adds to held which of the targets a person spares by now, or all of them where preemption is paused. It returns what the
 // ledger knows.
 func (e *eviction) heldUp(fresh []vsphere.Ref, held map[vsphere.Ref]policy.Spared) (facts ledger.Facts, err error) {
 	if len(fresh) == 0 {
 		return facts, nil
 	}
-	facts, err = e.Ledger.Facts(e.Ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), UnderWay: e.in.UnderWay, Alarm: e.in.Alarm})
+	ctx, cancel := context.WithTimeout(e.Ctx, answersWithin)
+	defer cancel()
+	facts, err = e.Ledger.Facts(ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), UnderWay: e.in.UnderWay, Alarm: e.in.Alarm})
 	if err != nil {
 		return facts, &vcenter.Error{Op: "ask the ledger who is spared of", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: err}
 	}
