@@ -46,7 +46,7 @@ func (a *app) makeRoomCommand() *cobra.Command {
 		Example: "  # on which host, who would go, and what would the other hosts cost?\n  preemptctl make-room --for db-1 --dry-run\n" +
 			"  # the real thing\n  preemptctl make-room --for db-1 --power-on\n" +
 			"  # 8 CPUs and 24 GiB in one piece, for half an hour\n  preemptctl make-room --cpus 8 --memory 24GiB --cluster cluster-a --hold 30m\n" +
-			"  # the same on three hosts at once, or on none\n  preemptctl make-room --cpus 8 --memory 24GiB --cluster cluster-a --hosts 3",
+			"  # room on two hosts at once, or on none\n  preemptctl make-room --cpus 4 --memory 8GiB --cluster cluster-a --hosts 2",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.makeRoom(cmd, f) },
 	}
 	f.register(cmd)

@@ -39,7 +39,7 @@ func (a *app) planCommand() *cobra.Command {
 			"the VM's would go.\n\n" +
 			exitStatus("", "no VM is eligible, with --fail-empty, or no host can have the room"),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow plan --tag spot --criticality HIGH -o json\n" +
-			"  preemptctl workflow plan --event @alarm.json\n  preemptctl workflow plan --cluster cluster-a --headroom\n" +
+			"  preemptctl workflow plan --event @alarm.json\n  preemptctl workflow plan --cluster cluster-a --headroom  # exit code 1 where the policy has none\n" +
 			"  preemptctl workflow plan --room-for db-1\n" +
 			"  preemptctl workflow plan --room-cpus 8 --room-memory 24GiB --cluster cluster-a",
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -61,7 +61,7 @@ func (a *app) spareCommand() *cobra.Command {
 		Use: "end VM", Args: oneVM,
 		Short:   "Spare a VM no longer",
 		Long:    "Spare a VM no longer. It may be preempted again at once.\n\n" + exitStatus("no such VM, or it is not spared", ""),
-		Example: "  preemptctl spare end web-1",
+		Example: "  preemptctl spare end web-2  # exit code 3 where nobody spares it",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.changeSpare(cmd, args[0], ledger.SpareRequest{End: true})
 		},

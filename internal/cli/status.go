@@ -65,7 +65,7 @@ func (a *app) statusCommand() *cobra.Command {
 			"the time that is left of a notice, until the workflow ends or Ctrl+C.\n\n" +
 			exitStatus("no such workflow", ""),
 		Example: "  preemptctl workflow status\n  preemptctl workflow status --workflow-id cluster-cpu-above-80@domain-c7\n" +
-			"  preemptctl workflow status --watch\n  preemptctl workflow status -o json",
+			"  preemptctl workflow status -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := f.check(); err != nil {
 				return err

@@ -79,7 +79,7 @@ func TestWhatHappenedHasACommandEach(t *testing.T) {
 	if out := pauses(s, "workflow", "status", "--watch", "-w", r.RoundID); strings.Count(out, gone.Name) != 1 {
 		t.Errorf("the status of what has ended is watched: %s", out)
 	}
-	if out := pauses(s, "workflow", "list", "--limit", "50"); !sitetest.ContainsAll(out, r.RoundID, s.RestoreID()) {
+	if out := pauses(s, "workflow", "list", "--limit", "5000"); !sitetest.ContainsAll(out, r.RoundID, s.RestoreID()) {
 		t.Errorf("list: %s", out)
 	}
 	for _, wrong := range [][]string{

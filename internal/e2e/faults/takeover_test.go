@@ -197,7 +197,7 @@ func TestRequestsThatComeWhileAPrototypeIsTakenOverAreAllTaken(t *testing.T) {
 	s.UntilWithin(time.Minute, "cli", "every request was taken", func(r preemptapi.Response) bool { return r.Requests >= flood })
 	time.Sleep(2 * time.Second)
 	// On a server that is so slow that clients send again, a request may have reached both the old run and the new one.
-	if r := s.State("cli"); r.Requests != flood && !(sitetest.RaceDetector && r.Requests > flood) {
+	if r := s.State("cli"); r.Requests < flood || r.Requests > flood+flood/10 {
 		t.Errorf("%d requests were taken of %d", r.Requests, flood)
 	}
 	if n := counted.Load(); n != 1 {
