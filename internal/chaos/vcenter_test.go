@@ -3,12 +3,12 @@ package chaos
 import (
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
