@@ -89,7 +89,8 @@ func (a *app) explainVM(cmd *cobra.Command, vm string, f explainFlags) error {
 		if err != nil {
 			return err
 		}
-		entries, reach, err := a.read(ctx, s.record(), record.Filter{Since: from})
+		rec := s.record()
+		entries, reach, err := a.read(ctx, rec, record.Filter{Since: from})
 		if err != nil {
 			return err
 		}
@@ -100,7 +101,7 @@ func (a *app) explainVM(cmd *cobra.Command, vm string, f explainFlags) error {
 		if err != nil {
 			return err
 		}
-		if known, _, ok := recordOf(s, ctx, ref, from); ok {
+		if known, _, ok := rec.KnownVM(ref.String(), from); ok {
 			out.Record, out.Name = &known, cmp.Or(out.Name, known.Name)
 		}
 		out.Reach = reach
@@ -143,12 +144,6 @@ func (s *session) verdictOn(ctx context.Context, ref vsphere.Ref, req preemption
 		out.Spared, out.Verdict, out.Name = one.Spared, one.Verdict, one.Name
 	}
 	return out, nil
-}
-
-// recordOf is what the record knows of a VM.
-func recordOf(s *session, ctx context.Context, ref vsphere.Ref, from time.Time) (record.VMRecord, record.Reach, bool) {
-	rec, reach, ok, err := s.record().VM(ctx, ref.String(), from)
-	return rec, reach, ok && err == nil
 }
 
 // asLastRound has a request ask as the last round of an alarm did: of those, the last in a cluster in which the VM was acted on,

@@ -93,9 +93,9 @@ func (s *session) record() *record.Reader {
 
 // read reads what has ended since a time, and says how far it has come where that takes longer than a second.
 func (a *app) read(ctx context.Context, r *record.Reader, f record.Filter) ([]record.Entry, record.Reach, error) {
-	stop := make(chan struct{})
-	defer close(stop)
+	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(stopped)
 		for t := time.NewTicker(time.Second); ; {
 			select {
 			case <-stop:
@@ -108,6 +108,8 @@ func (a *app) read(ctx context.Context, r *record.Reader, f record.Filter) ([]re
 		}
 	}()
 	entries, reach, err := r.History(ctx, f)
+	close(stop)
+	<-stopped // its lines come before what follows
 	if err != nil && ctx.Err() == nil && reach.Entries > 0 {
 		a.notice("Warning: not all could be read: %s", err)
 		err = nil

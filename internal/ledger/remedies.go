@@ -33,10 +33,9 @@ type RemedyFacts struct {
 
 // RemedyRequest asks for one VM, to change or move it at once. An owner that waits holds nothing.
 type RemedyRequest struct {
-	Owner    string        `json:"owner"`             // workflow id
-	VM       string        `json:"vm"`                // Type:Value
-	What     string        `json:"what"`              // cpu, memory, reconfigure, move
-	Cluster  string        `json:"cluster,omitempty"` // that the VM is in, as Type:Value; empty: unknown
+	Owner    string        `json:"owner"` // workflow id
+	VM       string        `json:"vm"`    // Type:Value
+	What     string        `json:"what"`  // cpu, memory, reconfigure, move
 	Cooldown time.Duration `json:"cooldown,omitempty"`
 	PerHour  int           `json:"perHour,omitempty"` // most actions in an hour, on any VMs; 0: any number
 
@@ -195,10 +194,13 @@ func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
 	return RemedyGrant{Granted: true, Version: s.FlightVersion}
 }
 
-// heldUp reports whether a person has paused what is asked for, or another owner has the VM.
+// heldUp reports whether a person has paused everything, or another owner has the VM. In which cluster the VM is the ledger does not
+// know, so that a pause of one holds up no remediation.
 func (s *State) heldUp(now time.Time, r RemedyRequest) (g RemedyGrant, refused bool) {
-	if p, ok := s.paused(now, r.Cluster, ""); ok && (p.Scope == "" || r.Cluster != "") {
-		return RemedyGrant{Full: p.Words()}, true
+	for _, p := range s.Pauses {
+		if p.same(Pause{}) && !p.Over(now) {
+			return RemedyGrant{Full: p.Words()}, true
+		}
 	}
 	if holder := s.Reserved[r.VM]; holder != "" && holder != r.Owner {
 		return RemedyGrant{Holder: holder}, true
