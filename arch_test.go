@@ -73,7 +73,8 @@ var arrows = map[string][]string{
 		"", "internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/api/watchapi", "internal/health", "internal/ledger",
 		"internal/api/doctorapi", "internal/placement", "internal/policy", "internal/vsphere",
 	},
-	"internal/console": {"", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/record", "internal/shown", "internal/vsphere"},
+	"internal/judge": {"", "internal/api/preemptapi", "internal/api/remediateapi", "internal/policy", "internal/record", "internal/vsphere"},
+	"internal/console": {"", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/record", "internal/shown", "internal/judge", "internal/vsphere"},
 	"internal/repair": {
 		"internal/vsphere", "internal/action", "internal/clock", "", "internal/health", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/step", "internal/vcenter",
 		"internal/watch", "internal/api/watchapi",
@@ -87,7 +88,7 @@ var arrows = map[string][]string{
 	"internal/api/remediateapi": {"internal/vsphere", "internal/placement"},
 	"internal/cli": {
 		"internal/bearer", "internal/console", "internal/record", "internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/doctorapi", "internal/health", "internal/ledger", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
-		"internal/shown", "internal/tell", "internal/api/watchapi", "internal/workflowid",
+		"internal/shown", "internal/tell", "internal/judge", "internal/api/watchapi", "internal/workflowid",
 	},
 	"internal/doctor": {
 		"internal/vsphere", "internal/action", "", "internal/alarm", "internal/api/doctorapi", "internal/policy", "internal/placement", "internal/shown", "internal/step", "internal/trigger", "internal/vcenter",

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/judge"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -28,19 +27,9 @@ type explainFlags struct {
 
 // explained is what explain prints.
 type explained struct {
-	VM       vsphere.Ref           `json:"vm"`
-	Name     string                `json:"name,omitempty"`
-	WouldGo  bool                  `json:"wouldGo"`
-	Verdict  string                `json:"verdict"`            // in words
-	Rank     int                   `json:"rank,omitempty"`     // among those that would go
-	Of       int                   `json:"of"`                 // so many would go
-	Cluster  string                `json:"cluster,omitempty"`  // in which it was planned; empty: everywhere
-	Criteria string                `json:"criteria,omitempty"` // for what it was planned
-	Spared   *policy.Spared        `json:"spared,omitempty"`
-	Target   *preemptapi.VMOutcome `json:"target,omitempty"`
-	Usage    []policy.Usage        `json:"usage,omitempty"`
-	Record   *record.VMRecord      `json:"record,omitempty"` // nil: nothing is known of it
-	Reach    record.Reach          `json:"reach"`
+	judge.Verdict
+	Record *record.VMRecord `json:"record,omitempty"` // nil: nothing is known of it
+	Reach  record.Reach     `json:"reach"`
 }
 
 func (a *app) explainCommand() *cobra.Command {
@@ -97,8 +86,8 @@ func (a *app) explainVM(cmd *cobra.Command, vm string, f explainFlags) error {
 		if err := f.asks(ctx, a, s, &req, entries, ref); err != nil {
 			return err
 		}
-		out, err := s.verdictOn(ctx, ref, req)
-		if err != nil {
+		out := explained{}
+		if out.Verdict, err = judge.On(ctx, ref, req, s.planFor); err != nil {
 			return err
 		}
 		if known, _, ok := rec.KnownVM(ref.String(), from); ok {
@@ -122,56 +111,14 @@ func (f explainFlags) asks(ctx context.Context, a *app, s *session, req *preempt
 	return f.where.in(ctx, a, s, req)
 }
 
-// verdictOn says what a plan for the request makes of a VM. A VM that the plan does not list, as there are very many or it carries
-// no tag, is planned for alone.
-func (s *session) verdictOn(ctx context.Context, ref vsphere.Ref, req preemption.WorkflowRequest) (out explained, err error) {
-	r, err := s.planFor(ctx, req)
-	if err != nil {
-		return out, err
-	}
-	out = judged(r, ref, req)
-	if out.Target != nil || out.Spared != nil {
-		return out, nil
-	}
-	single := req
-	single.VM, single.Cluster, single.Headroom = ref.String(), "", false
-	alone, err := s.planFor(ctx, single)
-	if err != nil {
-		out.Verdict = "it would stay: " + strings.TrimPrefix(err.Error(), "no plan: ")
-		return out, nil
-	}
-	if one := judged(alone, ref, single); one.Spared != nil {
-		out.Spared, out.Verdict, out.Name = one.Spared, one.Verdict, one.Name
-	}
-	return out, nil
-}
-
 // asLastRound has a request ask as the last round of an alarm did: of those, the last in a cluster in which the VM was acted on,
 // if there is one.
 func asLastRound(req *preemption.WorkflowRequest, entries []record.Entry, alarm string, vm vsphere.Ref) error {
-	home := map[vsphere.Ref]bool{}
-	for i := range entries {
-		if slices.ContainsFunc(entries[i].VMs, func(v record.VM) bool { return v.Ref == vm }) && !entries[i].Cluster.Zero() {
-			home[entries[i].Cluster] = true
-		}
-	}
-	var last *record.Entry
-	for i := range entries {
-		e := &entries[i]
-		if e.Kind != record.Round || !strings.EqualFold(e.Alarm, alarm) {
-			continue
-		}
-		if last == nil || home[e.Cluster] && !home[last.Cluster] {
-			last = e
-		}
-	}
+	last := judge.LastRound(entries, alarm, vm)
 	if last == nil {
 		return notFoundf("the record has no round of alarm %q: give --cluster and --criticality instead", alarm)
 	}
-	req.Tag, req.Policy, req.Criticality = cmp.Or(last.Tag, req.Tag), last.Policy, cmp.Or(preemption.Criticality(last.Criticality), req.Criticality)
-	if !last.Scope.Zero() {
-		req.Cluster = last.Scope.String()
-	}
+	judge.AskAs(req, last)
 	return nil
 }
 
@@ -196,32 +143,12 @@ func (s *session) planFor(ctx context.Context, req preemption.WorkflowRequest) (
 	return r, nil
 }
 
-// judged says what a plan makes of a VM.
-func judged(r preemptapi.RoundResult, ref vsphere.Ref, req preemption.WorkflowRequest) explained {
-	out := explained{VM: ref, Of: len(r.Targets), Cluster: scopeWords(r.ScopeName, r.Scope), Usage: r.Usage, Verdict: "it would stay: the plan does not list it"}
-	out.Criteria = fmt.Sprintf("%s, tag %s, policy %s", req.Criticality, req.Tag, r.PolicyName)
-	for i := range r.Targets {
-		if v := &r.Targets[i]; v.Ref == ref {
-			out.WouldGo, out.Rank, out.Target, out.Name = true, i+1, v, v.Name
-			out.Verdict = fmt.Sprintf("it would go, as number %d of %d: %s", i+1, len(r.Targets), cmp.Or(v.Why, v.Outcome.Words()))
-			return out
-		}
-	}
-	for i := range r.Spared {
-		if v := &r.Spared[i]; v.Ref == ref {
-			out.Spared, out.Name = v, v.Name
-			out.Verdict = "it would stay: " + v.Explanation().Words()
-		}
-	}
-	return out
-}
-
 // pastShown is how many of the last things that happened to a VM are listed.
 const pastShown = 10
 
 func (a *app) explainTable(t *table, x explained) {
 	t.row("VM", vmName(x.Name, x.VM))
-	t.row("now", x.Verdict)
+	t.row("now", x.Words)
 	t.row("planned for", x.Criteria+", "+cmp.Or(x.Cluster, "everything tagged"))
 	rec := x.Record
 	if rec == nil {

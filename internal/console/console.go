@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/judge"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
 )
 
@@ -29,6 +30,8 @@ type Console struct {
 	cfg     Config
 	handler http.Handler
 	health  *health.Looker
+
+	questions *questions
 
 	mu      sync.Mutex
 	now     record.Now // as it was read last
@@ -64,6 +67,9 @@ func New(cfg Config) (*Console, error) {
 	r := cfg.Record
 	c := &Console{cfg: cfg, first: make(chan struct{})}
 	c.health = &health.Looker{Client: r.Client, Namespace: r.Namespace, TaskQueue: r.TaskQueue}
+	c.questions = &questions{
+		asker: judge.Asker{Client: r.Client, TaskQueue: r.TaskQueue, Limit: answerLimit}, clock: cfg.Clock, kept: map[string]*question{},
+	}
 	c.handler = cfg.Guard.protect(c.routes())
 	return c, nil
 }

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -159,9 +160,11 @@ func (c *Console) workPage(_ context.Context, req *http.Request) (look, error) {
 type vmView struct {
 	record.VMRecord
 	Named string                `json:"named"`          // as it was asked for
+	Now   *answer               `json:"now,omitempty"`  // what a worker said of it; nil: nothing yet
 	Last  *record.SparedVerdict `json:"last,omitempty"` // what the last round that considered and spared it said
 	Reach record.Reach          `json:"reach"`
 	All   bool                  `json:"-"`
+	Asks  bool                  `json:"-"` // a worker is asked about it
 }
 
 func (c *Console) vmPage(ctx context.Context, req *http.Request) (look, error) {
@@ -177,23 +180,44 @@ func (c *Console) vmPage(ctx context.Context, req *http.Request) (look, error) {
 			v.Ref, v.Name, ok = last.Spared.Ref, last.Spared.Name, true
 		}
 	}
-	if !ok {
+	if err := c.askAbout(ctx, req, &v); err != nil {
+		return look{}, err
+	}
+	if !ok && !v.Asks {
 		return look{}, notFound{errors.New("nothing is known of a VM called " + name + ": no round, restore or remediation that is kept names it")}
 	}
 	l := look{title: v.Called(), live: true, name: "vm.html", data: v}
-	if v.Pending == nil {
+	if v.Pending == nil && (v.Now != nil || !v.Asks) {
 		l.every = "10s" // it reads the results of rounds
 	}
 	if v.Off != nil {
 		l.lines = append(l.lines, "It is off because of us.")
 	}
+	if v.Now != nil && v.Now.Verdict != nil {
+		l.lines = append(l.lines, "By a plan, "+v.Now.Verdict.Words+".")
+	}
 	return l, nil
 }
 
-// Called returns the VM's name, or its MoRef.
-func (v vmView) Called() string {
-	if v.Name != "" {
-		return v.Name
+// askAbout asks a worker about a VM, if one is there. Its error is that neither vCenter nor the record knows the VM.
+func (c *Console) askAbout(ctx context.Context, req *http.Request, v *vmView) error {
+	now, err := c.state(ctx)
+	if err != nil || !now.Workers.Polled || fromElsewhere(req) {
+		return nil
 	}
-	return v.Ref.Value
+	entries, _ := c.cfg.Record.Known(record.Filter{})
+	v.Asks, v.Now = true, c.questions.about(ctx, v.Named, v.Ref, entries)
+	if v.Now == nil || !v.Ref.Zero() {
+		return nil
+	}
+	if v.Now.unknown != nil {
+		return notFound{fmt.Errorf("no round, restore or remediation that is kept names a VM called %s, and %w", v.Named, v.Now.unknown)}
+	}
+	if v.Ref = v.Now.vm; v.Now.Verdict != nil {
+		v.Name = v.Now.Verdict.Name
+	}
+	return nil
 }
+
+// Called returns the VM's name, its MoRef, or how it was asked for.
+func (v vmView) Called() string { return cmp.Or(v.Name, v.Ref.Value, v.Named) }

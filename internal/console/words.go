@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -19,7 +21,7 @@ var functions = template.FuncMap{
 	"utc": utc, "rfc": rfc, "ago": sinceWords, "left": leftWords, "duration": durationWords, "scope": scopeWords, "kind": kindWords, "state": stateWords,
 	"counts": vmWords, "ghz": ghz, "gib": gib, "percent": percent, "tone": tone, "path": url.PathEscape, "link": link, "vmlink": vmLink,
 	"first": first, "more": more, "fixed": fixed, "chart": chartOf, "share": shareOf, "refname": refName, "add": func(a, b int) int { return a + b },
-	"or2": func(a, b string) string { return cmp.Or(a, b) }, "round": func(k record.Kind) bool { return k == record.Round }, "copy": copyable, "undo": undo,
+	"or2": func(a, b string) string { return cmp.Or(a, b) }, "round": func(k record.Kind) bool { return k == record.Round }, "copy": copyable, "undo": undo, "indented": indented,
 	"table": func(vms []record.VM, all bool) map[string]any { return map[string]any{"VMs": vms, "All": all} },
 	"rows":  func(what string, rows []record.Row) map[string]any { return map[string]any{"What": what, "Rows": rows} },
 }
@@ -45,6 +47,19 @@ func utc(t time.Time) string {
 		return "–"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// longestJSON is how many bytes of an event are shown.
+const longestJSON = 16 << 10
+
+// indented writes JSON for people, at most the first longestJSON bytes of it.
+func indented(raw json.RawMessage) string {
+	var out bytes.Buffer
+	if json.Indent(&out, raw, "", "  ") != nil {
+		out.Reset()
+		out.Write(raw)
+	}
+	return shown.Clip(out.String(), longestJSON)
 }
 
 // sinceWords says how long ago something was.

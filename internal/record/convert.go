@@ -112,6 +112,7 @@ func ofRestore(e *Entry, r preemptapi.RestoreResult) {
 	if e.By = r.By; r.By != preemptapi.ByHand {
 		e.Alarm, e.By = r.By, ""
 	}
+	e.UsageFirst = r.Before
 	if e.Usage = r.After; len(e.Usage) == 0 {
 		e.Usage = r.Before
 	}

@@ -51,8 +51,10 @@ type Entry struct {
 	FreedMemMB  int64       `json:"freedMemoryMB,omitempty"`
 	// Usage is the usage of the contended scopes: of a round before and after, of a restore as last measured.
 	Usage []policy.Usage `json:"usage,omitempty"`
-	At    time.Time      `json:"at"`              // when it was read; what has ended does not change any more
-	Error string         `json:"error,omitempty"` // why its result, or its state, cannot be read
+	// UsageFirst is the usage as a restore measured it first, when it began.
+	UsageFirst []policy.Usage `json:"usageFirst,omitempty"`
+	At         time.Time      `json:"at"`              // when it was read; what has ended does not change any more
+	Error      string         `json:"error,omitempty"` // why its result, or its state, cannot be read
 }
 
 // Done is what became of a VM, in the record's own closed set.

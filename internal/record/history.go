@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -170,39 +169,4 @@ func (rec *VMRecord) add(e *Entry, v VM) {
 		rec.Pending = &short
 	}
 	rec.Past = append(rec.Past, VMPast{Entry: short, VM: v, At: e.when(v)})
-}
-
-// RoundDetail is a round as a page shows it: the entry, and the whole result.
-type RoundDetail struct {
-	Entry  Entry                   `json:"entry"`
-	Result *preemptapi.RoundResult `json:"result,omitempty"` // nil: it cannot be read, see the entry's error
-}
-
-// Round returns one round with all that its result says. ok is false where Temporal keeps no such round.
-func (r *Reader) Round(ctx context.Context, id string) (d RoundDetail, ok bool, err error) {
-	info, err := r.Client.DescribeWorkflowExecution(ctx, id, "")
-	if gone(err) {
-		return d, false, nil
-	}
-	if err != nil {
-		return d, false, err
-	}
-	w := info.GetWorkflowExecutionInfo()
-	if w.GetType().GetName() != preemptapi.RoundType || w.GetTaskQueue() != "" && w.GetTaskQueue() != r.TaskQueue {
-		return d, false, nil
-	}
-	d.Entry = r.shell(w)
-	var v preemptapi.RoundResult
-	if d.Entry.Open {
-		err = r.query(ctx, id, d.Entry.RunID, preemptapi.RoundStateQuery, &v)
-	} else {
-		v, err = r.round(ctx, id, d.Entry.RunID)
-	}
-	if err != nil {
-		d.Entry.unread(err)
-		return d, true, nil
-	}
-	ofRound(&d.Entry, v)
-	d.Result = &v
-	return d, true, nil
 }

@@ -193,10 +193,7 @@ func (r *Reader) assemble() (Now, error) {
 func clusters(past, open []Entry) []Cluster {
 	seen := map[vsphere.Ref]Cluster{}
 	for _, e := range slices.Concat(open, past) {
-		at := e.StartedAt
-		if e.Kind == Restore { // it measures after each wave
-			at = cmp.Or(e.EndedAt, e.At)
-		}
+		at := e.measuredAt()
 		for _, u := range e.Usage {
 			if known, ok := seen[u.Scope]; !ok || known.At.Before(at) {
 				seen[u.Scope] = Cluster{Usage: u, At: at, By: e.ID}

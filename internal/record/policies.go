@@ -55,21 +55,29 @@ func (r *Reader) policyOf(ctx context.Context, e Entry) (policy.Policy, error) {
 	if known, ok := r.policies.Load(e.PolicyHash); ok {
 		return known.(policy.Policy), nil
 	}
+	d, err := r.demandOf(ctx, e)
+	if err == nil {
+		r.policies.Store(e.PolicyHash, d.Policy)
+	}
+	return d.Policy, err
+}
+
+// demandOf reads the demand with which a round was started.
+func (r *Reader) demandOf(ctx context.Context, e Entry) (preemptapi.Demand, error) {
 	var in struct {
 		Demand preemptapi.Demand `json:"demand"`
 	}
 	history := r.Client.GetWorkflowHistory(ctx, e.ID, e.RunID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	if !history.HasNext() {
-		return in.Demand.Policy, errors.New("the round has no history any more")
+		return in.Demand, errors.New("the round has no history any more")
 	}
 	first, err := history.Next()
 	if err != nil {
-		return in.Demand.Policy, fmt.Errorf("read how round %s began: %w", e.ID, err)
+		return in.Demand, fmt.Errorf("read how round %s began: %w", e.ID, err)
 	}
 	payloads := first.GetWorkflowExecutionStartedEventAttributes().GetInput()
 	if err := converter.GetDefaultDataConverter().FromPayloads(payloads, &in); err != nil {
-		return in.Demand.Policy, fmt.Errorf("read how round %s began: %w", e.ID, err)
+		return in.Demand, fmt.Errorf("read how round %s began: %w", e.ID, err)
 	}
-	r.policies.Store(e.PolicyHash, in.Demand.Policy)
-	return in.Demand.Policy, nil
+	return in.Demand, nil
 }

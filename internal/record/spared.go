@@ -30,7 +30,7 @@ func (r *Reader) LastSpared(ctx context.Context, name string) (v SparedVerdict, 
 		if looked++; looked > lookedThrough || ctx.Err() != nil {
 			break
 		}
-		d, found, err := r.Round(ctx, e.ID)
+		d, found, err := r.roundResult(ctx, e.ID)
 		if err != nil || !found || d.Result == nil {
 			continue
 		}

@@ -183,6 +183,16 @@ func (s *site) Hardware(_ context.Context, refs []vsphere.Ref) (map[vsphere.Ref]
 	return all, err
 }
 
+func (s *site) TagsOf(_ context.Context, refs []vsphere.Ref, _ ...string) (map[vsphere.Ref]map[string][]string, error) {
+	all := map[vsphere.Ref]map[string][]string{}
+	for _, ref := range refs {
+		if vm := s.vms[ref]; vm != nil {
+			all[ref] = vm.Tags
+		}
+	}
+	return all, s.act("tags of")
+}
+
 func (s *site) WithTags(context.Context, []string) ([]vsphere.Ref, error) {
 	refs := slices.Collect(maps.Keys(s.vms))
 	slices.SortFunc(refs, func(a, b vsphere.Ref) int { return strings.Compare(a.Value, b.Value) })

@@ -65,9 +65,16 @@ func (a *Activities) ShowTags(ctx context.Context, in remediateapi.TagsInput) (r
 	if err != nil {
 		return res, step.Typed(err)
 	}
+	var carried map[vsphere.Ref]map[string][]string
+	if err := a.attempt(ctx, func() (err error) {
+		carried, err = a.VCenter.TagsOf(ctx, []vsphere.Ref{ref})
+		return err
+	}); err != nil {
+		return res, step.Typed(err)
+	}
 	change, bad := placement.Difference(vm)
 	wanted := change.Apply(vm.Hardware)
 	return remediateapi.TagsResult{
-		VM: vm.Ref, Name: vm.Name, Power: vm.PowerState, Tags: vm.Tags, Hardware: &vm.Hardware, Wanted: &wanted, Bad: bad,
+		VM: vm.Ref, Name: vm.Name, Power: vm.PowerState, Tags: vm.Tags, AllTags: carried[ref], Hardware: &vm.Hardware, Wanted: &wanted, Bad: bad,
 	}, nil
 }

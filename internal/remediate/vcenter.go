@@ -24,6 +24,7 @@ type Inventory interface {
 	FindVM(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error)
 	Hardware(ctx context.Context, vms []vsphere.Ref) (map[vsphere.Ref]placement.VM, error)
 	WithTags(ctx context.Context, categories []string) ([]vsphere.Ref, error)
+	TagsOf(ctx context.Context, vms []vsphere.Ref, categories ...string) (map[vsphere.Ref]map[string][]string, error)
 	Foreign(ctx context.Context, e vcenter.AlarmEvent) (reason string, err error)
 	Addresses() []string
 }

@@ -47,8 +47,10 @@ func (g *Gateway) tagsOn(ctx context.Context, op string, vms []vsphere.Ref, cate
 	for ref, list := range carried {
 		for _, id := range list {
 			_, category := g.tags.category(id)
-			category, ok := sameName(categories, category)
-			if !ok {
+			if len(categories) > 0 {
+				category, _ = sameName(categories, category)
+			}
+			if category == "" { // of another category, or deleted a moment ago
 				continue
 			}
 			g.tags.use(id) // so that a new name of it is noticed

@@ -93,7 +93,8 @@ type TagsResult struct {
 	VM       vsphere.Ref         `json:"vm,omitzero"`
 	Name     string              `json:"name,omitempty"`
 	Power    string              `json:"power,omitempty"`
-	Tags     map[string][]string `json:"tags,omitempty"`
+	Tags     map[string][]string `json:"tags,omitempty"`    // by category, of those that ask for settings
+	AllTags  map[string][]string `json:"allTags,omitempty"` // of every category
 	Hardware *placement.Hardware `json:"hardware,omitempty"`
 	Wanted   *placement.Hardware `json:"wanted,omitempty"` // after the next power-off
 	Bad      []placement.BadTag  `json:"bad,omitempty"`

@@ -3,7 +3,11 @@ package console
 import (
 	"context"
 	"fmt"
+	"io"
+	"maps"
+	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +15,9 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/judge"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
@@ -44,6 +50,9 @@ func TestTheRecordFollowsARoundFromItsNoticeToItsRestore(t *testing.T) {
 	if d.Result == nil || len(d.Result.Targets) != len(r.Targets) || d.Entry.FreedCPUMHz != r.FreedCPUMHz {
 		t.Errorf("the round is shown as %+v", d.Entry)
 	}
+	if !strings.Contains(string(d.Event), "AlarmStatusChangedEvent") || d.EventError != "" {
+		t.Errorf("what caused the round is shown as %s %s", d.Event, d.EventError)
+	}
 	if _, err := s.ByHand(preemptapi.RestoreInput{Tag: "preemptible", Scope: s.Cluster("cluster-a"), Person: true, By: preemptapi.ByHand}); err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +65,70 @@ func TestTheRecordFollowsARoundFromItsNoticeToItsRestore(t *testing.T) {
 	if vm.Ref != r.Targets[0].Ref || len(vm.Downs) != 1 || vm.Downs[0].Until.IsZero() || len(vm.Past) != 2 || vm.Off != nil {
 		t.Errorf("of the VM it says %+v", vm)
 	}
+	d = get[record.RoundDetail](t, address+"/api/v1/rounds/"+url.PathEscape(id))
+	if len(d.Measured) == 0 || d.Measured[0].Name != "cluster-a" || !d.Measured[0].At.After(r.Targets[0].OffAt) {
+		t.Errorf("as measured after the round: %+v", d.Measured)
+	}
+}
+
+// vmNow is what a worker said of a VM, as /api/v1/vms/{name} has it.
+type vmNow struct {
+	Now *struct {
+		AskedAt time.Time
+		Verdict *judge.Verdict
+		Error   string
+		Power   string
+		Tags    map[string][]string
+	}
+}
+
+func TestAVMsPageSaysByAPlanWhetherItWouldGoNow(t *testing.T) {
+	t.Parallel()
+	s := sitetest.New(t, sitetest.OneCluster(2))
+	s.Worker()
+	address, _ := serve(t, s)
+	eventually(t, "the worker is seen", func() record.Now { return get[record.Now](t, address+"/api/v1/now") }, func(n record.Now) bool { return n.Workers.Polled })
+	tagged := s.VC.TaggedVMs("cluster-a")
+	name := tagged[0].Name
+	page := address + "/api/v1/vms/" + url.PathEscape(name)
+	vm := eventually(t, "a worker has said whether it would go", func() vmNow { return get[vmNow](t, page) }, func(v vmNow) bool { return v.Now != nil })
+	if v := vm.Now.Verdict; v == nil || !v.WouldGo || v.Name != name || !strings.Contains(v.Words, "it would go, as number") || vm.Now.Error != "" {
+		t.Fatalf("of a VM that no round has named it says %+v, %+v", vm.Now, *vm.Now.Verdict)
+	}
+	if vm.Now.Power != vsphere.PoweredOn || !slices.ContainsFunc(slices.Collect(maps.Values(vm.Now.Tags)), func(tags []string) bool { return slices.Contains(tags, "preemptible") }) {
+		t.Errorf("it is %s and has the tags %v", vm.Now.Power, vm.Now.Tags)
+	}
+	for range 3 {
+		if again := get[vmNow](t, page); again.Now == nil || !again.Now.AskedAt.Equal(vm.Now.AskedAt) {
+			t.Fatalf("within a minute it was asked again: %+v", again.Now)
+		}
+	}
+	if code, body := getFrom(t, address+"/api/v1/vms/"+url.PathEscape(name+"x"), "same-origin"); code != http.StatusNotFound || !strings.Contains(body, "did you mean "+name) {
+		t.Errorf("of a name that vCenter does not know: %d %s", code, body)
+	}
+	if code, body := getFrom(t, address+"/api/v1/vms/"+url.PathEscape(tagged[1].Name), "cross-site"); code != http.StatusNotFound || !strings.Contains(body, "nothing is known") {
+		t.Errorf("another site's page has a worker asked: %d %s", code, body)
+	}
+}
+
+// getFrom asks as a browser does for a page of a site.
+func getFrom(t *testing.T, url, site string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Sec-Fetch-Site", site)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
 }
 
 func TestWhileTemporalIsAwayTheConsoleSaysSoAndRecovers(t *testing.T) {
@@ -119,7 +192,7 @@ func TestEachPageInABrowserWhileVMsGetTheirNoticeGoAndComeBack(t *testing.T) {
 	b.accessible("now-off")
 	for path, words := range map[string]string{
 		"/rounds/" + url.PathEscape(id): "powered off, and recorded on it",
-		"/vms/" + url.PathEscape(name):  "It is off because of us",
+		"/vms/" + url.PathEscape(name):  "No: it would stay",
 		"/history?since=24h":            "VMs preempted, by day",
 		"/remediation":                  "No VM is being resized",
 		"/policies":                     "Policies as rounds used them",
