@@ -73,6 +73,26 @@ func TestAPauseTellsWhatIsUnderWayAndIsReplacedByTheNext(t *testing.T) {
 	if g := s.Remedy(t0, RemedyRequest{Owner: "o", VM: "VirtualMachine:vm-1", What: "cpu"}); !g.Granted {
 		t.Errorf("a remediation is held up after the pause: %+v", g)
 	}
+	s.Pause(t0, PauseRequest{Pause: Pause{Scope: "ClusterComputeResource:c", Reason: "x"}})
+	s.Pause(t0, PauseRequest{Pause: Pause{Alarm: "disk", Reason: "x"}})
+	for _, c := range []struct {
+		r    RemedyRequest
+		held bool
+	}{
+		{RemedyRequest{Scope: "ClusterComputeResource:c"}, true},
+		{RemedyRequest{Scope: "ClusterComputeResource:d"}, false},
+		{RemedyRequest{Scope: "ClusterComputeResource:d", Alarm: "disk"}, true},
+		{RemedyRequest{Scope: "ClusterComputeResource:d", Alarm: "cpu"}, false},
+		{RemedyRequest{}, false},
+	} {
+		r := c.r
+		r.Owner, r.VM, r.What = "o", "VirtualMachine:vm-1", "cpu"
+		if g := s.Remedy(t0, r); g.Granted == c.held {
+			t.Errorf("%+v gets %+v", c.r, g)
+		}
+		s.Remedied(t0, RemediedRequest{Owner: "o", VM: r.VM, What: "cpu"})
+	}
+	s.Pause(t0, PauseRequest{End: true, All: true})
 	for i := range MaxPauses + 1 {
 		a = s.Pause(t0, PauseRequest{Pause: Pause{Alarm: strings.Repeat("x", i+1), Reason: "x"}})
 	}

@@ -33,9 +33,11 @@ type RemedyFacts struct {
 
 // RemedyRequest asks for one VM, to change or move it at once. An owner that waits holds nothing.
 type RemedyRequest struct {
-	Owner    string        `json:"owner"` // workflow id
-	VM       string        `json:"vm"`    // Type:Value
-	What     string        `json:"what"`  // cpu, memory, reconfigure, move
+	Owner    string        `json:"owner"`           // workflow id
+	VM       string        `json:"vm"`              // Type:Value
+	Scope    string        `json:"scope,omitempty"` // Type:Value of its cluster; empty: it is not known
+	Alarm    string        `json:"alarm,omitempty"` // by which it is caused
+	What     string        `json:"what"`            // cpu, memory, reconfigure, move
 	Cooldown time.Duration `json:"cooldown,omitempty"`
 	PerHour  int           `json:"perHour,omitempty"` // most actions in an hour, on any VMs; 0: any number
 
@@ -194,11 +196,12 @@ func (s *State) Remedy(now time.Time, r RemedyRequest) RemedyGrant {
 	return RemedyGrant{Granted: true, Version: s.FlightVersion}
 }
 
-// heldUp reports whether a person has paused everything, or another owner has the VM. In which cluster the VM is the ledger does not
-// know, so that a pause of one holds up no remediation.
+// heldUp reports whether a person has paused everything, the VM's cluster or the alarm, or another owner has the VM. A pause of a
+// cluster does not hold up a VM whose cluster is not known, as older workers ask.
 func (s *State) heldUp(now time.Time, r RemedyRequest) (g RemedyGrant, refused bool) {
 	for _, p := range s.Pauses {
-		if p.same(Pause{}) && !p.Over(now) {
+		here := p.Scope == "" || r.Scope != "" && s.overlaps(p.Scope, r.Scope)
+		if here && (p.Alarm == "" || p.Alarm == r.Alarm) && !p.Over(now) {
 			return RemedyGrant{Full: p.Words()}, true
 		}
 	}

@@ -72,10 +72,11 @@ type Relocation struct {
 	Destination     vsphere.Ref `json:"destination"`
 	DestinationName string      `json:"destinationName"`
 	Host            vsphere.Ref `json:"host,omitzero"`
-	Used            int64       `json:"used"`         // bytes that go
-	Provisioned     int64       `json:"provisioned"`  // bytes
-	UsageAfter      int         `json:"usageAfter"`   // percent of the destination
-	Pod             vsphere.Ref `json:"pod,omitzero"` // ask Storage DRS of this pod first
+	Cluster         vsphere.Ref `json:"cluster,omitzero"` // the compute resource of the host
+	Used            int64       `json:"used"`             // bytes that go
+	Provisioned     int64       `json:"provisioned"`      // bytes
+	UsageAfter      int         `json:"usageAfter"`       // percent of the destination
+	Pod             vsphere.Ref `json:"pod,omitzero"`     // ask Storage DRS of this pod first
 	Why             string      `json:"why"`
 }
 

@@ -285,7 +285,7 @@ func (c *choice) relocation(vm *StoredVM, at int, p part) Relocation {
 	c.take(at, p)
 	to := &c.stores[at]
 	r := Relocation{
-		VM: vm.Ref, Name: vm.Name, Host: vm.Host,
+		VM: vm.Ref, Name: vm.Name, Host: vm.Host, Cluster: vm.Cluster,
 		Source: c.source.Ref, SourceName: c.source.Name, Destination: to.Ref, DestinationName: to.Name,
 		Used: p.used, Provisioned: p.provisioned,
 	}

@@ -277,7 +277,7 @@ func TestAMoveTellsWhatGoesWhere(t *testing.T) {
 	})
 	got := placement.ChooseMoves(full(vm), alarm(), placement.Move{})
 	want := placement.Relocation{
-		VM: vmRef(1), Name: "web-1", Source: dsRef(1), SourceName: "ds-1", Destination: dsRef(2), DestinationName: "ds-2", Host: hostRef(1),
+		VM: vmRef(1), Name: "web-1", Source: dsRef(1), SourceName: "ds-1", Destination: dsRef(2), DestinationName: "ds-2", Host: hostRef(1), Cluster: vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c1"},
 		Used: 215 * gib, Provisioned: 260 * gib, UsageAfter: 22, Why: "frees 215.0 GB of ds-1; ds-2 will be 22 % used",
 	}
 	if len(got.Moves) != 1 || got.Moves[0] != want {

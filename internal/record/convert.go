@@ -213,6 +213,7 @@ func ofDecisions(e *Entry, all []remediateapi.Decision) {
 			Annotated: d.Annotated, AnnotationError: d.AnnotationError,
 		})
 		e.State, e.Reason, e.Deadline = string(d.State), d.Reason, d.Until
+		e.Cluster = d.Cluster
 		e.Alarm, e.By = d.Cause.Alarm, cmp.Or(d.Cause.Rule, d.Cause.Event)
 	}
 }

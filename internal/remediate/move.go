@@ -52,7 +52,7 @@ func (d *remediation) move(req placement.Request) {
 			return
 		}
 		m := plan.Moves.Moves[0]
-		dec.VM, dec.Name, dec.Move, dec.Stay, dec.StayCount = m.VM, m.Name, &m, nil, nil
+		dec.VM, dec.Name, dec.Cluster, dec.Move, dec.Stay, dec.StayCount = m.VM, m.Name, m.Cluster, &m, nil, nil
 		t, _ := d.take(dec, ledger.RemedyRequest{
 			What: placement.KindMove, Cooldown: req.Move.Cooldown.D(), Seen: plan.Version, Flight: flightOf(m),
 			PerSource: d.setup.Moves.PerDatastore, PerHost: d.setup.Moves.PerHost, AtOnce: d.setup.Moves.AtOnce,

@@ -52,7 +52,7 @@ func (d *remediation) planReconfigure(dec *remediateapi.Decision, req placement.
 		d.failed(dec, "plan the reconfiguration", err, req)
 		return false
 	}
-	dec.VM, dec.Name, dec.Bad = plan.VM.Ref, plan.VM.Name, plan.Bad
+	dec.VM, dec.Name, dec.Cluster, dec.Bad = plan.VM.Ref, plan.VM.Name, plan.VM.Cluster, plan.Bad
 	if plan.Before != nil {
 		dec.Before, dec.After = plan.Before, plan.After
 	}

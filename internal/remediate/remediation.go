@@ -278,7 +278,7 @@ const (
 // preemption that wants the VM gets it. choosy callers have other VMs to go on with, and do not wait for one.
 // waited tells that time has passed since the caller looked.
 func (d *remediation) take(dec *remediateapi.Decision, r ledger.RemedyRequest, req placement.Request, choosy bool) (t taken, waited bool) {
-	r.Owner, r.VM, r.PerHour = d.id(), dec.VM.String(), d.setup.PerHour
+	r.Owner, r.VM, r.Scope, r.Alarm, r.PerHour = d.id(), dec.VM.String(), dec.Cluster.String(), dec.Cause.Alarm, d.setup.PerHour
 	if r.What == "" {
 		r.What = d.kind
 	}

@@ -53,7 +53,7 @@ func (d *remediation) planResize(dec *remediateapi.Decision, req placement.Reque
 		return plan, false
 	}
 	vm := plan.VM
-	dec.VM, dec.Name, dec.Mode, dec.Until, dec.Bad = vm.Ref, vm.Name, plan.Sized.Mode, plan.Until, plan.Sized.Bad
+	dec.VM, dec.Name, dec.Cluster, dec.Mode, dec.Until, dec.Bad = vm.Ref, vm.Name, vm.Cluster, plan.Sized.Mode, plan.Until, plan.Sized.Bad
 	if plan.Before != nil {
 		dec.Before, dec.After = plan.Before, plan.After
 	}

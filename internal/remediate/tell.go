@@ -68,6 +68,7 @@ func (a *Activities) TellRemediation(ctx context.Context, in TellInput) (told To
 func (a *Activities) annotate(ctx context.Context, in TellInput) error {
 	d := in.Decision
 	d.Plan, d.Stay = nil, nil
+	d.Cluster.Type, d.Cluster.Value = "", ""
 	value, err := json.Marshal(remediateapi.Attribution{Decision: d, WorkflowID: in.WorkflowID, Event: in.Event})
 	if err != nil {
 		return err

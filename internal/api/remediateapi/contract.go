@@ -51,7 +51,8 @@ type Decision struct {
 	RequestID string          `json:"requestID"`
 	VM        vsphere.Ref     `json:"vm,omitzero"`
 	Name      string          `json:"name,omitempty"`
-	Mode      string          `json:"mode,omitempty"` // the effective one
+	Cluster   vsphere.Ref     `json:"cluster,omitzero"` // the compute resource of its host, where it is known
+	Mode      string          `json:"mode,omitempty"`   // the effective one
 	Resource  string          `json:"resource,omitempty"`
 	Cause     placement.Cause `json:"cause"`
 	StartedAt time.Time       `json:"startedAt"`
