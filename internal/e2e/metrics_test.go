@@ -103,6 +103,9 @@ rules:
 	if after["preemption_evictions_total"] != 3 || after["preemption_reclaim_seconds"] != 3 {
 		t.Errorf("want 3 VMs evicted: %v", after)
 	}
+	if cpu, memory := after["preemption_reclaimed_cpu_hertz_total"], after["preemption_reclaimed_memory_bytes_total"]; cpu < 3e6 || memory < 3<<20 {
+		t.Errorf("%v Hz and %v bytes are counted as reclaimed", cpu, memory)
+	}
 	for ; after["preemption_vms_preempted"] != 3 && time.Since(began) < 90*time.Second; time.Sleep(time.Second) {
 		after = sitetest.Scrape(t, addr)
 	}

@@ -26,7 +26,10 @@ func With(ctx workflow.Context) workflow.Context {
 
 // Add counts one by the handler of Temporal's SDK. Where this process has counted it before, in an attempt at the same
 // workflow task, it does not count again: what is the n-th of its name and tags in its run is the n-th in each attempt.
-func Add(ctx workflow.Context, name string, tags map[string]string) {
+func Add(ctx workflow.Context, name string, tags map[string]string) { AddSome(ctx, name, tags, 1) }
+
+// AddSome is Add of an amount, such as the capacity that a VM freed.
+func AddSome(ctx workflow.Context, name string, tags map[string]string, amount int64) {
 	if seen, ok := ctx.Value(ordinals{}).(map[string]int); ok {
 		key := keyOf(name, tags)
 		seen[key]++
@@ -36,7 +39,7 @@ func Add(ctx workflow.Context, name string, tags map[string]string) {
 			return
 		}
 	}
-	workflow.GetMetricsHandler(ctx).WithTags(tags).Counter(name).Inc(1)
+	workflow.GetMetricsHandler(ctx).WithTags(tags).Counter(name).Inc(amount)
 }
 
 func keyOf(name string, tags map[string]string) string {

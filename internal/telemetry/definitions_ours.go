@@ -83,6 +83,20 @@ func ofRounds() []definition {
 			nil,
 		},
 		{
+			"preemption_reclaimed_cpu_hertz", Counter,
+			[]string{"action"},
+			"CPU that VMs used when they were chosen and that rounds freed, by what the policy asked for; of a throttled VM, what its limit takes.", worker,
+			[][]string{texts(action.All())},
+			nil,
+		},
+		{
+			"preemption_reclaimed_memory_bytes", Counter,
+			[]string{"action"},
+			"Memory that VMs used when they were chosen and that rounds freed, by what the policy asked for.", worker,
+			[][]string{texts(action.All())},
+			nil,
+		},
+		{
 			"preemption_reclaim", Histogram,
 			[]string{"outcome"},
 			"Time from the start of a round until a VM of it was off and annotated: with notice, grace period and outages.", worker, nil, long,

@@ -20,6 +20,19 @@ func (r *round) count(o preemptapi.VMOutcome) {
 	tally.Add(r.ctx, "preemption_evictions", map[string]string{"action": string(r.treatment().Action), "outcome": string(o.Outcome)})
 }
 
+// Units of what counts capacity.
+const (
+	hertzPerMHz = 1_000_000
+	bytesPerMB  = 1 << 20
+)
+
+// countReclaimed counts the capacity that a VM frees which we acted on.
+func (r *round) countReclaimed(o preemptapi.VMOutcome) {
+	tags := map[string]string{"action": string(r.treatment().Action)}
+	tally.AddSome(r.ctx, "preemption_reclaimed_cpu_hertz", tags, o.CPUMHz*hertzPerMHz)
+	tally.AddSome(r.ctx, "preemption_reclaimed_memory_bytes", tags, o.MemoryMB*bytesPerMB)
+}
+
 // targets are those of a round, in the order of its plans. Each step costs what it brings, and one walk over all: a
 // workflow task that searched for each of thousands would be taken for a deadlock.
 type targets struct {
@@ -122,6 +135,9 @@ func (r *round) add(outcomes ...preemptapi.VMOutcome) {
 		}
 		r.targets.decide(o)
 		r.count(o)
+		if o.Outcome.Ours() && !was.Outcome.Ours() {
+			r.countReclaimed(o)
+		}
 	}
 	r.relist()
 	r.show()
