@@ -127,7 +127,7 @@ func assemble(cfg config.Worker, env config.Env, build telemetry.Build, log *slo
 	if options.Identity == "" {
 		options.Identity = program.Identity("worker")
 	}
-	worker.Prepare(build)
+	worker.Prepare(build, sender)
 	s := &service{cfg: cfg, build: build, log: log, metrics: metrics, gateway: gateway, sender: sender, channels: channels}
 	s.session.queue = cfg.Temporal.TaskQueue
 	s.preempt = worker.Preemption(cfg.File, options.HostPort, options.Namespace)

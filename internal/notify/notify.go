@@ -155,6 +155,36 @@ func (s *Sender) dialer(host string) *net.Dialer {
 	}
 }
 
+// Client returns a client for others that call the same kind of addresses: it dials what Send may dial, after the name was
+// resolved, and follows no redirect. What goes through a proxy of the environment is not checked: the proxy resolves it.
+func (s *Sender) Client(timeout time.Duration) http.Client {
+	direct := &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			host, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return s.dialer(host).DialContext(ctx, network, address)
+		},
+		ForceAttemptHTTP2: true, MaxIdleConns: 10, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: s.timeout, MaxResponseHeaderBytes: maxAnswer,
+	}
+	return http.Client{
+		Transport: unlessProxied{direct, http.DefaultTransport}, Timeout: timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// unlessProxied dials by itself what goes through no proxy.
+type unlessProxied struct{ direct, proxied http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (u unlessProxied) RoundTrip(req *http.Request) (*http.Response, error) {
+	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy != nil {
+		return u.proxied.RoundTrip(req)
+	}
+	return u.direct.RoundTrip(req)
+}
+
 // CheckHost looks a host up and says whether it may be dialled: the same addresses are allowed as for Send.
 func (s *Sender) CheckHost(ctx context.Context, host string) error {
 	if slices.Contains(s.allow, strings.ToLower(host)) {

@@ -234,7 +234,8 @@ func (a *act) postEvent(ctx context.Context, from, to string) error {
 		return fmt.Errorf("make a request to the receiver: %w", err)
 	}
 	req.Header.Set("Content-Type", event.ApplicationCloudEventsJSON)
-	resp, err := http.DefaultClient.Do(req)
+	client := http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("send a CloudEvent to the receiver: %w", err)
 	}

@@ -63,7 +63,7 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 	if err != nil {
 		return err
 	}
-	worker.Prepare(build)
+	worker.Prepare(build, sender)
 	set := s.preemption()
 	cfg := worker.Config{
 		Temporal: s.client, Namespace: s.temporal.Namespace(), TaskQueue: s.queue(), VCenter: gateway, VCenterHost: s.set.VCenter.Host(), Notify: sender,

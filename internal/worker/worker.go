@@ -32,10 +32,11 @@ import (
 const cached = 1000
 
 // Prepare sets what holds for all workers of a process. Call it before New.
-func Prepare(build telemetry.Build) {
+func Prepare(build telemetry.Build, sender *notify.Sender) {
 	worker.SetBinaryChecksum(build.ID()) // else the SDK reads and hashes the whole program at the start
 	worker.SetStickyWorkflowCacheSize(cached)
-	http.DefaultClient.Timeout = channel.Patience // by which the library of the channels calls, without a deadline of its own
+	// By it the library of the channels calls the hosts that a file may name, without a deadline of its own, and follows redirects.
+	*http.DefaultClient = sender.Client(channel.Patience)
 }
 
 // Config is what a worker is made of. What is not said to be optional is required.
