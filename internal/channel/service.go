@@ -33,6 +33,9 @@ const (
 	schemeGeneric = "generic"
 )
 
+// SlackHost is the host of Slack's API, which its service knows by itself.
+const SlackHost = "slack.com"
+
 var errScheme = errors.New("its address is none of slack://, teams://, discord://, pagerduty://, opsgenie://, smtp://, generic:// and generic+https://: see docs/notifications.md")
 
 // serviceFor makes the library's service for an address. Its error tells nothing of the address.

@@ -35,7 +35,7 @@ func TestAClientForOthersFollowsNoRedirectAndDialsOnlyWhatIsAllowed(t *testing.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	client = usual.Client(10 * time.Second)
+	client = usual.Client(10*time.Second, "example.com")
 	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]"} {
 		resp, err := client.Get(strings.Replace(inside.URL, "127.0.0.1", host, 1))
 		if err == nil {

@@ -156,13 +156,16 @@ func (s *Sender) dialer(host string) *net.Dialer {
 }
 
 // Client returns a client for others that call the same kind of addresses: it dials what Send may dial, after the name was
-// resolved, and follows no redirect. What goes through a proxy of the environment is not checked: the proxy resolves it.
-func (s *Sender) Client(timeout time.Duration) http.Client {
+// resolved, and the hosts that are fixed, and follows no redirect. What goes through a proxy of the environment is not checked: the proxy resolves it.
+func (s *Sender) Client(timeout time.Duration, fixed ...string) http.Client {
 	direct := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			host, _, err := net.SplitHostPort(address)
 			if err != nil {
 				return nil, err
+			}
+			if slices.Contains(fixed, host) {
+				return (&net.Dialer{Timeout: s.timeout}).DialContext(ctx, network, address)
 			}
 			return s.dialer(host).DialContext(ctx, network, address)
 		},

@@ -36,7 +36,7 @@ func Prepare(build telemetry.Build, sender *notify.Sender) {
 	worker.SetBinaryChecksum(build.ID()) // else the SDK reads and hashes the whole program at the start
 	worker.SetStickyWorkflowCacheSize(cached)
 	// By it the library of the channels calls the hosts that a file may name, without a deadline of its own, and follows redirects.
-	*http.DefaultClient = sender.Client(channel.Patience)
+	*http.DefaultClient = sender.Client(channel.Patience, channel.SlackHost)
 }
 
 // Config is what a worker is made of. What is not said to be optional is required.
