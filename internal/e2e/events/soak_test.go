@@ -88,6 +88,7 @@ type soak struct {
 type soakSample struct {
 	minutes                         float64
 	resident, goroutines, histories float64
+	cached                          float64 // workflows that the SDK keeps at hand; each holds goroutines until it is pushed out
 	sessions                        float64 // in vCenter, with those that workers left which were killed in the last soakIdle
 }
 
@@ -205,6 +206,7 @@ func (k *soak) sample() {
 	}
 	k.taken = append(k.taken, soakSample{
 		minutes: time.Since(k.began).Minutes(), resident: sitetest.Resident(k.T, k.steady.Process.Pid), goroutines: figures["go_goroutines"],
+		cached:   figures["temporal_sticky_cache_size"],
 		sessions: float64(k.VC.Sessions()), histories: float64(longest),
 	})
 }
@@ -312,6 +314,8 @@ func (k *soak) wantFlat() {
 	for name, of := range map[string]func(soakSample) float64{
 		"resident MiB of the steady worker": func(s soakSample) float64 { return s.resident },
 		"goroutines of the steady worker":   func(s soakSample) float64 { return s.goroutines },
+		"workflows cached by it":            func(s soakSample) float64 { return s.cached },
+		"goroutines for each of them":       func(s soakSample) float64 { return s.goroutines / max(s.cached, 1) },
 		"sessions in vCenter":               func(s soakSample) float64 { return s.sessions },
 		"events of the longest history":     func(s soakSample) float64 { return s.histories },
 	} {
