@@ -102,12 +102,25 @@ type Plan struct {
 	Shortfall Resources `json:"shortfall,omitzero"` // what must be freed to reach the policy's target
 	Covered   Resources `json:"covered,omitzero"`   // of it, what the targets free
 	Partial   bool      `json:"partial,omitempty"`  // the shortfall is not covered
+	// Next are the first of those that would go as well if more had to, in their order; at most mostNext.
+	Next []Next `json:"next,omitempty"`
 	// Pools are the numbers of VMs of which the budgets' percentages are taken, one for each budget; 0 if the
 	// budget has no percentage. Nil if no budget has one.
 	Pools []int `json:"pools,omitempty"`
 	// Rooms say, for each demanded room in the same order, where it is, or why it is nowhere.
 	Rooms []RoomPlan `json:"rooms,omitempty"`
 }
+
+// Next is a VM that would go as well if more had to, and what that would free.
+type Next struct {
+	Ref      vsphere.Ref `json:"ref"`
+	Name     string      `json:"name"`
+	CPUMHz   int64       `json:"cpuMHz"`
+	MemoryMB int64       `json:"memoryMB"`
+}
+
+// mostNext is how many of them a plan names.
+const mostNext = 5
 
 // candidate is a VM that may be turned off, with the values that decide its order.
 type candidate struct {
@@ -166,6 +179,7 @@ func Choose(s vsphere.Snapshot, d Demand, p Policy) Plan {
 		if !choice.has(i) {
 			reason, detail := why.of(&eligible[i])
 			plan.spare(eligible[i].vm, reason, detail)
+			plan.next(&eligible[i], reason)
 		}
 	}
 	plan.sortSpared()
@@ -249,6 +263,13 @@ func (d *Demand) spared(vm vsphere.Ref) (Reason, string) {
 
 func (plan *Plan) spare(vm *vsphere.VM, reason Reason, detail string) {
 	plan.Spared = append(plan.Spared, Spared{Ref: vm.Ref, Name: vm.Name, Reason: reason, Detail: detail})
+}
+
+// next names a candidate that goes next, unless something forbids that it goes.
+func (plan *Plan) next(c *candidate, reason Reason) {
+	if len(plan.Next) < mostNext && (reason == NotNeeded || reason == OverLimit) {
+		plan.Next = append(plan.Next, Next{Ref: c.vm.Ref, Name: c.vm.Name, CPUMHz: c.frees[0], MemoryMB: c.frees[1]})
+	}
 }
 
 func (plan *Plan) sortSpared() {

@@ -15,7 +15,7 @@ func ofRound(e *Entry, r preemptapi.RoundResult) {
 	e.State, e.Reason, e.Alarm, e.Criticality = string(r.State), r.Reason, r.Alarm, string(r.Criticality)
 	e.Tag, e.Policy, e.PolicyHash, e.Scope, e.ScopeName = r.Tag, r.PolicyName, r.PolicyHash, r.Scope, r.ScopeName
 	e.FreedCPUMHz, e.FreedMemMB, e.Deadline, e.Usage = r.FreedCPUMHz, r.FreedMemMB, r.Deadline, r.Usage
-	e.Spared = sparedBy(r)
+	e.Spared, e.Next = sparedBy(r), r.Next
 	if e.Alarm == "" && len(r.Rooms) > 0 {
 		e.By = "room for another VM"
 	}

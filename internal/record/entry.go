@@ -26,29 +26,30 @@ const StateUnread = "unread"
 
 // Entry is one round, restore, room workflow or remediation workflow.
 type Entry struct {
-	Kind        Kind        `json:"kind"`
-	ID          string      `json:"id"` // of the workflow
-	RunID       string      `json:"runID"`
-	State       string      `json:"state"` // as its own result names it
-	Open        bool        `json:"open,omitempty"`
-	Reason      string      `json:"reason,omitempty"`
-	Alarm       string      `json:"alarm,omitempty"` // by which it was caused; empty: a person, or another event
-	By          string      `json:"by,omitempty"`    // who else caused it: a rule, a command, for whom room was made
-	Criticality string      `json:"criticality,omitempty"`
-	Tag         string      `json:"tag,omitempty"`
-	Policy      string      `json:"policy,omitempty"`
-	PolicyHash  string      `json:"policyHash,omitempty"`
-	Scope       vsphere.Ref `json:"scope,omitzero"` // zero: everything tagged
-	ScopeName   string      `json:"scopeName,omitempty"`
-	Cluster     vsphere.Ref `json:"cluster,omitzero"` // of the scope, where the result shows it
-	ClusterName string      `json:"clusterName,omitempty"`
-	StartedAt   time.Time   `json:"startedAt"`
-	EndedAt     time.Time   `json:"endedAt,omitzero"`
-	Deadline    time.Time   `json:"deadline,omitzero"` // of the notice or wait under way
-	VMs         []VM        `json:"vms"`
-	Spared      int         `json:"spared,omitempty"`      // candidates that a round left as they were, or a restore off
-	FreedCPUMHz int64       `json:"freedCPUMHz,omitempty"` // that a round freed
-	FreedMemMB  int64       `json:"freedMemoryMB,omitempty"`
+	Kind        Kind          `json:"kind"`
+	ID          string        `json:"id"` // of the workflow
+	RunID       string        `json:"runID"`
+	State       string        `json:"state"` // as its own result names it
+	Open        bool          `json:"open,omitempty"`
+	Reason      string        `json:"reason,omitempty"`
+	Alarm       string        `json:"alarm,omitempty"` // by which it was caused; empty: a person, or another event
+	By          string        `json:"by,omitempty"`    // who else caused it: a rule, a command, for whom room was made
+	Criticality string        `json:"criticality,omitempty"`
+	Tag         string        `json:"tag,omitempty"`
+	Policy      string        `json:"policy,omitempty"`
+	PolicyHash  string        `json:"policyHash,omitempty"`
+	Scope       vsphere.Ref   `json:"scope,omitzero"` // zero: everything tagged
+	ScopeName   string        `json:"scopeName,omitempty"`
+	Cluster     vsphere.Ref   `json:"cluster,omitzero"` // of the scope, where the result shows it
+	ClusterName string        `json:"clusterName,omitempty"`
+	StartedAt   time.Time     `json:"startedAt"`
+	EndedAt     time.Time     `json:"endedAt,omitzero"`
+	Deadline    time.Time     `json:"deadline,omitzero"` // of the notice or wait under way
+	VMs         []VM          `json:"vms"`
+	Spared      int           `json:"spared,omitempty"`      // candidates that a round left as they were, or a restore off
+	Next        []policy.Next `json:"next,omitempty"`        // who would go as well if more had to, by a round's last plan
+	FreedCPUMHz int64         `json:"freedCPUMHz,omitempty"` // that a round freed
+	FreedMemMB  int64         `json:"freedMemoryMB,omitempty"`
 	// Usage is the usage of the contended scopes: of a round before and after, of a restore as last measured.
 	Usage []policy.Usage `json:"usage,omitempty"`
 	// UsageFirst is the usage as a restore measured it first, when it began.

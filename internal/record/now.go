@@ -103,8 +103,9 @@ type Watch struct {
 // Cluster is the last measured usage of a cluster, a host or everything. Only plans measure.
 type Cluster struct {
 	policy.Usage
-	At time.Time `json:"at"` // of the plan that measured it
-	By string    `json:"by"` // workflow id of the round or restore
+	Next []policy.Next `json:"next,omitempty"` // who would go as well if more had to, by that plan
+	At   time.Time     `json:"at"`             // of the plan that measured it
+	By   string        `json:"by"`             // workflow id of the round or restore
 }
 
 // parts are the last answers to questions that are asked at most so often.
@@ -196,7 +197,7 @@ func clusters(past, open []Entry) []Cluster {
 		at := e.measuredAt()
 		for _, u := range e.Usage {
 			if known, ok := seen[u.Scope]; !ok || known.At.Before(at) {
-				seen[u.Scope] = Cluster{Usage: u, At: at, By: e.ID}
+				seen[u.Scope] = e.cluster(u, at)
 			}
 		}
 	}

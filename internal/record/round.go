@@ -88,7 +88,7 @@ func measuredNext(round *Entry, entries []Entry) []Cluster {
 			}
 			at, u := e.StartedAt, usageOf(first, before.Scope)
 			if u != nil && e.ID != round.ID && at.After(acted) && (next.At.IsZero() || at.Before(next.At)) {
-				next = Cluster{Usage: *u, At: at, By: e.ID}
+				next = e.cluster(*u, at)
 			}
 		}
 		if !next.At.IsZero() {
@@ -96,6 +96,15 @@ func measuredNext(round *Entry, entries []Entry) []Cluster {
 		}
 	}
 	return all
+}
+
+// cluster is a usage as the entry measured it. Who is next it says of its own scope alone.
+func (e *Entry) cluster(u policy.Usage, at time.Time) Cluster {
+	c := Cluster{Usage: u, At: at, By: e.ID}
+	if u.Scope == e.Scope {
+		c.Next = e.Next
+	}
+	return c
 }
 
 // measuredAt is when the usage of an entry was measured: a restore measures after each wave.

@@ -263,6 +263,7 @@ type RoundResult struct {
 	Changes     []string               `json:"changes,omitempty"` // raises and withdrawals, in words
 	Waiting     []vsphere.Ref          `json:"waiting,omitempty"` // targets not yet decided
 	Pending     []PendingVM            `json:"pending,omitempty"` // the same, with names and reasons; of very many without
+	Next        []policy.Next          `json:"next,omitempty"`    // who would go as well if more had to, by the last plan
 	// Usage is how the contended scope stood, and what the first plan was to make of it.
 	Usage     []policy.Usage   `json:"usage,omitempty"`
 	Shortfall policy.Resources `json:"shortfall,omitzero"`  // what was to be freed

@@ -172,6 +172,7 @@ func TestEachPageInABrowserWhileVMsGetTheirNoticeGoAndComeBack(t *testing.T) {
 	eval[int](b, `window.sameDocument = 1`)
 	b.shows("has its notice")
 	b.shows("until the VMs go")
+	b.shows("Next, if more must go")
 	if countdown := eval[string](b, `document.querySelector("time[data-left]").textContent`); !strings.HasSuffix(countdown, " s") {
 		t.Errorf("the countdown says %q", countdown)
 	}

@@ -159,7 +159,7 @@ func (r *round) plan() (PlanResult, error) {
 		return plan, nil
 	}
 	r.result.Silenced, r.result.Unmeasured = plan.Silenced, plan.Unmeasured
-	r.result.Spared, r.result.SparedCount = plan.Spared, plan.SparedCount
+	r.result.Spared, r.result.SparedCount, r.result.Next = plan.Spared, plan.SparedCount, plan.Next
 	if len(plan.Rooms) > 0 {
 		r.result.Rooms = joined(r.result.Rooms, plan.Rooms)
 	}

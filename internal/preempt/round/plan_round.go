@@ -56,6 +56,7 @@ type PlanResult struct {
 	Shortfall policy.Resources  `json:"shortfall,omitzero"`
 	Covered   policy.Resources  `json:"covered,omitzero"`
 	Partial   bool              `json:"partial,omitempty"`
+	Next      []policy.Next     `json:"next,omitempty"`
 	Pools     []int             `json:"pools,omitempty"` // see policy.Plan
 	Rooms     []policy.RoomPlan `json:"rooms,omitempty"`
 	// Basis is what the plan was made from, so that another policy can be tried on it later; nil where there
@@ -104,6 +105,7 @@ func (a *Activities) PlanRound(ctx context.Context, in PlanInput) (PlanResult, e
 		Usage: plan.Usage, Shortfall: plan.Shortfall, Covered: plan.Covered, Partial: plan.Partial, Pools: plan.Pools, Rooms: plan.Rooms,
 		Unmeasured: !p.policy().Target.Set() && !p.alarm.threshold.Set(),
 	}
+	out.Next = slices.DeleteFunc(plan.Next, func(n policy.Next) bool { return held[n.Ref] })
 	out.Spared, out.SparedCount = bounded(plan.Spared)
 	out.Groups = groupsOf(p.snap.VMs, plan.Targets)
 	if len(p.snap.VMs)+len(p.snap.Elsewhere) <= maxBasis {
