@@ -137,8 +137,9 @@ func TestTheBinaryStaysSmall(t *testing.T) {
 	// and as much are remediation and the types of the vSphere API that it uses, and those of its storage policies.
 	// The console with its pages, scripts and charts is two thirds of a MiB.
 	// The channels of notifications brought half a MiB: seven services of their library, chosen one by one.
-	if size > 42<<20 {
-		t.Errorf("the stripped worker has %d bytes; the limit is 42 MiB", size)
+	// Tracing brought one and a half MiB: the SDK of OpenTelemetry, OTLP, and its two protocols.
+	if size > 43<<20 {
+		t.Errorf("the stripped worker has %d bytes; the limit is 43 MiB", size)
 	}
 }
 
