@@ -246,6 +246,61 @@ func TestATraceBeginsWhereTheWatchReadsAnAlarm(t *testing.T) {
 	}
 }
 
+func TestATraceStaysWholeWhereAnotherWorkerGoesOn(t *testing.T) {
+	t.Parallel()
+	c := newCollector(t)
+	s := sitetest.Watched(t, sitetest.WithNotice(2*time.Second))
+	traced(t, s, c.url)
+	s.Worker()
+	s.BringAlarm(s.Receiver(), "cpu", "cluster-a", 0, "green", "red")
+	round := s.Started(s.Intake("cpu", "cluster-a"))
+	s.Reaches(round, preemptapi.RoundNotified)
+	s.Workers[0].Stop()
+	s.Worker()
+	sitetest.WantState(t, s.Round(round), preemptapi.RoundCompleted, 6)
+	s.Workers[1].Stop()
+	s.Traces.Stop()
+	rounds := c.named("RunWorkflow:PreemptionRound")
+	if len(rounds) != 1 {
+		t.Fatalf("the round has %d spans", len(rounds))
+	}
+	wantWhole(t, s, c.trace(rounds[0]), "", "POST CloudEvent")
+}
+
+func TestTracingMayBeTurnedOnAndOffInTheMiddleOfARound(t *testing.T) {
+	t.Parallel()
+	for name, on := range map[string]bool{"on": true, "off": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCollector(t)
+			s := sitetest.Watched(t, sitetest.WithNotice(2*time.Second))
+			turn := func(on bool) {
+				if s.Traces = nil; on {
+					traced(t, s, c.url)
+				}
+			}
+			turn(!on)
+			before := s.Traces
+			s.Worker()
+			s.BringAlarm(s.Receiver(), "cpu", "cluster-a", 0, "green", "red")
+			round := s.Started(s.Intake("cpu", "cluster-a"))
+			s.Reaches(round, preemptapi.RoundNotified)
+			s.Workers[0].Stop()
+			turn(on)
+			s.Worker()
+			r := s.Round(round)
+			sitetest.WantState(t, r, preemptapi.RoundCompleted, 6)
+			s.Agree(r)
+			s.Workers[1].Stop()
+			before.Stop()
+			s.Traces.Stop()
+			if ran := len(c.named("RunWorkflow:PreemptionRound")) == 1; ran != on {
+				t.Errorf("the round's own span was sent: %v", ran)
+			}
+		})
+	}
+}
+
 func TestWithoutTheVariablesNothingIsTraced(t *testing.T) {
 	t.Parallel()
 	s := sitetest.Watched(t)
