@@ -124,6 +124,7 @@ func assemble(cfg config.Receiver, token *bearer.Token, build telemetry.Build, t
 	metrics := telemetry.NewMetrics(build, telemetry.Receiver)
 	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()
 	options.Interceptors = traces.Interceptors(workflows.Types{})
+	traces.CountBy(metrics.Traced)
 	if options.Identity == "" {
 		options.Identity = program.Identity(name)
 	}

@@ -134,6 +134,7 @@ func assemble(cfg config.Worker, env config.Env, build telemetry.Build, traces *
 	options := &cfg.Temporal.Options
 	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()
 	options.Interceptors = traces.Interceptors(worker.Traced())
+	traces.CountBy(metrics.Traced)
 	if options.Identity == "" {
 		options.Identity = program.Identity("worker")
 	}

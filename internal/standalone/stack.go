@@ -60,6 +60,7 @@ func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *s
 	if s.traces, err = otlp.New(o.tracing, "preemption-standalone", p.Build.Version, s.log); err != nil {
 		return nil, err
 	}
+	s.traces.CountBy(s.metrics.Traced)
 	s.onStop(s.traces.Stop)
 	if err := s.startServers(ctx, p.Ports); err != nil {
 		return nil, err

@@ -92,6 +92,16 @@ func (t *Traces) Interceptors(types workflows.Types) []interceptor.ClientInterce
 	return workflows.Interceptors(t.provider, types)
 }
 
+// CountBy has somebody count the spans that the collector takes, and those that it does not take.
+func (t *Traces) CountBy(count func(spans int, taken bool)) {
+	if t == nil {
+		return
+	}
+	t.exporter.mu.Lock()
+	defer t.exporter.mu.Unlock()
+	t.exporter.by = count
+}
+
 // Stop sends what is left, for two seconds at most. What could not be sent is logged, not returned: it is no failure of the
 // program.
 func (t *Traces) Stop() {

@@ -102,9 +102,11 @@ func TestAFailureIsLoggedNowAndThenWithoutSecrets(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Now()
 	to := &failing{}
+	counted := map[bool]int{}
 	w := &watched{
 		SpanExporter: to, log: slog.New(slog.NewTextHandler(&out, nil)),
 		secrets: map[string]string{"authorization": "Bearer hunter2", "x-key": "swordfish"}, now: func() time.Time { return now },
+		by: func(spans int, taken bool) { counted[taken] += spans },
 	}
 	export := func() string {
 		t.Helper()
@@ -142,6 +144,9 @@ func TestAFailureIsLoggedNowAndThenWithoutSecrets(t *testing.T) {
 	}
 	if got := export(); got != "" {
 		t.Errorf("what works is logged: %s", got)
+	}
+	if counted[false] != 3*102 || counted[true] != 3*3 {
+		t.Errorf("counted as taken or not: %v", counted)
 	}
 }
 

@@ -23,18 +23,29 @@ type watched struct {
 	now     func() time.Time
 
 	mu   sync.Mutex
-	lost int       // spans since the failure was last logged
-	told time.Time // when that was; zero: nothing fails
+	by   func(spans int, taken bool) // counts them; nil: nobody does
+	lost int                         // spans since the failure was last logged
+	told time.Time                   // when that was; zero: nothing fails
 }
 
 // ExportSpans implements sdktrace.SpanExporter. Its errors end here.
 func (w *watched) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	if err := w.SpanExporter.ExportSpans(ctx, spans); err != nil {
+		w.count(len(spans), false)
 		w.failed(len(spans), err)
 		return nil
 	}
+	w.count(len(spans), true)
 	w.sent()
 	return nil
+}
+
+func (w *watched) count(spans int, taken bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.by != nil {
+		w.by(spans, taken)
+	}
 }
 
 func (w *watched) failed(spans int, err error) {
