@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -168,6 +169,13 @@ func TestOneTraceLeadsFromAnEventToEveryPowerOff(t *testing.T) {
 	wantWhole(t, s, c.trace(id), parent, "POST CloudEvent")
 	if n := len(c.named("RunWorkflow:PreemptionRound")); n != 1 {
 		t.Errorf("%d spans of the round", n)
+	}
+	for _, span := range c.trace(id) {
+		for _, secret := range []string{s.VC.Username(), s.VC.Password(), "session["} {
+			if strings.Contains(span.String(), secret) {
+				t.Errorf("%q tells %q", span.GetName(), secret)
+			}
+		}
 	}
 	wantReplays(t, s, r.RoundID, true)
 }

@@ -10,6 +10,7 @@ package workflows
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -164,7 +165,7 @@ func (s *span) Finish(o *interceptor.TracerFinishSpanOptions) {
 		return
 	}
 	if failed(o.Error) {
-		s.own.SetStatus(codes.Error, tracing.Text(o.Error.Error()))
+		s.own.SetStatus(codes.Error, kind(o.Error))
 	}
 	s.own.End()
 }
@@ -179,6 +180,19 @@ func failed(err error) bool {
 		return app.Category() != temporal.ApplicationErrorCategoryBenign
 	}
 	return true
+}
+
+// kind says of which kind an error is: the type that we gave it, or that of its cause. Its text stays in the log, which names
+// the trace: it may tell who may not do what in vCenter.
+func kind(err error) string {
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) && app.Type() != "" {
+		return app.Type()
+	}
+	for cause := errors.Unwrap(err); cause != nil; cause = errors.Unwrap(cause) {
+		err = cause
+	}
+	return fmt.Sprintf("%T", err)
 }
 
 // live notes which runs and updates have ended here, and not in a replay.
