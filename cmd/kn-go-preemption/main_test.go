@@ -50,6 +50,7 @@ func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 		}, nil},
 		"an unknown flag": {away(), []string{"--nope"}, 2, nil, []string{"kn-go-preemption: flag provided but not defined: -nope; see kn-go-preemption --help"}},
 		"an argument":     {away(), []string{"start"}, 2, nil, []string{`kn-go-preemption: unexpected argument "start"`}},
+		"a protocol of traces that it has not": {away("OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=http/json"), nil, 2, nil, []string{`OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" is not supported`}},
 		"no environment": {nil, nil, 2, nil, []string{
 			"  - TEMPORAL_URL: not set", "  - TEMPORAL_NAMESPACE: not set", "  - TEMPORAL_TASKQUEUE: not set",
 			"  - VSPHERE_ALARM_NAME: not set", "  - VSPHERE_PREEMPTION_TAG: not set",

@@ -18,6 +18,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing/otlp"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing/workflows"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
@@ -49,6 +51,7 @@ Environment (* required; ** required unless the file has rules):
   PREEMPTION_CONFIG         the YAML file
   RECEIVER_TOKEN_FILE       file with the bearer token that senders must send (default: no token is required)
   PORT                      port of events, /healthz, /readyz and /metrics (default 8080); Knative sets it
+  OTEL_EXPORTER_OTLP_ENDPOINT   collector of OpenTelemetry to which traces are sent (default: none is sent), with the other standard variables
   LOG_FORMAT                json or text (default json)
   DEBUG                     true logs more, such as each ignored event
 
@@ -79,7 +82,8 @@ func (p invocation) run(ctx context.Context) int {
 			err = errors.Join(err, fmt.Errorf("RECEIVER_TOKEN_FILE: %w", tokenErr))
 		}
 	}
-	if err != nil {
+	tracing, tracingErr := otlp.Read(p.env.Get)
+	if err := errors.Join(err, tracingErr); err != nil {
 		return line.Refuse(err)
 	}
 	if p.env.Get("GOMEMLIMIT") == "" {
@@ -88,7 +92,12 @@ func (p invocation) run(ctx context.Context) int {
 	if token == nil {
 		log.Warn("no token is required: everybody who reaches this address can request preemptions; set RECEIVER_TOKEN_FILE, unless a broker sends the events", "addr", cfg.Addr)
 	}
-	s, err := assemble(cfg, token, p.build, log)
+	traces, err := otlp.New(tracing, name, p.build.Version, log)
+	if err != nil {
+		return line.Refuse(err)
+	}
+	defer traces.Stop()
+	s, err := assemble(cfg, token, p.build, traces, log)
 	if err != nil {
 		return line.Refuse(err)
 	}
@@ -110,10 +119,12 @@ type service struct {
 }
 
 // assemble builds the parts; it opens no connection. Its errors are errors in the configuration.
-func assemble(cfg config.Receiver, token *bearer.Token, build telemetry.Build, log *slog.Logger) (*service, error) {
+func assemble(cfg config.Receiver, token *bearer.Token, build telemetry.Build, traces *otlp.Traces, log *slog.Logger) (*service, error) {
 	options := cfg.Temporal.Options
 	metrics := telemetry.NewMetrics(build, telemetry.Receiver)
 	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()
+	options.Interceptors = traces.Interceptors(workflows.Types{})
+	traces.CountBy(metrics.Traced)
 	if options.Identity == "" {
 		options.Identity = program.Identity(name)
 	}
@@ -126,8 +137,8 @@ func assemble(cfg config.Receiver, token *bearer.Token, build telemetry.Build, l
 		temporal: &temporal{client: c, log: log.With("temporal", options.HostPort, "namespace", options.Namespace)},
 	}
 	r, err := receiver.New(receiver.Config{
-		Engine:  &trigger.Engine{Temporal: c, TaskQueue: cfg.Temporal.TaskQueue, Rules: cfg.Rules},
-		Classes: trigger.Classes(cfg.Rules), Token: token, Log: log, Metrics: metrics,
+		Engine:  &trigger.Engine{Temporal: c, TaskQueue: cfg.Temporal.TaskQueue, Rules: cfg.Rules, Tracer: traces.Tracer()},
+		Classes: trigger.Classes(cfg.Rules), Token: token, Log: log, Metrics: metrics, Tracer: traces.Tracer(),
 		Pages: telemetry.Handler(metrics,
 			telemetry.Check{Name: "receiver", Ready: s.ready},
 			telemetry.Check{Name: "temporal", Ready: s.temporal.ready}),

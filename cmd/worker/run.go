@@ -22,6 +22,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing/otlp"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
@@ -53,6 +54,7 @@ Environment (* required):
   HTTP_ADDR             address of /healthz, /readyz and /metrics (default :8080)
   UI_ADDR               address of the console, such as 127.0.0.1:8090 (default: none is served)
   UI_TOKEN_FILE, UI_TRUSTED_HEADER   who may read it: file with a token, or header of a reverse proxy; one is needed unless UI_ADDR is loopback
+  OTEL_EXPORTER_OTLP_ENDPOINT   collector of OpenTelemetry to which traces are sent (default: none is sent), with the other standard variables
   LOG_FORMAT            json or text (default json)
   DEBUG                 true logs more
 
@@ -75,12 +77,18 @@ func (p invocation) run(ctx context.Context) int {
 		return code
 	}
 	cfg, err := config.LoadWorker(p.env, path)
-	if err != nil {
+	tracing, tracingErr := otlp.Read(p.env.Get)
+	if err := errors.Join(err, tracingErr); err != nil {
 		return line.Refuse(err)
 	}
 	debug.SetGCPercent(gcPercent)
 	log := telemetry.New(p.stderr, cfg.Log.Format, cfg.Log.Debug)
-	s, err := assemble(cfg, p.env, p.build, log)
+	traces, err := otlp.New(tracing, "preemption-worker", p.build.Version, log)
+	if err != nil {
+		return line.Refuse(err)
+	}
+	defer traces.Stop()
+	s, err := assemble(cfg, p.env, p.build, traces, log)
 	if err != nil {
 		return line.Refuse(err)
 	}
@@ -97,6 +105,7 @@ type service struct {
 	build    telemetry.Build
 	log      *slog.Logger
 	metrics  *telemetry.Metrics
+	traces   *otlp.Traces // nil: nothing is traced
 	gateway  *vcenter.Gateway
 	sender   *notify.Sender
 	channels *channel.Book
@@ -107,7 +116,7 @@ type service struct {
 }
 
 // assemble builds the parts; it opens no connection. Its errors are errors in the configuration.
-func assemble(cfg config.Worker, env config.Env, build telemetry.Build, log *slog.Logger) (*service, error) {
+func assemble(cfg config.Worker, env config.Env, build telemetry.Build, traces *otlp.Traces, log *slog.Logger) (*service, error) {
 	metrics := telemetry.NewMetrics(build, telemetry.Worker)
 	metrics.KnowPolicies(slices.Collect(maps.Keys(cfg.File.Policies))...)
 	for _, warning := range cfg.File.Warnings {
@@ -124,11 +133,13 @@ func assemble(cfg config.Worker, env config.Env, build telemetry.Build, log *slo
 	}
 	options := &cfg.Temporal.Options
 	options.Logger, options.MetricsHandler = telemetry.ForTemporal(log), metrics.ForTemporal()
+	options.Interceptors = traces.Interceptors(worker.Traced())
+	traces.CountBy(metrics.Traced)
 	if options.Identity == "" {
 		options.Identity = program.Identity("worker")
 	}
 	worker.Prepare(build, sender)
-	s := &service{cfg: cfg, build: build, log: log, metrics: metrics, gateway: gateway, sender: sender, channels: channels}
+	s := &service{cfg: cfg, build: build, log: log, metrics: metrics, traces: traces, gateway: gateway, sender: sender, channels: channels}
 	s.session.queue = cfg.Temporal.TaskQueue
 	s.preempt = worker.Preemption(cfg.File, options.HostPort, options.Namespace)
 	s.monitor = &health.Monitor{

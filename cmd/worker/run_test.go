@@ -99,7 +99,7 @@ func TestAssembleRefusesWhatOnlyThePartsKnow(t *testing.T) {
 	cfg := config.Worker{File: config.DefaultFile()}
 	cfg.VCenter.URL = "ftp://v"
 	cfg.File.Limits.ReplyAllow = []string{"a/b"}
-	_, err := assemble(cfg, config.Env{}, telemetry.Build{}, slog.New(slog.DiscardHandler))
+	_, err := assemble(cfg, config.Env{}, telemetry.Build{}, nil, slog.New(slog.DiscardHandler))
 	if got := config.Problems(err); len(got) != 2 {
 		t.Errorf("both problems must be told, got %v", err)
 	}

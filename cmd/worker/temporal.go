@@ -97,7 +97,7 @@ func (s *service) poll(ctx context.Context, c client.Client) error {
 	w := worker.New(running, worker.Config{
 		Temporal: c, Namespace: s.namespace(), TaskQueue: s.queue(), VCenter: s.gateway, VCenterHost: s.cfg.VCenter.Host(), Notify: s.sender,
 		Preempt: s.preempt, Remediate: worker.Remediation(s.cfg.File, s.preempt), Rules: s.cfg.File.Rules, Channels: s.channels,
-		Identity: s.cfg.Temporal.Options.Identity, Version: s.build.String(), Log: s.log,
+		Identity: s.cfg.Temporal.Options.Identity, Version: s.build.String(), Log: s.log, Tracer: s.traces.Tracer(),
 		TookOver: s.metrics.TookOver, OnFatal: func(err error) { refused <- err },
 	})
 	known := s.checkAttributes(running, w.Preempt.Env, "")

@@ -78,7 +78,8 @@ rules:
 	s.Must(err)
 	addr := free.Addr().String()
 	s.Must(free.Close())
-	s.WorkerProcess(worker, "NOTIFY_OPS="+newHook(t).address("/"), "PREEMPTION_CONFIG="+file, "HTTP_ADDR="+addr)
+	s.WorkerProcess(worker, "NOTIFY_OPS="+newHook(t).address("/"), "PREEMPTION_CONFIG="+file, "HTTP_ADDR="+addr,
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_BSP_SCHEDULE_DELAY=100")
 	s.Eventually("the worker starts the watch", func() bool {
 		_, err := s.Temporal.DescribeWorkflowExecution(t.Context(), watch.WorkflowID(s.Queue), "")
 		return err == nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 )
 
@@ -22,6 +23,7 @@ type Env struct {
 	Namespace string
 	Settings  Settings
 	Log       *slog.Logger
+	Tracer    *tracing.Tracer // nil: nothing is traced
 
 	attrs   attributeCheck
 	changed atomic.Bool // a VM was preempted or restored since the preempted ones were counted
@@ -52,5 +54,9 @@ func (e *Env) Beat(ctx context.Context) (stop func()) {
 // Logger returns the log of an activity, with the ids of its workflow.
 func (e *Env) Logger(ctx context.Context) *slog.Logger {
 	info := activity.GetInfo(ctx)
-	return e.Log.With("workflow_id", info.WorkflowExecution.ID, "run_id", info.WorkflowExecution.RunID)
+	l := e.Log.With("workflow_id", info.WorkflowExecution.ID, "run_id", info.WorkflowExecution.RunID)
+	if id := tracing.ID(ctx); id != "" {
+		l = l.With("trace_id", id)
+	}
+	return l
 }

@@ -40,7 +40,8 @@ type outcome struct {
 	rule       string
 	workflowID string
 	what       string
-	detail     error // for the log alone
+	trace      string // id of its trace; "" for none
+	detail     error  // for the log alone
 }
 
 // problem is an outcome as an error.
@@ -160,6 +161,7 @@ func (r *Receiver) tell(req *http.Request, out outcome, e event.Event) {
 	add("rule", out.rule)
 	add("workflow_id", out.workflowID)
 	add("what", out.what)
+	add("trace_id", out.trace)
 	add("reason", out.reason)
 	if out.detail != nil {
 		add("detail", out.detail.Error())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/bearer"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 )
 
@@ -49,9 +50,10 @@ type Config struct {
 	MaxWait       time.Duration // for a free place or slot, then 429
 	SendTimeout   time.Duration // for Temporal to take an event, then 503
 
-	Pages   http.Handler // answers GET /healthz, /readyz and /metrics; nil: 405
-	Metrics Metrics      // nil: none
-	Log     *slog.Logger // nil: none
+	Pages   http.Handler    // answers GET /healthz, /readyz and /metrics; nil: 405
+	Metrics Metrics         // nil: none
+	Tracer  *tracing.Tracer // nil: none
+	Log     *slog.Logger    // nil: none
 }
 
 // Metrics count what happens. A class that a sender made up is never used as a label.
@@ -177,11 +179,11 @@ func (r *Receiver) take(w http.ResponseWriter, req *http.Request, e *event.Event
 	if err != nil {
 		return failed(err)
 	}
-	return r.handle(req.Context(), mode, e, body)
+	return r.handle(req, mode, e, body)
 }
 
 // handle reads the event's body and hands the event to the rules.
-func (r *Receiver) handle(ctx context.Context, mode mode, e *event.Event, body []byte) outcome {
+func (r *Receiver) handle(req *http.Request, mode mode, e *event.Event, body []byte) outcome {
 	if mode == binary {
 		if len(body) > 0 {
 			e.DataEncoded = body
@@ -204,7 +206,7 @@ func (r *Receiver) handle(ctx context.Context, mode mode, e *event.Event, body [
 	if err != nil {
 		return failed(malform(err))
 	}
-	return r.send(ctx, trigger.Incoming{Event: decoded, CloudEvent: raw})
+	return r.traced(req, e, trigger.Incoming{Event: decoded, CloudEvent: raw})
 }
 
 // send hands an event to the rules.

@@ -13,6 +13,7 @@ import (
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing/otlp"
 )
 
 // options is what the command line, the environment and the file say together.
@@ -23,6 +24,7 @@ type options struct {
 	file               string
 	env                config.Env
 	set                config.Worker
+	tracing            otlp.Settings
 	receiver           config.Receiver // Addr is empty where no events are taken over HTTP
 	console            string          // address of the console; "": the default, or another where that is taken; off: none
 
@@ -121,6 +123,9 @@ func (o *options) readSettings() (err error) {
 		if value := o.env.Get(name); value != "" {
 			env[name] = value
 		}
+	}
+	if o.tracing, err = otlp.Read(o.env.Get); err != nil {
+		return err
 	}
 	o.set, err = config.LoadWorker(env, o.file)
 	if port := o.env.Get("PORT"); err == nil && (port != "" || o.simulate) {

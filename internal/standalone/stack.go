@@ -17,6 +17,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing/otlp"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/worker"
 )
 
 // stack is all that runs in this process.
@@ -25,6 +27,7 @@ type stack struct {
 	out     *screen
 	log     *slog.Logger
 	metrics *telemetry.Metrics
+	traces  *otlp.Traces   // nil: nothing is traced
 	server  *slog.Logger   // the embedded server's
 	level   *slog.LevelVar // of a simulation's log: raised when it ends
 
@@ -54,12 +57,18 @@ func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *s
 			s.stop()
 		}
 	}()
+	if s.traces, err = otlp.New(o.tracing, "preemption-standalone", p.Build.Version, s.log); err != nil {
+		return nil, err
+	}
+	s.traces.CountBy(s.metrics.Traced)
+	s.onStop(s.traces.Stop)
 	if err := s.startServers(ctx, p.Ports); err != nil {
 		return nil, err
 	}
 	s.client, err = client.Dial(client.Options{
 		HostPort: s.temporal.HostPort(), Namespace: s.temporal.Namespace(), Logger: telemetry.ForTemporal(s.log),
 		Identity: fmt.Sprintf("standalone-%d", os.Getpid()), MetricsHandler: s.metrics.ForTemporal(),
+		Interceptors: s.traces.Interceptors(worker.Traced()),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded Temporal on %s: %w", s.temporal.HostPort(), err)

@@ -68,7 +68,7 @@ func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, 
 	cfg := worker.Config{
 		Temporal: s.client, Namespace: s.temporal.Namespace(), TaskQueue: s.queue(), VCenter: gateway, VCenterHost: s.set.VCenter.Host(), Notify: sender,
 		Preempt: set, Remediate: worker.Remediation(s.set.File, set), Rules: s.set.File.Rules, Channels: channels,
-		Identity: fmt.Sprintf("standalone-%d", os.Getpid()), Version: build.String(), Log: s.log,
+		Identity: fmt.Sprintf("standalone-%d", os.Getpid()), Version: build.String(), Log: s.log, Tracer: s.traces.Tracer(),
 		TookOver: s.metrics.TookOver, OnFatal: func(err error) { fatal(fmt.Errorf("the worker cannot go on: %w", err)) },
 	}
 	if s.simulate {
@@ -140,9 +140,9 @@ func (s *stack) startReceiver() error {
 		s.log.Warn("no token is required: everybody who reaches this address can request preemptions; set RECEIVER_TOKEN_FILE", "addr", addr)
 	}
 	r, err := receiver.New(receiver.Config{
-		Engine:  &trigger.Engine{Temporal: s.client, TaskQueue: s.queue(), Rules: s.receiver.Rules},
+		Engine:  &trigger.Engine{Temporal: s.client, TaskQueue: s.queue(), Rules: s.receiver.Rules, Tracer: s.traces.Tracer()},
 		Classes: trigger.Classes(s.receiver.Rules), Token: token, Log: s.log,
-		Metrics: s.metrics,
+		Metrics: s.metrics, Tracer: s.traces.Tracer(),
 	})
 	if err != nil {
 		return errors.Join(err, listener.Close())

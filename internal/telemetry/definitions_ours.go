@@ -19,6 +19,14 @@ func ofHealth() []definition {
 			[]string{"type"},
 			"Workflows that make no progress, or that Temporal itself ended within 30 minutes, by the type that should work there. Looked for every 20 seconds; all workers look at the same workflows.", worker, nil, nil,
 		},
+		{
+			"preemption_trace_spans", Counter,
+			[]string{"result"},
+			"Spans that were given to the collector of traces: sent, or failed because it did not take them. Both stay 0 where tracing is off.",
+			[]Part{Worker, Receiver},
+			[][]string{{"sent", "failed"}},
+			nil,
+		},
 		{"preemption_paused", Gauge, nil, "Pauses of persons that hold: of everything, of clusters, of alarms. Looked for every 20 seconds; all workers look at the same ledger.", worker, nil, nil},
 		{"preemption_spared_vms", Gauge, nil, "VMs that persons spare for a time. Looked for like the pauses.", worker, nil, nil},
 		{

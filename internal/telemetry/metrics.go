@@ -142,6 +142,15 @@ func (m *Metrics) Preempted(n int) { m.gauge("preemption_vms_preempted", float64
 // TookOver counts a workflow of another program that was taken over.
 func (m *Metrics) TookOver(what string) { m.count("preemption_takeovers", what) }
 
+// Traced counts spans that the collector of traces took, or did not take.
+func (m *Metrics) Traced(spans int, taken bool) {
+	result := "failed"
+	if taken {
+		result = "sent"
+	}
+	m.counters["preemption_trace_spans"].WithLabelValues(result).Add(float64(spans))
+}
+
 // Receiving counts a request with an event that has arrived (1) or was answered (-1).
 func (m *Metrics) Receiving(n int) {
 	m.gauges["preemption_receiver_in_flight"].WithLabelValues().Add(float64(n))

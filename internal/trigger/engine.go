@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"go.temporal.io/sdk/client"
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/alarm"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/workflowid"
 )
 
@@ -44,6 +46,8 @@ type Engine struct {
 	Rules     []Rule
 	// Check says why the workflow would reject a payload for good; nil: it is not known before.
 	Check func(payload any) error
+	// Tracer has a span for each event that a rule is on; nil: there is none.
+	Tracer *tracing.Tracer
 
 	bundles  bundles
 	backlogs backlogs
@@ -74,11 +78,22 @@ func (e *Engine) Handle(ctx context.Context, in Incoming) (Result, error) {
 	if !ok {
 		return Result{Verdict: Ignored, Reason: "no rule is on " + about.Words}, nil
 	}
+	ctx, span := e.Tracer.Begin(ctx, "act on event", slog.String("rule", rule.Name()), slog.String("event", about.Words))
+	in.CloudEvent = e.Tracer.Mark(ctx, in.CloudEvent)
 	in.TaskQueue = e.TaskQueue
+	res, err := e.apply(ctx, rule, in, about.Words)
+	span.Note(slog.String("verdict", string(res.Verdict)), slog.String("what", res.What), slog.String("reason", res.Reason),
+		slog.String("workflow_id", res.WorkflowID))
+	span.End(err)
+	return res, err
+}
+
+// apply does what the rule says about the event.
+func (e *Engine) apply(ctx context.Context, rule Rule, in Incoming, about string) (Result, error) {
 	res := Result{Rule: rule.Name()}
 	order, reason, ok, err := rule.Action.Order(in, rule.Name())
 	if err != nil {
-		return res, fmt.Errorf("rule %q on %s: %w", rule.Name(), about.Words, err)
+		return res, fmt.Errorf("rule %q on %s: %w", rule.Name(), about, err)
 	}
 	if !ok {
 		res.Verdict, res.Reason = Ignored, reason

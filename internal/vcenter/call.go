@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -100,8 +104,8 @@ func interrupted(c call, err error) error {
 	return fmt.Errorf("%s %s: %w", c.op, c.object, err)
 }
 
-// observe reports one attempt of a call to vCenter.
-func (g *Gateway) observe(ctx context.Context, method string, began time.Time, err error) {
+// observe reports one attempt of a call to vCenter, on an object where it is known.
+func (g *Gateway) observe(ctx context.Context, method, object string, began time.Time, err error) {
 	code := "OK"
 	switch {
 	case err == nil:
@@ -118,6 +122,11 @@ func (g *Gateway) observe(ctx context.Context, method string, began time.Time, e
 		}
 	}
 	g.cfg.Observe(method, code, time.Since(began))
+	failed := code
+	if err == nil {
+		failed = ""
+	}
+	tracing.Called(ctx, "vcenter "+method, began, failed, slog.String("rpc.method", method), slog.String("vcenter.object", object))
 }
 
 // observed reports each SOAP call.
@@ -131,8 +140,33 @@ func (o observed) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	began := time.Now()
 	err := o.RoundTripper.RoundTrip(ctx, req, res)
 	method := strings.TrimSuffix(reflect.TypeOf(req).Elem().Name(), "Body") // *methods.PowerOffVM_TaskBody
-	o.g.observe(ctx, method, began, err)
+	o.g.observe(ctx, method, objectOf(ctx, req), began, err)
 	return err
+}
+
+// entities are the types of objects that spans name. The ids of collectors and filters hold that of the session.
+var entities = []string{"VirtualMachine", "HostSystem", "ClusterComputeResource", "ComputeResource", "Datastore", "ResourcePool", "Folder", "Task"}
+
+// objectOf returns the MoRef that a request is about, or else sent to, where somebody traces the call; "" where that is no
+// entity.
+func objectOf(ctx context.Context, body soap.HasFault) string {
+	if !tracing.Recording(ctx) {
+		return ""
+	}
+	req := reflect.ValueOf(body).Elem().FieldByName("Req")
+	if req.Kind() != reflect.Pointer || req.IsNil() || req.Elem().Kind() != reflect.Struct {
+		return ""
+	}
+	for _, name := range []string{"Entity", "This"} {
+		field := req.Elem().FieldByName(name)
+		if !field.IsValid() {
+			continue
+		}
+		if ref, ok := field.Interface().(types.ManagedObjectReference); ok && slices.Contains(entities, ref.Type) {
+			return ref.Value
+		}
+	}
+	return ""
 }
 
 // enter takes a place in a semaphore; those who wait are served in order.

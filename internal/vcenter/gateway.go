@@ -126,7 +126,9 @@ func New(cfg Config) (*Gateway, error) {
 		g.trusted[account(user)] = true
 	}
 	g.lifetime, g.stop = context.WithCancel(context.Background())
-	g.transport.observe = g.observe
+	g.transport.observe = func(ctx context.Context, method string, began time.Time, err error) {
+		g.observe(ctx, method, "", began, err)
+	}
 	g.soapSlot = newSlot(g.loginSOAP, func() { g.cfg.Renewed("soap") })
 	g.restSlot = newSlot(g.loginREST, func() { g.cfg.Renewed("rest") })
 	if u.Scheme == "http" {

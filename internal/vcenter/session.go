@@ -92,7 +92,7 @@ func (g *Gateway) loginSOAP(ctx context.Context) (*soapSession, error) {
 	speaker := g.soapClient()
 	g.negotiate(ctx, speaker)
 	client, err := vim25.NewClient(ctx, speaker)
-	g.observe(ctx, "RetrieveServiceContent", began, err)
+	g.observe(ctx, "RetrieveServiceContent", "", began, err)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/repair"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/takeover"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/watch"
@@ -54,6 +55,7 @@ type Config struct {
 	Identity    string         // of this process, and
 	Version     string         // of the program, both as doctor shows them
 	Log         *slog.Logger
+	Tracer      *tracing.Tracer // optional: has a span for each event that is acted upon; the client has the interceptors
 
 	TookOver      func(what string)     // optional: counts takeovers
 	TakeoverEvery time.Duration         // optional: how often the worker looks for what other programs left; default a minute
@@ -71,7 +73,7 @@ type Worker struct {
 
 // New assembles a worker, and looks for workflows that other programs left, until ctx ends. It does not start the worker.
 func New(ctx context.Context, c Config) *Worker {
-	env := &preempt.Env{Temporal: c.Temporal, TaskQueue: c.TaskQueue, Namespace: c.Namespace, Settings: c.Preempt, Log: c.Log}
+	env := &preempt.Env{Temporal: c.Temporal, TaskQueue: c.TaskQueue, Namespace: c.Namespace, Settings: c.Preempt, Log: c.Log, Tracer: c.Tracer}
 	w := &Worker{Preempt: NewRooms(env, c.VCenter, c.Notify), Worker: Poller(c.Temporal, c.TaskQueue, c.StopTimeout, c.OnFatal)}
 	w.Preempt.Register(w)
 	remediate.Register(w, &remediate.Activities{
@@ -91,6 +93,7 @@ func New(ctx context.Context, c Config) *Worker {
 		Worker: c.Identity, Version: c.Version, Takeovers: w.Takeovers.Report, Channels: c.Channels.Checks,
 	})
 	follower := watch.NewActivities(c.VCenter, c.Temporal, c.TaskQueue, c.Rules, c.VCenterHost, c.Log).Checked(w.Preempt.Intake.WhyRejected)
+	follower.Engine.Tracer = c.Tracer
 	if c.Engine != nil {
 		c.Engine(follower.Engine)
 	}

@@ -31,8 +31,8 @@ import (
 // Receiver serves the site's rules on a port of its own, and returns its address.
 func (s *Site) Receiver(adapt ...func(*receiver.Config, *trigger.Engine)) (url string) {
 	s.T.Helper()
-	engine := &trigger.Engine{Temporal: s.Temporal, TaskQueue: s.Queue, Rules: s.Rules}
-	cfg := receiver.Config{Engine: engine, Classes: trigger.Classes(s.Rules), Log: s.Log}
+	engine := &trigger.Engine{Temporal: s.Temporal, TaskQueue: s.Queue, Rules: s.Rules, Tracer: s.Traces.Tracer()}
+	cfg := receiver.Config{Engine: engine, Classes: trigger.Classes(s.Rules), Log: s.Log, Tracer: s.Traces.Tracer()}
 	for _, f := range adapt {
 		f(&cfg, engine)
 	}

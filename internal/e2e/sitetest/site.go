@@ -28,6 +28,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/simulation"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/takeover"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tell"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing/otlp"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -87,6 +88,7 @@ type Site struct {
 	Told   tell.Settings // where its workers tell people, by the variables of Env
 	Env    map[string]string
 	Engine func(*trigger.Engine) // changes how its workers' watch reaches Temporal; nil: not at all
+	Traces *otlp.Traces          // of its receivers, and of its workers from then on; nil: nothing is traced
 }
 
 // Running is one worker under way.
@@ -203,6 +205,7 @@ func (s *Site) Dial() client.Client {
 	s.T.Helper()
 	c, err := client.Dial(client.Options{
 		HostPort: s.Server.HostPort(), Namespace: s.Server.Namespace(), Logger: sdklog.NewStructuredLogger(s.Log),
+		Interceptors: s.Traces.Interceptors(worker.Traced()),
 	})
 	if err != nil {
 		s.T.Fatal(err)
@@ -243,7 +246,7 @@ func (s *Site) Worker() *Running {
 	w := worker.New(ctx, worker.Config{
 		Temporal: s.Dial(), Namespace: s.Server.Namespace(), TaskQueue: s.Queue, VCenter: g, VCenterHost: vcenterHost(s.VC.URL()),
 		Notify: sender, Channels: channels, Preempt: s.Settings, Remediate: s.Remedy, Rules: s.Rules, Identity: "test", Version: "test", Log: s.Log,
-		TakeoverEvery: time.Second, StopTimeout: 3 * time.Second, Engine: s.Engine,
+		TakeoverEvery: time.Second, StopTimeout: 3 * time.Second, Engine: s.Engine, Tracer: s.Traces.Tracer(),
 	})
 	if err := w.Preempt.CheckAttributes(s.T.Context(), s.Server.Namespace()); err != nil {
 		s.T.Fatal(err)

@@ -103,6 +103,7 @@ func (a *Activities) DecodeMessages(ctx context.Context, messages []Message) (De
 			d = Decoded{Rejected: err.Error(), Person: d.Person}
 		}
 		d = a.checkOrigin(ctx, d)
+		a.traceRejected(ctx, m, d)
 		out.Decoded = append(out.Decoded, d)
 	}
 	return out, nil

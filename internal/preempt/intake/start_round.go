@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -33,6 +34,14 @@ type StartInput struct {
 
 // StartRound asks the ledger whether the round may start, and starts it. Repeated, it starts it once.
 func (a *Activities) StartRound(ctx context.Context, in StartInput) (ledger.Admission, error) {
+	ctx, span := a.Tracer.Step(a.Tracer.FromEvent(ctx, in.Round.Demand.Event), "start round", slog.Int("sequence", in.Sequence))
+	got, err := a.startRound(ctx, in)
+	span.Note(slog.String("verdict", string(got.Verdict)), slog.String("reason", got.Reason))
+	span.End(err)
+	return got, err
+}
+
+func (a *Activities) startRound(ctx context.Context, in StartInput) (ledger.Admission, error) {
 	d := in.Round.Demand
 	id := roundID(in.Round.IntakeID, d.RequestID, in.Sequence)
 	req := ledger.AdmitRequest{RequestID: AdmissionID(d.RequestID, in.Sequence), Scope: d.Key(), Owner: id, Rank: d.Criticality.Rank(), Within: a.Within(ctx, a.VCenter, d.Scope), Alarm: d.Alarm()}
