@@ -149,6 +149,9 @@ func fakeRound(ctx workflow.Context, tag string) (preemptapi.RoundResult, error)
 	if err := workflow.SetQueryHandler(ctx, preemptapi.RoundStateQuery, func() (preemptapi.RoundResult, error) { return r, nil }); err != nil {
 		return r, err
 	}
+	if tag == "filtered" {
+		r.Alarm, r.Scope, r.ScopeName = "cpu-above-80", vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c7"}, "cluster-a"
+	}
 	if strings.HasPrefix(tag, "recorded") {
 		r.State = preemptapi.RoundCompleted
 		return r, fakePlanning(ctx, tag)

@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
@@ -66,6 +67,28 @@ func aimAt(text string) aim {
 		kind = vsphere.TypeDatastore
 	}
 	return aim{kind, text, vsphere.Ref{Type: kind, Value: value}}
+}
+
+// aimFound looks the object up, so that a wrong name starts nothing, and what is about one object meets in one workflow. Where vCenter
+// cannot be asked, the workflow that starts finds it.
+func (a *app) aimFound(ctx context.Context, s *session, t aim) (aim, error) {
+	if polled, err := s.polled(ctx); err != nil || !polled {
+		return t, err
+	}
+	in := preemptapi.NamesInput{VMs: []string{t.text}}
+	if t.kind == vsphere.TypeDatastore {
+		in = preemptapi.NamesInput{Datastore: t.text}
+	}
+	out, err := a.lookUp(ctx, s, in)
+	switch {
+	case err != nil:
+		return t, err
+	case t.kind == vsphere.TypeDatastore && !out.Datastore.Zero():
+		t.ref = out.Datastore
+	case len(out.VMs) == 1 && !out.VMs[0].Zero():
+		t.ref = out.VMs[0]
+	}
+	return t, nil
 }
 
 // words names it in a sentence.
