@@ -89,18 +89,8 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 		if !polled {
 			return a.noWorker("nothing can be planned until one starts")
 		}
-		if err := f.where.in(ctx, a, s, &req); err != nil {
+		if err := f.named(ctx, a, s, &req); err != nil {
 			return err
-		}
-		if err := a.known(ctx, s, namesOf(req)); err != nil {
-			return err
-		}
-		if req.Room != nil {
-			ref, err := a.clusterNamed(ctx, s, req.Room.Cluster)
-			if err != nil {
-				return err
-			}
-			req.Room.Cluster = ref.Value
 		}
 		run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 			ID: "preemption-plan-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.timeout,
@@ -131,6 +121,19 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 		}
 		return verdict(r, f.failEmpty)
 	})
+}
+
+// named looks up what a request names, and puts its clusters in by their MoRefs.
+func (f planFlags) named(ctx context.Context, a *app, s *session, req *preemption.WorkflowRequest) error {
+	if err := f.where.in(ctx, a, s, req); err != nil {
+		return err
+	}
+	if err := a.known(ctx, s, namesOf(*req)); err != nil || req.Room == nil {
+		return err
+	}
+	ref, err := a.clusterNamed(ctx, s, req.Room.Cluster)
+	req.Room.Cluster = ref.Value
+	return err
 }
 
 // namesOf is what a request names.
