@@ -9,6 +9,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -184,7 +185,7 @@ func verdict(r preemptapi.RoundResult, failEmpty bool) error {
 	case failed > 0:
 		return failedf("%d of %d VMs failed (round %s)", failed, len(r.Targets), r.RoundID)
 	case failEmpty && len(r.Targets) == 0:
-		return refusedf("no VM tagged %s was eligible", r.Tag)
+		return refusedf("%s", cmp.Or(policy.BelowTarget(r.Usage), "no VM tagged "+r.Tag+" was eligible"))
 	}
 	return nil
 }

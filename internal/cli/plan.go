@@ -54,7 +54,7 @@ func (a *app) planCommand() *cobra.Command {
 	headroomFlag(cmd, &f.where.headroom)
 	f.room.register(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", planLimit, "how long to wait for the plan")
-	cmd.Flags().BoolVar(&f.failEmpty, "fail-empty", false, "exit 4 when no VM is eligible")
+	cmd.Flags().BoolVar(&f.failEmpty, "fail-empty", false, "exit 4 when no VM would go")
 	return cmd
 }
 

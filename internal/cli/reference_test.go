@@ -167,6 +167,6 @@ usage, and the message lists them.
 | 1 | failed; also when any VM failed, no worker polls the task queue, or no worker runs the watch |
 | 2 | wrong usage |
 | 3 | not found: no such workflow, VM, cluster, host, datastore, tag, policy, schedule, watch or file, nothing to cancel; nothing was started |
-| 4 | refused: cooldown, a round under way, a VM that is not tagged or is spared, no eligible VM with ` + "`--fail-empty`" + `, a schedule of that name exists, a remediation with nothing to do, a reconciliation under way |
+| 4 | refused: cooldown, a round under way, a VM that is not tagged or is spared, no VM that goes with ` + "`--fail-empty`" + `, a schedule of that name exists, a remediation with nothing to do, a reconciliation under way |
 | 130 | interrupted |
 `

@@ -17,6 +17,9 @@ import (
 func planTable(t *table, r preemptapi.RoundResult) {
 	t.section()
 	t.row("plan", fmt.Sprintf("%d would be turned off, %d would be left as they are", len(r.Targets), sparedTotal(r)))
+	if len(r.Targets) == 0 {
+		t.field("why", policy.BelowTarget(r.Usage))
+	}
 	about(t, r)
 	t.field("to free", toFree(r))
 	roomTable(t, r)
