@@ -238,6 +238,9 @@ func (a *app) explainTable(t *table, x explained) {
 	if rec.Off != nil {
 		t.row("off since", timestamp(rec.Off.Since)+", by "+cmp.Or(rec.Off.Alarm, rec.Off.By, "a person"))
 	}
+	if back, ok := backOf(*rec); ok {
+		t.row("back", back.Words)
+	}
 	var down time.Duration
 	for _, d := range rec.Downs {
 		if until := d.Until; !d.Unknown && !d.Throttled {

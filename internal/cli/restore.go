@@ -150,7 +150,7 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in pre
 	if errors.As(ended, &failed) && (failed.Type() == "NotFound" || failed.Type() == "Ambiguous") {
 		return notFoundf("%s", r.Reason)
 	}
-	if err := a.showRestore(r); err != nil {
+	if err := a.showRestore(ctx, s, r); err != nil {
 		return err
 	}
 	return restoreVerdict(r)
@@ -182,7 +182,7 @@ func (a *app) restoreStatus(ctx context.Context, s *session, info *workflowpb.Wo
 	if err != nil {
 		return err
 	}
-	return a.showRestore(r)
+	return a.showRestore(ctx, s, r)
 }
 
 // restoreVerdict returns the error of a restore that did not do what was requested.
@@ -196,12 +196,13 @@ func restoreVerdict(r preemptapi.RestoreResult) error {
 	return nil
 }
 
-func (a *app) showRestore(r preemptapi.RestoreResult) error {
+func (a *app) showRestore(ctx context.Context, s *session, result preemptapi.RestoreResult) error {
+	r := restoreShown{RestoreResult: result, CameBack: s.cameBack(ctx, result.Left)}
 	return a.show(view{value: r, msg: "restore", attrs: []any{"restore", r}, table: func(t *table) { restoreTable(t, r) }})
 }
 
 // restoreTable shows which VMs were restored, or would be, and why the others stay off.
-func restoreTable(t *table, r preemptapi.RestoreResult) {
+func restoreTable(t *table, r restoreShown) {
 	t.section()
 	t.row("restore", string(r.State))
 	t.field("reason", r.Reason)
@@ -226,6 +227,6 @@ func restoreTable(t *table, r preemptapi.RestoreResult) {
 		t.section("LEFT", "MOREF", "WHY")
 	}
 	for _, s := range r.Left {
-		t.row(orDash(s.Name), s.Ref.Value, s.Explanation().Words())
+		t.row(orDash(s.Name), s.Ref.Value, r.whyLeft(s))
 	}
 }
