@@ -40,6 +40,8 @@ type app struct {
 	target target
 	width  func() int // of the terminal; 0: stdout is none
 
+	rehearsed time.Duration // the length of the notice that --notice asks for; 0: none does
+
 	toldCut bool // it was said that tables are cut
 }
 

@@ -101,6 +101,11 @@ func (a *app) evict(cmd *cobra.Command, vm string, f evictFlags) error {
 	if f.dryRun {
 		return a.planOf(cmd, planFlags{timeout: f.timeout}, req)
 	}
+	if cmd.Flags().Changed("notice") {
+		if a.rehearsed = f.notice; !f.wait {
+			a.notice("--notice counts only where the policy gives no notice of its own: without --wait nobody says here which it was")
+		}
+	}
 	limit, ask := quick+namesLimit, func(ctx context.Context, s *session) error { return a.send(ctx, s, run, req, s.polledLater(ctx)) }
 	if f.wait {
 		limit, ask = 0, func(ctx context.Context, s *session) error { return a.evictAndWait(ctx, s, run, req) }
@@ -152,6 +157,9 @@ func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req pree
 			return err
 		}
 	}
+	if req.NoticeOnly && out.Round.State == preemptapi.RoundObserved {
+		return refusedf("no notice was given: the worker or policy %s only observes", out.Round.PolicyName)
+	}
 	return evictVerdict(*out.Round, req.VM)
 }
 
@@ -177,6 +185,9 @@ func evictVerdict(r preemptapi.RoundResult, vm string) error {
 		return err
 	}
 	if len(r.Targets) == 0 {
+		if why := policy.BelowTarget(r.Usage); why != "" && len(r.Spared) == 0 {
+			return refusedf("refused: %s stays: %s", vm, why)
+		}
 		for _, s := range r.Spared {
 			return refusedf("refused: %s stays: %s", vmName(s.Name, s.Ref), s.Explanation().Words())
 		}

@@ -293,13 +293,16 @@ type RoundResult struct {
 	Pending     []PendingVM            `json:"pending,omitempty"` // the same, with names and reasons; of very many without
 	// Usage is how the contended scope stood, and what the first plan was to make of it.
 	Usage     []policy.Usage   `json:"usage,omitempty"`
-	Shortfall policy.Resources `json:"shortfall,omitzero"`  // what was to be freed
-	Covered   policy.Resources `json:"covered,omitzero"`    // of it, what the plan covers
-	Partial   bool             `json:"partial,omitempty"`   // the plan could not cover all
-	Deadline  time.Time        `json:"deadline,omitzero"`   // of the notices under way: the last one
-	AlarmOver bool             `json:"alarmOver,omitempty"` // vCenter says that the alarm has fallen, of which nobody told
-	Silenced  string           `json:"silenced,omitempty"`  // why nothing is done about an alarm that stands
-	Paused    bool             `json:"paused,omitempty"`    // it was withdrawn because a person has paused preemption
+	Shortfall policy.Resources `json:"shortfall,omitzero"` // what was to be freed
+	Covered   policy.Resources `json:"covered,omitzero"`   // of it, what the plan covers
+	Partial   bool             `json:"partial,omitempty"`  // the plan could not cover all
+	Deadline  time.Time        `json:"deadline,omitzero"`  // of the notices under way: the last one
+	// NoticeTime is how long the guests' notice lasts: the policy's, or that of a rehearsal where the policy gives none.
+	NoticeTime clock.Duration `json:"noticeTime,omitzero"`
+
+	AlarmOver bool   `json:"alarmOver,omitempty"` // vCenter says that the alarm has fallen, of which nobody told
+	Silenced  string `json:"silenced,omitempty"`  // why nothing is done about an alarm that stands
+	Paused    bool   `json:"paused,omitempty"`    // it was withdrawn because a person has paused preemption
 	// Unmeasured: neither the policy nor the alarm says which usage is too high, so that a repetition waits longer.
 	Unmeasured bool `json:"unmeasured,omitempty"`
 	// Rooms are what a plan for rooms found, in the order in which they were asked for.
