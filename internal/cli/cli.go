@@ -125,6 +125,7 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpCommand(helpCommand())
 	version := fmt.Sprintf("preemptctl %s (commit %s, built %s)\n", a.Build.Version, a.Build.Commit, a.Build.Date)
 	a.versionEverywhere(root, version)
+	a.completeEverywhere(root)
 	return root
 }
 

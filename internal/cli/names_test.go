@@ -111,6 +111,7 @@ func TestAMisspeltNameStartsNothing(t *testing.T) {
 		"a datastore to plan for":    {[]string{"remediation", "plan", "--datastore", "wrong"}, 3, "did you mean vmfs-1?"},
 		"a VM's history":             {[]string{"history", "--vm", "misspelt"}, 3, "did you mean web-1?"},
 		"a cluster's history":        {[]string{"history", "--cluster", "wrong"}, 3, "did you mean west?"},
+		"a cluster with VMs off":     {[]string{"off", "--cluster", "wrong"}, 3, "did you mean west?"},
 		"a VM's workflows":           {[]string{"workflow", "list", "--vm", "misspelt"}, 3, "did you mean web-1?"},
 		"a cluster's workflows":      {[]string{"workflow", "list", "--cluster", "wrong"}, 3, "did you mean west?"},
 		"headroom of no cluster":     {[]string{"workflow", "run", "-w", "names", "--headroom"}, 2, "--headroom needs --cluster"},
