@@ -20,6 +20,9 @@ func fakeNames(_ workflow.Context, in preemptapi.NamesInput) (out preemptapi.Nam
 	unknown(in.Tag, "preemptibel", `vCenter has no tag "preemptibel"`)
 	unknown(in.Policy, "nosuch", `the worker's file has no policy "nosuch"`)
 	unknown(in.Datastore, "wrong", `vCenter has no datastore "wrong": did you mean vmfs-1?`)
+	for _, vm := range in.VMs {
+		unknown(vm, "vmfs-5", `vCenter has no VM "vmfs-5"`)
+	}
 	unknown(in.Cluster, "wrong", `vCenter has no cluster "wrong": did you mean west?`)
 	unknown(in.Place, "wrong", `vCenter has no cluster or host "wrong": did you mean west?`)
 	unknown(in.Cluster, "domain-c404", `vCenter has no cluster "domain-c404"`)

@@ -16,6 +16,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -81,6 +82,8 @@ func (a *app) aimFound(ctx context.Context, s *session, t aim) (aim, error) {
 	}
 	out, err := a.lookUp(ctx, s, in)
 	switch {
+	case err != nil && t.kind == vsphere.TypeVM && t.ref.Zero() && exitCodeOf(err) == program.NotFound:
+		return a.datastoreCalled(ctx, s, t.text, err)
 	case err != nil:
 		return t, err
 	case t.kind == vsphere.TypeDatastore && !out.Datastore.Zero():
@@ -89,6 +92,15 @@ func (a *app) aimFound(ctx context.Context, s *session, t aim) (aim, error) {
 		t.ref = out.VMs[0]
 	}
 	return t, nil
+}
+
+// datastoreCalled is the datastore of a name that no VM has, or the error that there is no such VM.
+func (a *app) datastoreCalled(ctx context.Context, s *session, name string, noVM error) (aim, error) {
+	out, err := a.lookUp(ctx, s, preemptapi.NamesInput{Datastore: name})
+	if err != nil || out.Datastore.Zero() {
+		return aim{kind: vsphere.TypeVM, text: name}, noVM
+	}
+	return aim{kind: vsphere.TypeDatastore, text: name, ref: out.Datastore}, nil
 }
 
 // words names it in a sentence.

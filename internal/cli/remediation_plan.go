@@ -168,7 +168,8 @@ func (a *app) remediationPlanCommand() *cobra.Command {
 		Short: "Show what a remediation would do",
 		Long: "Show the size that a VM would get and how, or with --move its destination. For a datastore, show which VMs would\n" +
 			"be moved to which other datastore, and why the others stay. Nothing is done. VM is a MoRef, an inventory path,\n" +
-			"or a name that only one VM has. DATASTORE is a MoRef such as datastore-5; or use --datastore.\n\n" +
+			"or a name that only one VM has. DATASTORE is one too; --datastore says that none\n" +
+			"but a datastore is meant.\n\n" +
 			exitStatus("no such VM or datastore", ""),
 		Example: "  preemptctl remediation plan web-1\n  preemptctl remediation plan vm-12 --resource memory --max 32768\n" +
 			"  preemptctl remediation plan web-1 --move\n  preemptctl remediation plan --datastore vmfs-1 --target-usage 70 -o json",
@@ -194,6 +195,10 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 	return a.withSession(cmd, f.timeout, func(ctx context.Context, s *session) error {
 		t, err := a.aimFound(ctx, s, t)
 		if err != nil {
+			return err
+		}
+		move := move || t.kind == vsphere.TypeDatastore
+		if err := f.check(cmd, move, true); err != nil {
 			return err
 		}
 		requests := a.requests(f, t, move, true)

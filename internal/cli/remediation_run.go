@@ -30,7 +30,8 @@ func (a *app) remediationRunCommand() *cobra.Command {
 		Short: "Resize or move a VM, or move VMs off a datastore",
 		Long: "Resize a VM by one step, or with --move move it; or move VMs off a datastore. The limits of a rule apply here\n" +
 			"too: the owner's tags, the cooldown, and the room on hosts and datastores. VM is a MoRef, an inventory path, or\n" +
-			"a name that only one VM has. DATASTORE is a MoRef such as datastore-5; or use --datastore.\n\n" +
+			"a name that only one VM has. DATASTORE is one too; --datastore says that none but\n" +
+			"a datastore is meant.\n\n" +
 			exitStatus("no such VM or datastore", "with --wait: there is nothing to do, or it cannot be done"),
 		Example: "  # what would happen?\n  preemptctl remediation run web-1 --dry-run\n" +
 			"  preemptctl remediation run vm-12 --resource memory --wait\n  preemptctl remediation run datastore-5 --target-usage 70 --wait",
@@ -68,6 +69,10 @@ func (a *app) remediationRun(cmd *cobra.Command, f remedyFlags, args []string, w
 	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error {
 		t, err := a.aimFound(ctx, s, t)
 		if err != nil {
+			return err
+		}
+		move := move || t.kind == vsphere.TypeDatastore
+		if err := f.check(cmd, move, false); err != nil {
 			return err
 		}
 		out, err := s.remedy(ctx, t, a.requests(f, t, move, false))
