@@ -25,6 +25,8 @@ type Options struct {
 	Env    envconfig.EnvLookup
 	Now    func() time.Time
 	Build  Build
+	// Width is how many characters fit into a line of Stdout; 0: as many as its terminal says, or any number if it is none.
+	Width int
 }
 
 // Build identifies the build. An empty field is taken from the build information in the binary.
@@ -36,6 +38,11 @@ type app struct {
 	flags  globals
 	log    *slog.Logger
 	target target
+	width  func() int // of the terminal; 0: stdout is none
+
+	rehearsed time.Duration // the length of the notice that --notice asks for; 0: none does
+
+	toldCut bool // it was said that tables are cut
 }
 
 // Run runs preemptctl once and returns its exit code.
@@ -67,7 +74,7 @@ func newApp(o Options) *app {
 		o.Now = time.Now
 	}
 	o.Build = o.Build.filled()
-	return &app{Options: o, log: slog.New(slog.DiscardHandler)}
+	return &app{Options: o, log: slog.New(slog.DiscardHandler), width: widthOf(o)}
 }
 
 func (b Build) filled() Build {
@@ -111,13 +118,14 @@ func (a *app) root() *cobra.Command {
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(flagError)
 	a.flags.register(root)
 	group(root, a.workflowCommand(), a.makeRoomCommand(), a.evictCommand(), a.restoreCommand(), a.pauseCommand(), a.resumeCommand(), a.spareCommand(), a.explainCommand(), a.offCommand(), a.historyCommand(), a.reportCommand(), a.remediationCommand(), a.reconcileCommand(), a.tagsCommand(),
 		a.scheduleCommand(), a.watchCommand(), a.policyCommand(), a.setupCommand(), a.doctorCommand(), a.uiCommand(), a.notifyCommand(), completionCommand())
 	root.SetHelpCommand(helpCommand())
 	version := fmt.Sprintf("preemptctl %s (commit %s, built %s)\n", a.Build.Version, a.Build.Commit, a.Build.Date)
 	a.versionEverywhere(root, version)
+	a.completeEverywhere(root)
 	return root
 }
 

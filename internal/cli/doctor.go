@@ -47,14 +47,31 @@ func (a *app) doctorCommand() *cobra.Command {
 			"attribute, and removed again. The VM must not carry the attribute.\n\n" +
 			"With -o json or yaml no name of a VM is printed, so that you can send the result to others. It does contain\n" +
 			"names of alarms, tags, users, and hosts of Temporal and vCenter.\n\n" +
-			exitCodes(", also when something is wrong; warnings are none", "", ""),
+			exitCodes(", also when something is wrong; warnings are none", "no such VM", ""),
 		Example: "  preemptctl doctor\n  preemptctl doctor -o json\n  preemptctl doctor --attribute-on test-vm",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withSession(cmd, planLimit, func(ctx context.Context, s *session) error { return a.doctor(ctx, cmd.Context(), s, in) })
+			return a.withSession(cmd, planLimit, func(ctx context.Context, s *session) error {
+				if err := a.attributeVM(ctx, s, in.AttributeVM); err != nil {
+					return err
+				}
+				return a.doctor(ctx, cmd.Context(), s, in)
+			})
 		},
 	}
-	cmd.Flags().StringVar(&in.AttributeVM, "attribute-on", "", "try on this VM (a name or MoRef) how long a value of the custom attribute may be")
+	cmd.Flags().StringVar(&in.AttributeVM, "attribute-on", "", "try on this VM (its name, inventory path or MoRef) how long a value of the custom attribute may be")
 	return cmd
+}
+
+// attributeVM refuses a VM that vCenter does not have, or has several times. That it cannot be asked shows the diagnosis.
+func (a *app) attributeVM(ctx context.Context, s *session, vm string) error {
+	if vm == "" {
+		return nil
+	}
+	err := a.known(ctx, s, preemptapi.NamesInput{VMs: []string{vm}})
+	if code := exitCodeOf(err); code == program.NotFound || code == program.Usage {
+		return err
+	}
+	return nil
 }
 
 func (a *app) doctor(ctx, parent context.Context, s *session, in doctorapi.Input) error {

@@ -48,7 +48,7 @@ func (a *app) evictCommand() *cobra.Command {
 			"The VM must carry the tag, and everything that protects it from a preemption protects it here.\n\n" +
 			"With --notice-only the VM gets its notice, which is withdrawn when the notice time is over. Nothing else happens\n" +
 			"to the VM. Use this to see how the guest reacts.\n\n" +
-			exitCodes(", also when no worker polls the task queue", "no such VM, or no such tag", "refused: not tagged, protected or spared, cooldown, a round under way"),
+			exitCodes(", also when no worker polls the task queue", "no such VM, tag or policy", "refused: not tagged, protected or spared, cooldown, a round under way"),
 		Example: "  # what would happen?\n  preemptctl evict web-1 --dry-run\n" +
 			"  # let the guest answer a notice, and withdraw it\n  preemptctl evict web-1 --notice-only --notice 2m\n" +
 			"  # the real thing\n  preemptctl evict /dc-1/vm/prod/web-1 --criticality HIGH",
@@ -101,12 +101,17 @@ func (a *app) evict(cmd *cobra.Command, vm string, f evictFlags) error {
 	if f.dryRun {
 		return a.planOf(cmd, planFlags{timeout: f.timeout}, req)
 	}
+	if cmd.Flags().Changed("notice") {
+		if a.rehearsed = f.notice; !f.wait {
+			a.notice("--notice counts only where the policy gives no notice of its own: without --wait nobody says here which it was")
+		}
+	}
 	limit, ask := quick+namesLimit, func(ctx context.Context, s *session) error { return a.send(ctx, s, run, req, s.polledLater(ctx)) }
 	if f.wait {
 		limit, ask = 0, func(ctx context.Context, s *session) error { return a.evictAndWait(ctx, s, run, req) }
 	}
 	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error {
-		if err := a.known(ctx, s, preemptapi.NamesInput{Tag: req.Tag, VMs: []string{vm}}); err != nil {
+		if err := a.known(ctx, s, preemptapi.NamesInput{Tag: req.Tag, VMs: []string{vm}, Policy: req.Policy}); err != nil {
 			return err
 		}
 		return ask(ctx, s)
@@ -152,6 +157,9 @@ func (a *app) evictAndWait(ctx context.Context, s *session, f runFlags, req pree
 			return err
 		}
 	}
+	if req.NoticeOnly && out.Round.State == preemptapi.RoundObserved {
+		return refusedf("no notice was given: the worker or policy %s only observes", out.Round.PolicyName)
+	}
 	return evictVerdict(*out.Round, req.VM)
 }
 
@@ -177,6 +185,9 @@ func evictVerdict(r preemptapi.RoundResult, vm string) error {
 		return err
 	}
 	if len(r.Targets) == 0 {
+		if why := policy.BelowTarget(r.Usage); why != "" && len(r.Spared) == 0 {
+			return refusedf("refused: %s stays: %s", vm, why)
+		}
 		for _, s := range r.Spared {
 			return refusedf("refused: %s stays: %s", vmName(s.Name, s.Ref), s.Explanation().Words())
 		}

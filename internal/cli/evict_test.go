@@ -10,6 +10,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -68,6 +69,9 @@ func fakeEviction(ctx workflow.Context, vm string, noticeOnly bool) (preemptapi.
 	}
 	if f, ok := evictions[vm]; ok {
 		return r, f(&r)
+	}
+	if r.NoticeTime = clock.Duration(time.Second); vm == "noticed" {
+		r.NoticeTime = clock.Duration(5 * time.Minute) // the policy's own
 	}
 	r.State, r.Deadline, r.Waiting = preemptapi.RoundNotified, now.Add(400*time.Millisecond), []vsphere.Ref{ref("vm-7")}
 	r.Changes = []string{now.Format(time.RFC3339) + " web-7 asked for more time"}
@@ -144,6 +148,15 @@ func TestEvictRehearsesTheNotice(t *testing.T) {
 	got := s.run("evict", "web-8", "--notice-only", "--notice", "1s")
 	got.want(t, 0, "stderr", "notice: it runs until ", "web-7 (vm-7): spared, a rehearsal")
 	got.want(t, 0, "stdout", "rehearsed: the notice was given and withdrawn, nothing else", "notice        acknowledged, withdrawn")
+	if strings.Contains(got.stderr, "does not count") {
+		t.Errorf("its notice counts:\n%s", got.stderr)
+	}
+	s.run("evict", "noticed", "--notice-only", "--notice", "1s").want(t, 0, "stderr", "--notice 1s does not count: policy default gives a notice of 5m")
+	s.run("evict", "noticed", "--notice-only", "--notice", "1s", "--wait=false").want(t, 0, "stderr", "--notice counts only where the policy gives no notice of its own")
+	if got := s.run("evict", "noticed", "--notice-only"); strings.Contains(got.stderr, "does not count") {
+		t.Errorf("nobody asked for a length:\n%s", got.stderr)
+	}
+	s.run("evict", "observed", "--notice-only").want(t, 4, "stderr", "no notice was given: the worker or policy default only observes")
 	s.run("evict", "observed").want(t, 0, "stdout", "observed: nothing was touched", "observed (vm-7): would power off")
 }
 

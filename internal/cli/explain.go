@@ -39,7 +39,7 @@ func (a *app) explainCommand() *cobra.Command {
 		Short: "Would this VM be preempted, and why; and what happened to it",
 		Long: "Say whether a VM would be preempted now, and why or why not; and what happened to it. A plan is made for the whole\n" +
 			"vCenter, for one --cluster, or as for the last round of an --alarm, with its tag, criticality, policy and cluster.\n" +
-			"Nothing is reserved, and no VM is touched.\n\n" + exitStatus("no such VM, cluster or alarm", ""),
+			"Nothing is reserved, and no VM is touched.\n\n" + exitStatus("no such VM, cluster, alarm, tag or policy", ""),
 		Example: "  preemptctl explain web-1\n  preemptctl explain web-1 --alarm cluster-cpu-above-80\n" +
 			"  preemptctl explain web-1 --cluster cluster-a --criticality HIGH\n  preemptctl explain web-1 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.explainVM(cmd, strings.TrimSpace(args[0]), f) },
@@ -72,6 +72,9 @@ func (a *app) explainVM(cmd *cobra.Command, vm string, f explainFlags) error {
 	}
 	return a.withSession(cmd, planLimit, func(ctx context.Context, s *session) error {
 		if err := s.mustPoll(ctx, "nothing can be planned until one starts; what happened shows "+a.command("history", "--vm", vm)); err != nil {
+			return err
+		}
+		if err := a.known(ctx, s, preemptapi.NamesInput{Tag: req.Tag, Policy: req.Policy}); err != nil {
 			return err
 		}
 		ref, err := a.vmNamed(ctx, s, vm)
@@ -161,6 +164,9 @@ func (a *app) explainTable(t *table, x explained) {
 	}
 	if rec.Off != nil {
 		t.row("off since", timestamp(rec.Off.Since)+", by "+cmp.Or(rec.Off.Alarm, rec.Off.By, "a person"))
+	}
+	if back, ok := backOf(*rec); ok {
+		t.row("back", back.Words)
 	}
 	var down time.Duration
 	for _, d := range rec.Downs {

@@ -149,6 +149,9 @@ func fakeRound(ctx workflow.Context, tag string) (preemptapi.RoundResult, error)
 	if err := workflow.SetQueryHandler(ctx, preemptapi.RoundStateQuery, func() (preemptapi.RoundResult, error) { return r, nil }); err != nil {
 		return r, err
 	}
+	if tag == "filtered" {
+		r.Alarm, r.Scope, r.ScopeName = "cpu-above-80", vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c7"}, "cluster-a"
+	}
 	if strings.HasPrefix(tag, "recorded") {
 		r.State = preemptapi.RoundCompleted
 		return r, fakePlanning(ctx, tag)
@@ -161,6 +164,10 @@ func fakeRound(ctx workflow.Context, tag string) (preemptapi.RoundResult, error)
 	if tag == "observed" {
 		r.State = preemptapi.RoundObserved
 		r.Targets = append(r.Targets, preemptapi.VMOutcome{Ref: ref("vm-1"), Name: "web-1", Outcome: "would_powerOff"})
+		return r, nil
+	}
+	if tag == "relaxed" {
+		r.State, r.Usage = preemptapi.RoundEmpty, relaxed
 		return r, nil
 	}
 	if tag == "empty" {
@@ -200,6 +207,9 @@ var usage = []policy.Usage{{
 	Memory: policy.Load{Capacity: 1024 * 1024, Used: 512 * 1024, After: 512 * 1024},
 }}
 
+// relaxed is a cluster below its target.
+var relaxed = []policy.Usage{{Name: "cluster-a", Hosts: 2, CPU: policy.Load{Capacity: 100_000, Used: 54_000, After: 54_000, Target: 80}}}
+
 // fakePlan plans two VMs, or none, or the one that is named.
 func fakePlan(_ workflow.Context, raw json.RawMessage) (preemptapi.RoundResult, error) {
 	r := preemptapi.RoundResult{
@@ -226,6 +236,8 @@ func fakePlan(_ workflow.Context, raw json.RawMessage) (preemptapi.RoundResult, 
 	case req.Tag == "nosuch":
 		r.State, r.Reason, r.RoundID = preemptapi.RoundFailed, "vCenter has no such tag", "plan"
 		return r, sdktemporal.NewNonRetryableApplicationError(r.Reason, "NoSuchTag", nil, r)
+	case req.Tag == "relaxed":
+		r.Usage = relaxed
 	case req.Tag != "empty":
 		r.Usage, r.Partial = usage, true
 		r.Shortfall, r.Covered = policy.Resources{CPUMHz: 14_000}, policy.Resources{CPUMHz: 13_000}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -72,12 +73,18 @@ type telling struct {
 	app      *app
 	vms      map[vsphere.Ref]bool
 	deadline time.Time
+	length   time.Duration // of the notice
 	asked    bool
 	changes  int
 }
 
 // of prints what has changed in a round since the last call.
 func (to *telling) of(r preemptapi.RoundResult) {
+	if asked := to.app.rehearsed; asked > 0 && r.NoticeTime != 0 && r.NoticeTime.D() != to.length {
+		if to.length = r.NoticeTime.D(); to.length != asked {
+			to.step("notice", "--notice %s does not count: policy %s gives a notice of %s", span(asked), r.PolicyName, span(to.length))
+		}
+	}
 	if !r.Deadline.IsZero() && !r.Deadline.Equal(to.deadline) {
 		to.deadline = r.Deadline
 		to.step("notice", "notice: it runs until %s, or until the guest is ready%s", timestamp(r.Deadline), named(r.Pending))
@@ -184,7 +191,7 @@ func verdict(r preemptapi.RoundResult, failEmpty bool) error {
 	case failed > 0:
 		return failedf("%d of %d VMs failed (round %s)", failed, len(r.Targets), r.RoundID)
 	case failEmpty && len(r.Targets) == 0:
-		return refusedf("no VM tagged %s was eligible", r.Tag)
+		return refusedf("%s", cmp.Or(policy.BelowTarget(r.Usage), "no VM tagged "+r.Tag+" was eligible"))
 	}
 	return nil
 }

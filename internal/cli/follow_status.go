@@ -9,6 +9,7 @@ import (
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	"golang.org/x/term"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 )
@@ -48,6 +49,21 @@ func (a *app) followStatus(ctx context.Context, s *session, f idFlags) error {
 		if !clock.Sleep(ctx, watchEvery) {
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// widthOf returns how to find out how wide the terminal is, which may change.
+func widthOf(o Options) func() int {
+	f, ok := o.Stdout.(*os.File)
+	if o.Width > 0 || !ok {
+		return func() int { return o.Width }
+	}
+	return func() int {
+		width, _, err := term.GetSize(int(f.Fd()))
+		if err != nil {
+			return 0 // no terminal: whoever reads it gets all
+		}
+		return width
 	}
 }
 

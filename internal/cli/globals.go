@@ -45,6 +45,9 @@ func (g *globals) register(root *cobra.Command) {
 
 // prepare checks the global flags, and sets up logging and the connection to Temporal.
 func (a *app) prepare(cmd *cobra.Command) error {
+	if cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd {
+		return nil // what is completed looks for itself, and in silence
+	}
 	g := &a.flags
 	g.outputSet = cmd.Flags().Changed("output")
 	switch g.output {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -9,16 +8,11 @@ import (
 
 // group makes a command of subcommands. An unknown subcommand is wrong usage, never success.
 func group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
-	cmd.SuggestionsMinimumDistance = 2
 	cmd.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
 		}
-		hint := ""
-		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-			hint = fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
-		}
-		return usagef("unknown command %q for %q%s", args[0], c.CommandPath(), hint)
+		return unknownCommand(c, args[0])
 	}
 	cmd.RunE = func(c *cobra.Command, _ []string) error {
 		if !c.HasParent() {
@@ -34,7 +28,10 @@ func group(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
 
 // noArgs refuses positional arguments.
 func noArgs(c *cobra.Command, args []string) error {
-	if len(args) > 0 {
+	switch {
+	case len(args) > 0 && c.HasAvailableSubCommands():
+		return unknownCommand(c, args[0])
+	case len(args) > 0:
 		return usagef("%s takes no arguments, got %q", c.CommandPath(), args[0])
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +15,9 @@ import (
 
 // historyFlags are the flags of history.
 type historyFlags struct {
-	since, until, vm, cluster, alarm, kind, state string
-	limit                                         int
+	filterFlags
+	until, kind string
+	limit       int
 }
 
 // readLimit is how long reading the record may take.
@@ -38,20 +38,16 @@ func (a *app) historyCommand() *cobra.Command {
 		Short: "Show what happened: preemptions, restores, rooms and remediations",
 		Long: "Show what happened, newest first: rounds that turned VMs off, restores, rooms that were made and remediations, with what\n" +
 			"caused each and what became of it. Rounds that are under way are shown too. It reads what Temporal keeps, and says\n" +
-			"how far that reaches. It needs no worker.\n\n" + exitStatus("", ""),
+			"how far that reaches. It needs no worker.\n\n" + exitStatus("no such VM or cluster", ""),
 		Example: "  # last night\n  preemptctl history --since 12h\n  # what happened to web-1 this month?\n  preemptctl history --vm web-1 --since 30d\n" +
 			"  preemptctl history --cluster cluster-a --kind round --since 2026-11-01 -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.history(cmd, f) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.since, "since", "24h", "how far back: a duration such as 12h or 30d, a day or a time")
+	f.register(cmd, "24h", "")
 	flags.StringVar(&f.until, "until", "", "only what began before: the same (default: now)")
-	flags.StringVar(&f.vm, "vm", "", "only what concerns this VM: its name or MoRef")
-	flags.StringVar(&f.cluster, "cluster", "", "only in this cluster: its name or MoRef")
-	flags.StringVar(&f.alarm, "alarm", "", "only by this alarm, or by whatever else asked")
 	flags.StringVar(&f.kind, "kind", "", "only of one kind: "+strings.Join(kindWords(), ", "))
-	flags.StringVar(&f.state, "state", "", "only in this state, such as completed or withdrawn")
 	flags.IntVar(&f.limit, "limit", 50, "most entries listed")
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kindWords(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -65,11 +61,11 @@ func kindWords() (words []string) {
 }
 
 func (f historyFlags) filter(now time.Time) (record.Filter, error) {
-	out := record.Filter{VM: f.vm, Cluster: f.cluster, Alarm: f.alarm, Kind: record.Kind(f.kind), State: f.state}
-	var err error
-	if out.Since, err = since("since", f.since, now); err != nil {
+	out, err := f.filterFlags.filter(now)
+	if err != nil {
 		return out, err
 	}
+	out.Kind = record.Kind(f.kind)
 	if f.until != "" {
 		if out.Until, err = since("until", f.until, now); err != nil {
 			return out, err
@@ -78,12 +74,13 @@ func (f historyFlags) filter(now time.Time) (record.Filter, error) {
 	switch {
 	case f.limit < 1 || f.limit > maxList:
 		return out, usagef("--limit %d is not within 1 to %d", f.limit, maxList)
-	case f.kind != "" && !slices.Contains(kindWords(), f.kind):
-		return out, usagef("--kind %q is not one of %s", f.kind, strings.Join(kindWords(), ", "))
 	case !out.Until.IsZero() && !out.Since.Before(out.Until):
 		return out, usagef("--until is not after --since")
 	}
-	return out, nil
+	if f.kind != "" {
+		err = oneOf("kind", f.kind, kindWords())
+	}
+	return out, err
 }
 
 // record reads the record of the task queue.
@@ -137,7 +134,7 @@ func (a *app) history(cmd *cobra.Command, f historyFlags) error {
 		return err
 	}
 	return a.withSession(cmd, readLimit, func(ctx context.Context, s *session) error {
-		entries, reach, err := a.read(ctx, s.record(), filter)
+		entries, reach, err := a.chosen(ctx, s, &filter)
 		if err != nil {
 			return err
 		}
@@ -155,7 +152,7 @@ func historyTable(t *table, h historyShown) {
 		t.row("nothing happened since", timestamp(h.Since))
 		return
 	}
-	t.section("STARTED", "TOOK", "KIND", "STATE", "CAUSE", "CLUSTER", "VMS", "ID", "REASON")
+	t.section("STARTED", "TOOK", "KIND", "STATE", "CAUSE", "CLUSTER", "VMS", "ID", "REASON").spare("TOOK", "REASON")
 	for _, e := range h.Entries {
 		took := "under way"
 		if !e.Open {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,8 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
 // maxList bounds --limit.
@@ -36,34 +39,105 @@ type listed struct {
 	Stalled    string    `json:"stalled,omitempty"` // why it makes no progress
 }
 
+// listFlags are the flags of list.
+type listFlags struct {
+	filterFlags
+	all   bool
+	limit int
+}
+
 func (a *app) listCommand() *cobra.Command {
-	var all bool
-	var limit int
+	var f listFlags
 	cmd := &cobra.Command{
 		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
 		Short: "List preemptions, their rounds, restores and remediations",
 		Long: "List the workflows that Temporal keeps, newest first: intakes, rounds, restores, those that make room and remediations;\n" +
-			"with --all also plans and the ledger. What happened, and to which VMs, shows preemptctl history. Workflows that make no progress are marked. They are also named on stderr, even if the list is too\n" +
-			"short to show them.\n\n" +
-			exitStatus("", ""),
-		Example: "  preemptctl workflow list\n  preemptctl workflow list --all --limit 100 -o json",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 1 || limit > maxList {
-				return usagef("--limit %d is not within 1 to %d", limit, maxList)
-			}
-			return a.withSession(cmd, quick, func(ctx context.Context, s *session) error { return a.list(ctx, s, all, limit) })
-		},
+			"with --all also plans and the ledger. What became of VMs shows preemptctl history. Workflows that make no progress are\n" +
+			"marked. They are also named on stderr, even if the list is too short to show them.\n\n" +
+			"With --vm only those that acted on it or looked at it are listed: plans, the ledger and intakes name no VMs.\n\n" +
+			exitStatus("no such VM or cluster", ""),
+		Example: "  preemptctl workflow list\n  # what is under way, or ended in the last two hours, in cluster-a?\n" +
+			"  preemptctl workflow list --cluster cluster-a --since 2h\n  preemptctl workflow list --state failed --since 7d\n" +
+			"  preemptctl workflow list --all --limit 100 -o json",
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.list(cmd, f) },
 	}
-	cmd.Flags().BoolVar(&all, "all", false, "also plans and the ledger")
-	cmd.Flags().IntVar(&limit, "limit", 20, "most workflows listed")
+	cmd.Flags().SortFlags = false
+	f.register(cmd, "", " (default: all that is kept)")
+	cmd.Flags().BoolVar(&f.all, "all", false, "also plans and the ledger")
+	cmd.Flags().IntVar(&f.limit, "limit", 20, "most workflows listed")
 	return cmd
 }
 
-func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
-	found, err := s.workflows(ctx, all, limit)
+func (a *app) list(cmd *cobra.Command, f listFlags) error {
+	if f.limit < 1 || f.limit > maxList {
+		return usagef("--limit %d is not within 1 to %d", f.limit, maxList)
+	}
+	filter, err := f.filter(a.Now())
 	if err != nil {
 		return err
 	}
+	limit := quick
+	if f.reads() {
+		limit = readLimit
+	}
+	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error {
+		found, err := a.listed(ctx, s, f, filter)
+		if err != nil {
+			return err
+		}
+		return a.showList(ctx, s, found)
+	})
+}
+
+// listed returns the workflows that the flags choose. What concerns a VM, and what state work is in, the record knows; intakes,
+// plans and the ledger are not in it.
+func (a *app) listed(ctx context.Context, s *session, f listFlags, filter record.Filter) ([]listed, error) {
+	query := ofTypes(f.all)
+	if !filter.Since.IsZero() {
+		query += fmt.Sprintf(" AND (ExecutionStatus = 'Running' OR CloseTime >= '%s')", filter.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if !f.reads() {
+		found, _, err := s.find(ctx, query, f.limit)
+		return found, err
+	}
+	entries, reach, err := a.chosen(ctx, s, &filter)
+	if err != nil {
+		return nil, err
+	}
+	a.warnReach(reach, filter.Since)
+	inRecord, scopes := make(map[string]record.Entry, len(entries)), map[string]bool{}
+	for _, e := range entries {
+		inRecord[e.RunID] = e
+		scopes[e.Scope.String()], scopes[e.Cluster.String()] = true, true
+	}
+	return s.findWhere(ctx, query, f.limit, func(w *listed) bool {
+		if e, ok := inRecord[w.RunID]; ok {
+			w.State = e.State
+			return true
+		}
+		beside := filter
+		if w.Scope != "" && scopes[w.Scope] {
+			beside.Cluster = "" // its work is in the cluster
+		}
+		return besideRecord(w.Type) && beside.Matches(w.entry())
+	})
+}
+
+// besideRecord reports whether workflows of a type are not in the record.
+func besideRecord(kind string) bool {
+	return kind == preemption.WorkflowName || kind == preemptapi.PlanType || kind == ledger.WorkflowType
+}
+
+// entry is what the list of workflows itself says, as the record would.
+func (w listed) entry() record.Entry {
+	ref, _ := vsphere.ParseRef(w.Scope)
+	return record.Entry{
+		ID: w.WorkflowID, RunID: w.RunID, State: w.State, Alarm: w.Alarm, Scope: ref, ScopeName: w.Scope,
+		StartedAt: w.StartedAt, EndedAt: w.ClosedAt, Open: w.ClosedAt.IsZero(),
+	}
+}
+
+func (a *app) showList(ctx context.Context, s *session, found []listed) error {
 	progress := s.progressBeside(ctx)
 	a.warnPaused(ctx, s)
 	for i := range found {
@@ -71,10 +145,10 @@ func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
 			found[i].Stalled = st.Words()
 		}
 	}
-	err = a.show(view{
+	err := a.show(view{
 		value: found, msg: "listed workflows", attrs: []any{"workflows", found},
 		table: func(t *table) {
-			t.section("WORKFLOW", "RUN", "TYPE", "STATUS", "STATE", "ALARM", "SCOPE", "STARTED", "CLOSED")
+			t.section("WORKFLOW", "RUN", "TYPE", "STATUS", "STATE", "ALARM", "SCOPE", "STARTED", "CLOSED").spare("RUN", "TYPE", "CLOSED", "SCOPE")
 			for _, w := range found {
 				state := orDash(w.State)
 				if w.Stalled != "" {
@@ -89,8 +163,8 @@ func (a *app) list(ctx context.Context, s *session, all bool, limit int) error {
 	return err
 }
 
-// workflows lists up to limit workflows of preemptions.
-func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed, error) {
+// ofTypes is the query of the workflows of preemptions and remediations.
+func ofTypes(all bool) string {
 	types := []string{
 		preemption.WorkflowName, preemptapi.RoundType, preemption.MakeRoomWorkflowName, preemptapi.RestoreType,
 		placement.ResizeType, placement.ReconfigureType, placement.MoveType, remediateapi.ReconcileType,
@@ -98,7 +172,18 @@ func (s *session) workflows(ctx context.Context, all bool, limit int) ([]listed,
 	if all {
 		types = append(types, preemptapi.PlanType, ledger.WorkflowType)
 	}
-	found, _, err := s.find(ctx, fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(types, "','")), limit)
+	return fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(types, "','"))
+}
+
+// findWhere lists up to limit workflows that are chosen, newest first.
+func (s *session) findWhere(ctx context.Context, query string, limit int, chosen func(*listed) bool) ([]listed, error) {
+	found := []listed{}
+	infos, _, err := s.executions(ctx, query, math.MaxInt32-1)
+	for _, info := range infos {
+		if w := listing(info); len(found) < limit && chosen(&w) {
+			found = append(found, w)
+		}
+	}
 	return found, err
 }
 

@@ -42,7 +42,7 @@ func (a *app) makeRoomCommand() *cobra.Command {
 			"The VM must be off, and must carry a tag of the category that the worker's file names, " + preemption.BeneficiaryCategory + " by\n" +
 			"default. Only VMs of a lower preemption-priority go. Room for a VM that is not powered on is held: no restore takes\n" +
 			"it, and no other plan counts on it, until the VM runs or the time is over.\n\n" +
-			exitStatus("no such VM or tag", "refused, and nobody went: no host can have the room, the VM is on, or it may not ask"),
+			exitStatus("no such VM, tag, cluster or policy", "refused, and nobody went: no host can have the room, the VM is on, or it may not ask"),
 		Example: "  # on which host, who would go, and what would the other hosts cost?\n  preemptctl make-room --for db-1 --dry-run\n" +
 			"  # the real thing\n  preemptctl make-room --for db-1 --power-on\n" +
 			"  # 8 CPUs and 24 GiB in one piece, for half an hour\n  preemptctl make-room --cpus 8 --memory 24GiB --cluster cluster-a --hold 30m\n" +
@@ -150,7 +150,7 @@ type roomAsked struct {
 // askForRoom sends the request to a workflow of its own, and follows it.
 func (a *app) askForRoom(ctx context.Context, s *session, wait bool, req preemption.RoomRequest) error {
 	var err error
-	names := preemptapi.NamesInput{Tag: req.Tag}
+	names := preemptapi.NamesInput{Tag: req.Tag, Policy: req.Policy}
 	if names.Scope, err = a.clusterNamed(ctx, s, req.Room.Cluster); err != nil {
 		return err
 	}

@@ -20,7 +20,9 @@ const notifyLimit = 50 * time.Second
 func (a *app) notifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "notify", Args: noArgs,
-		Short: "Try the channels by which people are told",
+		Short:   "Try the channels by which people are told",
+		Long:    "Try the channels by which people are told.\n\n" + exitStatus("", ""),
+		Example: "  preemptctl notify test  # exit code 3 where the worker's file has no channel",
 	}
 	group(cmd, a.notifyTestCommand())
 	return cmd

@@ -28,7 +28,7 @@ func (a *app) offCommand() *cobra.Command {
 		Short: "Show which VMs are off because of us, and when they come back",
 		Long: "Show which VMs are off, or throttled, because of us: since when, by which alarm or request, and when they come back. It\n" +
 			"reads what Temporal keeps: what somebody did to a VM since then in vCenter shows when a restore looks at it, as\n" +
-			"preemptctl restore --dry-run does at once.\n\n" + exitStatus("", ""),
+			"preemptctl restore --dry-run does at once.\n\n" + exitStatus("no such cluster", ""),
 		Example: "  preemptctl off\n  preemptctl off --cluster cluster-a -o json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, err := since("since", f.since, a.Now())
@@ -39,7 +39,7 @@ func (a *app) offCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().SortFlags = false
-	cmd.Flags().StringVar(&f.cluster, "cluster", "", "only in this cluster: its name or MoRef")
+	cmd.Flags().StringVar(&f.cluster, "cluster", "", "only in this cluster: its name, inventory path or MoRef")
 	cmd.Flags().StringVar(&f.since, "since", "30d", "only those that went since: a duration such as 12h or 30d, a day or a time")
 	return cmd
 }
@@ -52,6 +52,9 @@ func (a *app) off(ctx context.Context, s *session, f offFlags, from time.Time) e
 	}
 	now, err := r.Now(ctx)
 	if err != nil {
+		return err
+	}
+	if f.cluster, err = a.offCluster(ctx, s, r, f.cluster, from); err != nil {
 		return err
 	}
 	a.warnPaused(ctx, s)
@@ -69,7 +72,7 @@ func (a *app) off(ctx context.Context, s *session, f offFlags, from time.Time) e
 				t.row("off because of us", "no VM")
 				return
 			}
-			t.section("VM", "MOREF", "IS", "SINCE", "FOR", "CAUSE", "CLUSTER", "ROUND", "COMES BACK")
+			t.section("VM", "MOREF", "IS", "SINCE", "FOR", "CAUSE", "CLUSTER", "ROUND", "COMES BACK").spare("ROUND", "MOREF", "FOR")
 			for _, o := range list {
 				is := "off"
 				if o.Throttled {
@@ -80,6 +83,14 @@ func (a *app) off(ctx context.Context, s *session, f offFlags, from time.Time) e
 			}
 		},
 	})
+}
+
+// offCluster is the cluster that was named, as the record or else vCenter knows it.
+func (a *app) offCluster(ctx context.Context, s *session, r *record.Reader, named string, from time.Time) (string, error) {
+	known, _ := r.Known(record.Filter{Since: from})
+	f := record.Filter{Cluster: strings.TrimSpace(named)}
+	err := a.place(ctx, s, &f, known)
+	return f.Cluster, err
 }
 
 // comesBack says what stands between a VM and its return.

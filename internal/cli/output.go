@@ -27,9 +27,14 @@ func (a *app) show(v view) error {
 		a.log.Info(v.msg, v.attrs...)
 		return nil
 	case a.flags.output == formatTable:
-		t := &table{}
+		t := &table{width: a.width()}
 		v.table(t)
-		return t.flush(a.Stdout)
+		err := t.flush(a.Stdout)
+		if t.missing && !a.toldCut {
+			a.toldCut = true
+			a.notice("cut to fit the terminal: -o json shows all, and so does a pipe, such as | less -S")
+		}
+		return err
 	}
 	b, err := json.MarshalIndent(v.value, "", "  ")
 	b = shown.JSON(b)
@@ -51,23 +56,39 @@ func (a *app) notice(format string, args ...any) {
 
 // table collects sections of rows with aligned columns. Every cell is cleaned, because names come from
 // vCenter and from everybody who may send a request.
-type table struct{ sections [][][]string }
+type table struct {
+	sections []section
+	width    int  // of the terminal; 0: no limit
+	missing  bool // something was left out so that it fits
+}
+
+// section is a block of columns.
+type section struct {
+	rows   [][]string
+	headed bool     // its first row is a heading: it is made to fit
+	spare  []string // headings of columns that are left out first where there is no room
+}
 
 // section begins a new block of columns, with a heading unless it is empty.
 func (t *table) section(heading ...string) *table {
-	t.sections = append(t.sections, nil)
+	t.sections = append(t.sections, section{headed: len(heading) > 0})
 	if len(heading) > 0 {
 		t.row(heading...)
 	}
 	return t
 }
 
+// spare names columns of the section that are left out first, in this order, where the terminal has no room for all.
+func (t *table) spare(headings ...string) {
+	t.sections[len(t.sections)-1].spare = headings
+}
+
 func (t *table) row(cells ...string) {
 	if len(t.sections) == 0 {
 		t.section()
 	}
-	last := len(t.sections) - 1
-	t.sections[last] = append(t.sections[last], cells)
+	last := &t.sections[len(t.sections)-1]
+	last.rows = append(last.rows, cells)
 }
 
 // field adds a row of name and value, unless the value is empty.
@@ -78,9 +99,15 @@ func (t *table) field(name, value string) {
 }
 
 func (t *table) flush(w io.Writer) error {
-	for i, rows := range t.sections {
+	for i, part := range t.sections {
 		if i > 0 {
 			fmt.Fprintln(w)
+		}
+		rows := part.rows
+		if part.headed {
+			var missing bool
+			rows, missing = shown.Fit(rows, t.width, part.spare...)
+			t.missing = t.missing || missing
 		}
 		if err := shown.Columns(w, rows); err != nil {
 			return fmt.Errorf("write the result: %w", err)

@@ -29,7 +29,7 @@ type pauseFlags struct {
 
 func (f *pauseFlags) register(cmd *cobra.Command, verb string) {
 	cmd.Flags().SortFlags = false
-	clusterFlag(cmd, &f.cluster, verb+" what is done in this cluster", "everywhere")
+	placeFlag(cmd, &f.cluster, verb+" what is done in this cluster", "everywhere")
 	cmd.Flags().StringVar(&f.alarm, "alarm", "", verb+" the rounds of the alarm of this name (default: those of all)")
 }
 
@@ -148,7 +148,7 @@ func (a *app) pause(ctx context.Context, s *session, f pauseFlags) error {
 	if err := s.mustPoll(ctx, "nothing is preempted without one; pause again when one starts"); err != nil {
 		return err
 	}
-	ref, err := a.clusterNamed(ctx, s, f.cluster)
+	ref, err := a.placeNamed(ctx, s, f.cluster)
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (a *app) resume(ctx context.Context, s *session, f pauseFlags) error {
 	if err := s.mustPoll(ctx, "a pause can be ended when one starts"); err != nil {
 		return err
 	}
-	ref, err := a.clusterNamed(ctx, s, f.cluster)
+	ref, err := a.placeNamed(ctx, s, f.cluster)
 	if err != nil {
 		return err
 	}

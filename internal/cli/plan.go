@@ -37,7 +37,7 @@ func (a *app) planCommand() *cobra.Command {
 			"With --room-for, or with --room-cpus and --room-memory, show who would have to go so that a VM fits on one host:\n" +
 			"which host costs least, what each costs, and why a host cannot take it. Only VMs of a lower preemption-priority than\n" +
 			"the VM's would go.\n\n" +
-			exitStatus("", "no VM is eligible, with --fail-empty, or no host can have the room"),
+			exitStatus("no such tag, VM, cluster or policy", "no VM would go, with --fail-empty, or no host can have the room"),
 		Example: "  preemptctl workflow plan\n  preemptctl workflow plan --tag spot --criticality HIGH -o json\n" +
 			"  preemptctl workflow plan --event @alarm.json\n  preemptctl workflow plan --cluster cluster-a --headroom  # exit code 1 where the policy has none\n" +
 			"  preemptctl workflow plan --room-for db-1\n" +
@@ -54,7 +54,7 @@ func (a *app) planCommand() *cobra.Command {
 	headroomFlag(cmd, &f.where.headroom)
 	f.room.register(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", planLimit, "how long to wait for the plan")
-	cmd.Flags().BoolVar(&f.failEmpty, "fail-empty", false, "exit 4 when no VM is eligible")
+	cmd.Flags().BoolVar(&f.failEmpty, "fail-empty", false, "exit 4 when no VM would go")
 	return cmd
 }
 
@@ -89,15 +89,8 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 		if !polled {
 			return a.noWorker("nothing can be planned until one starts")
 		}
-		if err := f.where.in(ctx, a, s, &req); err != nil {
+		if err := f.named(ctx, a, s, &req); err != nil {
 			return err
-		}
-		if req.Room != nil {
-			ref, err := a.clusterNamed(ctx, s, req.Room.Cluster)
-			if err != nil {
-				return err
-			}
-			req.Room.Cluster = ref.Value
 		}
 		run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 			ID: "preemption-plan-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.timeout,
@@ -128,6 +121,31 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 		}
 		return verdict(r, f.failEmpty)
 	})
+}
+
+// named looks up what a request names, and puts its clusters in by their MoRefs.
+func (f planFlags) named(ctx context.Context, a *app, s *session, req *preemption.WorkflowRequest) error {
+	if err := f.where.in(ctx, a, s, req); err != nil {
+		return err
+	}
+	if err := a.known(ctx, s, namesOf(*req)); err != nil || req.Room == nil {
+		return err
+	}
+	ref, err := a.clusterNamed(ctx, s, req.Room.Cluster)
+	req.Room.Cluster = ref.Value
+	return err
+}
+
+// namesOf is what a request names.
+func namesOf(req preemption.WorkflowRequest) preemptapi.NamesInput {
+	in := preemptapi.NamesInput{Tag: req.Tag, Policy: req.Policy}
+	if req.VM != "" {
+		in.VMs = append(in.VMs, req.VM)
+	}
+	if req.Room != nil && req.Room.For != "" {
+		in.VMs = append(in.VMs, req.Room.For)
+	}
+	return in
 }
 
 // unplanned returns the error of a plan that failed; kind is the type of its error.

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,8 +42,9 @@ func TestEveryCommandHasExamplesAndItsExitStatus(t *testing.T) {
 	}
 }
 
+// commands lists every command: first those that are in an order that reads well.
 func commands() [][]string {
-	return [][]string{
+	all := [][]string{
 		{},
 		{"workflow"},
 		{"workflow", "run"},
@@ -95,6 +97,12 @@ func commands() [][]string {
 		{"completion", "zsh"},
 		{"completion", "fish"},
 	}
+	for _, c := range cli.CommandLines() {
+		if !slices.ContainsFunc(all, func(known []string) bool { return slices.Equal(known, c.Path) }) {
+			all = append(all, c.Path)
+		}
+	}
+	return all
 }
 
 func reference(t *testing.T) string {
@@ -143,6 +151,14 @@ With ` + "`--json`" + ` alone, the log lines are the prototype's, so that script
 ` + "`workflowID` and `workflowRunID`; `status`" + ` writes msg "retrieved workflow status" with ` + "`status`" + `, the status as a JSON string;
 ` + "`cancel`" + ` writes msg "successfully cancelled workflow". Control characters in names and reasons are escaped in tables.
 
+On a terminal tables are made to fit: less important columns are left out, and what is too long is cut, marked with ` + "`…`" + `. A pipe, ` + "`-o json` and `-o yaml`" + ` get all.
+
+## Names
+
+VMs, clusters, hosts and datastores are named by name, inventory path or MoRef. A worker looks them up before anything is started, so that a
+wrong name ends the command with exit code 3 and starts nothing; the message says what was perhaps meant. A name that several have is wrong
+usage, and the message lists them.
+
 ## Exit codes
 
 | code | meaning |
@@ -150,7 +166,7 @@ With ` + "`--json`" + ` alone, the log lines are the prototype's, so that script
 | 0 | done |
 | 1 | failed; also when any VM failed, no worker polls the task queue, or no worker runs the watch |
 | 2 | wrong usage |
-| 3 | not found: no such workflow, VM, datastore, schedule, watch, file or policy, nothing to cancel |
-| 4 | refused: cooldown, a round under way, a VM that is not tagged or is spared, no eligible VM with ` + "`--fail-empty`" + `, a schedule of that name exists, a remediation with nothing to do, a reconciliation under way |
+| 3 | not found: no such workflow, VM, cluster, host, datastore, tag, policy, schedule, watch or file, nothing to cancel; nothing was started |
+| 4 | refused: cooldown, a round under way, a VM that is not tagged or is spared, no VM that goes with ` + "`--fail-empty`" + `, a schedule of that name exists, a remediation with nothing to do, a reconciliation under way |
 | 130 | interrupted |
 `

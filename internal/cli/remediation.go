@@ -13,8 +13,10 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -66,6 +68,39 @@ func aimAt(text string) aim {
 		kind = vsphere.TypeDatastore
 	}
 	return aim{kind, text, vsphere.Ref{Type: kind, Value: value}}
+}
+
+// aimFound looks the object up, so that a wrong name starts nothing, and what is about one object meets in one workflow. Where vCenter
+// cannot be asked, the workflow that starts finds it.
+func (a *app) aimFound(ctx context.Context, s *session, t aim) (aim, error) {
+	if polled, err := s.polled(ctx); err != nil || !polled {
+		return t, err
+	}
+	in := preemptapi.NamesInput{VMs: []string{t.text}}
+	if t.kind == vsphere.TypeDatastore {
+		in = preemptapi.NamesInput{Datastore: t.text}
+	}
+	out, err := a.lookUp(ctx, s, in)
+	switch {
+	case err != nil && t.kind == vsphere.TypeVM && t.ref.Zero() && exitCodeOf(err) == program.NotFound:
+		return a.datastoreCalled(ctx, s, t.text, err)
+	case err != nil:
+		return t, err
+	case t.kind == vsphere.TypeDatastore && !out.Datastore.Zero():
+		t.ref = out.Datastore
+	case len(out.VMs) == 1 && !out.VMs[0].Zero():
+		t.ref = out.VMs[0]
+	}
+	return t, nil
+}
+
+// datastoreCalled is the datastore of a name that no VM has, or the error that there is no such VM.
+func (a *app) datastoreCalled(ctx context.Context, s *session, name string, noVM error) (aim, error) {
+	out, err := a.lookUp(ctx, s, preemptapi.NamesInput{Datastore: name})
+	if err != nil || out.Datastore.Zero() {
+		return aim{kind: vsphere.TypeVM, text: name}, noVM
+	}
+	return aim{kind: vsphere.TypeDatastore, text: name, ref: out.Datastore}, nil
 }
 
 // words names it in a sentence.

@@ -48,7 +48,7 @@ func (f *remedyFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.sizing, "sizing", placement.SizingSteps, "how the next size is computed: "+strings.Join(sizings, ", "))
 	flags.IntVar(&f.max, "max", 0, "with --resource: largest number of virtual CPUs, or MB of memory (default: that of the sizing)")
 	flags.BoolVar(&f.move, "move", false, "move the VM to another datastore")
-	flags.StringVar(&f.datastore, "datastore", "", "move VMs off the datastore of this name or inventory path")
+	flags.StringVar(&f.datastore, "datastore", "", "move VMs off this datastore: its name, inventory path or MoRef")
 	flags.IntVar(&f.targetUsage, "target-usage", placement.DefaultTargetUsage, "of a move: bring the usage of the datastore below this percentage")
 	for name, words := range map[string][]string{"resource": resizable, "mode": resizeModes, "sizing": sizings} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
@@ -168,8 +168,9 @@ func (a *app) remediationPlanCommand() *cobra.Command {
 		Short: "Show what a remediation would do",
 		Long: "Show the size that a VM would get and how, or with --move its destination. For a datastore, show which VMs would\n" +
 			"be moved to which other datastore, and why the others stay. Nothing is done. VM is a MoRef, an inventory path,\n" +
-			"or a name that only one VM has. DATASTORE is a MoRef such as datastore-5; or use --datastore.\n\n" +
-			exitStatus("no such VM or datastore, or several of that name", ""),
+			"or a name that only one VM has. DATASTORE is one too; --datastore says that none\n" +
+			"but a datastore is meant.\n\n" +
+			exitStatus("no such VM or datastore", ""),
 		Example: "  preemptctl remediation plan web-1\n  preemptctl remediation plan vm-12 --resource memory --max 32768\n" +
 			"  preemptctl remediation plan web-1 --move\n  preemptctl remediation plan --datastore vmfs-1 --target-usage 70 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.remediationPlan(cmd, f, args) },
@@ -191,9 +192,17 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 	if f.timeout <= 0 {
 		return usagef("--timeout %s is not above zero", f.timeout)
 	}
-	requests := a.requests(f, t, move, true)
-	kind := requests[0].Kind
 	return a.withSession(cmd, f.timeout, func(ctx context.Context, s *session) error {
+		t, err := a.aimFound(ctx, s, t)
+		if err != nil {
+			return err
+		}
+		move := move || t.kind == vsphere.TypeDatastore
+		if err := f.check(cmd, move, true); err != nil {
+			return err
+		}
+		requests := a.requests(f, t, move, true)
+		kind := requests[0].Kind
 		run, err := s.put(ctx, question{
 			id: remediationPlanPrefix + uuid.NewString(), kind: placement.WorkflowType(kind), summary: line("Dry run: %s of %s", kind, t.words()),
 			input: remediateapi.Input{Requests: requests}, memo: remedyMemo(kind, t), limit: f.timeout, unpolled: "nothing can be planned until one starts",

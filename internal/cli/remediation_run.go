@@ -30,8 +30,9 @@ func (a *app) remediationRunCommand() *cobra.Command {
 		Short: "Resize or move a VM, or move VMs off a datastore",
 		Long: "Resize a VM by one step, or with --move move it; or move VMs off a datastore. The limits of a rule apply here\n" +
 			"too: the owner's tags, the cooldown, and the room on hosts and datastores. VM is a MoRef, an inventory path, or\n" +
-			"a name that only one VM has. DATASTORE is a MoRef such as datastore-5; or use --datastore.\n\n" +
-			exitStatus("with --wait: no such VM or datastore, or several of that name", "with --wait: there is nothing to do, or it cannot be done"),
+			"a name that only one VM has. DATASTORE is one too; --datastore says that none but\n" +
+			"a datastore is meant.\n\n" +
+			exitStatus("no such VM or datastore", "with --wait: there is nothing to do, or it cannot be done"),
 		Example: "  # what would happen?\n  preemptctl remediation run web-1 --dry-run\n" +
 			"  preemptctl remediation run vm-12 --resource memory --wait\n  preemptctl remediation run datastore-5 --target-usage 70 --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,9 +66,16 @@ func (a *app) remediationRun(cmd *cobra.Command, f remedyFlags, args []string, w
 	if err != nil {
 		return err
 	}
-	requests := a.requests(f, t, move, false)
 	return a.withSession(cmd, limit, func(ctx context.Context, s *session) error {
-		out, err := s.remedy(ctx, t, requests)
+		t, err := a.aimFound(ctx, s, t)
+		if err != nil {
+			return err
+		}
+		move := move || t.kind == vsphere.TypeDatastore
+		if err := f.check(cmd, move, false); err != nil {
+			return err
+		}
+		out, err := s.remedy(ctx, t, a.requests(f, t, move, false))
 		if err != nil {
 			return err
 		}
@@ -97,7 +105,7 @@ func waitLimit(timeout time.Duration, wait bool) (time.Duration, error) {
 	case timeout > 0:
 		return 0, usagef("--timeout needs --wait or --dry-run: without them the command does not wait")
 	}
-	return quick, nil
+	return quick + namesLimit, nil
 }
 
 // remedy asks for the remediation of one object: its own workflow if its reference is known, so that there is

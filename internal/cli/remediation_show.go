@@ -30,14 +30,14 @@ type remediationShown struct {
 
 func (a *app) remediationShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show ID|VM", Args: arguments(1, 1, "one id of a remediation, or the MoRef of a VM or datastore"),
+		Use: "show ID|VM|DATASTORE", Args: arguments(1, 1, "one id of a remediation, or the name, inventory path or MoRef of a VM or datastore"),
 		Short: "Show what a remediation decided, and why",
 		Long: "Show the decisions of a remediation, oldest first: the cause, the settings before and after, tags that cannot be\n" +
 			"applied, which VMs were moved where, and which stayed and why. Give the id of a remediation or reconciliation,\n" +
-			"or the MoRef of a VM or datastore to see all its remediations that Temporal keeps. A remediation that has ended\n" +
-			"is shown without a worker.\n\n" +
+			"or the name, inventory path or MoRef of a VM or datastore to see all its remediations that Temporal keeps. A\n" +
+			"remediation that has ended is shown without a worker, if it is named by its id or a MoRef.\n\n" +
 			exitStatus("no such remediation", ""),
-		Example: "  preemptctl remediation show vm-12\n  preemptctl remediation show move@datastore-5\n  preemptctl remediation show resize@vm-12 -o json",
+		Example: "  preemptctl remediation show vm-12\n  preemptctl remediation show web-1  # exit code 3 where nothing was remedied\n  preemptctl remediation show move@datastore-5\n  preemptctl remediation show resize@vm-12 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id := workflowid.Of(strings.TrimSpace(args[0]))
 			if err := nameCheck("ID", id); err != nil {
@@ -49,25 +49,13 @@ func (a *app) remediationShowCommand() *cobra.Command {
 }
 
 func (a *app) remediationShow(ctx context.Context, s *session, id string) error {
-	ids := []string{id}
 	t := aimAt(id)
-	if !t.ref.Zero() {
-		ids = remediationIDs(t, a.target.queue)
-	}
-	shown := []remediationShown{}
-	var failed error
-	for _, id := range ids {
-		one, err := s.remediation(ctx, id)
-		switch {
-		case missing(err):
-			continue
-		case err != nil && len(ids) == 1:
-			return err
-		case err != nil:
-			failed = errors.Join(failed, err) // the others are still shown
-			continue
+	shown, failed := s.remediationsOf(ctx, t, id)
+	if len(shown) == 0 && failed == nil && t.ref.Zero() {
+		if found, err := a.aimFound(ctx, s, t); err == nil && !found.ref.Zero() { // no id: the name of a VM or datastore
+			t = found
+			shown, failed = s.remediationsOf(ctx, t, id)
 		}
-		shown = append(shown, one)
 	}
 	if len(shown) == 0 && failed == nil {
 		return a.noRemediation(t, id)
@@ -87,6 +75,28 @@ func (a *app) remediationShow(ctx context.Context, s *session, id string) error 
 		return err
 	}
 	return firstOf(failed)
+}
+
+// remediationsOf looks up all remediations of an object, or the one of an id. failed says which of several could not be read.
+func (s *session) remediationsOf(ctx context.Context, t aim, id string) (shown []remediationShown, failed error) {
+	ids := []string{id}
+	if !t.ref.Zero() {
+		ids = remediationIDs(t, s.app.target.queue)
+	}
+	for _, id := range ids {
+		one, err := s.remediation(ctx, id)
+		switch {
+		case missing(err):
+			continue
+		case err != nil && len(ids) == 1:
+			return nil, err
+		case err != nil:
+			failed = errors.Join(failed, err) // the others are still shown
+			continue
+		}
+		shown = append(shown, one)
+	}
+	return shown, failed
 }
 
 // firstOf returns the first of joined errors, because only one line is printed.
@@ -114,7 +124,7 @@ func (a *app) noRemediation(t aim, id string) error {
 	if !t.ref.Zero() {
 		return notFoundf("no remediation of %s for task queue %s %s: there was none, or it is no longer kept; see: %s", t.words(), a.target.queue, where, look)
 	}
-	return notFoundf("no remediation %s %s: it never ran or is no longer kept; a VM is named by its MoRef here; see: %s", id, where, look)
+	return notFoundf("no remediation %s %s: it never ran or is no longer kept, and vCenter has no VM or datastore of that name; see: %s", id, where, look)
 }
 
 // remediation looks up one workflow, and queries its decisions.

@@ -41,6 +41,9 @@ func TestShowTellsEveryDecision(t *testing.T) {
 	s.run("remediation", "show", s.newest(t)).want(t, 0, "stdout", "(failed)", "resize     Failed", "vCenter said no")
 
 	s.run("remediation", "show", "nosuch").want(t, 3, "stderr", "no remediation nosuch in namespace", "preemptctl remediation list")
+	s.run("remediation", "run", "vmfs-5", "--target-usage", "70", "--move", "--wait").want(t, 0, "stdout", "roomy (datastore-6)")
+	s.run("remediation", "show", "vmfs-5").want(t, 0, "stdout", "move@datastore-5@"+s.queue)
+	s.run("remediation", "plan", "vmfs-5", "--resource", "cpu").want(t, 2, "stderr", "--resource is for a resize, and this is a move")
 	s.run("remediation", "show", "vm-99").want(t, 3, "stderr", "no remediation of VM vm-99 for task queue "+s.queue)
 	s.run("workflow", "plan").want(t, 0, "stdout")
 	_, err := s.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "ledger-" + s.queue, TaskQueue: s.queue}, "PreemptionLedger")

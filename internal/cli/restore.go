@@ -42,7 +42,7 @@ func (a *app) restoreCommand() *cobra.Command {
 			"name by MoRef, inventory path or unique name. The most important VMs come first, in waves, while the policy's\n" +
 			"target leaves room. A restore that the end of an alarm starts waits for the settle time and for room; this one\n" +
 			"does not.\n\n" +
-			exitStatus("no such VM, cluster or tag", "another restore of the scope or a preemption is under way in it"),
+			exitStatus("no such VM, cluster, tag or policy", "another restore of the scope or a preemption is under way in it"),
 		Example: "  # which VMs would be restored, in which order, and why not the others?\n  preemptctl restore --dry-run\n" +
 			"  preemptctl restore --wait\n  preemptctl restore web-1 web-2 --wait\n  preemptctl restore --cluster cluster-a -o json --wait",
 		RunE: func(cmd *cobra.Command, args []string) error { return a.restore(cmd, f, args) },
@@ -50,7 +50,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVarP(&f.tag, "tag", "t", preemption.DefaultTag, "vSphere tag that the VMs were preempted for")
-	clusterFlag(cmd, &f.cluster, "only what was preempted in this cluster", "everything")
+	placeFlag(cmd, &f.cluster, "only what was preempted in this cluster", "everything")
 	flags.StringVar(&f.policy, "policy", "", "name of the policy in the worker's file (default: the policy \"default\")")
 	flags.StringVar(&f.replyTo, "reply-to", "", "URL that gets a CloudEvent about the restored VMs")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only show which VMs would be restored, in which wave, and why the others stay off")
@@ -107,13 +107,13 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in pre
 	if err = s.mustPoll(ctx, "nothing is restored"); err != nil {
 		return err
 	}
-	if in.Scope, err = a.clusterNamed(ctx, s, f.cluster); err != nil {
+	if in.Scope, err = a.placeNamed(ctx, s, f.cluster); err != nil {
 		return err
 	}
 	if err := a.mayRestore(ctx, s, in); err != nil {
 		return err
 	}
-	if err := a.known(ctx, s, preemptapi.NamesInput{Tag: in.Tag, Scope: in.Scope, VMs: in.VMs}); err != nil {
+	if err := a.known(ctx, s, preemptapi.NamesInput{Tag: in.Tag, Scope: in.Scope, VMs: in.VMs, Policy: in.PolicyName}); err != nil {
 		return err
 	}
 	opts := client.StartWorkflowOptions{
@@ -150,7 +150,7 @@ func (a *app) restoreNow(ctx context.Context, s *session, f restoreFlags, in pre
 	if errors.As(ended, &failed) && (failed.Type() == "NotFound" || failed.Type() == "Ambiguous") {
 		return notFoundf("%s", r.Reason)
 	}
-	if err := a.showRestore(r); err != nil {
+	if err := a.showRestore(ctx, s, r); err != nil {
 		return err
 	}
 	return restoreVerdict(r)
@@ -182,7 +182,7 @@ func (a *app) restoreStatus(ctx context.Context, s *session, info *workflowpb.Wo
 	if err != nil {
 		return err
 	}
-	return a.showRestore(r)
+	return a.showRestore(ctx, s, r)
 }
 
 // restoreVerdict returns the error of a restore that did not do what was requested.
@@ -196,12 +196,13 @@ func restoreVerdict(r preemptapi.RestoreResult) error {
 	return nil
 }
 
-func (a *app) showRestore(r preemptapi.RestoreResult) error {
+func (a *app) showRestore(ctx context.Context, s *session, result preemptapi.RestoreResult) error {
+	r := restoreShown{RestoreResult: result, CameBack: s.cameBack(ctx, result.Left)}
 	return a.show(view{value: r, msg: "restore", attrs: []any{"restore", r}, table: func(t *table) { restoreTable(t, r) }})
 }
 
 // restoreTable shows which VMs were restored, or would be, and why the others stay off.
-func restoreTable(t *table, r preemptapi.RestoreResult) {
+func restoreTable(t *table, r restoreShown) {
 	t.section()
 	t.row("restore", string(r.State))
 	t.field("reason", r.Reason)
@@ -226,6 +227,6 @@ func restoreTable(t *table, r preemptapi.RestoreResult) {
 		t.section("LEFT", "MOREF", "WHY")
 	}
 	for _, s := range r.Left {
-		t.row(orDash(s.Name), s.Ref.Value, s.Explanation().Words())
+		t.row(orDash(s.Name), s.Ref.Value, r.whyLeft(s))
 	}
 }

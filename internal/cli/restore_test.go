@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,10 @@ func fakeRestore(ctx workflow.Context, in preemptapi.RestoreInput) (preemptapi.R
 		r.State, r.Reason = preemptapi.RestorePartial, "1 of 2 VMs failed"
 	case "nosuch":
 		return fails("NotFound", `find VM "web-9": this vCenter has no such VM`)
+	case "now":
+		r.VMs[0].OnAt = workflow.Now(ctx).UTC()
+	case "again":
+		r.VMs, r.Left = nil, []policy.Spared{{Ref: ref("vm-1"), Name: "web-1", Reason: policy.AlreadyOn}, {Ref: ref("vm-5"), Name: "web-5", Reason: policy.NotOurs}}
 	case "rejected":
 		return fails("RequestRejected", "tag is not among the allowed tags")
 	}
@@ -94,4 +99,30 @@ func TestARestoreThatDidNotDoWhatWasAskedSaysSoByItsExitCode(t *testing.T) {
 
 func TestWithoutAWorkerNothingIsRestored(t *testing.T) {
 	newSite(t, false).run("restore").want(t, 1, "stderr", "no worker polls")
+}
+
+func TestOfAVMThatCameBackItIsSaidWhenAndAfterWhichRound(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, true)
+	s.run("workflow", "run", "-w", s.id(), "-t", "filtered", "--wait").want(t, 0, "stdout", "web-1")
+	s.run("restore", "-t", "now", "--wait").want(t, 0, "stdout", "restored")
+	back := "Z: " + preemptapi.RestoreID(s.queue, vsphere.Ref{}) + " restored it after round round-"
+	eventually(t, "the record knows that it came back", func() bool {
+		return strings.Contains(s.run("explain", "VirtualMachine:vm-1").stdout, back)
+	})
+	got := s.run("restore", "web-1", "web-5", "-t", "again", "--wait")
+	got.want(t, 0, "stdout", "it came back at 20", back, "web-5", "no open record of a preemption by us")
+	if strings.Contains(got.stdout, "it is on already") {
+		t.Errorf("it says two things of web-1:\n%s", got.stdout)
+	}
+	r := decode[struct {
+		CameBack []struct {
+			VM      vsphere.Ref
+			At      time.Time
+			RoundID string
+		}
+	}](t, s.run("restore", "web-1", "-t", "again", "--wait", "-o", "json").stdout)
+	if len(r.CameBack) != 1 || r.CameBack[0].VM != ref("vm-1") || time.Since(r.CameBack[0].At) > time.Hour || r.CameBack[0].RoundID == "" {
+		t.Errorf("unexpected %+v", r)
+	}
 }

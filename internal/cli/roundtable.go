@@ -17,12 +17,15 @@ import (
 func planTable(t *table, r preemptapi.RoundResult) {
 	t.section()
 	t.row("plan", fmt.Sprintf("%d would be turned off, %d would be left as they are", len(r.Targets), sparedTotal(r)))
+	if len(r.Targets) == 0 {
+		t.field("why", policy.BelowTarget(r.Usage))
+	}
 	about(t, r)
 	t.field("to free", toFree(r))
 	roomTable(t, r)
 	usageTable(t, r.Usage)
 	if len(r.Targets) > 0 {
-		t.section("#", "VM", "MOREF", "WOULD", "CPU", "MEMORY", "WHY")
+		t.section("#", "VM", "MOREF", "WOULD", "CPU", "MEMORY", "WHY").spare("MOREF")
 		for i, v := range r.Targets {
 			t.row(strconv.Itoa(i+1), orDash(v.Name), v.Ref.Value, v.Outcome.Words(),
 				fmt.Sprintf("%d MHz", v.CPUMHz), fmt.Sprintf("%d MB", v.MemoryMB), orDash(v.Why))
@@ -73,7 +76,7 @@ func targetsTable(t *table, r preemptapi.RoundResult) {
 	noticed := slices.ContainsFunc(r.Targets, func(v preemptapi.VMOutcome) bool { return v.Notice != "" })
 	chosen := slices.ContainsFunc(r.Targets, func(v preemptapi.VMOutcome) bool { return v.Why != "" }) ||
 		slices.ContainsFunc(r.Pending, func(v preemptapi.PendingVM) bool { return v.Why != "" })
-	row := func(vm, moref, outcome, off, notice, why, choice string) {
+	row := func(put func(...string), vm, moref, outcome, off, notice, why, choice string) {
 		cells := []string{vm, moref, outcome, off}
 		if noticed {
 			cells = append(cells, notice)
@@ -81,12 +84,11 @@ func targetsTable(t *table, r preemptapi.RoundResult) {
 		if cells = append(cells, why); chosen {
 			cells = append(cells, choice)
 		}
-		t.row(cells...)
+		put(cells...)
 	}
-	t.section()
-	row("VM", "MOREF", "OUTCOME", "OFF AT", "NOTICE", "WHY", "CHOSEN AS")
+	row(func(heading ...string) { t.section(heading...).spare("MOREF") }, "VM", "MOREF", "OUTCOME", "OFF AT", "NOTICE", "WHY", "CHOSEN AS")
 	for _, v := range r.Targets {
-		row(orDash(v.Name), v.Ref.Value, becameWords(v), orDash(timestamp(v.OffAt)), orDash(v.Notice), orDash(why(v)), orDash(v.Why))
+		row(t.row, orDash(v.Name), v.Ref.Value, becameWords(v), orDash(timestamp(v.OffAt)), orDash(v.Notice), orDash(why(v)), orDash(v.Why))
 	}
 	pending := make(map[vsphere.Ref]preemptapi.PendingVM, len(r.Pending))
 	for _, p := range r.Pending {
@@ -94,7 +96,7 @@ func targetsTable(t *table, r preemptapi.RoundResult) {
 	}
 	for _, ref := range r.Waiting {
 		p := pending[ref]
-		row(orDash(p.Name), ref.Value, underWay(r), "-", "-", "-", orDash(p.Why))
+		row(t.row, orDash(p.Name), ref.Value, underWay(r), "-", "-", "-", orDash(p.Why))
 	}
 }
 
@@ -116,7 +118,7 @@ func usageTable(t *table, all []policy.Usage) {
 	if len(all) == 0 {
 		return
 	}
-	t.section("USAGE OF", "HOSTS", "RESOURCE", "CAPACITY", "USED", "CREDITED", "AFTER", "TARGET", "SHORTFALL")
+	t.section("USAGE OF", "HOSTS", "RESOURCE", "CAPACITY", "USED", "CREDITED", "AFTER", "TARGET", "SHORTFALL").spare("HOSTS", "CREDITED", "CAPACITY", "SHORTFALL")
 	for _, u := range all {
 		scope, hosts := cmp.Or(scopeWords(u.Name, u.Scope), "everything"), strconv.Itoa(u.Hosts)
 		if u.Moving > 0 {

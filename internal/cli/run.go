@@ -51,7 +51,7 @@ func (a *app) runCommand() *cobra.Command {
 			"it does not run. Without --wait the command ends when the intake has accepted the request, and fails if that\n" +
 			"takes more than two seconds. With --wait it shows the decision and follows the round to its result.\n\n" +
 			"The same event acts only once. If you send it again, the answer is the round that it has started.\n\n" +
-			exitStatus("vCenter has no such tag", "refused (cooldown, or a round under way), or nothing was eligible with --fail-empty"),
+			exitStatus("no such tag, cluster or policy", "refused (cooldown, or a round under way), or no VM went, with --fail-empty"),
 		Example: "  # ask, and look at the result later\n  preemptctl workflow run\n" +
 			"  # ask to power off at once, and follow it\n  preemptctl workflow run --criticality HIGH --wait\n" +
 			"  # which VMs would be turned off?\n  preemptctl workflow run --dry-run\n" +
@@ -68,7 +68,7 @@ func (a *app) runCommand() *cobra.Command {
 	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait: how long to wait (default: until the round has its result)")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only show which VMs would be turned off, as plan does")
 	flags.BoolVar(&f.observe, "observe", false, "decide and record everything, and touch no VM")
-	flags.BoolVar(&f.failEmpty, "fail-empty", false, "with --wait or --dry-run: exit 4 when no VM is eligible")
+	flags.BoolVar(&f.failEmpty, "fail-empty", false, "with --wait or --dry-run: exit 4 when no VM goes")
 	return cmd
 }
 
@@ -104,7 +104,7 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 		if err := f.where.in(ctx, a, s, &req); err != nil {
 			return err
 		}
-		if err := a.known(ctx, s, preemptapi.NamesInput{Tag: req.Tag}); err != nil {
+		if err := a.known(ctx, s, preemptapi.NamesInput{Tag: req.Tag, Policy: req.Policy}); err != nil {
 			return err
 		}
 		return ask(ctx, s)

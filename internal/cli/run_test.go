@@ -199,3 +199,13 @@ func TestPlanWithoutWorkerFailsAtOnce(t *testing.T) {
 	s := newSite(t, false)
 	s.run("workflow", "plan").want(t, 1, "stderr", "no worker polls task queue", "nothing can be planned")
 }
+
+func TestAUsageBelowTheTargetIsWhyNobodyGoes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, true)
+	const why = "CPU usage is 54 %, below the target of 80 %: nobody must go"
+	s.run("workflow", "plan", "-t", "relaxed").want(t, 0, "stdout", "0 would be turned off", why)
+	s.run("workflow", "plan", "-t", "relaxed", "--fail-empty").want(t, 4, "stderr", "Error: "+why)
+	s.run("workflow", "run", "-w", s.id(), "-t", "relaxed", "--wait", "--fail-empty").want(t, 4, "stderr", "Error: "+why)
+	s.run("workflow", "plan", "-t", "empty", "--fail-empty").want(t, 4, "stderr", "no VM tagged empty was eligible")
+}

@@ -72,7 +72,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 			"If a run could not start in time, because Temporal was away, it starts within --catch-up, and is left out after\n" +
 			"that. If no worker takes a run within an hour, or within --catch-up if that is longer, the run ends and does\n" +
 			"nothing. For a reconciliation this takes six hours.\n\n" +
-			exitCodes("", "", "there is a schedule of that name"),
+			exitCodes("", "no such tag, cluster or policy, if a worker polls", "there is a schedule of that name"),
 		Example: "  # every night, at ten by the clock of Berlin\n" +
 			"  preemptctl schedule create nightly --at 22:00 --time-zone Europe/Berlin --tag spot --criticality MEDIUM\n" +
 			"  # when would it run?\n" +
@@ -135,8 +135,13 @@ func (a *app) scheduleCreate(cmd *cobra.Command, name string, f scheduleFlags) e
 	if f.dryRun {
 		return a.showCreated(created{scheduled: planned(opts, next), DryRun: true})
 	}
-	return a.withSession(cmd, quick, func(ctx context.Context, s *session) error {
+	return a.withSession(cmd, quick+2*namesLimit, func(ctx context.Context, s *session) error {
 		polled := s.polledLater(ctx)
+		if !f.reconcile {
+			if err := a.known(ctx, s, preemptapi.NamesInput{Tag: strings.TrimSpace(f.tag), Policy: f.policy}); err != nil {
+				return err
+			}
+		}
 		if f.where.cluster != "" {
 			ref, err := a.clusterNamed(ctx, s, f.where.cluster)
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -41,6 +42,9 @@ func (a *app) tagsShowCommand() *cobra.Command {
 				return usagef("--timeout %s is not above zero", timeout)
 			}
 			return a.withSession(cmd, timeout, func(ctx context.Context, s *session) error {
+				if err := a.known(ctx, s, preemptapi.NamesInput{VMs: []string{vm}}); err != nil {
+					return err
+				}
 				r, err := s.tags(ctx, remediateapi.TagsInput{VM: vm}, timeout, "nothing was touched")
 				if err != nil {
 					return err

@@ -107,7 +107,7 @@ func TestWrongUsageExitsWith2AndSaysWhatIsWrong(t *testing.T) {
 		"no time to create tags":           {[]string{"tags", "create", "--timeout", "0s"}, "--timeout 0s is not above zero"},
 		"the tags of nothing":              {[]string{"tags", "show"}, "tags show takes one VM"},
 		"the tags of an empty name":        {[]string{"tags", "show", " "}, "VM is empty"},
-		"a remediation of nothing":         {[]string{"remediation", "show"}, "takes one id of a remediation, or the MoRef"},
+		"a remediation of nothing":         {[]string{"remediation", "show"}, "takes one id of a remediation, or the name"},
 		"an unknown kind":                  {[]string{"remediation", "list", "--kind", "grow"}, `--kind "grow" is not one of resize, reconfigure, move`},
 		"no remediations":                  {[]string{"remediation", "list", "--limit", "0"}, "--limit 0"},
 		"a plan for nothing":               {[]string{"remediation", "plan"}, "takes a VM or a datastore: name a VM"},

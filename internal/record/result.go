@@ -33,6 +33,16 @@ func (r *Reader) fill(ctx context.Context, e *Entry, kind string) error {
 	return nil
 }
 
+// EndStates lists the states of entries that are none of the work's own: its workflow was ended, or cannot be read.
+func EndStates() []string { return []string{endTerminated, endCancelled, endTimedOut, StateUnread} }
+
+// The states of work whose workflow was ended.
+const (
+	endTerminated = "terminated"
+	endCancelled  = "cancelled"
+	endTimedOut   = "timed_out"
+)
+
 // endedAs is the state of a workflow that was ended before it had a result; "" of another.
 func endedAs(err error) string {
 	var terminated *temporal.TerminatedError
@@ -40,11 +50,11 @@ func endedAs(err error) string {
 	var late *temporal.TimeoutError
 	switch {
 	case errors.As(err, &terminated):
-		return "terminated"
+		return endTerminated
 	case errors.As(err, &cancelled):
-		return "cancelled"
+		return endCancelled
 	case errors.As(err, &late):
-		return "timed_out"
+		return endTimedOut
 	}
 	return ""
 }

@@ -3,7 +3,6 @@ package vcenter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -190,60 +189,6 @@ func (inv inventory) storedVM(o object) placement.StoredVM {
 	vm.Media, vm.MediaSources = inv.media(o)
 	return vm
 }
-
-// Datastore returns the datastore that has this MoRef (Datastore:datastore-42 or datastore-42) or name. Kind
-// NotFound: none; kind Ambiguous: several, in different data centres, which the error lists. One call.
-func (g *Gateway) Datastore(ctx context.Context, nameOrMoRef string) (vsphere.Ref, error) {
-	what := strings.TrimSpace(nameOrMoRef)
-	c := call{op: "find datastore", object: fmt.Sprintf("%q", what)}
-	named := types.PropertySpec{Type: vsphere.TypeDatastore, PathSet: []string{"name"}}
-	ref, whole := vsphere.ParseRef(what)
-	whole = whole && ref.Type == vsphere.TypeDatastore
-	objects, err := g.retrieveWith(ctx, c, func(s *soapSession) ([]types.PropertyFilterSpec, error) {
-		from := types.ObjectSpec{Obj: s.client.ServiceContent.RootFolder, SelectSet: datastoresAndHosts()}
-		if whole {
-			from = types.ObjectSpec{Obj: toMoRef(ref)}
-		}
-		return []types.PropertyFilterSpec{{PropSet: []types.PropertySpec{named}, ObjectSet: []types.ObjectSpec{from}}}, nil
-	})
-	if err != nil {
-		return vsphere.Ref{}, err
-	}
-	return g.theDatastore(c, what, whole, objects)
-}
-
-// theDatastore is the one with this name, or, if its whole MoRef was given, the one that exists.
-func (g *Gateway) theDatastore(c call, what string, whole bool, objects []object) (vsphere.Ref, error) {
-	var found []vsphere.Ref
-	for _, o := range objects {
-		name := o.text("name")
-		if what != "" && (whole || o.ref.Value == what || name == what || unescape(name) == what) {
-			found = append(found, o.ref)
-			g.names.learn(o.ref, unescape(name))
-		}
-	}
-	found = unique(found)
-	slices.SortFunc(found, byText)
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
-		return vsphere.Ref{}, &Error{
-			Op: c.op, Object: c.object, Kind: NotFound, Err: errNoDatastore,
-			Remedy: "give its name or its MoRef such as datastore-42, and check that the user may see it",
-		}
-	}
-	var list []string
-	for _, ref := range found {
-		list = append(list, ref.String())
-	}
-	return vsphere.Ref{}, &Error{
-		Op: c.op, Object: c.object, Kind: Ambiguous, Err: fmt.Errorf("%d datastores are called so", len(found)),
-		Remedy: "say which one, by MoRef: " + strings.Join(list, " or "),
-	}
-}
-
-var errNoDatastore = errors.New("this vCenter has no such datastore")
 
 // RefreshDatastore makes vCenter measure the free space of the datastore now, which it otherwise does every few
 // minutes. Without permission for that it returns nil, and the value is updated later. One call.

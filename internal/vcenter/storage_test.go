@@ -221,10 +221,10 @@ func TestRefreshingIsNotWorthFailingFor(t *testing.T) {
 	wantKind(t, g.RefreshDatastore(t.Context(), at), NotFound)
 }
 
-func TestADatastoreIsFoundByNameOrMoRef(t *testing.T) {
+func TestADatastoreIsFoundByNamePathOrMoRef(t *testing.T) {
 	v, g := warm(t, simulation.Options{Clusters: 1, HostsPerCluster: 1, VMsPerCluster: 1, Tagged: 1})
 	want := stores(v, 0)[1]
-	for _, what := range []string{"datastore-a-2", " datastore-a-2 ", want.String(), want.Value} {
+	for _, what := range []string{"datastore-a-2", " datastore-a-2 ", "/datacenter/datastore/datastore-a-2", want.String(), want.Value} {
 		v.ResetCalls()
 		got, err := g.Datastore(t.Context(), what)
 		check(t, err)
@@ -236,6 +236,9 @@ func TestADatastoreIsFoundByNameOrMoRef(t *testing.T) {
 	for _, what := range []string{"", "nope", "Datastore:datastore-99999", "datastore-99999", "VirtualMachine:vm-1"} {
 		_, err := g.Datastore(t.Context(), what)
 		wantKind(t, err, NotFound)
+	}
+	if _, err := g.Datastore(t.Context(), "datastor-a-2"); !strings.Contains(err.Error(), "did you mean datastore-a-2") {
+		t.Errorf("%q does not say which name is near", err)
 	}
 	pod(t, g, v, want)
 	got, err := g.Datastore(t.Context(), "datastore-a-2")
@@ -251,7 +254,7 @@ func TestDatastoresOfOneNameAreAmbiguous(t *testing.T) {
 	for _, value := range []string{"datastore-2", "datastore-1", "datastore-2"} {
 		objects = append(objects, object{ref: vsphere.Ref{Type: vsphere.TypeDatastore, Value: value}, props: map[string]any{"name": "a%2fb"}})
 	}
-	_, err := g.theDatastore(call{}, "a/b", false, objects)
+	_, _, err := g.theOne(call{}, namedDatastores, "a/b", objects)
 	wantKind(t, err, Ambiguous)
 	if !strings.Contains(err.Error(), "Datastore:datastore-1 or Datastore:datastore-2") {
 		t.Error(err)

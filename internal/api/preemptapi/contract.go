@@ -79,6 +79,15 @@ type NamesInput struct {
 	VMs   []string    `json:"vms,omitempty"` // name, inventory path or MoRef
 	// Cluster is a cluster's name, inventory path or MoRef.
 	Cluster string `json:"cluster,omitempty"`
+	// Place is a cluster's or a host's name, inventory path or MoRef.
+	Place string `json:"place,omitempty"`
+	// Datastore is a datastore's name, inventory path or MoRef.
+	Datastore string `json:"datastore,omitempty"`
+	// Policy is the name of a policy in the worker's file.
+	Policy string `json:"policy,omitempty"`
+	// List asks which names of a kind begin with Prefix, in any case, for the completion of a command line.
+	List   NameKind `json:"list,omitempty"`
+	Prefix string   `json:"prefix,omitempty"`
 	// Event is a structured CloudEvent of an alarm: is it one of this worker's vCenter?
 	Event json.RawMessage `json:"event,omitempty"`
 }
@@ -92,7 +101,26 @@ type NamesResult struct {
 	VMs []vsphere.Ref `json:"vms,omitempty"`
 	// Cluster is the MoRef of the cluster that was named.
 	Cluster vsphere.Ref `json:"cluster,omitzero"`
+	// Place and Datastore are the MoRefs of those that were named.
+	Place     vsphere.Ref `json:"place,omitzero"`
+	Datastore vsphere.Ref `json:"datastore,omitzero"`
+	// Listed are names of the kind that was asked for, at most MaxListed.
+	Listed []string `json:"listed,omitempty"`
 }
+
+// NameKind is a kind of names that a command line completes.
+type NameKind string
+
+// The kinds of names that can be listed.
+const (
+	NamesOfVMs        NameKind = "vms"
+	NamesOfClusters   NameKind = "clusters"
+	NamesOfDatastores NameKind = "datastores"
+	NamesOfPolicies   NameKind = "policies"
+)
+
+// MaxListed bounds how many names are listed.
+const MaxListed = 200
 
 // Demand is a validated request: what the intake acts on.
 type Demand struct {
@@ -266,13 +294,16 @@ type RoundResult struct {
 	Next        []policy.Next          `json:"next,omitempty"`    // who would go as well if more had to, by the last plan
 	// Usage is how the contended scope stood, and what the first plan was to make of it.
 	Usage     []policy.Usage   `json:"usage,omitempty"`
-	Shortfall policy.Resources `json:"shortfall,omitzero"`  // what was to be freed
-	Covered   policy.Resources `json:"covered,omitzero"`    // of it, what the plan covers
-	Partial   bool             `json:"partial,omitempty"`   // the plan could not cover all
-	Deadline  time.Time        `json:"deadline,omitzero"`   // of the notices under way: the last one
-	AlarmOver bool             `json:"alarmOver,omitempty"` // vCenter says that the alarm has fallen, of which nobody told
-	Silenced  string           `json:"silenced,omitempty"`  // why nothing is done about an alarm that stands
-	Paused    bool             `json:"paused,omitempty"`    // it was withdrawn because a person has paused preemption
+	Shortfall policy.Resources `json:"shortfall,omitzero"` // what was to be freed
+	Covered   policy.Resources `json:"covered,omitzero"`   // of it, what the plan covers
+	Partial   bool             `json:"partial,omitempty"`  // the plan could not cover all
+	Deadline  time.Time        `json:"deadline,omitzero"`  // of the notices under way: the last one
+	// NoticeTime is how long the guests' notice lasts: the policy's, or that of a rehearsal where the policy gives none.
+	NoticeTime clock.Duration `json:"noticeTime,omitzero"`
+
+	AlarmOver bool   `json:"alarmOver,omitempty"` // vCenter says that the alarm has fallen, of which nobody told
+	Silenced  string `json:"silenced,omitempty"`  // why nothing is done about an alarm that stands
+	Paused    bool   `json:"paused,omitempty"`    // it was withdrawn because a person has paused preemption
 	// Unmeasured: neither the policy nor the alarm says which usage is too high, so that a repetition waits longer.
 	Unmeasured bool `json:"unmeasured,omitempty"`
 	// Rooms are what a plan for rooms found, in the order in which they were asked for.

@@ -92,6 +92,14 @@ var roomStates = []struct {
 	{RoomFailed, true},
 }
 
+// RoomStates lists the states.
+func RoomStates() (all []RoomState) {
+	for _, row := range roomStates {
+		all = append(all, row.state)
+	}
+	return all
+}
+
 // FinalRoomStates lists the states that stay as they are.
 func FinalRoomStates() (final []RoomState) {
 	for _, row := range roomStates {

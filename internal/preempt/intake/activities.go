@@ -26,6 +26,8 @@ type Activities struct {
 // VCenter is what an intake needs of vCenter. It only reads.
 type VCenter interface {
 	Inventory
+	Finder
+	Catalogue
 	Origin
 }
 
@@ -33,8 +35,21 @@ type VCenter interface {
 type Inventory interface {
 	preempt.Clusters
 	Candidates(ctx context.Context, tag string, scope vcenter.Scope) (vsphere.Snapshot, error)
+}
+
+// Finder finds what people name.
+type Finder interface {
 	FindVM(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error)
 	FindCluster(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, string, error)
+	FindPlace(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error)
+	Datastore(ctx context.Context, nameOrPathOrMoRef string) (vsphere.Ref, error)
+}
+
+// Catalogue lists names, for the completion of a command line.
+type Catalogue interface {
+	VMNames(ctx context.Context) ([]string, error)
+	ClusterNames(ctx context.Context) ([]string, error)
+	DatastoreNames(ctx context.Context) ([]string, error)
 }
 
 // Origin reports whether an event is of this vCenter.

@@ -1,6 +1,7 @@
 package round
 
 import (
+	"cmp"
 	"fmt"
 
 	"go.temporal.io/sdk/temporal"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tally"
 )
@@ -90,7 +92,7 @@ func (r *round) finalState() preemptapi.RoundState {
 		r.result.Reason = r.result.Silenced
 		return preemptapi.RoundHeld
 	case len(r.result.Targets) == 0:
-		r.result.Reason = "no VM was chosen"
+		r.result.Reason = cmp.Or(policy.BelowTarget(r.result.Usage), "no VM was chosen")
 		return preemptapi.RoundEmpty
 	}
 	if n := r.result.Count(action.OnAgain); n > 0 {

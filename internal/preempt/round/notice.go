@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -34,6 +35,7 @@ func (r *round) giveNoticeAndAct(plan PlanResult) (stale bool) {
 	if d <= 0 || len(plan.Targets) == 0 {
 		return r.evictPlanned(plan)
 	}
+	r.result.NoticeTime = clock.Duration(d)
 	now := workflow.Now(r.ctx)
 	var open []*notified
 	for _, t := range plan.Targets {

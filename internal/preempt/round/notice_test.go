@@ -92,6 +92,18 @@ func TestARehearsalGivesTheNoticeAndTakesItBack(t *testing.T) {
 	if res.State != preemptapi.RoundRehearsed || len(r.evictions) != 0 || !slices.Equal(r.states(), []string{noticePending, noticeWithdrawn}) {
 		t.Errorf("%q: %+v", r.states(), res)
 	}
+	if res.NoticeTime.D() != 30*time.Second {
+		t.Errorf("the notice lasts %s", res.NoticeTime)
+	}
+}
+
+func TestARehearsalSaysThatThePolicysNoticeCounts(t *testing.T) {
+	r := newRoundRun(t, 1, preemption.CriticalityHigh)
+	r.notice(5 * time.Minute)
+	r.in.Demand.NoticeOnly, r.in.Demand.Notice, r.in.Demand.VM = true, clock.Duration(30*time.Second), "batch-1"
+	if res := r.run(); res.State != preemptapi.RoundRehearsed || res.NoticeTime.D() != 5*time.Minute {
+		t.Errorf("the notice lasts %s: %+v", res.NoticeTime, res)
+	}
 }
 
 func TestASuspendedGuestKeepsNoNotice(t *testing.T) {

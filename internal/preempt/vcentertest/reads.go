@@ -85,6 +85,31 @@ func (v *VCenter) FindCluster(_ context.Context, name string) (vsphere.Ref, stri
 	return vsphere.Ref{}, "", Fault(vcenter.ScopeNotFound)
 }
 
+// FindPlace is FindCluster.
+func (v *VCenter) FindPlace(ctx context.Context, name string) (vsphere.Ref, error) {
+	ref, _, err := v.FindCluster(ctx, name)
+	return ref, err
+}
+
+// Datastore finds none.
+func (v *VCenter) Datastore(context.Context, string) (vsphere.Ref, error) {
+	return vsphere.Ref{}, Fault(vcenter.NotFound)
+}
+
+// VMNames lists the names of the VMs.
+func (v *VCenter) VMNames(context.Context) (names []string, err error) {
+	for _, vm := range v.all() {
+		names = append(names, vm.Name)
+	}
+	return names, v.fails("VMNames", vsphere.Ref{})
+}
+
+// ClusterNames lists the one cluster.
+func (v *VCenter) ClusterNames(context.Context) ([]string, error) { return []string{"cluster-a"}, nil }
+
+// DatastoreNames lists none.
+func (v *VCenter) DatastoreNames(context.Context) ([]string, error) { return nil, nil }
+
 // ClusterOf returns the cluster.
 func (v *VCenter) ClusterOf(_ context.Context, host vsphere.Ref) (vsphere.Ref, error) {
 	return Cluster, v.fails("ClusterOf", host)

@@ -40,3 +40,40 @@ func TestAClusterIsFoundByMoRefPathOrName(t *testing.T) {
 		t.Errorf("%q does not name %s", err, want.Value)
 	}
 }
+
+func TestAHostIsFoundByMoRefPathOrNameBesideTheClusters(t *testing.T) {
+	v, g := warm(t, simulation.Options{})
+	cluster := fromMoRef(v.Cluster("cluster-a").Ref)
+	vm := v.VMs()[0]
+	host := fromMoRef(vm.Host)
+	v.ResetCalls()
+	ref, err := g.FindPlace(t.Context(), host.Value)
+	check(t, err)
+	wantCalls(t, v, 1)
+	_, called, _ := strings.Cut(g.names.describe(host), " (")
+	name := strings.TrimSuffix(called, ")")
+	if ref != host {
+		t.Errorf("found %v, want %v", ref, host)
+	}
+	for what, want := range map[string]string{
+		host.String(): host.Value, name: host.Value, "cluster-a": cluster.Value, "/datacenter/host/cluster-a": cluster.Value,
+		"/datacenter/host/cluster-a/" + name: host.Value,
+	} {
+		ref, err := g.FindPlace(t.Context(), what)
+		check(t, err)
+		if ref.Value != want {
+			t.Errorf("%q is %v, want %s", what, ref, want)
+		}
+	}
+	_, err = g.FindPlace(t.Context(), name+"x")
+	wantKind(t, err, ScopeNotFound)
+	if !strings.Contains(err.Error(), "did you mean "+name) {
+		t.Errorf("%q does not say which name is near", err)
+	}
+	check(t, v.RenameEntity(v.Cluster("cluster-b").Ref, name))
+	_, err = g.FindPlace(t.Context(), name)
+	wantKind(t, err, Ambiguous)
+	if !strings.Contains(err.Error(), host.String()) {
+		t.Errorf("%q does not name the host", err)
+	}
+}
