@@ -74,7 +74,7 @@ var arrows = map[string][]string{
 		"", "internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/api/watchapi", "internal/health", "internal/ledger",
 		"internal/api/doctorapi", "internal/placement", "internal/policy", "internal/vsphere",
 	},
-	"internal/judge": {"", "internal/api/preemptapi", "internal/api/remediateapi", "internal/policy", "internal/record", "internal/vsphere"},
+	"internal/judge":   {"", "internal/api/preemptapi", "internal/api/remediateapi", "internal/policy", "internal/record", "internal/vsphere"},
 	"internal/console": {"", "internal/api/doctorapi", "internal/health", "internal/policy", "internal/record", "internal/shown", "internal/judge", "internal/vsphere"},
 	"internal/repair": {
 		"internal/vsphere", "internal/action", "internal/clock", "", "internal/health", "internal/ledger", "internal/policy", "internal/preempt", "internal/preempt/intake", "internal/preempt/round", "internal/api/preemptapi", "internal/step", "internal/vcenter",
