@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -22,6 +23,7 @@ func planTable(t *table, r preemptapi.RoundResult) {
 	}
 	about(t, r)
 	t.field("to free", toFree(r))
+	t.field("next", nextWords(r.Next))
 	roomTable(t, r)
 	usageTable(t, r.Usage)
 	if len(r.Targets) > 0 {
@@ -34,6 +36,15 @@ func planTable(t *table, r preemptapi.RoundResult) {
 	sparedTable(t, r)
 }
 
+// nextWords names who would go as well if more had to.
+func nextWords(next []policy.Next) string {
+	names := make([]string, len(next))
+	for i, n := range next {
+		names[i] = cmp.Or(n.Name, n.Ref.Value)
+	}
+	return strings.Join(names, ", ")
+}
+
 // roundTable shows what a round did, or has done so far.
 func roundTable(t *table, r preemptapi.RoundResult) {
 	t.section()
@@ -42,6 +53,7 @@ func roundTable(t *table, r preemptapi.RoundResult) {
 	about(t, r)
 	t.field("to free", toFree(r))
 	t.field("freed", freed(r))
+	t.field("next", nextWords(r.Next))
 	t.field("started", timestamp(r.StartedAt))
 	t.field("ended", timestamp(r.EndedAt))
 	t.field("reason", r.Reason)
