@@ -48,8 +48,8 @@ func TestTheBinarysFlagsAndConfiguration(t *testing.T) {
 			"Usage: kn-go-preemption", "--config FILE", "TEMPORAL_URL*", "TEMPORAL_NAMESPACE*", "TEMPORAL_TASKQUEUE*", "VSPHERE_ALARM_NAME",
 			"VSPHERE_PREEMPTION_TAG", "K_SINK", "PREEMPTION_CONFIG", "RECEIVER_TOKEN_FILE", "PORT", "DEBUG", "LOG_FORMAT", "Exit codes",
 		}, nil},
-		"an unknown flag": {away(), []string{"--nope"}, 2, nil, []string{"kn-go-preemption: flag provided but not defined: -nope; see kn-go-preemption --help"}},
-		"an argument":     {away(), []string{"start"}, 2, nil, []string{`kn-go-preemption: unexpected argument "start"`}},
+		"an unknown flag":                      {away(), []string{"--nope"}, 2, nil, []string{"kn-go-preemption: flag provided but not defined: -nope; see kn-go-preemption --help"}},
+		"an argument":                          {away(), []string{"start"}, 2, nil, []string{`kn-go-preemption: unexpected argument "start"`}},
 		"a protocol of traces that it has not": {away("OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL=http/json"), nil, 2, nil, []string{`OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" is not supported`}},
 		"no environment": {nil, nil, 2, nil, []string{
 			"  - TEMPORAL_URL: not set", "  - TEMPORAL_NAMESPACE: not set", "  - TEMPORAL_TASKQUEUE: not set",
