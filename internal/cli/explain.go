@@ -179,7 +179,7 @@ func (a *app) explainTable(t *table, x explained) {
 	}
 	t.row("down", fmt.Sprintf("%s in all, %d times", brief(down), len(rec.Downs)))
 	usageTable(t, x.Usage)
-	t.section("WHEN", "WHAT", "BECAME", "WHY", "CAUSE", "ID")
+	t.section("WHEN", "WHAT", "BECAME", "WHY", "CAUSE", "ID").spare("CAUSE", "ID")
 	for _, p := range rec.Past[:min(len(rec.Past), pastShown)] {
 		t.row(timestamp(p.At), string(p.Entry.Kind), p.VM.Words, orDash(cmp.Or(p.VM.Reason, p.VM.Why)), cmp.Or(p.Entry.Alarm, p.Entry.By, "by hand"), p.Entry.ID)
 	}

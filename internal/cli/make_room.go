@@ -326,7 +326,7 @@ func roomOutcomeTable(t *table, o preemptapi.RoomOutcome) {
 		return
 	}
 	t.row("gone", shown.Count(len(o.Gone), "VM"))
-	t.section("VM", "MOREF", "OUTCOME", "CPU", "MEMORY", "WHY")
+	t.section("VM", "MOREF", "OUTCOME", "CPU", "MEMORY", "WHY").spare("MOREF")
 	for _, v := range o.Gone {
 		t.row(orDash(v.Name), v.Ref.Value, becameWords(v), fmt.Sprintf("%d MHz", v.CPUMHz), fmt.Sprintf("%d MB", v.MemoryMB), orDash(v.Why))
 	}

@@ -267,7 +267,7 @@ func (a *app) showPauses(list []ledger.Pause, msg string) error {
 				t.row("paused", "nothing")
 				return
 			}
-			t.section("PAUSED", "SINCE", "UNTIL", "BY", "REASON", "END IT")
+			t.section("PAUSED", "SINCE", "UNTIL", "BY", "REASON", "END IT").spare("SINCE", "BY")
 			for _, p := range list {
 				t.row(clean(p.Of()), timestamp(p.Since), cmp.Or(timestamp(p.Until), "resumed"), orDash(p.By), clean(p.Reason), a.command(p.Resumes()...))
 			}

@@ -153,7 +153,7 @@ func replayTable(t *table, r replay) {
 		t.row("more", "there are more rounds: raise --limit")
 	}
 	if len(r.Rounds) > 0 {
-		t.section("ROUND", "TIME", "ALARM", "SCOPE", "POLICY", "THEN", "NOW", "NEW", "STAYING", "CPU AFTER", "MEMORY AFTER")
+		t.section("ROUND", "TIME", "ALARM", "SCOPE", "POLICY", "THEN", "NOW", "NEW", "STAYING", "CPU AFTER", "MEMORY AFTER").spare("POLICY", "SCOPE")
 	}
 	for _, round := range r.Rounds {
 		cpu, memory := "-", "-"

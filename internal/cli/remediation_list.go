@@ -88,7 +88,7 @@ func (a *app) remediationList(ctx context.Context, s *session, kind string, all 
 	return a.show(view{
 		value: found, msg: "listed remediations", attrs: []any{"remediations", found},
 		table: func(t *table) {
-			t.section("REMEDIATION", "KIND", "STATUS", "STATE", "VM", "NAME", "REASON", "STARTED", "CLOSED")
+			t.section("REMEDIATION", "KIND", "STATUS", "STATE", "VM", "NAME", "REASON", "STARTED", "CLOSED").spare("VM", "CLOSED")
 			for _, r := range found {
 				t.row(r.WorkflowID, r.Kind, r.Status, orDash(r.State), orDash(r.VM), orDash(r.Name), orDash(r.Reason),
 					timestamp(r.StartedAt), orDash(timestamp(r.ClosedAt)))

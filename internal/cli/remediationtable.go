@@ -130,7 +130,7 @@ func moveTable(t *table, moves []placement.Relocation) {
 	if len(moves) == 0 {
 		return
 	}
-	t.section("MOVE", "MOREF", "FROM", "TO", "USED", "PROVISIONED", "USED THERE AFTER", "WHY")
+	t.section("MOVE", "MOREF", "FROM", "TO", "USED", "PROVISIONED", "USED THERE AFTER", "WHY").spare("PROVISIONED", "MOREF")
 	for _, m := range moves {
 		t.row(orDash(m.Name), m.VM.Value, vmName(m.SourceName, m.Source), vmName(m.DestinationName, m.Destination), storage(m.Used), storage(m.Provisioned),
 			strconv.Itoa(m.UsageAfter)+" %", orDash(m.Why))

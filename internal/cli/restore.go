@@ -213,7 +213,7 @@ func restoreTable(t *table, r restoreShown) {
 	t.field("policy", r.PolicyName)
 	t.row("by", r.By)
 	if len(r.VMs) > 0 {
-		t.section("WAVE", "VM", "MOREF", "OUTCOME", "PRIORITY", "OFF SINCE", "ON AT", "WHY")
+		t.section("WAVE", "VM", "MOREF", "OUTCOME", "PRIORITY", "OFF SINCE", "ON AT", "WHY").spare("MOREF", "PRIORITY")
 	}
 	for _, vm := range r.VMs {
 		why := vm.Reason.Words()

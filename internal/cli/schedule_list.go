@@ -50,7 +50,8 @@ func (a *app) scheduleList(ctx context.Context, s *session) error {
 	return a.show(view{
 		value: found, msg: "listed schedules", attrs: []any{"schedules", found},
 		table: func(t *table) {
-			t.section("NAME", "WHEN", "TIME ZONE", "OVERLAP", "PAUSED", "NEXT", "RUNS", "LAST RUN", "RESULT", "ASKS FOR", "TAG", "CRITICALITY", "QUEUE")
+			t.section("NAME", "WHEN", "TIME ZONE", "OVERLAP", "PAUSED", "NEXT", "RUNS", "LAST RUN", "RESULT", "ASKS FOR", "TAG", "CRITICALITY", "QUEUE").
+				spare("QUEUE", "RUNS", "OVERLAP", "TIME ZONE", "LAST RUN", "CRITICALITY", "TAG")
 			for _, f := range found {
 				next, last, result, asks := "", "", "", "preemption"
 				if f.Reconciles {

@@ -11,8 +11,8 @@ const gap = 3
 
 // Columns by their headings: wordy ones are shortened first, and those that were asked for are wrapped, not cut, where they come last.
 var (
-	wordy   = []string{"WHY", "WHY NOT", "CHOSEN AS", "REASON", "NOTICE", "NOTE", "BECAME", "VMS", "FAILURE", "TEXT"}
-	wrapped = []string{"WHY", "WHY NOT", "CHOSEN AS"}
+	wordy   = append([]string{"REASON", "NOTICE", "NOTE", "BECAME", "VMS", "FAILURE", "TEXT"}, wrapped...)
+	wrapped = []string{"WHY", "WHY NOT", "CHOSEN AS", "WHY THE TAG IS BAD", "VALUE", "END IT", "COMES BACK", "LEFT TO ITS SUCCESSOR"}
 )
 
 // squeeze is one step of making columns narrower: which, and down to how many characters. Headings stay whole down to tiny ones.
@@ -134,7 +134,7 @@ func without(rows [][]string, heading string) [][]string {
 // cutTo shortens each cell to its column's width, or wraps it, and reports whether any was cut.
 func cutTo(rows [][]string, to []int) (out [][]string, cut bool) {
 	last := len(to) - 1
-	wraps := last > 0 && len(rows[0]) == len(to) && slices.Contains(wrapped, rows[0][last])
+	wraps := last >= 0 && len(rows[0]) == len(to) && slices.Contains(wrapped, rows[0][last])
 	for _, row := range rows {
 		short, more := slices.Clone(row), []string(nil)
 		for i, cell := range row {
