@@ -27,6 +27,7 @@ type options struct {
 	console            string          // address of the console; "": the default, or another where that is taken; off: none
 
 	rehearsalOptions
+	demoOptions
 }
 
 // options reads the command line and the environment; done tells that there is nothing else to do.
@@ -42,7 +43,8 @@ func (p Program) options() (o options, done bool, err error) {
 	if o.once && !o.simulate {
 		return o, false, wrongUsage(errors.New("--once ends after the simulated scenario: give --simulate too"))
 	}
-	if err := o.rehearsalOptions.validate(o.simulate); err != nil {
+	err = errors.Join(o.rehearsalOptions.validate(o.simulate), o.demoOptions.validate(o, cmd.Flags().Changed))
+	if err != nil {
 		return o, false, wrongUsage(err)
 	}
 	if err := o.readSettings(); err != nil {
@@ -90,6 +92,7 @@ Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2
 	f.StringVar(&o.console, "console", "", "address of the console, or off (default 127.0.0.1:8234, or a free port); beyond this machine it needs UI_TOKEN_FILE or UI_TRUSTED_HEADER")
 	f.BoolVar(&o.headless, "headless", false, "do not start the Temporal web UI")
 	f.StringVarP(&o.file, "config", "f", "", "the YAML file with policies and limits (default $PREEMPTION_CONFIG)")
+	o.demoOptions.flags(f)
 	o.rehearsalOptions.flags(f)
 	cmd.SetArgs(p.Args)
 	if p.Args == nil {
