@@ -169,7 +169,7 @@ func (d *docsSite) name(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.exact = map[string]string{
-		"VM": first.Name, "[NAME]": "default", "FILE": "preemption.yaml", "2m": "1s", "30m": "1s",
+		"VM": first.Name, "[NAME]": "default", "FILE": "preemption.yaml", "2m": "1s", "30m": "1s", "5s": "1s",
 		"/etc/vsphere-preemption/preemption.yaml": "preemption.yaml",
 	}
 	d.words = strings.NewReplacer(
