@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/action"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/demoapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -21,6 +22,7 @@ import (
 var closedSets = map[string][]string{
 	"internal/action.Action":                 texts(action.All()),
 	"internal/action.Outcome":                texts(action.Outcomes()),
+	"internal/api/demoapi.Knob":              texts(demoapi.Knobs()),
 	"internal/api/preemptapi.IntakeState":    texts(preemptapi.IntakeStates()),
 	"internal/api/preemptapi.Verdict":        texts(preemptapi.Verdicts()),
 	"internal/api/preemptapi.RoundState":     texts(preemptapi.RoundStates()),

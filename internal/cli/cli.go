@@ -121,7 +121,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	a.flags.register(root)
 	group(root, a.workflowCommand(), a.makeRoomCommand(), a.evictCommand(), a.restoreCommand(), a.pauseCommand(), a.resumeCommand(), a.spareCommand(), a.explainCommand(), a.offCommand(), a.historyCommand(), a.reportCommand(), a.remediationCommand(), a.reconcileCommand(), a.tagsCommand(),
-		a.scheduleCommand(), a.watchCommand(), a.policyCommand(), a.setupCommand(), a.doctorCommand(), a.uiCommand(), a.notifyCommand(), completionCommand())
+		a.scheduleCommand(), a.watchCommand(), a.policyCommand(), a.setupCommand(), a.doctorCommand(), a.uiCommand(), a.notifyCommand(), a.demoCommand(), completionCommand())
 	root.SetHelpCommand(helpCommand())
 	version := fmt.Sprintf("preemptctl %s (commit %s, built %s)\n", a.Build.Version, a.Build.Commit, a.Build.Date)
 	a.versionEverywhere(root, version)

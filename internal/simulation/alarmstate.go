@@ -92,6 +92,11 @@ const (
 
 // SetAlarmThresholds defines the alarm as one on the usage of hosts, with its thresholds in percent.
 func (v *VCenter) SetAlarmThresholds(name string, counter int32, yellow, red int32) error {
+	return v.setThresholds(name, "HostSystem", counter, yellow, red)
+}
+
+// setThresholds defines the alarm as one on the usage of entities of a type, with its thresholds in percent.
+func (v *VCenter) setThresholds(name, entities string, counter int32, yellow, red int32) error {
 	ctx := v.context("")
 	alarm, ok := ctx.Map.Get(v.Alarm(name)).(*simulator.Alarm)
 	if !ok {
@@ -99,7 +104,7 @@ func (v *VCenter) SetAlarmThresholds(name string, counter int32, yellow, red int
 	}
 	ctx.WithLock(alarm, func() {
 		alarm.Info.Expression = &types.OrAlarmExpression{Expression: []types.BaseAlarmExpression{&types.MetricAlarmExpression{
-			Operator: types.MetricAlarmOperatorIsAbove, Type: "HostSystem", Metric: types.PerfMetricId{CounterId: counter},
+			Operator: types.MetricAlarmOperatorIsAbove, Type: entities, Metric: types.PerfMetricId{CounterId: counter},
 			Yellow: 100 * yellow, Red: 100 * red,
 		}}}
 	})

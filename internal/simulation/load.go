@@ -110,7 +110,27 @@ func (v *VCenter) SetClusterUsage(cluster string, cpuPercent, memPercent float64
 	}
 	size, idle := v.load.hosts(c)
 	want := usage{max(0, size.mhz*cpuPercent/100-idle.mhz), max(0, size.mb*memPercent/100-idle.mb)}
-	if err := v.load.scale(c, want); err != nil {
+	if err := v.load.scale(c, want, func(ref types.ManagedObjectReference) bool { return v.load.on[ref] }); err != nil {
+		return err
+	}
+	v.tell()
+	return nil
+}
+
+// SetClusterDemand scales what the cluster's VMs ask for so that the cluster would be at these percentages if all of its
+// VMs but the idle ones were on. So its Usage is below that by what the VMs that are off would use: who turns a VM off
+// relieves the cluster, and who turns it on loads it.
+func (v *VCenter) SetClusterDemand(cluster string, cpuPercent, memPercent float64, idle ...types.ManagedObjectReference) error {
+	c := v.Cluster(cluster)
+	if c.Name == "" {
+		return fmt.Errorf("set the demand of cluster %q: the simulated vCenter has none of that name; Inventory lists them", cluster)
+	}
+	if cpuPercent < 0 || memPercent < 0 {
+		return fmt.Errorf("set the demand of %s to %.1f %% CPU and %.1f %% memory: a percentage cannot be negative", cluster, cpuPercent, memPercent)
+	}
+	size, without := v.load.hosts(c)
+	want := usage{max(0, size.mhz*cpuPercent/100-without.mhz), max(0, size.mb*memPercent/100-without.mb)}
+	if err := v.load.scale(c, want, func(ref types.ManagedObjectReference) bool { return !slices.Contains(idle, ref) }); err != nil {
 		return err
 	}
 	v.tell()
@@ -127,17 +147,19 @@ func (l *load) hosts(c Cluster) (size, idle usage) {
 	return size, idle
 }
 
-func (l *load) scale(c Cluster, want usage) error {
+// scale lets the cluster's VMs that count ask for so much together, and its other VMs for more or less alike. counts is
+// called with the lock held.
+func (l *load) scale(c Cluster, want usage, counts func(types.ManagedObjectReference) bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var sum usage
 	for _, vm := range c.VMs {
-		if l.on[vm.Ref] {
+		if counts(vm.Ref) {
 			sum = sum.plus(l.demand[vm.Ref])
 		}
 	}
 	if sum.mhz == 0 || sum.mb == 0 {
-		return fmt.Errorf("set the usage of %s: none of its VMs is on and asks for anything; power one on first", c.Name)
+		return fmt.Errorf("set the usage of %s: none of its VMs that count asks for anything; power one on first", c.Name)
 	}
 	// Never quite zero, so that the VMs can be scaled up again.
 	cpu, mem := max(want.mhz/sum.mhz, 1e-9), max(want.mb/sum.mb, 1e-9)

@@ -38,7 +38,8 @@ func (s *stack) startConsole(ctx context.Context, p Program) error {
 			s.log.Error("the console is no longer served", "reason", err)
 		}
 	})
-	s.out.say("console", "http://%s shows what follows in a browser", reachable(listener.Addr().String()))
+	s.consoled = "http://" + reachable(listener.Addr().String())
+	s.out.say("console", "%s shows what follows in a browser", s.consoled)
 	if s.console == "" && p.Ports.Console != 0 && listener.Addr().String() != wanted {
 		s.out.say("console", "port %d is taken, so a free one was chosen", p.Ports.Console)
 	}

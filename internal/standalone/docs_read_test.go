@@ -96,4 +96,4 @@ var (
 )
 
 // docsGroups are the groups of preemptctl's commands, which the text names without the program.
-var docsGroups = []string{"workflow", "remediation", "tags", "schedule", "watch", "policy", "completion"}
+var docsGroups = []string{"workflow", "remediation", "tags", "schedule", "watch", "policy", "completion", "demo"}

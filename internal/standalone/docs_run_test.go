@@ -264,7 +264,15 @@ func (d *docsSite) located(args []string) []string {
 func (d *docsSite) preemptctl(ctx context.Context, args []string) (code int) {
 	hc := interp.HandlerCtx(ctx)
 	env := docsEnv(hc.Env)
-	env["TEMPORAL_URL"] = d.site.temporal.HostPort()
+	env["TEMPORAL_URL"], env["PREEMPT_DEMO_ADDR"] = d.site.temporal.HostPort(), d.site.knobs.addr
+	if len(args) > 0 && args[0] == "demo" {
+		defer func() {
+			if err := d.calm(ctx); err != nil {
+				fmt.Fprintln(hc.Stderr, err)
+				code = program.Failed
+			}
+		}()
+	}
 	for i, arg := range args {
 		if (arg == "--server" || arg == "-s") && i+1 < len(args) {
 			args[i+1] = d.site.temporal.HostPort()

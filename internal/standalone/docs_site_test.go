@@ -2,6 +2,7 @@ package standalone
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -66,11 +67,14 @@ func newDocsSite(t *testing.T) *docsSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := newTrial(t, "--simulate", "--in-memory", "--headless", "--config", d.writeConfig(t))
+	tr := newTrial(t, "--simulate", "--in-memory", "--headless", "--config", d.writeConfig(t), "--speed", "0.1")
 	tr.program.Ports = Ports{}
 	tr.program.beforeCheck = func(s *stack) { d.site = s }
 	tr.start()
 	tr.await(`(?m)` + line("serving", "until Ctrl-C"))
+	if err := d.calm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		tr.signals <- os.Interrupt
 		tr.end(program.Done)
@@ -78,6 +82,22 @@ func newDocsSite(t *testing.T) *docsSite {
 	d.name(t)
 	d.past(t)
 	return d
+}
+
+// calm keeps the load of the clusters as low as after the scenario, ends an alarm that a command has raised, and waits until
+// the worker runs and vCenter is back where that is timed.
+func (d *docsSite) calm(ctx context.Context) error {
+	demo := d.site.knobs.demo.Load()
+	for _, c := range demo.clusters {
+		demo.hold(c, calmCPU)
+		if err := c.gauge.Release(); err != nil {
+			return err
+		}
+	}
+	return poll(ctx, "wait until the demo has its worker and its vCenter again", func() (bool, error) {
+		s := demo.status()
+		return s.Worker.Up && (s.VCenter.Up || s.VCenter.Until.IsZero()), nil
+	})
 }
 
 // withCareful adds the policy that the help of policy show and policy replay names.
@@ -149,7 +169,7 @@ func (d *docsSite) name(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.exact = map[string]string{
-		"VM": first.Name, "[NAME]": "default", "FILE": "preemption.yaml", "2m": "1s", "30m": "1s",
+		"VM": first.Name, "[NAME]": "default", "FILE": "preemption.yaml", "2m": "1s", "30m": "1s", "5s": "1s",
 		"/etc/vsphere-preemption/preemption.yaml": "preemption.yaml",
 	}
 	d.words = strings.NewReplacer(

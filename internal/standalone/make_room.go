@@ -47,6 +47,8 @@ func (s *scenario) makeRoom(ctx context.Context) error {
 	case o.State != preemptapi.RoomRunning || s.vcenter.PowerState(vm) != types.VirtualMachinePowerStatePoweredOn:
 		return fmt.Errorf("no room was made for %s: it is %s: %s", critical, o.State, o.Reason)
 	default:
+		s.score.rooms++
+		s.score.preempted += len(o.Gone)
 		for _, gone := range o.Gone {
 			s.out.say("gone", "%-*s  %s", nameWidth, gone.Name, gone.Why)
 		}
@@ -118,6 +120,7 @@ func (s *scenario) relax(ctx context.Context, vm types.ManagedObjectReference, o
 	})
 	if err == nil {
 		s.seen.look()
+		s.score.restored += len(o.Gone)
 		s.out.say("done", "the hosts have room again, and who went is on: %s", o.RestoreID)
 	}
 	return err

@@ -29,6 +29,7 @@ type options struct {
 	console            string          // address of the console; "": the default, or another where that is taken; off: none
 
 	rehearsalOptions
+	demoOptions
 }
 
 // options reads the command line and the environment; done tells that there is nothing else to do.
@@ -44,7 +45,8 @@ func (p Program) options() (o options, done bool, err error) {
 	if o.once && !o.simulate {
 		return o, false, wrongUsage(errors.New("--once ends after the simulated scenario: give --simulate too"))
 	}
-	if err := o.rehearsalOptions.validate(o.simulate); err != nil {
+	err = errors.Join(o.rehearsalOptions.validate(o.simulate), o.demoOptions.validate(o, cmd.Flags().Changed))
+	if err != nil {
 		return o, false, wrongUsage(err)
 	}
 	if err := o.readSettings(); err != nil {
@@ -66,17 +68,22 @@ func (p Program) command(o *options) (cmd *cobra.Command, ran *bool) {
 		Long: `Run everything in one process: Temporal with its data in a file, its web UI, and a worker.
 
 With --simulate nothing else is needed. The program starts a simulated vCenter, raises an alarm on it, shows which VMs
-are found, chosen, powered off, annotated and left alone, and checks the result against vCenter. Without --simulate
-it works on the real vCenter that VCENTER_URL and the worker's other variables name. With rules in the file (or
-VSPHERE_ALARM_NAME and VSPHERE_PREEMPTION_TAG) it watches that vCenter's alarms. If PORT is set, it also receives them as
-CloudEvents over HTTP there (with RECEIVER_TOKEN_FILE: only from senders with the token).
+are found, chosen, powered off, annotated and left alone, and checks the result against vCenter. Then the load of its
+clusters rises and falls, the alarm follows it, and preemptctl demo turns its knobs; see docs/demo.md. With --once it ends
+instead, with a verdict in one line.
+
+Without --simulate it works on the real vCenter that VCENTER_URL and the worker's other variables name. With rules in the
+file (or VSPHERE_ALARM_NAME and VSPHERE_PREEMPTION_TAG) it watches that vCenter's alarms. If PORT is set, it also receives
+them as CloudEvents over HTTP there (with RECEIVER_TOKEN_FILE: only from senders with the token).
 
 With --inventory the simulated vCenter is a twin of a real one, saved by govc object.save. The program shows which VMs
 carry the tag. With --alarm it raises that alarm, and shows which VMs are powered off and why the others stay on. No
 replies are sent to other systems. See docs/rehearse.md.
 
-Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2 wrong usage, 130 interrupted before the scenario has ended.`,
+Exit status: 0 done, 1 failed (with --once also when a VM is not as reported, and where a port that was asked for is taken),
+2 wrong usage, 130 interrupted before the scenario has ended.`,
 		Example: `  standalone --simulate                     watch two preemptions and room for a VM, then try preemptctl on it
+  standalone --simulate --speed 10          the same, and then a day in 72 seconds
   standalone --simulate --once --in-memory  the same as a check that ends
   standalone --simulate --inventory DIR --config preemption.yaml --alarm cluster-cpu-above-80 --on Cluster-1 --red
   VCENTER_URL=https://vcenter.example.com/sdk VCENTER_SECRET_PATH=/etc/preemption standalone`,
@@ -92,6 +99,7 @@ Exit status: 0 done, 1 failed (with --once also when a VM is not as reported), 2
 	f.StringVar(&o.console, "console", "", "address of the console, or off (default 127.0.0.1:8234, or a free port); beyond this machine it needs UI_TOKEN_FILE or UI_TRUSTED_HEADER")
 	f.BoolVar(&o.headless, "headless", false, "do not start the Temporal web UI")
 	f.StringVarP(&o.file, "config", "f", "", "the YAML file with policies and limits (default $PREEMPTION_CONFIG)")
+	o.demoOptions.flags(f)
 	o.rehearsalOptions.flags(f)
 	cmd.SetArgs(p.Args)
 	if p.Args == nil {

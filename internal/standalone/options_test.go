@@ -1,6 +1,8 @@
 package standalone
 
 import (
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,7 +29,16 @@ func TestWrongUsage(t *testing.T) {
 		"bad values of the environment, both told": {
 			[]string{"--simulate"}, []string{"DEBUG=perhaps", "LOG_FORMAT=xml"}, []string{"DEBUG", "LOG_FORMAT"},
 		},
-		"a vCenter that is none": {nil, []string{"VCENTER_URL=ftp://vc"}, []string{"VCENTER_URL"}},
+		"a speed of nothing":          {[]string{"--simulate", "--speed", "0"}, nil, []string{"--speed 0 is not within 0.1 to 60"}},
+		"a speed that is too high":    {[]string{"--simulate", "--speed", "60.1"}, nil, []string{"--speed 60.1 is not within 0.1 to 60"}},
+		"a speed that is no number":   {[]string{"--simulate", "--speed", "NaN"}, nil, []string{"--speed NaN is not within"}},
+		"a speed of what ends":        {[]string{"--simulate", "--once", "--speed", "2"}, nil, []string{"--speed is for the demo that goes on", "without --once"}},
+		"a speed of a real site":      {[]string{"--speed", "2"}, []string{"VCENTER_URL=https://vc/sdk"}, []string{"give --simulate"}},
+		"knobs of what ends":          {[]string{"--simulate", "--once", "--control-port", "1"}, nil, []string{"--control-port is for the demo that goes on"}},
+		"a port that is none":         {[]string{"--simulate", "--ui-port", "65536"}, nil, []string{"--ui-port", `"65536" is no port`}},
+		"a port of what is left out":  {[]string{"--simulate", "--headless", "--ui-port", "8080"}, nil, []string{"--ui-port", "--headless"}},
+		"two things on the same port": {[]string{"--simulate", "--ui-port", "8080", "--temporal-port", "8080"}, nil, []string{"--temporal-port and --ui-port are both 8080"}},
+		"a vCenter that is none":      {nil, []string{"VCENTER_URL=ftp://vc"}, []string{"VCENTER_URL"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -37,6 +48,39 @@ func TestWrongUsage(t *testing.T) {
 				t.Errorf("stdout: %s", out)
 			}
 		})
+	}
+}
+
+// A port that was asked for is not replaced: who asked will look for it there.
+func TestAPortThatWasAskedForAndIsTakenIsAnError(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	for _, flag := range []string{"--temporal-port", "--ui-port", "--control-port"} {
+		t.Run(flag, func(t *testing.T) {
+			tr := newTrial(t, "--simulate", "--in-memory", flag, port).run(program.Failed)
+			tr.complains("standalone: "+flag+": ", "127.0.0.1:"+port, "address already in use", "name another port, or leave the flag out")
+		})
+	}
+}
+
+func TestThePortsThatWereAskedForAreUsed(t *testing.T) {
+	var d demoOptions
+	usual := DefaultPorts()
+	if got := d.ports(usual); got != usual {
+		t.Errorf("without flags: %+v", got)
+	}
+	if err := errors.Join(d.temporalPort.Set("1"), d.uiPort.Set("0"), d.controlPort.Set("3")); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := d.ports(usual), (Ports{Temporal: 1, Console: usual.Console, Control: 3}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if d.askedPorts("127.0.0.1:1", "http://127.0.0.1:5") != nil || d.askedPorts("127.0.0.1:2", "") == nil {
+		t.Error("another port than the one that was asked for is taken for it, or any for none")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/demoapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 )
@@ -29,13 +30,16 @@ type Program struct {
 	Exit    func(code int)   // ends the process at once
 
 	beforeCheck func(*stack) // of tests: meddles after the scenario and before the check
+	noScenario  bool         // of tests: after beforeCheck the demo goes on, without having shown anything
 }
 
 // Ports are those that are tried first; where one is taken a free one is chosen.
-type Ports struct{ Temporal, UI, Console int }
+type Ports struct{ Temporal, UI, Console, Control int }
 
-// DefaultPorts are the ports that Temporal and its web UI are known by.
-func DefaultPorts() Ports { return Ports{Temporal: 7233, UI: 8233, Console: 8234} }
+// DefaultPorts are the ports that Temporal and its web UI are known by, and those of the console and the demo's knobs.
+func DefaultPorts() Ports {
+	return Ports{Temporal: 7233, UI: 8233, Console: 8234, Control: demoapi.DefaultPort}
+}
 
 var (
 	errInterrupted = errors.New("interrupted")
@@ -87,30 +91,53 @@ func (p Program) heed(cancel context.CancelCauseFunc, over <-chan struct{}) {
 
 // serve starts everything, shows the scenario where one is asked for, and serves until the context ends.
 func (p Program) serve(ctx context.Context, cancel context.CancelCauseFunc, o options) int {
+	p.Ports = o.ports(p.Ports)
 	out := newScreen(p.Stdout, o.env)
 	out.say("start", "%s", p.greeting(o))
 	if o.simulate && o.env.Get("VCENTER_URL") != "" {
 		out.say("start", "VCENTER_URL is set and not used: nothing but the simulated vCenter is touched")
+	}
+	if o.once {
+		return p.check(ctx, cancel, o, out)
 	}
 	s, err := start(ctx, cancel, o, out, p)
 	if err != nil {
 		return p.ended(ctx, o, err)
 	}
 	defer s.stop()
-	defer func() {
-		if errors.Is(context.Cause(ctx), errInterrupted) {
-			out.say("stopping", "steps under way may finish; a second Ctrl-C ends at once")
-		}
-	}()
-	if err = p.run(ctx, s); o.once || ctx.Err() != nil {
+	defer sayStopping(ctx, out)
+	code := p.ended(ctx, o, p.run(ctx, s))
+	if ctx.Err() != nil {
+		return code
+	}
+	if err := s.rest(ctx); err != nil {
 		return p.ended(ctx, o, err)
 	}
-	code := p.ended(ctx, o, err)
-	s.rest(ctx)
 	if cause := context.Cause(ctx); !errors.Is(cause, errInterrupted) && !errors.Is(cause, context.Canceled) {
 		return p.fail(cause)
 	}
 	return code
+}
+
+// check shows the scenario, stops everything, and ends with a verdict.
+func (p Program) check(ctx context.Context, cancel context.CancelCauseFunc, o options, out *screen) int {
+	var shown score
+	s, err := start(ctx, cancel, o, out, p)
+	if err == nil {
+		err = p.run(ctx, s)
+		shown = s.score
+		sayStopping(ctx, out)
+		s.stop()
+	}
+	code := p.ended(ctx, o, err)
+	out.line(verdict(shown, err, code == program.Interrupted))
+	return code
+}
+
+func sayStopping(ctx context.Context, out *screen) {
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		out.say("stopping", "steps under way may finish; a second Ctrl-C ends at once")
+	}
 }
 
 // ended says what err was, and returns the exit code for it. An interruption is no error and needs no words.
@@ -130,6 +157,10 @@ func (p Program) ended(ctx context.Context, o options, err error) int {
 func (p Program) run(ctx context.Context, s *stack) error {
 	if s.vcenter == nil {
 		s.out.say("ready", "requests are accepted; Ctrl-C ends")
+		return nil
+	}
+	if p.noScenario {
+		p.beforeCheck(s)
 		return nil
 	}
 	if s.inventory != "" {

@@ -92,7 +92,9 @@ func (r *rehearsal) play(ctx context.Context) error {
 		r.meddle(r.stack)
 	}
 	a := &act{scenario: r.scenario, before: before}
-	err = a.check(result)
+	if err = a.check(result); err == nil {
+		r.score.rounds, r.score.preempted = 1, len(result.Preempted())
+	}
 	r.next(id)
 	return err
 }

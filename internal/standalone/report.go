@@ -125,6 +125,9 @@ func (s *scenario) suggest(cooldown time.Time) {
 		{"evict cluster-a-batch-01 --notice-only", "give one VM the notice, and withdraw it"},
 		{"evict cluster-a-batch-01", "evict it: notice, guest shutdown, record"},
 		{"restore --dry-run", "which VMs would be restored"},
+		{"demo load 95" + s.knobs.flag(), "let the VMs of a cluster ask for more: an alarm, and a round"},
+		{"demo worker kill" + s.knobs.flag(), "kill the worker; another one goes on"},
+		{"demo status" + s.knobs.flag(), "how the demo stands"},
 	})
 	if !cooldown.IsZero() {
 		text += "\nA run is refused until " + cooldown.Format(time.TimeOnly) + ": the policy's cooldown lasts until then.\n"
@@ -133,6 +136,11 @@ func (s *scenario) suggest(cooldown time.Time) {
 		text += "\nEvery step is in the Temporal web UI: " + url + "/namespaces/" + s.temporal.Namespace() + "/workflows\n"
 	}
 	s.out.block("What to try next, from a second terminal in this folder", text)
+}
+
+// serving says that the demo goes on, and how its knobs are reached.
+func (s *stack) serving() {
+	s.out.say("knobs", "preemptctl demo status%s shows how it stands; alarm, load, worker kill and vcenter cut change it: see docs/demo.md", s.knobs.flag())
 	s.out.say("serving", "until Ctrl-C; what happens to the simulated VMs is shown here")
 }
 

@@ -104,6 +104,8 @@ func (a *act) play(ctx context.Context) (preemptapi.RoundResult, error) {
 	if err := a.check(result); err != nil {
 		return result, err
 	}
+	a.score.rounds++
+	a.score.preempted += len(result.Preempted())
 	if err := a.vcenter.SetClusterUsage(a.cluster, calmCPU, calmCPU); err != nil {
 		return result, err
 	}
@@ -114,6 +116,7 @@ func (a *act) play(ctx context.Context) (preemptapi.RoundResult, error) {
 	if !a.policies()["default"].Restore.Enabled {
 		return result, nil
 	}
+	a.score.returns = true
 	return result, a.restored(ctx, result)
 }
 
@@ -149,6 +152,7 @@ func (a *act) restored(ctx context.Context, r preemptapi.RoundResult) error {
 			}
 		}
 	}
+	a.score.restored += len(r.Preempted())
 	return nil
 }
 

@@ -73,6 +73,7 @@ func TestTheScenarioIsShownAndChecked(t *testing.T) {
 		line("gone", `cluster-a-batch-\d+ +rank 1: .*makes room for cluster-a-app-03 on esx-a-\d`),
 		line("room", `cluster-a-app-03 runs on esx-a-\d`),
 		line("done", "the hosts have room again, and who went is on: restore@domain-c"),
+		`^verdict: PASS: 3 preemptions \(2 for an alarm, 1 for room\), 7 VMs preempted, 7 of them restored, every VM as reported\n\z`,
 	)
 	tr.saysNot("web UI", "What to try next", "mismatch", "\x1b")
 	attribute(t, tr.out.String())
@@ -106,6 +107,7 @@ func TestAVMThatIsNotAsReportedFailsTheRun(t *testing.T) {
 	tr.says(
 		line("mismatch", "cluster-a-batch-04 is reported powered_off, and is poweredOn"),
 		line("mismatch", "cluster-b-app-01 is poweredOff and was poweredOn, and nothing is reported of it"),
+		`^verdict: FAIL: vCenter contradicts the reported result in 2 points, listed above; the lines marked mismatch say which VMs\n\z`,
 	)
 	tr.saysNot("checked")
 	tr.complains("standalone: vCenter contradicts the reported result in 2 points")
@@ -122,7 +124,7 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 		return l.Addr().(*net.TCPAddr).Port
 	}
 	tr := newTrial(t, "--simulate", "--in-memory")
-	tr.program.Ports = Ports{Temporal: taken(), UI: taken(), Console: taken()}
+	tr.program.Ports = Ports{Temporal: taken(), UI: taken(), Console: taken(), Control: taken()}
 	var site *stack
 	tr.program.beforeCheck = func(s *stack) { site = s }
 	tr.start()
@@ -150,6 +152,7 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 		}
 	}
 
+	tr.await(`(?m)` + line("knobs", `preemptctl demo status --demo 127\.0\.0\.1:\d+ `))
 	if err := site.vcenter.PowerOnAs(site.vcenter.VM("cluster-a-batch-03"), "owner@example.com"); err != nil {
 		t.Fatal(err)
 	}
@@ -182,6 +185,7 @@ func TestASecondRunOnTheSameFolderWorks(t *testing.T) {
 	first.signals <- syscall.SIGTERM
 	first.end(program.Interrupted).quiet()
 	first.saysNot("earlier simulation")
+	first.says(`^verdict: FAIL: it was interrupted before the scenario had ended; run it again\n\z`)
 
 	second := newTrial(t, once...).run(program.Done).quiet()
 	second.says(line("temporal", `.*data in `+regexp.QuoteMeta(data)), line("temporal", `\d+ open workflows of an earlier simulation were ended`),

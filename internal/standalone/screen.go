@@ -48,6 +48,9 @@ func (s *screen) say(kind, format string, args ...any) {
 	s.write(time.Now().Format("15:04:05.000")+"  "+label+"  "+text+"\n", false)
 }
 
+// line writes a line as it is, without the time.
+func (s *screen) line(text string) { s.write(shown.Plain(text)+"\n", false) }
+
 // block writes a heading and the text below it, set off by empty lines.
 func (s *screen) block(heading, text string) {
 	if s.colour {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"time"
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
@@ -35,6 +34,10 @@ type stack struct {
 	client   client.Client
 	vcenter  *simulation.VCenter // nil: a real one
 	events   string              // URL that takes CloudEvents; "" for none
+	consoled string              // URL of the console; "" for none
+	crew     *crew
+	knobs    *control // nil: the demo does not go on after its scenario
+	score    score
 
 	mu   sync.Mutex
 	undo []func()
@@ -65,16 +68,11 @@ func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *s
 	if err := s.startServers(ctx, p.Ports); err != nil {
 		return nil, err
 	}
-	s.client, err = client.Dial(client.Options{
-		HostPort: s.temporal.HostPort(), Namespace: s.temporal.Namespace(), Logger: telemetry.ForTemporal(s.log),
-		Identity: fmt.Sprintf("standalone-%d", os.Getpid()), MetricsHandler: s.metrics.ForTemporal(),
-		Interceptors: s.traces.Interceptors(worker.Traced()),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("connect to the embedded Temporal on %s: %w", s.temporal.HostPort(), err)
+	if s.client, err = s.dial(fmt.Sprintf("standalone-%d", os.Getpid()), s.log); err != nil {
+		return nil, err
 	}
 	s.onStop(s.client.Close)
-	if err := s.startConsole(ctx, p); err != nil {
+	if err := errors.Join(s.startConsole(ctx, p), s.startControl(p.Ports)); err != nil {
 		return nil, err
 	}
 	s.announce(p.Ports)
@@ -89,8 +87,23 @@ func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *s
 	return s, nil
 }
 
+// dial connects to the embedded Temporal.
+func (s *stack) dial(identity string, log *slog.Logger) (client.Client, error) {
+	c, err := client.Dial(client.Options{
+		HostPort: s.temporal.HostPort(), Namespace: s.temporal.Namespace(), Logger: telemetry.ForTemporal(log),
+		Identity: identity, MetricsHandler: s.metrics.ForTemporal(), Interceptors: s.traces.Interceptors(worker.Traced()),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded Temporal on %s: %w", s.temporal.HostPort(), err)
+	}
+	return c, nil
+}
+
 // startServers starts Temporal and, in a simulation, vCenter, side by side.
 func (s *stack) startServers(ctx context.Context, ports Ports) error {
+	if err := s.checkPorts(); err != nil {
+		return err
+	}
 	o := s.temporalOptions(ports)
 	var simulated error
 	var wg sync.WaitGroup
@@ -101,6 +114,7 @@ func (s *stack) startServers(ctx context.Context, ports Ports) error {
 	if err == nil {
 		s.temporal = server
 		s.onStop(server.Stop)
+		err = s.askedPorts(server.HostPort(), server.UIURL())
 	}
 	wg.Wait()
 	return errors.Join(err, simulated)
@@ -173,10 +187,21 @@ func (s *stack) stop() {
 	s.undo = nil
 }
 
-// rest serves until ctx ends, and goes on telling what happens to the simulated VMs.
-func (s *stack) rest(ctx context.Context) {
+// rest serves until ctx ends: the demo lives, and a twin's VMs are watched.
+func (s *stack) rest(ctx context.Context) error {
+	if s.lives() {
+		l, err := newLiving(s)
+		if err != nil {
+			return err
+		}
+		s.knobs.takes(&knobs{living: l, ctx: ctx})
+		s.serving()
+		l.run(ctx)
+		return nil
+	}
 	if s.vcenter != nil {
-		defer newObserver(s.vcenter, s.out).watch(500 * time.Millisecond)()
+		defer newObserver(s.vcenter, s.out).watch(livingLooks)()
 	}
 	<-ctx.Done()
+	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/bearer"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/health"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/notify"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/receiver"
@@ -36,53 +34,24 @@ const (
 )
 
 // startWorker starts a worker, with health. A real vCenter may be away: it is sought meanwhile, and requests wait.
-func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, build telemetry.Build) error {
-	gateway, err := s.newGateway()
-	if err != nil {
+func (s *stack) startWorker(ctx context.Context, fatal context.CancelCauseFunc, build telemetry.Build) (err error) {
+	if s.crew, err = s.newCrew(build, func(err error) { fatal(err) }); err != nil {
 		return err
 	}
-	sender, err := notify.New(s.set.File.Limits.ReplyAllow, 0)
-	if err != nil {
-		return err
-	}
-	channels, err := worker.Channels(s.set.File, s.env, sender)
-	if err != nil {
-		return err
+	if s.set.VCenter.Insecure && !s.simulate {
+		worker.WarnInsecure(s.log)
 	}
 	monitor := &health.Monitor{
 		Namespace: s.temporal.Namespace(), TaskQueue: s.queue(), Watched: len(s.set.File.Rules) > 0, Metrics: s.metrics.ForTemporal(), Log: s.log,
 	}
-	if err := s.startHealth(gateway, monitor); err != nil {
+	if err := s.startHealth(monitor); err != nil {
 		return err
 	}
-	if s.vcenter != nil {
-		err = gateway.Connect(ctx) // ahead of need
-	} else {
-		s.background(ctx, func(ctx context.Context) { s.seekVCenter(ctx, gateway) })
-	}
-	if err != nil {
+	worker.Prepare(build, s.crew.sender)
+	if err := s.crew.start(ctx); err != nil {
 		return err
 	}
-	worker.Prepare(build, sender)
-	set := s.preemption()
-	cfg := worker.Config{
-		Temporal: s.client, Namespace: s.temporal.Namespace(), TaskQueue: s.queue(), VCenter: gateway, VCenterHost: s.set.VCenter.Host(), Notify: sender,
-		Preempt: set, Remediate: worker.Remediation(s.set.File, set), Rules: s.set.File.Rules, Channels: channels,
-		Identity: fmt.Sprintf("standalone-%d", os.Getpid()), Version: build.String(), Log: s.log, Tracer: s.traces.Tracer(),
-		TookOver: s.metrics.TookOver, OnFatal: func(err error) { fatal(fmt.Errorf("the worker cannot go on: %w", err)) },
-	}
-	if s.simulate {
-		cfg.StopTimeout = simulateStop
-	}
-	w := worker.New(ctx, cfg)
-	if err := s.checkAttributes(ctx, w.Preempt.Env); err != nil {
-		return err
-	}
-	if err := w.Start(); err != nil {
-		return fmt.Errorf("start the worker on task queue %s: %w", s.queue(), err)
-	}
-	s.onStop(w.Stop)
-	s.background(ctx, func(ctx context.Context) { w.Preempt.CountPreempted(ctx, gateway, s.metrics.Preempted) })
+	s.onStop(s.crew.stop)
 	s.background(ctx, func(ctx context.Context) { monitor.Run(ctx, s.client) })
 	s.out.say("worker", "polls task queue %s", s.queue())
 	return errors.Join(s.startWatch(ctx), s.startReceiver())
@@ -165,22 +134,6 @@ func (s *stack) startReceiver() error {
 	return nil
 }
 
-func (s *stack) newGateway() (*vcenter.Gateway, error) {
-	gateway, err := worker.Gateway(s.set, s.metrics, s.log)
-	if err != nil {
-		return nil, err
-	}
-	if s.set.VCenter.Insecure && !s.simulate {
-		worker.WarnInsecure(s.log)
-	}
-	s.onStop(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), farewell)
-		defer cancel()
-		gateway.Close(ctx)
-	})
-	return gateway, nil
-}
-
 // preemption are the settings of preemption: the file's, or the demo's.
 func (s *stack) preemption() preempt.Settings {
 	set := worker.Preemption(s.set.File, s.temporal.HostPort(), s.temporal.Namespace())
@@ -212,7 +165,7 @@ func (s *stack) policies() map[string]policy.Policy {
 	p.WithdrawWait, p.LateWatch = clock.Duration(5*time.Second), clock.Duration(10*time.Second)
 	p.Target = policy.Goal{CPU: 75, Margin: 1, IfShort: policy.ShortPartial}
 	p.Budgets = []policy.Budget{{Group: "*", MinAvailable: policy.Amount{Percent: true, N: 50}}}
-	p.Restore = policy.Restore{Enabled: true, Settle: clock.Duration(time.Second), Wave: 2, GiveUp: clock.Duration(time.Minute)}
+	p.Restore.Enabled, p.Restore.Settle, p.Restore.Wave = true, clock.Duration(time.Second), 2
 	return map[string]policy.Policy{"default": p}
 }
 
@@ -226,12 +179,12 @@ func (s *stack) seekVCenter(ctx context.Context, gateway *vcenter.Gateway) {
 	}
 }
 
-func (s *stack) startHealth(gateway *vcenter.Gateway, monitor *health.Monitor) error {
+func (s *stack) startHealth(monitor *health.Monitor) error {
 	h, err := telemetry.Serve(s.log, s.set.HTTP.Addr, s.set.HTTP.Explicit, s.metrics,
 		telemetry.Check{Name: "polling", Ready: func(ctx context.Context) error { return worker.Polling(ctx, s.client, s.queue()) }},
 		telemetry.Check{Name: "progress", Ready: monitor.Ready},
 		telemetry.Check{Name: "disk", Ready: func(context.Context) error { return s.temporal.Writable() }},
-		telemetry.Check{Name: "vcenter", Ready: worker.VCenterReady(gateway)},
+		telemetry.Check{Name: "vcenter", Ready: s.crew.ready},
 	)
 	if err != nil {
 		return err
