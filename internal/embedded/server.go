@@ -24,7 +24,7 @@ const loopback = "127.0.0.1"
 
 const (
 	defaultNamespace = "vsphere-preemption"
-	defaultRetention = 7 * 24 * time.Hour
+	defaultRetention = 30 * 24 * time.Hour // as preemptctl setup sets it
 )
 
 // Options describe one embedded server. The zero value needs a Dir or InMemory.
@@ -35,7 +35,7 @@ type Options struct {
 	InMemory bool
 	// Namespace is registered when missing; default "vsphere-preemption".
 	Namespace string
-	// Retention of closed workflows, used when the namespace is registered; default 7 days.
+	// Retention of closed workflows, used when the namespace is registered; default 30 days.
 	Retention time.Duration
 	// Port of the frontend. 0 means any free port; a taken port is replaced by a free one, see HostPort.
 	Port int
