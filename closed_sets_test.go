@@ -28,6 +28,8 @@ var closedSets = map[string][]string{
 	"internal/api/preemptapi.RoundState":     texts(preemptapi.RoundStates()),
 	"internal/api/preemptapi.RestoreState":   texts(preemptapi.RestoreStates()),
 	"internal/api/preemptapi.RestoreOutcome": texts(preemptapi.RestoreOutcomes()),
+	"internal/api/preemptapi.NameKind":       texts(preemptapi.NameKinds()),
+	"internal/api/preemptapi.RoomState":      texts(preemptapi.RoomStates()),
 	"internal/policy.Reason":                 texts(policy.Reasons()),
 	"internal/api/remediateapi.State":        texts(remediateapi.States()),
 	"internal/tell.Event":                    texts(tell.Events()),

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +25,7 @@ func (f *filterFlags) register(cmd *cobra.Command, back, otherwise string) {
 	flags.StringVar(&f.cluster, "cluster", "", "only in this cluster: its name, inventory path or MoRef; a host counts too")
 	flags.StringVar(&f.alarm, "alarm", "", "only by this alarm, or by whatever else asked")
 	flags.StringVar(&f.state, "state", "", "only in this state, such as completed, failed or withdrawn")
-	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(stateWordsOfAll(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(everyState(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 // filter is what the flags choose.
@@ -38,7 +37,7 @@ func (f filterFlags) filter(now time.Time) (out record.Filter, err error) {
 		}
 	}
 	if f.state != "" {
-		err = oneOf("state", f.state, stateWordsOfAll())
+		err = oneOf("state", f.state, everyState())
 	}
 	return out, err
 }
@@ -48,8 +47,8 @@ func (f filterFlags) reads() bool {
 	return f.vm != "" || f.cluster != "" || f.alarm != "" || f.state != ""
 }
 
-// stateWordsOfAll lists the states of all kinds of work.
-func stateWordsOfAll() []string {
+// everyState lists the states of all kinds of work.
+func everyState() []string {
 	var all []string
 	for _, s := range preemptapi.RoundStates() {
 		all = append(all, string(s))
@@ -142,5 +141,5 @@ func (a *app) hintAlarm(alarm string, known []record.Entry) {
 			names = append(names, e.Alarm)
 		}
 	}
-	a.notice("%s", fmt.Sprintf("nothing that is kept was caused by %q%s", alarm, meant(alarm, names)))
+	a.notice("nothing that is kept was caused by %q%s", alarm, meant(alarm, names))
 }

@@ -119,6 +119,11 @@ const (
 	NamesOfPolicies   NameKind = "policies"
 )
 
+// NameKinds lists the kinds of names.
+func NameKinds() []NameKind {
+	return []NameKind{NamesOfVMs, NamesOfClusters, NamesOfDatastores, NamesOfPolicies}
+}
+
 // MaxListed bounds how many names are listed.
 const MaxListed = 200
 

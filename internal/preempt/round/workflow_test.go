@@ -326,3 +326,14 @@ func TestAnUnansweredWaitIsLookedUpBeforeAVMIsReportedAsSpared(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 }
+
+func TestARoundBelowTheTargetSaysHowHighTheUsageIs(t *testing.T) {
+	r := newRoundRun(t, 0, preemption.CriticalityHigh)
+	r.onPlan = func(_ PlanInput, p *PlanResult) error {
+		p.Usage = []policy.Usage{{Name: "cluster-a", CPU: policy.Load{Capacity: 1000, Used: 540, After: 540, Target: 80}}}
+		return nil
+	}
+	if res := r.run(); res.State != preemptapi.RoundEmpty || res.Reason != "CPU usage is 54 %, below the target of 80 %: nobody must go" {
+		t.Errorf("%+v", res)
+	}
+}
