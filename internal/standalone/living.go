@@ -2,6 +2,7 @@ package standalone
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -47,7 +48,7 @@ type livingCluster struct {
 	mu     sync.Mutex
 	held   int     // percent that an order said; 0: the day decides
 	demand float64 // percent, as last set
-	failed bool    // the load could not be set, and that was said
+	failed bool    // the load or the alarm could not be moved, and that was said
 }
 
 // newLiving lets the simulated vCenter watch the usage of its clusters.
@@ -108,8 +109,11 @@ func (l *living) move(c *livingCluster) {
 	}
 	memory := otherMemory + (c.demand-otherMemory)/8 // which follows CPU from afar
 	err := l.vcenter.SetClusterDemand(c.name, c.demand, memory, c.idle...)
+	if c.gauge != nil { // not before the first move
+		err = errors.Join(err, c.gauge.Err())
+	}
 	if err != nil && !c.failed {
-		l.out.say("failed", "%s", err)
+		l.out.say("failed", "%s", oneLine(err))
 	}
 	c.failed = err != nil
 }
