@@ -21,7 +21,11 @@ func CommandLines() (all []CommandLine) {
 	walk = func(c *cobra.Command, path []string) {
 		one := CommandLine{Path: path}
 		for _, word := range strings.Fields(c.Use)[1:] {
-			if word == strings.ToUpper(word) && !strings.ContainsAny(word, "[{") {
+			switch alternatives := strings.Split(word, "|"); {
+			case strings.ContainsAny(word, "[{"):
+			case len(alternatives) > 1:
+				one.Args = append(one.Args, alternatives[len(alternatives)-1])
+			case word == strings.ToUpper(word):
 				one.Args = append(one.Args, "x")
 			}
 		}

@@ -120,6 +120,8 @@ func TestWhatWasPerhapsMeantIsNamed(t *testing.T) {
 		{[]string{"history", "--sice", "1h"}, "did you mean --since"},
 		{[]string{"explain", "web-1", "--namespce", "x"}, "did you mean --namespace?"},
 		{[]string{"workflw", "run"}, `unknown command "workflw" for "preemptctl"; did you mean workflow?`},
+		{[]string{"list"}, `unknown command "list" for "preemptctl"; did you mean pause list or remediation list or schedule list or spare list or workflow list?`},
+		{[]string{"list", "--since", "1h"}, `unknown command "list" for "preemptctl"; did you mean `},
 		{[]string{"workflow", "stats"}, "did you mean status?"},
 		{[]string{"pause", "lst"}, `unknown command "lst" for "preemptctl pause"; did you mean list?`},
 		{[]string{"remediation", "shw"}, "did you mean show?"},

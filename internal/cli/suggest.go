@@ -22,6 +22,9 @@ func meant(name string, names []string) string {
 
 // flagError is wrong usage of a flag, with those that were perhaps meant where there is none of that name.
 func flagError(c *cobra.Command, err error) error {
+	if words := c.Flags().Args(); c.HasAvailableSubCommands() && !strings.Contains(c.Use, " ") && len(words) > 0 {
+		return unknownCommand(c, words[0]) // whose flag this is
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
 		return usage(err)
@@ -39,15 +42,25 @@ func flagError(c *cobra.Command, err error) error {
 	return usagef("%w; did you mean --%s?", err, strings.Join(near, " or --"))
 }
 
-// unknownCommand is wrong usage: a word where a subcommand was expected.
+// unknownCommand is wrong usage: a word where a subcommand was expected. Where none is like it, those of subcommands are named.
 func unknownCommand(c *cobra.Command, word string) error {
-	var names []string
+	var names, below []string
 	for _, sub := range c.Commands() {
-		if sub.IsAvailableCommand() {
-			names = append(names, append([]string{sub.Name()}, sub.Aliases...)...)
+		if !sub.IsAvailableCommand() {
+			continue
+		}
+		names = append(names, append([]string{sub.Name()}, sub.Aliases...)...)
+		for _, deeper := range sub.Commands() {
+			if deeper.IsAvailableCommand() && strings.EqualFold(deeper.Name(), word) {
+				below = append(below, sub.Name()+" "+deeper.Name())
+			}
 		}
 	}
-	return usagef("unknown command %q for %q%s", word, c.CommandPath(), meant(word, names))
+	hint := meant(word, names)
+	if hint == "" && len(below) > 0 {
+		hint = "; did you mean " + strings.Join(below, " or ") + "?"
+	}
+	return usagef("unknown command %q for %q%s", word, c.CommandPath(), hint)
 }
 
 // oneOf refuses a value that is not one of those that a flag takes.
