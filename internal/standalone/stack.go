@@ -53,7 +53,11 @@ func start(ctx context.Context, fatal context.CancelCauseFunc, o options, out *s
 	s.level.Set(slog.LevelWarn)
 	s.log = p.logger(o, s.level)
 	// What is cut short by the end complains about it, which is no news.
-	hush := context.AfterFunc(ctx, func() { s.level.Set(slog.LevelError) })
+	hushed := slog.LevelError
+	if o.lives() {
+		hushed = silence // it may be in the middle of a round
+	}
+	hush := context.AfterFunc(ctx, func() { s.level.Set(hushed) })
 	s.onStop(func() { hush() })
 	defer func() {
 		if err != nil {
