@@ -81,7 +81,7 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 	if f.timeout == 0 {
 		f.timeout = planLimit
 	}
-	return a.withSession(cmd, f.timeout, func(ctx context.Context, s *session) error {
+	return a.withSession(cmd, f.timeout+3*namesLimit, func(ctx context.Context, s *session) error {
 		polled, err := s.polled(ctx)
 		if err != nil {
 			return err
@@ -92,6 +92,8 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 		if err := f.named(ctx, a, s, &req); err != nil {
 			return err
 		}
+		ctx, cancel := context.WithTimeout(ctx, f.timeout)
+		defer cancel()
 		run, err := s.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 			ID: "preemption-plan-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: f.timeout,
 			StaticSummary: "Dry run: " + summary(req), Memo: memo(req, "planning"),

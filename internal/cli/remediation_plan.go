@@ -192,11 +192,13 @@ func (a *app) remediationPlan(cmd *cobra.Command, f remedyFlags, args []string) 
 	if f.timeout <= 0 {
 		return usagef("--timeout %s is not above zero", f.timeout)
 	}
-	return a.withSession(cmd, f.timeout, func(ctx context.Context, s *session) error {
+	return a.withSession(cmd, f.timeout+namesLimit, func(ctx context.Context, s *session) error {
 		t, err := a.aimFound(ctx, s, t)
 		if err != nil {
 			return err
 		}
+		ctx, cancel := context.WithTimeout(ctx, f.timeout)
+		defer cancel()
 		move := move || t.kind == vsphere.TypeDatastore
 		if err := f.check(cmd, move, true); err != nil {
 			return err

@@ -37,7 +37,7 @@ func (a *app) remediationShowCommand() *cobra.Command {
 			"or the name, inventory path or MoRef of a VM or datastore to see all its remediations that Temporal keeps. A\n" +
 			"remediation that has ended is shown without a worker, if it is named by its id or a MoRef.\n\n" +
 			exitStatus("no such remediation", ""),
-		Example: "  preemptctl remediation show vm-12\n  preemptctl remediation show web-1  # exit code 3 where nothing was remedied\n  preemptctl remediation show move@datastore-5\n  preemptctl remediation show resize@vm-12 -o json",
+		Example: "  preemptctl remediation show vm-12\n  preemptctl remediation show web-1\n  preemptctl remediation show move@datastore-5\n  preemptctl remediation show resize@vm-12 -o json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id := workflowid.Of(strings.TrimSpace(args[0]))
 			if err := nameCheck("ID", id); err != nil {

@@ -80,7 +80,7 @@ func (a *app) scheduleCreateCommand() *cobra.Command {
 			"  # every six hours, starting at four\n" +
 			"  preemptctl schedule create six-hourly --every 6h --at 04:00 --overlap cancel-other --paused\n" +
 			"  # every ten minutes, see that what the policy's headroom says is free in cluster-a\n" +
-			"  preemptctl schedule create headroom-a --every 10m --cluster cluster-a --headroom --policy headroom\n" +
+			"  preemptctl schedule create headroom-a --every 10m --cluster cluster-a --headroom --policy headroom  # exit code 3 where the file has none\n" +
 			"  # every night, make up for power-offs that were missed\n" +
 			"  preemptctl schedule create reconcile --reconcile --cron \"0 3 * * *\"",
 		RunE: func(cmd *cobra.Command, args []string) error {
