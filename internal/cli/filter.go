@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -108,6 +110,9 @@ func (a *app) place(ctx context.Context, s *session, f *record.Filter, known []r
 		return nil
 	}
 	out, err := a.lookUp(ctx, s, in)
+	if code := exitCodeOf(err); code == program.NotFound || code == program.Usage {
+		return &exitError{code, errors.New(strings.TrimPrefix(err.Error(), startedNothing))} // who only reads starts nothing
+	}
 	if err != nil {
 		return err
 	}
