@@ -43,6 +43,9 @@ type Console struct {
 	examining sync.Mutex
 	first     chan struct{}
 	once      sync.Once
+	readAt    time.Time     // when reading ended last, whether Temporal answered or not
+	readAnew  chan struct{} // closed when reading ends the next time
+	wake      chan struct{} // somebody looks after a while
 }
 
 // How often the record is read while somebody looks, and how long that may take.
@@ -51,6 +54,9 @@ const (
 	readLimit  = 8 * time.Second
 	firstLimit = 4 * time.Second
 	watchedFor = 20 * time.Second
+	// oldAfter is how old what was read may be before who looks waits for it to be read again, wakeLimit at most.
+	oldAfter  = 5 * time.Second
+	wakeLimit = 2 * time.Second
 )
 
 // New makes a console. An error says what is wrong with the configuration.
@@ -65,7 +71,7 @@ func New(cfg Config) (*Console, error) {
 		cfg.Clock = time.Now
 	}
 	r := cfg.Record
-	c := &Console{cfg: cfg, first: make(chan struct{})}
+	c := &Console{cfg: cfg, first: make(chan struct{}), readAnew: make(chan struct{}), wake: make(chan struct{}, 1)}
 	c.health = &health.Looker{Client: r.Client, Namespace: r.Namespace, TaskQueue: r.TaskQueue}
 	c.questions = &questions{
 		asker: judge.Asker{Client: r.Client, TaskQueue: r.TaskQueue, Limit: answerLimit}, clock: cfg.Clock, kept: map[string]*question{},
@@ -92,6 +98,7 @@ func (c *Console) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-c.wake:
 		}
 	}
 }
@@ -111,9 +118,34 @@ func (c *Console) read(ctx context.Context) {
 	defer cancel()
 	now, err := c.cfg.Record.Now(ctx)
 	c.mu.Lock()
-	c.now, c.err = now, err
+	c.now, c.err, c.readAt = now, err, c.cfg.Clock()
+	close(c.readAnew)
+	c.readAnew = make(chan struct{})
 	c.mu.Unlock()
 	c.once.Do(func() { close(c.first) })
+}
+
+// catchUp lets the record be read again if nobody has looked for a while, and waits a moment for that. Without it, who
+// looks first would see how everything stood when somebody looked before.
+func (c *Console) catchUp(ctx context.Context) {
+	c.mu.Lock()
+	now, anew := c.cfg.Clock(), c.readAnew
+	c.seen = now
+	old := !c.readAt.IsZero() && now.Sub(c.readAt) > oldAfter
+	c.mu.Unlock()
+	if !old {
+		return
+	}
+	select {
+	case c.wake <- struct{}{}:
+	default: // it is awake
+	}
+	ctx, cancel := context.WithTimeout(ctx, wakeLimit)
+	defer cancel()
+	select {
+	case <-anew:
+	case <-ctx.Done():
+	}
 }
 
 // state returns how everything stood when it was read last. Whoever comes first waits a moment for it.

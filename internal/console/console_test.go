@@ -10,7 +10,9 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -234,5 +236,46 @@ func TestFilesAreNotSentAgainWhileTheyAreTheSame(t *testing.T) {
 	tag := ask(c, "GET", "/assets/htmx.min.js").Header().Get("ETag")
 	if got := ask(c, "GET", "/assets/htmx.min.js", "If-None-Match", tag); tag == "" || got.Code != http.StatusNotModified || got.Body.Len() > 0 {
 		t.Errorf("%d, %d bytes, tag %q", got.Code, got.Body.Len(), tag)
+	}
+}
+
+func TestWhoLooksAfterAWhileSeesHowEverythingStandsNow(t *testing.T) {
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	var mu sync.Mutex
+	clock := func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return now
+	}
+	c, err := New(Config{
+		Record: &record.Reader{Client: awayTemporal{}, Namespace: "vsphere-preemption", TaskQueue: "vsphere-preemption", Clock: clock},
+		Server: "temporal:7233", Guard: Guard{Addr: "127.0.0.1:0"}, Clock: clock,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { c.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	ask(c, "GET", "/")
+	mu.Lock()
+	now = now.Add(time.Hour)
+	mu.Unlock()
+	var got record.Now
+	if err := json.Unmarshal(ask(c, "GET", "/api/v1/now").Body.Bytes(), &got); err != nil || !got.At.Equal(now) {
+		t.Fatalf("after an hour without anybody who looked, the first answer is of %s, want %s (error %v)", got.At, now, err)
+	}
+}
+
+func TestAnUnknownPathOfTheAPIIsAnsweredAsJSON(t *testing.T) {
+	c := away(t, Guard{})
+	for _, path := range []string{"/api/v1/nope", "/api/v1/vms/", "/api/v1/rounds", "/api/v2/now", "/api/"} {
+		got := ask(c, "GET", path)
+		var p problem
+		if err := json.Unmarshal(got.Body.Bytes(), &p); err != nil || got.Code != 404 || p.Status != 404 || !strings.Contains(p.Error, "/api/v1/") {
+			t.Errorf("%s: %d, %v: %.200s", path, got.Code, err, got.Body)
+		}
 	}
 }

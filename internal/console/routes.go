@@ -52,6 +52,9 @@ func (c *Console) routes() http.Handler {
 	}
 	mux.HandleFunc("GET /api/v1/sums", c.json(c.sums))
 	mux.HandleFunc("GET /api/v1/{$}", c.json(index))
+	mux.HandleFunc("GET /api/", c.json(func(context.Context, *http.Request) (look, error) {
+		return look{}, notFound{errors.New("there is no such path: /api/v1/ lists them")}
+	}))
 	mux.HandleFunc("GET /assets/{file}", asset)
 	mux.HandleFunc("GET /", c.html(func(context.Context, *http.Request) (look, error) {
 		return look{}, notFound{errors.New("there is no such page")}
@@ -64,6 +67,7 @@ func (c *Console) html(l looker) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		ctx, cancel := context.WithTimeout(req.Context(), askLimit)
 		defer cancel()
+		c.catchUp(ctx)
 		code := http.StatusOK
 		shown, err := l(ctx, req)
 		if err != nil {
@@ -99,6 +103,7 @@ func (c *Console) json(l looker) http.HandlerFunc {
 	return func(w http.ResponseWriter, req *http.Request) {
 		ctx, cancel := context.WithTimeout(req.Context(), askLimit)
 		defer cancel()
+		c.catchUp(ctx)
 		code, data := http.StatusOK, any(nil)
 		shown, err := l(ctx, req)
 		if data = shown.data; err != nil {
