@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -109,7 +111,7 @@ func (a *app) place(ctx context.Context, s *session, f *record.Filter, known []r
 	}
 	out, err := a.lookUp(ctx, s, in)
 	if err != nil {
-		return err
+		return whileReading(err)
 	}
 	if len(out.VMs) == 1 && !out.VMs[0].Zero() {
 		f.VM = out.VMs[0].String()
@@ -118,6 +120,14 @@ func (a *app) place(ctx context.Context, s *session, f *record.Filter, known []r
 		f.Cluster = out.Place.String()
 	}
 	return nil
+}
+
+// whileReading is the error of a look-up for a command that only reads: it would start nothing anyway.
+func whileReading(err error) error {
+	if code := exitCodeOf(err); code == program.NotFound || code == program.Usage {
+		return &exitError{code, errors.New(strings.TrimPrefix(err.Error(), startedNothing))}
+	}
+	return err
 }
 
 // isRef reports whether a text is a whole reference, such as VirtualMachine:vm-42.

@@ -16,6 +16,9 @@ import (
 // continues, and wrong names are found later.
 const namesLimit = 6 * time.Second
 
+// startedNothing begins the answer about a name that is not known.
+const startedNothing = "nothing was started: "
+
 // known returns an error if vCenter does not know a name, so that a typing error starts nothing. It asks the
 // worker; if none polls, a later step reports that.
 func (a *app) known(ctx context.Context, s *session, in preemptapi.NamesInput) error {
@@ -44,9 +47,9 @@ func (a *app) lookUp(ctx context.Context, s *session, in preemptapi.NamesInput) 
 		a.log.Debug("could not check the names in vCenter; the request continues", "error", err)
 		return preemptapi.NamesResult{}, nil
 	case len(out.Unknown) > 0:
-		return out, notFoundf("nothing was started: %s", strings.Join(out.Unknown, "; "))
+		return out, notFoundf(startedNothing+"%s", strings.Join(out.Unknown, "; "))
 	case len(out.Ambiguous) > 0:
-		return out, usagef("nothing was started: %s", strings.Join(out.Ambiguous, "; "))
+		return out, usagef(startedNothing+"%s", strings.Join(out.Ambiguous, "; "))
 	}
 	return out, nil
 }

@@ -46,8 +46,11 @@ func TestWhatHappenedHasACommandEach(t *testing.T) {
 			t.Errorf("history %v: %s", args, out)
 		}
 	}
-	if out := pauses(s, "history", "--vm", "nobody"); !strings.Contains(out, "nothing happened") {
-		t.Errorf("of a VM that is not there: %s", out)
+	if out := pauses(s, "history", "--vm", s.VC.TaggedVMs("cluster-b")[0].Name); !strings.Contains(out, "nothing happened") {
+		t.Errorf("of a VM that nothing happened to: %s", out)
+	}
+	if code, _, errs := s.Typed("history", "--vm", "nobody"); code != 3 || strings.Contains(errs, "nothing was started") {
+		t.Errorf("history of a VM that is not there exits with %d: %s", code, errs)
 	}
 	if out := pauses(s, "explain", gone.Name); !sitetest.ContainsAll(out, "it would stay: it is not powered on", r.RoundID, "down") {
 		t.Errorf("explain %s: %s", gone.Name, out)

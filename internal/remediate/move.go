@@ -3,6 +3,7 @@ package remediate
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -10,6 +11,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/ledger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/placement"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -30,7 +32,7 @@ const (
 func (d *remediation) move(req placement.Request) {
 	without := map[string]string{}
 	moved, failures, by := 0, 0, ""
-	for {
+	for patience := d.newPatience(); ; {
 		if d.info.GetContinueAsNewSuggested() {
 			d.pending = append([]placement.Request{again(req)}, d.pending...)
 			return
@@ -44,6 +46,9 @@ func (d *remediation) move(req placement.Request) {
 		}
 		if len(plan.Moves.Moves) == 0 {
 			d.release(dec, placement.KindMove, false)
+			if d.waitsForHeld(dec, req, plan, &patience, without) {
+				continue
+			}
 			d.noMore(dec, req, plan, moved)
 			return
 		}
@@ -61,7 +66,7 @@ func (d *remediation) move(req placement.Request) {
 		case takenNot:
 			return
 		case takenInUse:
-			without[m.VM.String()] = "another workflow has it"
+			without[m.VM.String()] = inUse
 		case takenCooled:
 			without[m.VM.String()] = cooling(dec.Until)
 		}
@@ -125,6 +130,38 @@ func (d *remediation) noMore(dec *remediateapi.Decision, req placement.Request, 
 	default:
 		d.conclude(dec, req, remediateapi.Infeasible, m.Reason)
 	}
+}
+
+// patience is how long and how often something was waited for.
+type patience struct {
+	until time.Time
+	turns int
+}
+
+func (d *remediation) newPatience() patience {
+	return patience{until: workflow.Now(d.ctx).Add(d.setup.Timing.Patience)}
+}
+
+// waitsForHeld waits a while where not enough can be moved, and other workflows have VMs that perhaps could. It reports whether to
+// plan again. An alarm comes once: who gave up now would leave the datastore as full as it is.
+func (d *remediation) waitsForHeld(dec *remediateapi.Decision, req placement.Request, plan MovePlan, p *patience, without map[string]string) bool {
+	if plan.Held == 0 || plan.Moves.Enough || req.DryRun || req.Move.Mode == placement.ModeRecommend || d.setup.Observe {
+		return false
+	}
+	if workflow.GetVersion(d.ctx, "wait-for-held-vms", workflow.DefaultVersion, 1) == workflow.DefaultVersion || !workflow.Now(d.ctx).Before(p.until) {
+		return false
+	}
+	dec.Reason, dec.Until = "waits for other workflows, which have "+shown.Count(plan.Held, "VM")+" on it", p.until.UTC()
+	d.show(dec)
+	p.turns++
+	wait := d.setup.Timing.Wait * time.Duration(1+min(p.turns/8, 7))
+	if workflow.Sleep(d.asked, wait) != nil {
+		dec.Until = time.Time{} // it is cancelled, and told as it stands
+		return false
+	}
+	d.drop()
+	maps.DeleteFunc(without, func(_, why string) bool { return why == inUse })
+	return true
 }
 
 func (d *remediation) relocate(dec *remediateapi.Decision, m placement.Relocation) error {

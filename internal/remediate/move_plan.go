@@ -25,7 +25,12 @@ type MovePlan struct {
 	Version   int64           `json:"version"`             // of the moves under way that were counted
 	VM        vsphere.Ref     `json:"vm,omitzero"`         // the one in alarm
 	Name      string          `json:"name,omitempty"`
+	// Held are VMs that stay only because another workflow has them at the moment.
+	Held int `json:"held,omitempty"`
 }
+
+// inUse is why a VM stays that another workflow took between plan and move.
+const inUse = "another workflow has it"
 
 // PlanMove measures the datastores, asks the ledger for the moves under way, and chooses. It changes nothing.
 func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan, err error) {
@@ -62,7 +67,8 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 		plan.Verdict = Verdict{State: remediateapi.Skipped, Reason: "the same event was dealt with before", Quiet: true}
 		return plan, nil
 	}
-	d := placement.Demand{Source: source, VM: vm, Flights: l.facts.Flights, Excluded: l.excluded(st)}
+	d := placement.Demand{Source: source, VM: vm, Flights: l.facts.Flights}
+	d.Excluded, plan.Held = l.excluded(st)
 	plan.Moves = placement.ChooseMoves(st, d, *req.Move)
 	for _, s := range st.VMs {
 		if s.Ref == vm {
@@ -126,9 +132,10 @@ func (l *look) place(ctx context.Context) (source, vm vsphere.Ref, err error) {
 	return source, vm, step.Typed(err)
 }
 
-// excluded tells of each VM that must stay why: others have it, it moved a short time ago, or it is out of bounds.
-func (l *look) excluded(st placement.Storage) map[string]string {
-	out := map[string]string{}
+// excluded tells of each VM that must stay why: others have it, it moved a short time ago, or it is out of bounds. held are those
+// that others have.
+func (l *look) excluded(st placement.Storage) (out map[string]string, held int) {
+	out = map[string]string{}
 	for i := range st.VMs {
 		vm := &st.VMs[i]
 		key := vm.Ref.String()
@@ -137,14 +144,17 @@ func (l *look) excluded(st placement.Storage) map[string]string {
 		case l.notOurs(vm.VM) != "":
 			out[key] = l.notOurs(vm.VM)
 		case l.in.Without[key] != "":
-			out[key] = l.in.Without[key]
+			if out[key] = l.in.Without[key]; out[key] == inUse {
+				held++
+			}
 		case !last.IsZero() && until.After(l.facts.Now):
 			out[key] = cooling(until)
 		case l.facts.Reserved[key] != "" && l.in.Request.VM.Zero():
 			out[key] = l.facts.Reserved[key] + " has it"
+			held++
 		}
 	}
-	return out
+	return out, held
 }
 
 // judge tells whether a choice is only told.

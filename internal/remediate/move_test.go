@@ -200,6 +200,37 @@ func TestAVMThatAnotherHasOrThatMovedAShortTimeAgoStaysAndOthersGo(t *testing.T)
 	}
 }
 
+func TestWhereOthersHaveAllThatCouldBeMovedItWaitsForThem(t *testing.T) {
+	s := storing(t, 4)
+	for _, vm := range []int{1, 2, 3, 4} {
+		s.ledger.Remedy(s.env.Now(), ledger.RemedyRequest{Owner: "move@other", VM: web(vm).Ref.String(), What: placement.KindMove})
+	}
+	s.env.RegisterDelayedCallback(func() {
+		for _, vm := range []int{1, 2, 3, 4} {
+			s.ledger.Remedied(s.env.Now(), ledger.RemediedRequest{Owner: "move@other", VM: web(vm).Ref.String(), What: placement.KindMove})
+		}
+	}, 10*time.Minute)
+	s.decided(fullAlarm(), remediateapi.Applied, "moved from store-1")
+	if len(s.done) != 2 {
+		t.Errorf("moved %v", s.done)
+	}
+}
+
+func TestWhereOthersKeepAllThatCouldBeMovedItGivesUpInTheEnd(t *testing.T) {
+	s := storing(t, 2)
+	for _, vm := range []int{1, 2} {
+		s.ledger.Remedy(s.env.Now(), ledger.RemedyRequest{Owner: "round-7", VM: web(vm).Ref.String(), What: "evict"})
+	}
+	began := s.env.Now()
+	all := s.decide(placement.KindMove, fullAlarm())
+	if len(all) != 1 || all[0].State != remediateapi.Infeasible || !all[0].Until.IsZero() || len(s.done) != 0 {
+		t.Errorf("%+v, moved %v", all, s.done)
+	}
+	if waited := s.env.Now().Sub(began); waited < 2*time.Hour || waited > 4*time.Hour {
+		t.Errorf("it waited for %s", waited)
+	}
+}
+
 func TestAVMThatIsTakenBetweenPlanAndMoveIsLeftAndAnotherGoes(t *testing.T) {
 	s := storing(t, 4)
 	taken := ""

@@ -216,7 +216,7 @@ func (d *docsSite) curl(ctx context.Context, args []string) error {
 		return err
 	}
 	req.Header = header
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := asker.Do(req)
 	if err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func TestTheKnobsOfTheDemo(t *testing.T) {
 	if _, err := net.DialTimeout("tcp", strings.TrimSuffix(strings.TrimPrefix(site.vcenter.URL(), "https://"), "/sdk"), time.Second); err != nil {
 		t.Error(err) // it accepts, and resets
 	}
-	if resp, err := http.Get(site.vcenter.URL()); err == nil { //nolint:noctx // a test
+	if resp, err := asker.Get(site.vcenter.URL()); err == nil { //nolint:noctx // a test
 		t.Errorf("vCenter that is cut off answers %s", resp.Status)
 	}
 	tr.demo(program.Done, "ask for 95 %", "load", "95", "--on", "cluster-b")
@@ -136,7 +136,7 @@ func (tr *trial) crossSite() {
 	}
 	req.Header.Set("Origin", "https://evil.example.com")
 	req.Header.Set("Content-Type", "text/plain")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := asker.Do(req)
 	if err != nil {
 		tr.t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package standalone
 import (
 	"bytes"
 	"fmt"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -12,6 +13,9 @@ import (
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 )
+
+// asker asks as somebody outside the program does: the default client is the program's, which may not dial loopback.
+var asker = http.Client{Timeout: time.Minute}
 
 // output collects what a program writes, while it writes it.
 type output struct {

@@ -163,7 +163,7 @@ func TestTakenPortsAreReplacedAndItServesUntilInterrupted(t *testing.T) {
 
 func get(t *testing.T, url string) (body string) {
 	t.Helper()
-	resp, err := http.Get(url) //nolint:noctx // a test
+	resp, err := asker.Get(url) //nolint:noctx // a test
 	if err != nil {
 		t.Fatal(err)
 	}

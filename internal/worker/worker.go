@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -32,12 +33,15 @@ import (
 // out: with the SDK's default of 10,000 they can outgrow the memory that a worker is given.
 const cached = 1000
 
+// guardOnce has the default client replaced once: others may be using it.
+var guardOnce sync.Once
+
 // Prepare sets what holds for all workers of a process. Call it before New.
 func Prepare(build telemetry.Build, sender *notify.Sender) {
 	worker.SetBinaryChecksum(build.ID()) // else the SDK reads and hashes the whole program at the start
 	worker.SetStickyWorkflowCacheSize(cached)
 	// By it the library of the channels calls the hosts that a file may name, without a deadline of its own, and follows redirects.
-	*http.DefaultClient = sender.Client(channel.Patience, channel.SlackHost)
+	guardOnce.Do(func() { *http.DefaultClient = sender.Client(channel.Patience, channel.SlackHost) })
 }
 
 // Config is what a worker is made of. What is not said to be optional is required.
