@@ -191,6 +191,9 @@ func evictVerdict(r preemptapi.RoundResult, vm string) error {
 		for _, s := range r.Spared {
 			return refusedf("refused: %s stays: %s", vmName(s.Name, s.Ref), s.Explanation().Words())
 		}
+		if r.State == preemptapi.RoundHeld { // a pause, or a person who has taken the alarm
+			return refusedf("refused: nothing was done about VM %s: %s", vm, r.Reason)
+		}
 		return failedf("nothing was done about VM %s: the round is %s", vm, r.State)
 	}
 	t := r.Targets[0]

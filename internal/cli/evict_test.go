@@ -38,6 +38,10 @@ var evictions = map[string]func(*preemptapi.RoundResult) error{
 	"twins": func(r *preemptapi.RoundResult) error {
 		return broken(r, preemptapi.VMAmbiguous, `find VM "twins": 2 VMs are called so`)
 	},
+	"paused": func(r *preemptapi.RoundResult) error {
+		r.State, r.Reason = preemptapi.RoundHeld, "cluster-a is paused: maintenance"
+		return nil
+	},
 	"broken": func(r *preemptapi.RoundResult) error { return broken(r, "Fault", "vCenter said no") },
 	"observed": func(r *preemptapi.RoundResult) error {
 		r.State = preemptapi.RoundObserved
@@ -130,6 +134,7 @@ func TestEvictSaysInItsExitCodeWhatBecameOfTheVM(t *testing.T) {
 		"not tagged":                 {[]string{"untagged"}, 4, `refused: VM "untagged" does not carry the tag "preemptible"; name its tag with --tag`},
 		"not there":                  {[]string{"nosuch"}, 3, "this vCenter has no such VM"},
 		"not one":                    {[]string{"twins"}, 2, "2 VMs are called so"},
+		"in a pause":                 {[]string{"paused"}, 4, "refused: nothing was done about VM paused: cluster-a is paused: maintenance"},
 		"failed":                     {[]string{"broken"}, 1, "vCenter said no"},
 		"in the cooldown":            {[]string{"cool", "-t", "refused"}, 4, "refused: the scope was preempted"},
 		"rejected":                   {[]string{"any", "-t", "rejected"}, 1, "the worker rejected the request"},

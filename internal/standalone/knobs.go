@@ -68,7 +68,8 @@ func (k *knobs) setAlarm(o demoapi.Order) (a demoapi.Answer, err error) {
 	}
 	a.Done = fmt.Sprintf("alarm %s on %s is %s, and stays so until: preemptctl demo alarm green --on %s", alarmName, c.name, o.Colour, c.name)
 	a.Next = "see the round that it starts: preemptctl workflow list"
-	if target := k.policies()["default"].Target.CPU; target > 0 && cpu <= float64(target) {
+	if goal := k.policies()["default"].Target; goal.CPU > 0 && cpu <= float64(goal.CPU-goal.Margin) {
+		target := goal.CPU - goal.Margin // as the plan of a round says it
 		a.Next = fmt.Sprintf("%s is at %.0f %% CPU, not above the target of %d %%, so a round chooses no VM; to see one choose: preemptctl demo load 95 --on %s", c.name, cpu, target, c.name)
 	}
 	return a, c.gauge.Hold(o.Colour)

@@ -87,7 +87,7 @@ func TestTheKnobsOfTheDemo(t *testing.T) {
 	tr.demo(program.Done, "ask for 50 %", "load", "50")
 	tr.demo(program.Done, `(?s)cluster-a +50 % \(held\) +50 % +green +0.*worker +runs.*vCenter +answers`, "status")
 
-	tr.demo(program.Done, "is red, and stays so.*\n.*not above the target of 75 %", "alarm", "red", "--on", "cluster-a")
+	tr.demo(program.Done, "is red, and stays so.*\n.*not above the target of 74 %", "alarm", "red", "--on", "cluster-a")
 	tr.await(`(?m)` + line("alarm", `cluster-cpu-above-80 on cluster-a: green to red, at 50 % CPU`))
 	tr.await(`(?m)` + line("round", `empty: 0 of 0 chosen VMs preempted, HIGH, in cluster-a`))
 	tr.demo(program.Done, "is green, and follows the usage again", "alarm", "green")
