@@ -110,7 +110,7 @@ func (a *app) listed(ctx context.Context, s *session, f listFlags, filter record
 		inRecord[e.RunID] = e
 		scopes[e.Scope.String()], scopes[e.Cluster.String()] = true, true
 	}
-	return s.findWhere(ctx, query, f.limit, func(w *listed) bool {
+	found, err := s.findWhere(ctx, query, f.limit, func(w *listed) bool {
 		if e, ok := inRecord[w.RunID]; ok {
 			w.State = e.State
 			return true
@@ -121,6 +121,10 @@ func (a *app) listed(ctx context.Context, s *session, f listFlags, filter record
 		}
 		return besideRecord(w.Type) && beside.Matches(w.entry())
 	})
+	if err == nil && len(found) == 0 {
+		a.notice("nothing that is kept is as all these flags say")
+	}
+	return found, err
 }
 
 // besideRecord reports whether workflows of a type are not in the record.

@@ -66,6 +66,7 @@ func TestListShowsWhatItsFiltersChoose(t *testing.T) {
 		}
 	}
 	s.run("history", "--alarm", "cpu-above-8").want(t, 0, "stderr", "did you mean cpu-above-80?")
+	s.run("workflow", "list", "--vm", "web-1", "--state", "timed_out").want(t, 0, "stderr", "nothing that is kept is as all these flags say")
 	s.run("workflow", "list", "--vm", "misspelt").want(t, 3, "stderr", "did you mean web-1?")
 }
 
