@@ -139,7 +139,7 @@ func TestTheEnvironmentFilesNameWhatTheProgramsRead(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no environment files: ", err)
 	}
-	known := append(read(t, "config"), "TEMPORAL_TLS_CA_PATH", "TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_API_KEY")
+	known := append(read(t, "config"), "TEMPORAL_TLS_CA_PATH", "TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_API_KEY", "OTEL_EXPORTER_OTLP_ENDPOINT")
 	assignment := regexp.MustCompile(`^#?([A-Z][A-Z0-9_]+)=`)
 	for _, path := range files {
 		raw, err := os.ReadFile(path)

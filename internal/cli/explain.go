@@ -117,7 +117,7 @@ func (f explainFlags) asks(ctx context.Context, a *app, s *session, req *preempt
 // asLastRound has a request ask as the last round of an alarm did: of those, the last in a cluster in which the VM was acted on,
 // if there is one.
 func asLastRound(req *preemption.WorkflowRequest, entries []record.Entry, alarm string, vm vsphere.Ref) error {
-	last := judge.LastRound(entries, alarm, vm)
+	last, _ := judge.LastRound(entries, alarm, vm)
 	if last == nil {
 		return notFoundf("the record has no round of alarm %q: give --cluster and --criticality instead", alarm)
 	}

@@ -119,9 +119,9 @@ func (a *app) warnReach(r record.Reach, since time.Time) {
 	switch {
 	case !r.Complete:
 		a.notice("Warning: this is not all: %s", cmp.Or(r.Cut, "older work was not read"))
-	case r.Retention > 0 && since.Before(a.Now().Add(-r.Retention)):
+	case r.Retention > 0 && since.Before(a.Now().Add(-r.Retention-time.Hour)): // as long as it is kept is not longer
 		a.notice("Temporal keeps what has ended for %s: nothing older is shown. To keep it longer: temporal operator namespace update --namespace %s --retention 90d",
-			span(r.Retention), a.target.namespace)
+			shown.Count(int(r.Retention/(24*time.Hour)), "day"), a.target.namespace)
 	}
 	if r.Unread > 0 {
 		a.notice("Warning: the results of %s could not be read", shown.Count(r.Unread, "entry"))

@@ -96,7 +96,10 @@ func (a *app) run(cmd *cobra.Command, f runFlags) error {
 	if f.observe {
 		req.Mode = preemption.ModeObserve
 	}
-	limit, ask := quick+namesLimit, func(ctx context.Context, s *session) error { return a.send(ctx, s, f, req, s.polledLater(ctx)) }
+	limit, ask := quick+namesLimit, func(ctx context.Context, s *session) error {
+		a.warnPaused(ctx, s)
+		return a.send(ctx, s, f, req, s.polledLater(ctx))
+	}
 	if f.wait {
 		limit, ask = 0, func(ctx context.Context, s *session) error { return a.runAndWait(ctx, s, f, req) }
 	}

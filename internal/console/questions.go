@@ -123,8 +123,11 @@ func (q *questions) answer(ctx context.Context, named string, vm vsphere.Ref, en
 	req := preemption.WorkflowRequest{
 		Tag: preemption.DefaultTag, Criticality: preemption.CriticalityLow, Origin: preemption.OriginPerson, TaskQueue: q.asker.TaskQueue,
 	}
-	if last := judge.LastRound(entries, "", out.vm); last != nil {
+	if last, home := judge.LastRound(entries, "", out.vm); last != nil {
 		judge.AskAs(&req, last)
+		if !home { // where the VM runs is not known: everything tagged is planned for
+			req.Cluster = ""
+		}
 	}
 	v, err := judge.On(ctx, out.vm, req, q.asker.Plan)
 	if err != nil {

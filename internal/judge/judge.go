@@ -86,15 +86,15 @@ func scopeWords(name string, ref vsphere.Ref) string {
 }
 
 // LastRound returns the last round of an alarm, or of any cause where alarm is empty: of those in a cluster in which the VM was
-// acted on, if there is one. nil: the entries have none.
-func LastRound(entries []record.Entry, alarm string, vm vsphere.Ref) *record.Entry {
+// acted on, if there is one. nil: the entries have none. isHome says that it was in such a cluster: of another the VM may be no
+// candidate at all.
+func LastRound(entries []record.Entry, alarm string, vm vsphere.Ref) (last *record.Entry, isHome bool) {
 	home := map[vsphere.Ref]bool{}
 	for i := range entries {
 		if slices.ContainsFunc(entries[i].VMs, func(v record.VM) bool { return v.Ref == vm }) && !entries[i].Cluster.Zero() {
 			home[entries[i].Cluster] = true
 		}
 	}
-	var last *record.Entry
 	for i := range entries {
 		e := &entries[i]
 		if e.Kind != record.Round || alarm != "" && !strings.EqualFold(e.Alarm, alarm) {
@@ -104,7 +104,7 @@ func LastRound(entries []record.Entry, alarm string, vm vsphere.Ref) *record.Ent
 			last = e
 		}
 	}
-	return last
+	return last, last != nil && home[last.Cluster]
 }
 
 // AskAs has a request ask as a round did: with its tag, policy, criticality and scope, where they are known.

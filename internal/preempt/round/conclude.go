@@ -52,6 +52,9 @@ func (r *round) fail(err error) (preemptapi.RoundResult, error) {
 	label, tell := string(preemptapi.RoundFailed), workflow.GetLogger(r.ctx).Error
 	if misnamed(r.in.Demand, kind) {
 		label, tell = "refused", workflow.GetLogger(r.ctx).Warn // the person is told; nothing is broken
+		if r.in.Demand.DryRun {
+			tell = workflow.GetLogger(r.ctx).Info
+		}
 	} else {
 		r.tellFailure(text)
 	}

@@ -217,8 +217,9 @@ func (p *planning) narrowToOneVM(ctx context.Context) error {
 	p.snap.Others, p.snap.Elsewhere = nil, nil
 	p.snap.VMs = slices.DeleteFunc(p.snap.VMs, func(vm vsphere.VM) bool { return vm.Ref != ref })
 	if len(p.snap.VMs) == 0 {
-		return temporal.NewNonRetryableApplicationError(
-			fmt.Sprintf("VM %q does not carry the tag %q: only VMs whose owners tagged them may go", preempt.Clip(d.VM), d.Tag), preemptapi.NotTagged, nil)
+		return temporal.NewApplicationErrorWithOptions(
+			fmt.Sprintf("VM %q does not carry the tag %q: only VMs whose owners tagged them may go", preempt.Clip(d.VM), d.Tag), preemptapi.NotTagged,
+			temporal.ApplicationErrorOptions{NonRetryable: true, Category: temporal.ApplicationErrorCategoryBenign}) // an answer to a person
 	}
 	return nil
 }
