@@ -209,6 +209,7 @@ func (w *world) rounds(since time.Time) (map[string][]preemptapi.RoundResult, er
 // tellWorkflows logs the states of the intakes and the results of the last restores, for whoever asks why something did
 // not happen.
 func (w *world) tellWorkflows() {
+	w.tellOpen()
 	for _, c := range w.clusters() {
 		ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
 		var state string
