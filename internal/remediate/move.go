@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -46,7 +47,7 @@ func (d *remediation) move(req placement.Request) {
 		}
 		if len(plan.Moves.Moves) == 0 {
 			d.release(dec, placement.KindMove, false)
-			if d.waitsForHeld(dec, req, plan, &patience, without) {
+			if d.waitsForOthers(dec, req, plan, &patience, without) {
 				continue
 			}
 			d.noMore(dec, req, plan, moved)
@@ -67,8 +68,6 @@ func (d *remediation) move(req placement.Request) {
 			return
 		case takenInUse:
 			without[m.VM.String()] = inUse
-		case takenCooled:
-			without[m.VM.String()] = cooling(dec.Until)
 		}
 		if t != takenOK { // what it was planned from has changed
 			d.drop()
@@ -142,16 +141,17 @@ func (d *remediation) newPatience() patience {
 	return patience{until: workflow.Now(d.ctx).Add(d.setup.Timing.Patience)}
 }
 
-// waitsForHeld waits a while where not enough can be moved, and other workflows have VMs that perhaps could. It reports whether to
-// plan again. An alarm comes once: who gave up now would leave the datastore as full as it is.
-func (d *remediation) waitsForHeld(dec *remediateapi.Decision, req placement.Request, plan MovePlan, p *patience, without map[string]string) bool {
-	if plan.Held == 0 || plan.Moves.Enough || req.DryRun || req.Move.Mode == placement.ModeRecommend || d.setup.Observe {
+// waitsForOthers waits a while where not enough can be moved, and other VMs perhaps could later: those that other workflows have,
+// and those that moved a short time ago. It reports whether to plan again. An alarm comes once: who gave up now would leave the
+// datastore as full as it is.
+func (d *remediation) waitsForOthers(dec *remediateapi.Decision, req placement.Request, plan MovePlan, p *patience, without map[string]string) bool {
+	if plan.Held+plan.Cooling == 0 || plan.Moves.Enough || req.DryRun || req.Move.Mode == placement.ModeRecommend || d.setup.Observe {
 		return false
 	}
 	if workflow.GetVersion(d.ctx, "wait-for-held-vms", workflow.DefaultVersion, 1) == workflow.DefaultVersion || !workflow.Now(d.ctx).Before(p.until) {
 		return false
 	}
-	dec.Reason, dec.Until = "waits for other workflows, which have "+shown.Count(plan.Held, "VM")+" on it", p.until.UTC()
+	dec.Reason, dec.Until = "waits: "+waitsFor(plan), p.until.UTC()
 	d.show(dec)
 	p.turns++
 	wait := d.setup.Timing.Wait * time.Duration(1+min(p.turns/8, 7))
@@ -162,6 +162,18 @@ func (d *remediation) waitsForHeld(dec *remediateapi.Decision, req placement.Req
 	d.drop()
 	maps.DeleteFunc(without, func(_, why string) bool { return why == inUse })
 	return true
+}
+
+// waitsFor says which VMs could be moved later.
+func waitsFor(plan MovePlan) string {
+	var all []string
+	if plan.Held > 0 {
+		all = append(all, "other workflows have "+shown.Count(plan.Held, "VM")+" on it")
+	}
+	if plan.Cooling > 0 {
+		all = append(all, shown.Count(plan.Cooling, "VM")+" on it moved a short time ago")
+	}
+	return strings.Join(all, ", ")
 }
 
 func (d *remediation) relocate(dec *remediateapi.Decision, m placement.Relocation) error {

@@ -27,6 +27,8 @@ type MovePlan struct {
 	Name      string          `json:"name,omitempty"`
 	// Held are VMs that stay only because another workflow has them at the moment.
 	Held int `json:"held,omitempty"`
+	// Cooling are VMs that stay only until their cooldown is over, which is soon enough to wait for.
+	Cooling int `json:"cooling,omitempty"`
 }
 
 // inUse is why a VM stays that another workflow took between plan and move.
@@ -68,7 +70,7 @@ func (a *Activities) PlanMove(ctx context.Context, in PlanInput) (plan MovePlan,
 		return plan, nil
 	}
 	d := placement.Demand{Source: source, VM: vm, Flights: l.facts.Flights}
-	d.Excluded, plan.Held = l.excluded(st)
+	d.Excluded = l.excluded(st, &plan)
 	plan.Moves = placement.ChooseMoves(st, d, *req.Move)
 	for _, s := range st.VMs {
 		if s.Ref == vm {
@@ -132,10 +134,10 @@ func (l *look) place(ctx context.Context) (source, vm vsphere.Ref, err error) {
 	return source, vm, step.Typed(err)
 }
 
-// excluded tells of each VM that must stay why: others have it, it moved a short time ago, or it is out of bounds. held are those
-// that others have.
-func (l *look) excluded(st placement.Storage) (out map[string]string, held int) {
-	out = map[string]string{}
+// excluded tells of each VM that must stay why: others have it, it moved a short time ago, or it is out of bounds. It counts
+// in the plan those that could be moved later.
+func (l *look) excluded(st placement.Storage, plan *MovePlan) map[string]string {
+	out := map[string]string{}
 	for i := range st.VMs {
 		vm := &st.VMs[i]
 		key := vm.Ref.String()
@@ -145,16 +147,18 @@ func (l *look) excluded(st placement.Storage) (out map[string]string, held int) 
 			out[key] = l.notOurs(vm.VM)
 		case l.in.Without[key] != "":
 			if out[key] = l.in.Without[key]; out[key] == inUse {
-				held++
+				plan.Held++
 			}
 		case !last.IsZero() && until.After(l.facts.Now):
-			out[key] = cooling(until)
+			if out[key] = cooling(until); l.in.Request.VM.Zero() && until.Sub(l.facts.Now) <= l.Settings.Timing.Patience {
+				plan.Cooling++
+			}
 		case l.facts.Reserved[key] != "" && l.in.Request.VM.Zero():
 			out[key] = l.facts.Reserved[key] + " has it"
-			held++
+			plan.Held++
 		}
 	}
-	return out, held
+	return out
 }
 
 // judge tells whether a choice is only told.
