@@ -106,8 +106,8 @@ func (s *site) reclaimOnce(ctx context.Context, d delay, byAlarm bool) (one recl
 	before := s.texts(vms)
 	s.vc.SetLatency(d.call)
 	s.vc.SetTaskDelay(d.task)
-	if byAlarm { // at any instant between two looks of the watch
-		time.Sleep(time.Duration(rand.Int64N(int64(time.Second))))
+	if byAlarm { // at any instant when the watch has had no news for a while
+		time.Sleep(3*time.Second + time.Duration(rand.Int64N(int64(2*time.Second))))
 	}
 	s.vc.ResetCalls()
 	began := time.Now()

@@ -23,6 +23,7 @@ type call struct {
 	op     string // verb phrase, "power off"
 	object string // what it is done to
 	wait   bool   // a long poll, held back to half of the limit
+	parked bool   // vCenter holds it open until there is news, however long that takes: it takes no place in the limit
 	write  bool   // must not be repeated by the transport on a broken connection
 	alike  bool   // calls of this op take alike: each is about one object. Others take as long as they are large
 	remedy string // what the operator can do
@@ -39,18 +40,20 @@ func run[T any](ctx context.Context, g *Gateway, c call, s *slot[T], f func(cont
 	if g.lifetime.Err() != nil {
 		return &Error{Op: c.op, Object: c.object, Kind: Unavailable, Err: errClosed}
 	}
-	release, err := g.limit.enter(ctx, c.wait)
-	if err != nil {
-		return interrupted(c, err)
+	if !c.parked {
+		release, err := g.limit.enter(ctx, c.wait)
+		if err != nil {
+			return interrupted(c, err)
+		}
+		defer release()
 	}
-	defer release()
 	limited, cancel := context.WithTimeoutCause(ctx, g.cfg.CallTimeout, errCallTimeout)
 	defer cancel()
 	if !c.write {
 		limited = withReplay(limited)
 	}
 	began := time.Now()
-	err = inSession(limited, s, f)
+	err := inSession(limited, s, f)
 	switch {
 	case err == nil:
 		g.contact.answered()

@@ -45,6 +45,7 @@ type EventReader struct {
 	reopened int
 	reached  time.Time // the latest event returned
 	seen     seenEvents
+	told     *told // how vCenter tells of news; nil: to be made
 }
 
 // Events makes a reader of the events of these classes (none: all) since then, inclusive, oldest first,
@@ -132,6 +133,7 @@ func (r *EventReader) read(ctx context.Context) ([]types.BaseEvent, error) {
 }
 
 func (r *EventReader) discard(ctx context.Context) {
+	r.untold(ctx)
 	if r.history != nil {
 		r.history.destroy(ctx)
 		r.history = nil

@@ -113,7 +113,7 @@ func (g *Gateway) TakesSeveral(ctx context.Context, refs []vsphere.Ref) (answere
 		return len(objects), err
 	}
 	defer g.giveBack(ctx, pc)
-	return len(objects), g.addFilter(ctx, pc, spec)
+	return len(objects), g.addFilter(ctx, call{op: "watch", object: "several objects at once"}, pc, spec)
 }
 
 // LongestValue is the length of the longest value of any custom attribute on some VMs. One call.

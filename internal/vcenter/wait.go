@@ -153,7 +153,7 @@ func (g *Gateway) follow(ctx context.Context, w *waiting) error {
 		return err
 	}
 	defer g.giveBack(ctx, pc)
-	if err := g.addFilter(ctx, pc, w.spec()); err != nil {
+	if err := g.addFilter(ctx, call{op: "watch", object: "VMs"}, pc, w.spec()); err != nil {
 		return err
 	}
 	version, complete := "", false
@@ -224,8 +224,8 @@ func (g *Gateway) openCollector(ctx context.Context) (*collector, error) {
 	return pc, err
 }
 
-func (g *Gateway) addFilter(ctx context.Context, pc *collector, spec types.PropertyFilterSpec) error {
-	return g.inCollector(ctx, call{op: "watch", object: "VMs"}, pc, func(ctx context.Context, s *soapSession) error {
+func (g *Gateway) addFilter(ctx context.Context, c call, pc *collector, spec types.PropertyFilterSpec) error {
+	return g.inCollector(ctx, c, pc, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.CreateFilter(ctx, s.client, &types.CreateFilter{This: pc.ref, Spec: spec})
 		if err == nil {
 			pc.filter = res.Returnval
@@ -246,10 +246,16 @@ func (g *Gateway) updates(ctx context.Context, pc *collector, version string) (s
 			c.wait, hold = true, pollSeconds
 		}
 	}
+	return g.updatesWithin(ctx, c, pc, version, hold)
+}
+
+// updatesWithin returns what is new since the version, for which vCenter holds the call open for so many seconds; nil:
+// nothing.
+func (g *Gateway) updatesWithin(ctx context.Context, c call, pc *collector, version string, seconds int32) (set *types.UpdateSet, err error) {
 	err = g.inCollector(ctx, c, pc, func(ctx context.Context, s *soapSession) error {
 		res, err := methods.WaitForUpdatesEx(ctx, s.client, &types.WaitForUpdatesEx{
 			This: pc.ref, Version: version,
-			Options: &types.WaitOptions{MaxWaitSeconds: types.NewInt32(hold)},
+			Options: &types.WaitOptions{MaxWaitSeconds: types.NewInt32(seconds)},
 		})
 		if err == nil {
 			set = res.Returnval

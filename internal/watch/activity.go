@@ -86,21 +86,14 @@ func (a *Activities) newFollower(ctx context.Context, c watchapi.Checkpoint, t T
 func (f *follower) follow(ctx context.Context) error {
 	polling, stop := untilWorkerStops(ctx)
 	defer stop()
-	end := time.NewTimer(f.timing.Lease)
-	defer end.Stop()
-	next := time.NewTicker(f.timing.Poll)
-	defer next.Stop()
-	for {
+	for end := time.Now().Add(f.timing.Lease); time.Now().Before(end); {
 		f.poll(polling)
 		f.record()
-		select {
-		case <-next.C:
-		case <-end.C:
-			return nil
-		case <-polling.Done():
+		if f.rest(polling); polling.Err() != nil {
 			return ended(ctx)
 		}
 	}
+	return nil
 }
 
 // untilWorkerStops returns a context that ends with ctx, or when the worker stops.

@@ -60,6 +60,28 @@ func (a *attempt) follow(c watchapi.Checkpoint) (watchapi.Checkpoint, error) {
 	return out, nil
 }
 
+func TestAnEventIsHandedOverAsSoonAsVCenterTellsOfIt(t *testing.T) {
+	a := newAttempt(t)
+	a.timing.Poll, a.timing.Lease = time.Hour, time.Hour
+	a.vcenter.tells = make(chan []vcenter.StreamEvent)
+	told := make(chan []string)
+	go func() {
+		a.vcenter.tells <- []vcenter.StreamEvent{streamed(t, 1, time.Now(), "cpu", "green", "red")}
+		var ids []string
+		for end := time.Now().Add(10 * time.Second); len(ids) == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			ids = a.temporal.ids()
+		}
+		close(a.stop)
+		told <- ids
+	}()
+	if _, err := a.follow(watchapi.Checkpoint{Reached: time.Now().Add(-time.Second)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-told; !slices.Equal(got, []string{"cpu@domain-c7@q"}) {
+		t.Errorf("signalled were %v", got)
+	}
+}
+
 func TestEventsAreHandedToTheirRulesAndTheCheckpointMovesBehindThem(t *testing.T) {
 	a := newAttempt(t)
 	now := time.Now()

@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/watchapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/trigger"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
@@ -29,6 +30,7 @@ type follower struct {
 	recorded watchapi.Checkpoint // what the heartbeat carries; guarded by mu
 
 	reader    EventReader
+	news      time.Time              // when there last was any
 	unhandled []vcenter.StreamEvent  // that were read, from the first on that is not handled
 	pending   map[watchapi.Mark]bool // events that this poll is still to hand over: the checkpoint stays before them
 	handled   *handledEvents
@@ -115,6 +117,21 @@ func (f *follower) poll(ctx context.Context) {
 	f.checkpoint.Trouble, f.checkpoint.Away = clip(err.Error()), errors.As(err, &away) && away.Kind.Outage()
 }
 
+// settled is how long after the last news the watch has vCenter tell it of the next. Before, it looks once in each interval:
+// it reads a storm of events in few calls.
+const settled = 2 * time.Second
+
+// rest waits until it is time for another poll: until there are news, in quiet times, and else for an interval.
+func (f *follower) rest(ctx context.Context) {
+	if f.reader == nil || f.checkpoint.Trouble != "" || time.Since(f.news) < settled {
+		clock.Sleep(ctx, f.timing.Poll)
+		return
+	}
+	if f.reader.Await(ctx, 2*f.timing.Poll) {
+		f.news = time.Now()
+	}
+}
+
 // overlap is how far before the checkpoint's time reading begins again: events of one moment may appear one
 // after the other.
 const overlap = 5 * time.Second
@@ -169,6 +186,7 @@ func (f *follower) read(ctx context.Context) error {
 		if len(page) == 0 {
 			break
 		}
+		f.news = time.Now()
 		f.unhandled = append(f.unhandled, page...)
 	}
 	return nil

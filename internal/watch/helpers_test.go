@@ -54,6 +54,7 @@ type fakeVCenter struct {
 	states   []vcenter.AlarmState
 	unseen   []vcenter.AlarmState
 	status   map[string]vcenter.AlarmState // by name of the alarm; an alarm that is not there is gone
+	tells    chan []vcenter.StreamEvent    // what it tells those of who await news; nil: nothing
 	reopened int
 	opened   []time.Time // since when its events were read
 	classes  []string
@@ -105,6 +106,17 @@ func (r fakeReader) Next(context.Context) ([]vcenter.StreamEvent, error) {
 	page := r.v.pages[0]
 	r.v.pages = r.v.pages[1:]
 	return page, nil
+}
+
+func (r fakeReader) Await(ctx context.Context, d time.Duration) bool {
+	select {
+	case page := <-r.v.tells:
+		r.v.change(func() { r.v.pages = append(r.v.pages, page) })
+		return true
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+	return false
 }
 
 func (r fakeReader) Reopened() int {

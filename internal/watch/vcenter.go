@@ -26,6 +26,8 @@ type VCenter interface {
 type EventReader interface {
 	// Next returns the events since the last call; none where there is no news.
 	Next(ctx context.Context) ([]vcenter.StreamEvent, error)
+	// Await returns as soon as there may be news, or after d; news says that there is some. Next reads it.
+	Await(ctx context.Context, d time.Duration) (news bool)
 	// Reopened counts how often reading was interrupted, so that changes may have been missed.
 	Reopened() int
 	// Close frees what vCenter holds for the reader.
