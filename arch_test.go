@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 	"internal/bearer":     {},
 	"internal/receiver":   {"internal/tracing", "internal/alarm", "internal/bearer", "internal/shown", "internal/trigger"},
 	"internal/watch": {
-		"internal/vsphere", "internal/alarm", "internal/trigger", "internal/vcenter", "internal/shown", "internal/api/watchapi",
+		"internal/vsphere", "internal/alarm", "internal/trigger", "internal/vcenter", "internal/shown", "internal/api/watchapi", "internal/clock",
 	},
 	"internal/api/watchapi": {"internal/workflowid"},
 	"internal/preempt": {
