@@ -141,5 +141,41 @@ func TestNothingIsLostWhateverVCenterDoes(t *testing.T) {
 	})
 }
 
+// awayAttacks are how vCenter may be away for minutes.
+var awayAttacks = []attack{
+	{"vCenter drops all connections for 1 to 2 minutes", func(w *world) {
+		w.vc.DropConnections()
+		time.Sleep(time.Minute + w.within(time.Minute))
+		w.vc.Recover()
+	}},
+	{"vCenter answers 503 for 2 to 4 minutes", func(w *world) {
+		w.vc.Outage()
+		time.Sleep(2*time.Minute + w.within(2*time.Minute))
+		w.vc.Recover()
+	}},
+	{"vCenter hangs for 1 to 2 minutes", func(w *world) {
+		w.vc.SetLatency(time.Minute)
+		time.Sleep(time.Minute + w.within(time.Minute))
+		w.vc.SetLatency(latency)
+	}},
+	{"vCenter is stopped for 10 minutes", func(w *world) {
+		w.must(w.vc.Stop())
+		time.Sleep(10 * time.Minute)
+		w.must(w.vc.Restart())
+	}},
+}
+
+// TestNothingIsLostWhileVCenterIsAwayForMinutes takes vCenter away in the middle of preemptions and of restores. Its workers
+// wait, and continue by themselves.
+func TestNothingIsLostWhileVCenterIsAwayForMinutes(t *testing.T) {
+	if !*long {
+		t.Skip("it takes half an hour: -chaos.long; other attacks take vCenter away for seconds")
+	}
+	t.Parallel()
+	instants := 2 * len(awayAttacks)
+	w := newWorld(t, seeded(t), site{temporal: startSQLite, tagged: enough(instants)})
+	w.besiege("vCenter is away", instants, awayAttacks)
+}
+
 // trust writes the file of the certificate that workers trust.
 func (w *world) trust() { w.must(os.WriteFile(w.ca, w.vc.CertPEM(), 0o600)) }

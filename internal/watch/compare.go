@@ -13,9 +13,10 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
-// compareDue reports whether states are to be compared: at the start, after a gap, and on a slow timer.
+// compareDue reports whether states are to be compared: at the start, after a gap, on a slow timer, and where more events
+// are still to be read, for among them may be the fall of an alarm that has just risen.
 func (f *follower) compareDue() bool {
-	return !f.compared || f.reader.Reopened() != f.reopened || time.Since(f.checkpoint.Compared) >= f.timing.Compare
+	return f.more || !f.compared || f.reader.Reopened() != f.reopened || time.Since(f.checkpoint.Compared) >= f.timing.Compare
 }
 
 // compare takes the alarms' states for the truth: of the fresh events it hands over what agrees with them,

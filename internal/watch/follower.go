@@ -31,6 +31,7 @@ type follower struct {
 
 	reader    EventReader
 	news      time.Time              // when there last was any
+	more      bool                   // there is more to read than is read at once
 	unhandled []vcenter.StreamEvent  // that were read, from the first on that is not handled
 	pending   map[watchapi.Mark]bool // events that this poll is still to hand over: the checkpoint stays before them
 	handled   *handledEvents
@@ -123,11 +124,11 @@ const settled = 2 * time.Second
 
 // rest waits until it is time for another poll: until there are news, in quiet times, and else for an interval.
 func (f *follower) rest(ctx context.Context) {
-	if f.reader == nil || f.checkpoint.Trouble != "" || time.Since(f.news) < settled {
+	switch {
+	case f.checkpoint.Trouble == "" && f.more:
+	case f.checkpoint.Trouble != "" || f.reader == nil || time.Since(f.news) < settled:
 		clock.Sleep(ctx, f.timing.Poll)
-		return
-	}
-	if f.reader.Await(ctx, 2*f.timing.Poll) {
+	case f.reader.Await(ctx, 2*f.timing.Poll):
 		f.news = time.Now()
 	}
 }
@@ -136,8 +137,9 @@ func (f *follower) rest(ctx context.Context) {
 // after the other.
 const overlap = 5 * time.Second
 
-// maxUnhandled bounds how many events are read before they are handed over.
-const maxUnhandled = 20_000
+// maxUnhandled bounds how many events are read before they are handed over: each takes some 5 KB meanwhile, and as much again
+// until the memory is collected.
+const maxUnhandled = 5_000
 
 // catchUp reads all that is new, compares the alarms' states where that is due, and hands over.
 func (f *follower) catchUp(ctx context.Context) error {
@@ -178,12 +180,13 @@ func (f *follower) read(ctx context.Context) error {
 		}
 		f.open(ctx, from)
 	}
-	for len(f.unhandled) < maxUnhandled {
+	for f.more = true; len(f.unhandled) < maxUnhandled; {
 		page, err := f.reader.Next(ctx)
 		if err != nil {
 			return err
 		}
 		if len(page) == 0 {
+			f.more = false
 			break
 		}
 		f.news = time.Now()

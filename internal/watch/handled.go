@@ -14,7 +14,7 @@ const maxSeen = 500
 
 // handledEvents are the events that this attempt knows to be handled: those of the checkpoint it began with, and its own.
 type handledEvents struct {
-	marks []watchapi.Mark
+	marks []watchapi.Mark // the oldest first
 	known map[watchapi.Mark]bool
 }
 
@@ -32,7 +32,11 @@ func (h *handledEvents) add(m watchapi.Mark) bool {
 		return false
 	}
 	h.known[m] = true
-	h.marks = append(h.marks, m)
+	at := len(h.marks)
+	for at > 0 && h.marks[at-1].Time.After(m.Time) {
+		at--
+	}
+	h.marks = slices.Insert(h.marks, at, m)
 	return true
 }
 
@@ -49,9 +53,7 @@ func (h *handledEvents) forget(before time.Time) {
 
 // newest returns the newest marks, as many as a checkpoint holds, the oldest of them first.
 func (h *handledEvents) newest() []watchapi.Mark {
-	marks := slices.Clone(h.marks)
-	slices.SortStableFunc(marks, func(a, b watchapi.Mark) int { return a.Time.Compare(b.Time) })
-	return marks[max(0, len(marks)-maxSeen):]
+	return slices.Clone(h.marks[max(0, len(h.marks)-maxSeen):])
 }
 
 // readFrom is from where to read on after a checkpoint: a little before what was reached, unless more happened
