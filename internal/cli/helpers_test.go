@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +21,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/doctorapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/cli"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/embedded"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/e2e/sitetest"
 )
 
 // environment is a made-up environment.
@@ -79,9 +80,23 @@ func (o outcome) want(t *testing.T, code int, stream string, texts ...string) {
 }
 
 // temporal is the one server of all tests of this package.
-var temporal = sync.OnceValues(func() (*embedded.Server, error) {
-	return embedded.Start(context.Background(), embedded.Options{InMemory: true, RelaxedSync: true})
+var temporal = sync.OnceValues(func() (*sitetest.TemporalServer, error) {
+	server, err := sitetest.StartServer(0)
+	if err == nil {
+		stopTemporal = server.Stop
+	}
+	return server, err
 })
+
+var stopTemporal = func() {}
+
+func TestMain(m *testing.M) {
+	sitetest.ServeTemporal()
+	sitetest.WaitSideBySide(12)
+	code := m.Run()
+	stopTemporal()
+	os.Exit(code)
+}
 
 // site is a task queue of its own on the server, with or without a worker.
 type site struct {

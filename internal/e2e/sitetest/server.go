@@ -25,6 +25,9 @@ type TemporalServer struct {
 	stop     func()
 }
 
+// Stop ends the server.
+func (s *TemporalServer) Stop() { s.stop() }
+
 // HostPort is where the server listens.
 func (s *TemporalServer) HostPort() string { return s.hostPort }
 
@@ -34,10 +37,18 @@ func (s *TemporalServer) Namespace() string { return "vsphere-preemption" }
 // serverEnv marks a process of this test binary that is a Temporal server, and runs no test; it holds its rollAfter.
 const serverEnv = "E2E_SERVER"
 
-// startServer starts Temporal in this process; under the race detector in one of its own without it, for it
+// ServeTemporal serves, and then ends the process, where this process was started to be a Temporal server. Call it first in
+// the TestMain of a package that calls StartServer.
+func ServeTemporal() {
+	if os.Getenv(serverEnv) != "" {
+		os.Exit(serverMain())
+	}
+}
+
+// StartServer starts Temporal in this process; under the race detector in one of its own without it, for it
 // is our code that the detector is to watch, and a watched Temporal is many times slower.
 // rollAfter is the length of a history at which it suggests continue-as-new; 0: the server's default.
-func startServer(rollAfter int) (*TemporalServer, error) {
+func StartServer(rollAfter int) (*TemporalServer, error) {
 	if RaceDetector {
 		return startServerProcess(rollAfter)
 	}
@@ -62,7 +73,7 @@ var theRolling struct {
 // share it; use it with NewOn.
 func Rolling(t testing.TB) *TemporalServer {
 	t.Helper()
-	theRolling.once.Do(func() { theRolling.server, theRolling.err = startServer(RollAfter) })
+	theRolling.once.Do(func() { theRolling.server, theRolling.err = StartServer(RollAfter) })
 	if theRolling.err != nil {
 		t.Fatalf("start the server on which workflows roll: %v", theRolling.err)
 	}
@@ -71,7 +82,7 @@ func Rolling(t testing.TB) *TemporalServer {
 
 func stopRolling() {
 	if theRolling.server != nil {
-		theRolling.server.stop()
+		theRolling.server.Stop()
 	}
 }
 

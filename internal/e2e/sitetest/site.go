@@ -48,23 +48,25 @@ func Main(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		os.Exit(childMain())
 	}
-	if os.Getenv(serverEnv) != "" {
-		os.Exit(serverMain())
-	}
-	flag.Parse()
-	// The tests wait more than they compute.
-	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = flag.Set("test.parallel", strconv.Itoa(Sized(8, 4)))
-	}
+	ServeTemporal()
+	WaitSideBySide(Sized(8, 4))
 	var err error
-	if Shared, err = startServer(0); err != nil {
+	if Shared, err = StartServer(0); err != nil {
 		fmt.Fprintln(os.Stderr, "start the embedded Temporal server:", err)
 		os.Exit(1)
 	}
 	code := m.Run()
-	Shared.stop()
+	Shared.Stop()
 	stopRolling()
 	os.Exit(code)
+}
+
+// WaitSideBySide lets so many tests run at once, unless -parallel says otherwise: for those that wait more than they compute.
+func WaitSideBySide(n int) {
+	flag.Parse()
+	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = flag.Set("test.parallel", strconv.Itoa(n))
+	}
 }
 
 // Site is one vCenter with its task queue, and workers as asked for.
