@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,13 +69,13 @@ func (a *app) demoAlarmCommand(f *demoFlags) *cobra.Command {
 		Example:   "  preemptctl demo alarm red --on cluster-a\n  preemptctl demo alarm green --on cluster-a",
 		ValidArgs: []string{"red", "yellow", "green"},
 		Args: func(c *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] != "red" && args[0] != "yellow" && args[0] != "green" {
+			if len(args) != 1 || !slices.Contains(c.ValidArgs, strings.ToLower(args[0])) {
 				return usagef("%s takes one colour: red, yellow or green", c.CommandPath())
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.order(cmd.Context(), f, demoapi.Order{Knob: demoapi.KnobAlarm, Colour: args[0], On: f.on})
+			return a.order(cmd.Context(), f, demoapi.Order{Knob: demoapi.KnobAlarm, Colour: strings.ToLower(args[0]), On: f.on})
 		},
 	}
 	f.onFlag(cmd)

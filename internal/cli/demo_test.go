@@ -41,6 +41,7 @@ func TestTheDemoGetsTheOrderThatWasTyped(t *testing.T) {
 		want demoapi.Order
 	}{
 		"alarm":                      {[]string{"alarm", "red", "--on", "cluster-b"}, demoapi.Order{Knob: demoapi.KnobAlarm, Colour: "red", On: "cluster-b"}},
+		"alarm in capitals":          {[]string{"alarm", "RED"}, demoapi.Order{Knob: demoapi.KnobAlarm, Colour: "red"}},
 		"the end of an alarm":        {[]string{"alarm", "green"}, demoapi.Order{Knob: demoapi.KnobAlarm, Colour: "green"}},
 		"load":                       {[]string{"load", "95"}, demoapi.Order{Knob: demoapi.KnobLoad, Percent: 95}},
 		"load with its sign":         {[]string{"load", "95%"}, demoapi.Order{Knob: demoapi.KnobLoad, Percent: 95}},

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -177,18 +176,6 @@ func ofTypes(all bool) string {
 		types = append(types, preemptapi.PlanType, ledger.WorkflowType)
 	}
 	return fmt.Sprintf("WorkflowType IN ('%s')", strings.Join(types, "','"))
-}
-
-// findWhere lists up to limit workflows that are chosen, newest first.
-func (s *session) findWhere(ctx context.Context, query string, limit int, chosen func(*listed) bool) ([]listed, error) {
-	found := []listed{}
-	infos, _, err := s.executions(ctx, query, math.MaxInt32-1)
-	for _, info := range infos {
-		if w := listing(info); len(found) < limit && chosen(&w) {
-			found = append(found, w)
-		}
-	}
-	return found, err
 }
 
 // find lists up to limit workflows, newest first, and reports whether there are more.
