@@ -63,6 +63,8 @@ type FactsRequest struct {
 	Alarm string `json:"alarm,omitempty"`
 	// NotHeldFor are requests for room whose held rooms do not count: the plan is for them.
 	NotHeldFor []string `json:"notHeldFor,omitempty"`
+	// Brief asks for Paused and Spares alone. The rest grows with what was evicted in a day.
+	Brief bool `json:"brief,omitempty"`
 }
 
 // Facts are the answer. VMs are under way that are reserved with a load and not evicted yet.
@@ -157,10 +159,14 @@ func (r *RoundEvictions) put(at int, e Evicted) int {
 func (s *State) Facts(now time.Time, r FactsRequest) Facts {
 	s.Version = max(s.Version, 1)
 	s.learn(r.Scope, r.Within)
-	f := Facts{Now: now, Version: s.Version, Preempted: map[string]int{}, HeldRooms: s.heldRooms(r.NotHeldFor), Spares: s.spared(now)}
+	f := Facts{Now: now, Version: s.Version, Spares: s.spared(now)}
 	if p, ok := s.paused(now, r.Scope, r.Alarm); ok {
 		f.Paused = p.Words()
 	}
+	if r.Brief {
+		return f
+	}
+	f.Preempted, f.HeldRooms = map[string]int{}, s.heldRooms(r.NotHeldFor)
 	if r.Restore {
 		s.restores(now, r.Owner, r.Scope)
 		f.ActiveAlarms = append(s.pausesIn(now, r.Scope), s.activeIn(r.Scope)...)

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -127,5 +129,27 @@ func TestASpareMakesAPlanStaleThatHasChosenTheVM(t *testing.T) {
 	r := s.Reserve(ReserveRequest{Owner: "round", VMs: []string{"VirtualMachine:vm-1"}, Seen: f.Version, Scope: "ClusterComputeResource:a"})
 	if r.Granted || !r.Stale {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestABriefAnswerSaysWhoIsHeldUpAndDoesNotGrowWithWhatWasEvicted(t *testing.T) {
+	var s State
+	r := EvictedRequest{Owner: "round", Scope: "ClusterComputeResource:a"}
+	for i := range 1000 {
+		r.Evicted = append(r.Evicted, Evicted{VM: fmt.Sprint("VirtualMachine:vm-", i), Host: "HostSystem:h", Time: t0})
+	}
+	s.Evicted(t0, r)
+	s.Spare(t0, SpareRequest{Spare: Spare{VM: "VirtualMachine:vm-7", Reason: "x", Until: t0.Add(time.Hour)}})
+	s.Pause(t0, PauseRequest{Pause: Pause{Reason: "x"}})
+	f := s.Facts(t0, FactsRequest{Owner: "round", Scope: "ClusterComputeResource:a", Brief: true})
+	answer, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Paused == "" || len(f.Spares) != 1 || len(answer) > 1000 {
+		t.Errorf("%d bytes: %.1000s", len(answer), answer)
+	}
+	if whole := s.Facts(t0, FactsRequest{Owner: "another", Scope: "ClusterComputeResource:a"}); len(whole.Evictions) != 1000 {
+		t.Errorf("the whole answer has %d evictions", len(whole.Evictions))
 	}
 }

@@ -62,7 +62,7 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[vsphere.Ref]vsphere.VM, he
 			return nil, nil, err
 		}
 		held = map[vsphere.Ref]policy.Spared{}
-		_, err = e.heldUp(e.fresh(todo), held)
+		_, err = e.heldUp(e.fresh(todo), held, true)
 		return now, held, err
 	}
 	var snap vsphere.Snapshot
@@ -85,12 +85,13 @@ func (e *eviction) stateOf(todo []ActTarget) (now map[vsphere.Ref]vsphere.VM, he
 func (e *eviction) heldBack(snap vsphere.Snapshot, todo []ActTarget) (map[vsphere.Ref]policy.Spared, error) {
 	held := map[vsphere.Ref]policy.Spared{}
 	fresh := e.fresh(todo)
-	facts, err := e.heldUp(fresh, held)
+	counted := len(e.in.Policy.Budgets) > 0 || e.in.Policy.Protect.MaxPreemptionsPerDay > 0
+	facts, err := e.heldUp(fresh, held, !counted)
 	if err != nil || len(fresh) == 0 {
 		return held, err
 	}
 	d := policy.Demand{Tag: e.in.Tag, Scope: e.in.Scope, Self: e.Settings.Self, Pools: e.in.Pools}
-	if len(e.in.Policy.Budgets) > 0 || e.in.Policy.Protect.MaxPreemptionsPerDay > 0 {
+	if counted {
 		d.Preempted = facts.Preempted
 		d = withFacts(d, facts)
 		for _, vm := range e.in.UnderWay { // on as it may be, it is about to go
@@ -127,14 +128,18 @@ func (e *eviction) fresh(todo []ActTarget) (fresh []vsphere.Ref) {
 const answersWithin = 30 * time.Second
 
 // heldUp adds to held which of the targets a person spares by now, or all of them where preemption is paused. It returns what the
-// ledger knows.
-func (e *eviction) heldUp(fresh []vsphere.Ref, held map[vsphere.Ref]policy.Spared) (facts ledger.Facts, err error) {
+// ledger knows; brief: of pauses and spares alone, for the parts of a round each ask.
+func (e *eviction) heldUp(fresh []vsphere.Ref, held map[vsphere.Ref]policy.Spared, brief bool) (facts ledger.Facts, err error) {
 	if len(fresh) == 0 {
 		return facts, nil
 	}
 	ctx, cancel := context.WithTimeout(e.Ctx, answersWithin)
 	defer cancel()
-	facts, err = e.Ledger.Facts(ctx, ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), UnderWay: e.in.UnderWay, Alarm: e.in.Alarm})
+	req := ledger.FactsRequest{Owner: e.in.RoundID, Scope: e.in.Scope.String(), Alarm: e.in.Alarm, Brief: brief}
+	if !brief {
+		req.UnderWay = e.in.UnderWay
+	}
+	facts, err = e.Ledger.Facts(ctx, req)
 	if err != nil {
 		return facts, &vcenter.Error{Op: "ask the ledger who is spared of", Object: e.in.RoundID, Kind: vcenter.Unavailable, Err: err}
 	}
