@@ -107,7 +107,7 @@ func (s *site) reclaimOnce(ctx context.Context, d delay, byAlarm bool) (one recl
 	s.vc.SetLatency(d.call)
 	s.vc.SetTaskDelay(d.task)
 	if byAlarm { // at any instant when the watch has had no news for a while
-		time.Sleep(3*time.Second + time.Duration(rand.Int64N(int64(2*time.Second))))
+		time.Sleep(5*time.Second + time.Duration(rand.Int64N(int64(2*time.Second))))
 	}
 	s.vc.ResetCalls()
 	began := time.Now()

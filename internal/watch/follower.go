@@ -120,7 +120,7 @@ func (f *follower) poll(ctx context.Context) {
 
 // settled is how long after the last news the watch has vCenter tell it of the next. Before, it looks once in each interval:
 // it reads a storm of events in few calls.
-const settled = 2 * time.Second
+const settled = time.Second
 
 // rest waits until it is time for another poll: until there are news, in quiet times, and else for an interval.
 func (f *follower) rest(ctx context.Context) {
