@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/demoapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
@@ -104,6 +105,16 @@ func (a *app) demoLoadCommand(f *demoFlags) *cobra.Command {
 			return a.order(cmd.Context(), f, demoapi.Order{Knob: demoapi.KnobLoad, Percent: percent, On: f.on})
 		},
 	}
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) { // a load below 0 looks like a flag
+			if load := unknown.GetSpecifiedShortnames(); load != "" && load[0] >= '0' && load[0] <= '9' {
+				_, err = demoLoad("-" + load)
+				return err
+			}
+		}
+		return flagError(c, err)
+	})
 	f.onFlag(cmd)
 	return cmd
 }
@@ -144,7 +155,7 @@ func (a *app) demoVCenterCommand(f *demoFlags) *cobra.Command {
 		Short: "Cut the demo's vCenter off: it resets every connection",
 		Long: "Cut the demo's vCenter off: it resets every connection until vcenter back, or for a time. Its VMs and its alarm live on.\n\n" +
 			demoStatus,
-		Example: "  preemptctl demo vcenter cut\n  preemptctl demo vcenter cut --for 1s",
+		Example: "  preemptctl demo vcenter cut --for 1s\n  preemptctl demo vcenter cut && preemptctl demo vcenter back",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.order(cmd.Context(), f, demoapi.Order{Knob: demoapi.KnobCut, For: clock.Duration(f.lasts)})
 		},
@@ -237,13 +248,13 @@ func (a *app) sendOrder(ctx context.Context, f *demoFlags, o demoapi.Order) (ans
 func readAnswer(address string, status int, text []byte) (answer demoapi.Answer, err error) {
 	if status == http.StatusOK {
 		if err := json.Unmarshal(text, &answer); err != nil || answer.Done == "" {
-			return answer, noDemo(address, errors.New("what answers there is no demo"))
+			return answer, noDemo(address, errNoDemo)
 		}
 		return answer, nil
 	}
 	var r demoapi.Refusal
 	if json.Unmarshal(text, &r) != nil || r.Error == "" {
-		return answer, noDemo(address, errors.New("what answers there is no demo"))
+		return answer, noDemo(address, errNoDemo)
 	}
 	switch status {
 	case http.StatusBadRequest:
@@ -268,9 +279,19 @@ func (a *app) demoAddress(f *demoFlags) (string, error) {
 	return address, nil
 }
 
+// errNoDemo says that something else than a demo answers.
+var errNoDemo = errors.New("what answers there is no demo")
+
 // noDemo says that no demo answers, and what to do.
 func noDemo(address string, err error) error {
 	reason := lastWords(err.Error())
+	var dial *net.OpError
+	switch late := net.Error(nil); {
+	case errors.As(err, &late) && late.Timeout():
+		reason = fmt.Sprintf("no answer within %s", demoLimit)
+	case !errors.As(err, &dial) || dial.Op != "dial":
+		reason = errNoDemo.Error()
+	}
 	return failedf("no demo answers at %s: %s; start one in another terminal: go run ./cmd/standalone --simulate. "+
 		"If one runs, give the address that it prints as --demo or %s", address, reason, demoEnv)
 }
