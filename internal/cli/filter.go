@@ -50,7 +50,7 @@ func (f filterFlags) reads() bool {
 
 // everyState lists the states of all kinds of work, and of intakes.
 func everyState() []string {
-	all := record.States()
+	all := append(record.States(), "requested") // of what no worker has begun
 	for _, s := range preemptapi.IntakeStates() {
 		all = append(all, string(s))
 	}

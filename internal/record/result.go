@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
@@ -68,6 +69,19 @@ const (
 	endCancelled  = "cancelled"
 	endTimedOut   = "timed_out"
 )
+
+// StateOfEnd is the state of work whose workflow was ended, by the status that Temporal lists; "" of other work.
+func StateOfEnd(status enumspb.WorkflowExecutionStatus) string {
+	switch status {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED:
+		return endTerminated
+	case enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED:
+		return endCancelled
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return endTimedOut
+	}
+	return ""
+}
 
 // endedAs is the state of a workflow that was ended before it had a result; "" of another.
 func endedAs(err error) string {
