@@ -89,7 +89,8 @@ func (a *app) demoLoadCommand(f *demoFlags) *cobra.Command {
 		Short: "Set what the VMs of a cluster of the demo ask for",
 		Long: "Set how much of its CPU the VMs of a cluster ask for, in percent with all of them on, and keep it there. With auto the\n" +
 			"simulated day decides again. VMs that are off ask for nothing, so the cluster's usage is lower while some are.\n\n" + demoStatus,
-		Example: "  preemptctl demo load 95 --on cluster-a\n  preemptctl demo load auto --on cluster-a",
+		Example:   "  preemptctl demo load 95 --on cluster-a\n  preemptctl demo load auto --on cluster-a",
+		ValidArgs: []string{described("auto", "the simulated day decides again"), described("40", "calm"), described("70", "busy"), described("95", "the alarm turns red")},
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("%s takes one load: a percentage, or auto", c.CommandPath())
@@ -177,7 +178,8 @@ func (a *app) demoVCenterCommand(f *demoFlags) *cobra.Command {
 }
 
 func (f *demoFlags) onFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.on, "on", "", "the cluster, cluster-a or cluster-b (default cluster-a)")
+	cmd.Flags().StringVar(&f.on, "on", "", "the cluster, "+strings.Join(demoapi.ClusterNames(), " or ")+" (default "+demoapi.ClusterNames()[0]+")")
+	_ = cmd.RegisterFlagCompletionFunc("on", cobra.FixedCompletions(demoapi.ClusterNames(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (f *demoFlags) forFlag(cmd *cobra.Command, what, without string) {

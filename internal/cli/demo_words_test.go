@@ -39,3 +39,22 @@ func TestWhatAnswersWithoutHTTPIsNoDemo(t *testing.T) {
 		}
 	}
 }
+
+func TestTheValuesOfTheKnobsAreCompleted(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"demo", "load", "a"}, "auto\tthe simulated day decides again\n"},
+		{[]string{"demo", "load", "9"}, "95\tthe alarm turns red\n"},
+		{[]string{"demo", "load", "95", "--on", "cl"}, "cluster-a\ncluster-b\n"},
+		{[]string{"demo", "alarm", "red", "--on", ""}, "cluster-a\ncluster-b\n"},
+		{[]string{"demo", "alarm", "r"}, "red\n"},
+	} {
+		got := preemptctl(t, cli.Options{}, append([]string{"__complete"}, c.args...)...)
+		got.want(t, 0, "stdout")
+		if values, _, _ := strings.Cut(got.stdout, ":"); values != c.want {
+			t.Errorf("%q completes %q, want %q", c.args, values, c.want)
+		}
+	}
+}

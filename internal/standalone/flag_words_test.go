@@ -2,9 +2,18 @@ package standalone
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/api/demoapi"
 )
+
+func TestTheDemoHasTheClustersThatPreemptctlOffers(t *testing.T) {
+	if names := []string{contended, other}; !slices.Equal(names, demoapi.ClusterNames()) {
+		t.Errorf("the demo has %q, preemptctl offers %q", names, demoapi.ClusterNames())
+	}
+}
 
 func TestAWrongValueOfAFlagIsRefusedInPlainWords(t *testing.T) {
 	for arg, want := range map[string]string{
