@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"internal/simulation": {"internal/shown"},
 	"internal/tally":      {},
 	"internal/shown":      {},
+	"internal/flagwords":  {},
 	"internal/telemetry":  {"internal/action", "internal/api/preemptapi", "internal/api/remediateapi", "internal/policy", "internal/shown"},
 	"internal/tracing":    {"internal/shown"},
 	"internal/ledger":     {"internal/placement", "internal/workflowid"},
@@ -89,7 +90,7 @@ var arrows = map[string][]string{
 	"internal/api/remediateapi": {"internal/vsphere", "internal/placement"},
 	"internal/cli": {
 		"internal/bearer", "internal/console", "internal/record", "internal/program", "internal/vsphere", "internal/action", "internal/clock", "internal/cron", "", "internal/config", "internal/api/demoapi", "internal/api/doctorapi", "internal/health", "internal/ledger", "internal/policy", "internal/placement", "internal/api/preemptapi", "internal/api/remediateapi",
-		"internal/shown", "internal/tell", "internal/judge", "internal/api/watchapi", "internal/workflowid",
+		"internal/shown", "internal/tell", "internal/judge", "internal/api/watchapi", "internal/flagwords", "internal/workflowid",
 	},
 	"internal/doctor": {
 		"internal/vsphere", "internal/action", "", "internal/alarm", "internal/api/doctorapi", "internal/policy", "internal/placement", "internal/shown", "internal/step", "internal/trigger", "internal/vcenter",
@@ -124,7 +125,7 @@ var arrows = map[string][]string{
 	},
 	"cmd/standalone": {"internal/standalone", "internal/telemetry"},
 	"internal/standalone": {
-		"internal/bearer", "internal/program", "internal/vsphere", "internal/workflowid", "internal/clock", "", "internal/alarm", "internal/config", "internal/embedded", "internal/health", "internal/ledger", "internal/notify", "internal/policy",
+		"internal/flagwords", "internal/bearer", "internal/program", "internal/vsphere", "internal/workflowid", "internal/clock", "", "internal/alarm", "internal/config", "internal/embedded", "internal/health", "internal/ledger", "internal/notify", "internal/policy",
 		"internal/preempt", "internal/api/demoapi", "internal/api/preemptapi", "internal/channel", "internal/receiver", "internal/shown", "internal/simulation", "internal/telemetry", "internal/tracing/otlp",
 		"internal/trigger", "internal/vcenter", "internal/watch", "internal/worker",
 	},

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/demoapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
@@ -88,7 +89,8 @@ func (a *app) demoLoadCommand(f *demoFlags) *cobra.Command {
 		Short: "Set what the VMs of a cluster of the demo ask for",
 		Long: "Set how much of its CPU the VMs of a cluster ask for, in percent with all of them on, and keep it there. With auto the\n" +
 			"simulated day decides again. VMs that are off ask for nothing, so the cluster's usage is lower while some are.\n\n" + demoStatus,
-		Example: "  preemptctl demo load 95 --on cluster-a\n  preemptctl demo load auto --on cluster-a",
+		Example:   "  preemptctl demo load 95 --on cluster-a\n  preemptctl demo load auto --on cluster-a",
+		ValidArgs: []string{described("auto", "the simulated day decides again"), described("40", "calm"), described("70", "busy"), described("95", "the alarm turns red")},
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("%s takes one load: a percentage, or auto", c.CommandPath())
@@ -104,6 +106,16 @@ func (a *app) demoLoadCommand(f *demoFlags) *cobra.Command {
 			return a.order(cmd.Context(), f, demoapi.Order{Knob: demoapi.KnobLoad, Percent: percent, On: f.on})
 		},
 	}
+	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) { // a load below 0 looks like a flag
+			if load := unknown.GetSpecifiedShortnames(); load != "" && load[0] >= '0' && load[0] <= '9' {
+				_, err = demoLoad("-" + load)
+				return err
+			}
+		}
+		return flagError(c, err)
+	})
 	f.onFlag(cmd)
 	return cmd
 }
@@ -144,7 +156,7 @@ func (a *app) demoVCenterCommand(f *demoFlags) *cobra.Command {
 		Short: "Cut the demo's vCenter off: it resets every connection",
 		Long: "Cut the demo's vCenter off: it resets every connection until vcenter back, or for a time. Its VMs and its alarm live on.\n\n" +
 			demoStatus,
-		Example: "  preemptctl demo vcenter cut\n  preemptctl demo vcenter cut --for 1s",
+		Example: "  preemptctl demo vcenter cut --for 1s\n  preemptctl demo vcenter cut && preemptctl demo vcenter back",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.order(cmd.Context(), f, demoapi.Order{Knob: demoapi.KnobCut, For: clock.Duration(f.lasts)})
 		},
@@ -166,7 +178,8 @@ func (a *app) demoVCenterCommand(f *demoFlags) *cobra.Command {
 }
 
 func (f *demoFlags) onFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.on, "on", "", "the cluster, cluster-a or cluster-b (default cluster-a)")
+	cmd.Flags().StringVar(&f.on, "on", "", "the cluster, "+strings.Join(demoapi.ClusterNames(), " or ")+" (default "+demoapi.ClusterNames()[0]+")")
+	_ = cmd.RegisterFlagCompletionFunc("on", cobra.FixedCompletions(demoapi.ClusterNames(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (f *demoFlags) forFlag(cmd *cobra.Command, what, without string) {
@@ -237,13 +250,13 @@ func (a *app) sendOrder(ctx context.Context, f *demoFlags, o demoapi.Order) (ans
 func readAnswer(address string, status int, text []byte) (answer demoapi.Answer, err error) {
 	if status == http.StatusOK {
 		if err := json.Unmarshal(text, &answer); err != nil || answer.Done == "" {
-			return answer, noDemo(address, errors.New("what answers there is no demo"))
+			return answer, noDemo(address, errNoDemo)
 		}
 		return answer, nil
 	}
 	var r demoapi.Refusal
 	if json.Unmarshal(text, &r) != nil || r.Error == "" {
-		return answer, noDemo(address, errors.New("what answers there is no demo"))
+		return answer, noDemo(address, errNoDemo)
 	}
 	switch status {
 	case http.StatusBadRequest:
@@ -268,9 +281,19 @@ func (a *app) demoAddress(f *demoFlags) (string, error) {
 	return address, nil
 }
 
+// errNoDemo says that something else than a demo answers.
+var errNoDemo = errors.New("what answers there is no demo")
+
 // noDemo says that no demo answers, and what to do.
 func noDemo(address string, err error) error {
 	reason := lastWords(err.Error())
+	var dial *net.OpError
+	switch late := net.Error(nil); {
+	case errors.As(err, &late) && late.Timeout():
+		reason = fmt.Sprintf("no answer within %s", demoLimit)
+	case !errors.As(err, &dial) || dial.Op != "dial":
+		reason = errNoDemo.Error()
+	}
 	return failedf("no demo answers at %s: %s; start one in another terminal: go run ./cmd/standalone --simulate. "+
 		"If one runs, give the address that it prints as --demo or %s", address, reason, demoEnv)
 }

@@ -71,11 +71,14 @@ func (a *app) explainVM(cmd *cobra.Command, vm string, f explainFlags) error {
 		return err
 	}
 	return a.withSession(cmd, planLimit, func(ctx context.Context, s *session) error {
-		if err := s.mustPoll(ctx, "nothing can be planned until one starts; what happened shows "+a.command("history", "--vm", vm)); err != nil {
+		if err := s.mustPoll(ctx, a.startOne(noPlans+"; what happened shows "+a.command("history", "--vm", vm))); err != nil {
 			return err
 		}
 		if err := a.known(ctx, s, preemptapi.NamesInput{Tag: req.Tag, Policy: req.Policy}); err != nil {
 			return err
+		}
+		if s.unheeded != nil {
+			return s.unheeded
 		}
 		ref, err := a.vmNamed(ctx, s, vm)
 		if err != nil {

@@ -149,6 +149,7 @@ func fakeRound(ctx workflow.Context, tag string) (preemptapi.RoundResult, error)
 	if err := workflow.SetQueryHandler(ctx, preemptapi.RoundStateQuery, func() (preemptapi.RoundResult, error) { return r, nil }); err != nil {
 		return r, err
 	}
+	defer func() { _ = workflow.UpsertMemo(ctx, map[string]any{"state": r.State}) }() // as a round of ours, for the list
 	if tag == "filtered" {
 		r.Alarm, r.Scope, r.ScopeName = "cpu-above-80", vsphere.Ref{Type: vsphere.TypeCluster, Value: "domain-c7"}, "cluster-a"
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
-	"github.com/vsphere-preemption/vsphere-preemption/internal/api/remediateapi"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/program"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/record"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
@@ -49,25 +48,12 @@ func (f filterFlags) reads() bool {
 	return f.vm != "" || f.cluster != "" || f.alarm != "" || f.state != ""
 }
 
-// everyState lists the states of all kinds of work.
+// everyState lists the states of all kinds of work, and of intakes.
 func everyState() []string {
-	var all []string
-	for _, s := range preemptapi.RoundStates() {
-		all = append(all, string(s))
-	}
-	for _, s := range preemptapi.RestoreStates() {
-		all = append(all, string(s))
-	}
-	for _, s := range preemptapi.RoomStates() {
-		all = append(all, string(s))
-	}
+	all := append(record.States(), "requested") // of what no worker has begun
 	for _, s := range preemptapi.IntakeStates() {
 		all = append(all, string(s))
 	}
-	for _, s := range remediateapi.States() {
-		all = append(all, string(s))
-	}
-	all = append(all, record.EndStates()...)
 	slices.SortFunc(all, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
 	return slices.CompactFunc(all, strings.EqualFold)
 }

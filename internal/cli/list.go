@@ -88,8 +88,8 @@ func (a *app) list(cmd *cobra.Command, f listFlags) error {
 	})
 }
 
-// listed returns the workflows that the flags choose. What concerns a VM, and what state work is in, the record knows; intakes,
-// plans and the ledger are not in it.
+// listed returns the workflows that the flags choose. What concerns a VM, a cluster or an alarm the record knows; intakes, plans and
+// the ledger are not in it. The state is that which the list shows.
 func (a *app) listed(ctx context.Context, s *session, f listFlags, filter record.Filter) ([]listed, error) {
 	query := ofTypes(f.all)
 	if !filter.Since.IsZero() {
@@ -98,6 +98,11 @@ func (a *app) listed(ctx context.Context, s *session, f listFlags, filter record
 	if !f.reads() {
 		found, _, err := s.find(ctx, query, f.limit)
 		return found, err
+	}
+	state := filter.State
+	filter.State = "" // the list has it
+	if filter.VM == "" && filter.Cluster == "" && filter.Alarm == "" {
+		return a.noneIsSaid(s.findWhere(ctx, query, f.limit, func(w *listed) bool { return w.isIn(state) }))
 	}
 	entries, reach, err := a.chosen(ctx, s, &filter)
 	if err != nil {
@@ -109,9 +114,11 @@ func (a *app) listed(ctx context.Context, s *session, f listFlags, filter record
 		inRecord[e.RunID] = e
 		scopes[e.Scope.String()], scopes[e.Cluster.String()] = true, true
 	}
-	found, err := s.findWhere(ctx, query, f.limit, func(w *listed) bool {
-		if e, ok := inRecord[w.RunID]; ok {
-			w.State = e.State
+	return a.noneIsSaid(s.findWhere(ctx, query, f.limit, func(w *listed) bool {
+		if !w.isIn(state) {
+			return false
+		}
+		if _, ok := inRecord[w.RunID]; ok {
 			return true
 		}
 		beside := filter
@@ -119,7 +126,14 @@ func (a *app) listed(ctx context.Context, s *session, f listFlags, filter record
 			beside.Cluster = "" // its work is in the cluster
 		}
 		return besideRecord(w.Type) && beside.Matches(w.entry())
-	})
+	}))
+}
+
+// isIn reports whether the list shows a workflow in a state; "": in any.
+func (w listed) isIn(state string) bool { return state == "" || strings.EqualFold(w.State, state) }
+
+// noneIsSaid says where nothing was found.
+func (a *app) noneIsSaid(found []listed, err error) ([]listed, error) {
 	if err == nil && len(found) == 0 {
 		a.notice("nothing that is kept is as all these flags say")
 	}
@@ -220,6 +234,9 @@ func listing(info *workflowpb.WorkflowExecutionInfo) listed {
 		WorkflowID: info.GetExecution().GetWorkflowId(), RunID: info.GetExecution().GetRunId(),
 		Type: info.GetType().GetName(), Status: statusWord(info.GetStatus()),
 		State: memoText(info, "state"), Alarm: memoText(info, "alarm"), Scope: memoText(info, "scope"), Tag: memoText(info, "tag"),
+	}
+	if state := record.StateOfEnd(info.GetStatus()); state != "" {
+		w.State = state
 	}
 	if t := info.GetStartTime(); t != nil {
 		w.StartedAt = t.AsTime()

@@ -29,12 +29,15 @@ func (a *app) known(ctx context.Context, s *session, in preemptapi.NamesInput) e
 	return err
 }
 
-// lookUp asks a worker about names. The answer is empty if there is none in time, as while vCenter is away.
+// lookUp asks a worker about names. The answer is empty if there is none in time, as while vCenter is away; if that is because no
+// worker took the question, the session knows.
 func (a *app) lookUp(ctx context.Context, s *session, in preemptapi.NamesInput) (out preemptapi.NamesResult, err error) {
 	limited, cancel := context.WithTimeout(ctx, namesLimit)
 	defer cancel()
+	id := "preemption-plan-names-" + uuid.NewString()
+	s.unheeded = nil
 	run, err := s.ExecuteWorkflow(limited, client.StartWorkflowOptions{
-		ID: "preemption-plan-names-" + uuid.NewString(), TaskQueue: a.target.queue, WorkflowExecutionTimeout: namesLimit,
+		ID: id, TaskQueue: a.target.queue, WorkflowExecutionTimeout: namesLimit,
 		StaticSummary: "looks whether vCenter knows what was named",
 	}, preemptapi.NamesType, in)
 	if err == nil {
@@ -45,6 +48,9 @@ func (a *app) lookUp(ctx context.Context, s *session, in preemptapi.NamesInput) 
 		return out, ctx.Err()
 	case err != nil:
 		a.log.Debug("could not check the names in vCenter; the request continues", "error", err)
+		if run != nil {
+			s.unheeded = s.untaken(ctx, id, a.startOne("nothing can be looked up in vCenter until one does"))
+		}
 		return preemptapi.NamesResult{}, nil
 	case len(out.Unknown) > 0:
 		return out, notFoundf(startedNothing+"%s", strings.Join(out.Unknown, "; "))

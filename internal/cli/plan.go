@@ -87,10 +87,13 @@ func (a *app) planOf(cmd *cobra.Command, f planFlags, req preemption.WorkflowReq
 			return err
 		}
 		if !polled {
-			return a.noWorker("nothing can be planned until one starts")
+			return a.noWorker(a.startOne(noPlans))
 		}
 		if err := f.named(ctx, a, s, &req); err != nil {
 			return err
+		}
+		if s.unheeded != nil {
+			return s.unheeded
 		}
 		ctx, cancel := context.WithTimeout(ctx, f.timeout)
 		defer cancel()
@@ -158,14 +161,21 @@ func unplanned(r preemptapi.RoundResult, kind string) error {
 	return failedf("no plan: %s", r.Reason)
 }
 
+// noPlans is what follows where no worker polls.
+const noPlans = "nothing can be planned until one starts"
+
 // notPlanned explains why there is no plan, and ends a plan for which nobody waits any more.
 func (a *app) notPlanned(ctx context.Context, s *session, id string, err error) error {
 	if ctx.Err() != nil || timedOut(err) {
+		untaken := s.untaken(ctx, id, a.startOne(noPlans))
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = s.CancelWorkflow(clean, id, "")
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			return interruptedf("interrupted: nothing was touched")
+		}
+		if untaken != nil {
+			return untaken
 		}
 		return failedf("no plan within the time given: is the worker running, and can it reach vCenter?")
 	}

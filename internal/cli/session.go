@@ -30,6 +30,8 @@ const (
 type session struct {
 	client.Client
 	app *app
+	// unheeded is why the last look-up of names was not answered where no worker has begun it; nil: it was, or one has.
+	unheeded error
 }
 
 // withSession connects, runs f, and turns an error into one clear line. limit bounds the time; 0: none.

@@ -115,6 +115,8 @@ func (a *app) vmNamed(ctx context.Context, s *session, named string) (vsphere.Re
 	switch {
 	case err != nil:
 		return vsphere.Ref{}, err
+	case s.unheeded != nil:
+		return vsphere.Ref{}, s.unheeded
 	case len(out.VMs) != 1 || out.VMs[0].Zero():
 		return vsphere.Ref{}, failedf("VM %q could not be looked up in vCenter in time: try again, or give its whole MoRef, such as VirtualMachine:vm-42", named)
 	}

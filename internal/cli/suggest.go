@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/vsphere-preemption/vsphere-preemption/internal/flagwords"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
@@ -27,7 +28,7 @@ func flagError(c *cobra.Command, err error) error {
 	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
-		return usage(err)
+		return usage(flagwords.Plain(err))
 	}
 	var flags []string
 	c.Flags().VisitAll(func(f *pflag.Flag) {

@@ -110,6 +110,8 @@ func (a *app) placed(ctx context.Context, s *session, named string, in preemptap
 		return found, nil
 	case plain:
 		return taken, nil
+	case s.unheeded != nil:
+		return taken, s.unheeded
 	}
 	return taken, failedf("%q could not be looked up in vCenter in time: try again, or give its MoRef, such as domain-c7", named)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
@@ -142,6 +143,9 @@ func (c *Console) workPage(_ context.Context, req *http.Request) (look, error) {
 	entries, reach := c.cfg.Record.Known(record.Filter{})
 	run := req.URL.Query().Get("run")
 	i := slices.IndexFunc(entries, func(e record.Entry) bool { return e.ID == id && (run == "" || e.RunID == run) })
+	if _, other := c.known(id); i < 0 && other {
+		return look{}, notFound{fmt.Errorf("%s has no run %q that is known: leave run out of the address to see the last one", id, run)}
+	}
 	if i < 0 {
 		why := reach.Cut
 		if why == "" {
@@ -199,7 +203,8 @@ func (c *Console) vmPage(ctx context.Context, req *http.Request) (look, error) {
 	return l, nil
 }
 
-// askAbout asks a worker about a VM, if one is there. Its error is that neither vCenter nor the record knows the VM.
+// askAbout asks a worker about a VM, if one is there. Its error is that neither vCenter nor the record knows the VM, or that the
+// record does not and vCenter cannot be asked. A page waits for the first answer; the API says that there is none yet.
 func (c *Console) askAbout(ctx context.Context, req *http.Request, v *vmView) error {
 	now, err := c.state(ctx)
 	if err != nil || !now.Workers.Polled || fromElsewhere(req) {
@@ -207,11 +212,16 @@ func (c *Console) askAbout(ctx context.Context, req *http.Request, v *vmView) er
 	}
 	entries, _ := c.cfg.Record.Known(record.Filter{})
 	v.Asks, v.Now = true, c.questions.about(ctx, v.Named, v.Ref, entries)
-	if v.Now == nil || !v.Ref.Zero() {
+	unheard := "no round, restore or remediation that is kept names a VM called " + v.Named
+	switch {
+	case !v.Ref.Zero(), v.Now == nil && !strings.HasPrefix(req.URL.Path, apiPath):
 		return nil
-	}
-	if v.Now.unknown != nil {
-		return notFound{fmt.Errorf("no round, restore or remediation that is kept names a VM called %s, and %w", v.Named, v.Now.unknown)}
+	case v.Now == nil:
+		return notNow{errors.New(unheard + ", and a worker that was asked for it in vCenter has not answered yet: ask again in a moment")}
+	case v.Now.unknown != nil:
+		return notFound{fmt.Errorf("%s, and %w", unheard, v.Now.unknown)}
+	case v.Now.vm.Zero():
+		return notNow{fmt.Errorf("%s, and whether vCenter has one is not known now: %s", unheard, v.Now.Error)}
 	}
 	if v.Ref = v.Now.vm; v.Now.Verdict != nil {
 		v.Name = v.Now.Verdict.Name

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,9 @@ func readAsked(req *http.Request, now time.Time) (a asked, err error) {
 	a.VM, a.Cluster, a.Alarm, a.State = text("vm"), text("cluster"), text("alarm"), text("state")
 	if a.Kind = record.Kind(text("kind")); a.Kind != "" && !known(a.Kind) {
 		return a, badRequest{fmt.Errorf("kind %q is not one of %v", a.Kind, record.Kinds())}
+	}
+	if a.State != "" && !slices.ContainsFunc(record.States(), func(s string) bool { return strings.EqualFold(s, a.State) }) {
+		return a, badRequest{fmt.Errorf("state %q is not one of %s", a.State, strings.Join(record.States(), ", "))}
 	}
 	if a.since = text("since"); a.since == "" {
 		a.since = "7d"

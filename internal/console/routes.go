@@ -18,11 +18,15 @@ import (
 // askLimit is how long a page may wait for Temporal.
 const askLimit = 5 * time.Second
 
-// notFound and badRequest are errors that a page is answered with.
+// notFound, badRequest and notNow are errors that a page is answered with. notNow is of what is known again later.
 type (
 	notFound   struct{ error }
 	badRequest struct{ error }
+	notNow     struct{ error }
 )
+
+// apiPath begins the paths that answer with JSON.
+const apiPath = "/api/"
 
 // look is what one page shows: it is the page's content and what /api/v1/ answers.
 type look struct {
@@ -127,6 +131,8 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.As(err, new(badRequest)):
 		return http.StatusBadRequest
+	case errors.As(err, new(notNow)):
+		return http.StatusServiceUnavailable
 	}
 	return http.StatusBadGateway
 }

@@ -186,7 +186,7 @@ func ofRooms(e *Entry, r preemptapi.RoomResult) {
 	}
 	if len(r.Rooms) == 0 && len(r.Rejected) > 0 {
 		last := r.Rejected[len(r.Rejected)-1]
-		e.State, e.Reason = "rejected", last.Reason
+		e.State, e.Reason = roomRejected, last.Reason
 	}
 }
 

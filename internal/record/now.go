@@ -315,7 +315,7 @@ func (r *Reader) state(ctx context.Context, e *Entry, kind string) (err error) {
 			ofReport(e, v)
 		}
 	default:
-		e.State = "running"
+		e.State = stateRunning
 	}
 	return err
 }

@@ -3,7 +3,10 @@ package record
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
@@ -36,12 +39,49 @@ func (r *Reader) fill(ctx context.Context, e *Entry, kind string) error {
 // EndStates lists the states of entries that are none of the work's own: its workflow was ended, or cannot be read.
 func EndStates() []string { return []string{endTerminated, endCancelled, endTimedOut, StateUnread} }
 
+// States lists the states of all kinds of entries, each once, without regard to case, in the order of the alphabet.
+func States() []string {
+	all := append(EndStates(), roomRejected, stateRunning)
+	for _, s := range preemptapi.RoundStates() {
+		all = append(all, string(s))
+	}
+	for _, s := range preemptapi.RestoreStates() {
+		all = append(all, string(s))
+	}
+	for _, s := range preemptapi.RoomStates() {
+		all = append(all, string(s))
+	}
+	for _, s := range remediateapi.States() {
+		all = append(all, string(s))
+	}
+	slices.SortFunc(all, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
+	return slices.CompactFunc(all, strings.EqualFold)
+}
+
+const (
+	roomRejected = "rejected" // of a workflow that makes room: it took no request
+	stateRunning = "running"  // of work that does not say more of itself while it is under way
+)
+
 // The states of work whose workflow was ended.
 const (
 	endTerminated = "terminated"
 	endCancelled  = "cancelled"
 	endTimedOut   = "timed_out"
 )
+
+// StateOfEnd is the state of work whose workflow was ended, by the status that Temporal lists; "" of other work.
+func StateOfEnd(status enumspb.WorkflowExecutionStatus) string {
+	switch status {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED:
+		return endTerminated
+	case enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED:
+		return endCancelled
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return endTimedOut
+	}
+	return ""
+}
 
 // endedAs is the state of a workflow that was ended before it had a result; "" of another.
 func endedAs(err error) string {

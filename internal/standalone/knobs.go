@@ -121,7 +121,13 @@ func (k *knobs) cutVCenter(o demoapi.Order) (a demoapi.Answer, err error) {
 	if err != nil {
 		return a, err
 	}
-	k.cutOff(lasts)
+	if !k.cutOff(lasts) {
+		back := "it comes back by: preemptctl demo vcenter back"
+		if _, until := k.reachable(); !until.IsZero() {
+			back = "it comes back at " + until.Format(time.TimeOnly) + ", or by: preemptctl demo vcenter back"
+		}
+		return a, refuse(http.StatusConflict, "vCenter is cut off already; %s", back)
+	}
 	a.Done = "vCenter resets every connection until: preemptctl demo vcenter back"
 	if lasts > 0 {
 		a.Done = fmt.Sprintf("vCenter resets every connection for %s", lasts)

@@ -138,10 +138,13 @@ func (l *living) cluster(name string) (*livingCluster, error) {
 	return nil, fmt.Errorf("the demo has no cluster %q; it has %s", name, strings.Join(names, " and "))
 }
 
-// cutOff has vCenter reset every connection, for a time or, with 0, until comeBack.
-func (l *living) cutOff(lasts time.Duration) {
+// cutOff has vCenter reset every connection, for a time or, with 0, until comeBack. It reports whether it was not cut off already.
+func (l *living) cutOff(lasts time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.away {
+		return false
+	}
 	l.unplan()
 	l.level.Set(silence) // what the worker complains of meanwhile is what was asked for
 	l.vcenter.DropConnections()
@@ -152,6 +155,7 @@ func (l *living) cutOff(lasts time.Duration) {
 		l.cut, l.until = end, time.Now().Add(lasts)
 	}
 	l.out.say("vCenter", "is cut off: it resets every connection")
+	return true
 }
 
 // comeBack ends the outage, and reports whether there was one; only is called with the lock held, and prevents it.

@@ -106,6 +106,7 @@ func TestTheKnobsOfTheDemo(t *testing.T) {
 	// While vCenter is cut off nothing happens to VMs, and nothing is lost.
 	tr.demo(program.Refused, "not cut off", "vcenter", "back")
 	tr.demo(program.Done, "resets every connection until", "vcenter", "cut")
+	tr.demo(program.Refused, "cut off already; it comes back by: preemptctl demo vcenter back", "vcenter", "cut", "--for", "1s")
 	if _, err := net.DialTimeout("tcp", strings.TrimSuffix(strings.TrimPrefix(site.vcenter.URL(), "https://"), "/sdk"), time.Second); err != nil {
 		t.Error(err) // it accepts, and resets
 	}

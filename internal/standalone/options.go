@@ -12,6 +12,7 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/config"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/flagwords"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/telemetry"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/tracing/otlp"
 )
@@ -91,6 +92,7 @@ Exit status: 0 done, 1 failed (with --once also when a VM is not as reported, an
 		Version: p.Build.String(),
 		Run:     func(*cobra.Command, []string) { *ran = true },
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagwords.Plain(err) })
 	f := cmd.Flags()
 	f.BoolVar(&o.simulate, "simulate", false, "use a simulated vCenter and show on it two preemptions, and room for a VM")
 	f.BoolVar(&o.once, "once", false, "with --simulate: end after the scenario, with 0 only if every VM is as reported")

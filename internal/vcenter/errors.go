@@ -291,10 +291,16 @@ func reason(err error) string {
 	}
 	var request *url.Error
 	if errors.As(err, &request) && request == err {
-		return request.Err.Error()
+		err = request.Err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return cutShort
 	}
 	return err.Error()
 }
+
+// cutShort is the text of a connection that was closed, as by a proxy or a vCenter that restarts.
+const cutShort = "the connection was closed before the whole answer came"
 
 // faultText is vCenter's own message of a fault, "" when it gave none.
 func faultText(err error) string {

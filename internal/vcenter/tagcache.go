@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/shown"
 )
 
 const (
@@ -260,4 +262,24 @@ func (t *tagCache) fullWithin(d time.Duration) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return time.Since(t.full) < d
+}
+
+// near lists the names of known tags that are like a name. Of `category:name` the name counts if nothing is like the whole.
+func (t *tagCache) near(name string) []string {
+	if name == "" {
+		return nil
+	}
+	t.mu.Lock()
+	names := make([]string, 0, len(t.tags))
+	for _, info := range t.tags {
+		names = append(names, info.name)
+	}
+	t.mu.Unlock()
+	slices.Sort(names)
+	names = slices.Compact(names)
+	near := shown.Near(name, names)
+	if _, plain, qualified := strings.Cut(name, ":"); qualified && plain != "" && len(near) == 0 {
+		near = shown.Near(plain, names)
+	}
+	return near
 }

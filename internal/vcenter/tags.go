@@ -75,10 +75,11 @@ func (g *Gateway) resolveTag(ctx context.Context, op, name string) (string, erro
 			return id, err
 		}
 	}
-	return "", &Error{
-		Op: op, Object: fmt.Sprintf("tag %q", name), Kind: TagNotFound, Err: errNoTag,
-		Remedy: fmt.Sprintf("check the spelling, or create it: govc tags.category.create preemption && govc tags.create -c preemption %q", name),
+	remedy := fmt.Sprintf("check the spelling, or create it: govc tags.category.create preemption && govc tags.create -c preemption %q", name)
+	if near := g.tags.near(name); len(near) > 0 {
+		remedy = "did you mean " + strings.Join(near, " or ") + "? Else " + remedy
 	}
+	return "", &Error{Op: op, Object: fmt.Sprintf("tag %q", name), Kind: TagNotFound, Err: errNoTag, Remedy: remedy}
 }
 
 // matchTag looks up the name in the cache; "" if it is not there.

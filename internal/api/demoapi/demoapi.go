@@ -42,6 +42,9 @@ const (
 // Knobs returns all of them.
 func Knobs() []Knob { return []Knob{KnobStatus, KnobAlarm, KnobLoad, KnobKill, KnobCut, KnobBack} }
 
+// ClusterNames are the names of the demo's clusters, the one that is meant without a name first.
+func ClusterNames() []string { return []string{"cluster-a", "cluster-b"} }
+
 // Order is what is posted.
 type Order struct {
 	Knob    Knob           `json:"knob"`

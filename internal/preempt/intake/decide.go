@@ -205,6 +205,7 @@ const (
 	versionReserved = "refuse-a-reserved-id"           // an intake under an id of another kind takes nothing
 	versionExpire   = "complete-with-work-left"        // an intake never meets its client's execution timeout
 	versionClock    = "keys-before-times"              // of two changes of an alarm the one with the higher key is newer
+	versionNamed    = "named-when-complete"            // the list of workflows says of one that has completed which alarm it was for
 	versionAdopt    = "adopt-a-round-of-a-lost-task"   // a round whose start was forgotten is its own all the same
 )
 

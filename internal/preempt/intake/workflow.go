@@ -233,17 +233,18 @@ func (it *intake) complete() (preemptapi.Response, error) {
 	if res.State == preemptapi.IntakeIdle {
 		res.State = preemptapi.IntakeCompleted
 	}
-	preempt.Upsert(it.ctx, it.state.Attrs, "", "", string(res.State))
+	alarmName, scope := it.lastNamed()
+	if alarmName+scope != "" && !it.hasVersion(versionNamed) {
+		alarmName, scope = "", ""
+	}
+	preempt.Upsert(it.ctx, it.state.Attrs, alarmName, scope, string(res.State))
 	return res, nil
 }
 
 // show records the state for the list of workflows and the details page, when it changed.
 func (it *intake) show() {
 	res := it.response()
-	alarmName, scope := "", ""
-	if d := it.state.LastDemand; d != nil {
-		alarmName, scope = d.Alarm(), d.Scope.String()
-	}
+	alarmName, scope := it.lastNamed()
 	text := fmt.Sprintf("**%s** · tag `%s` · %s · alarm `%s` · scope `%s`", res.State, res.Tag, res.Criticality, alarmName, scope)
 	if res.RoundID != "" {
 		text += "\n\nround `" + res.RoundID + "`"
@@ -257,4 +258,12 @@ func (it *intake) show() {
 	it.lastShown = text
 	workflow.SetCurrentDetails(it.ctx, shown.Clip(text, 4000))
 	preempt.Upsert(it.ctx, it.state.Attrs, alarmName, scope, string(res.State))
+}
+
+// lastNamed are the alarm and the scope of the last request; empty: it has none.
+func (it *intake) lastNamed() (alarmName, scope string) {
+	if d := it.state.LastDemand; d != nil {
+		return d.Alarm(), d.Scope.String()
+	}
+	return "", ""
 }

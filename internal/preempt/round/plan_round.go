@@ -218,10 +218,19 @@ func (p *planning) narrowToOneVM(ctx context.Context) error {
 	p.snap.VMs = slices.DeleteFunc(p.snap.VMs, func(vm vsphere.VM) bool { return vm.Ref != ref })
 	if len(p.snap.VMs) == 0 {
 		return temporal.NewApplicationErrorWithOptions(
-			fmt.Sprintf("VM %q does not carry the tag %q: only VMs whose owners tagged them may go", preempt.Clip(d.VM), d.Tag), preemptapi.NotTagged,
+			fmt.Sprintf("VM %s does not carry the tag %q: only VMs whose owners tagged them may go", p.called(ctx, ref), d.Tag), preemptapi.NotTagged,
 			temporal.ApplicationErrorOptions{NonRetryable: true, Category: temporal.ApplicationErrorCategoryBenign}) // an answer to a person
 	}
 	return nil
+}
+
+// called is what people call the named VM: its name and MoRef, or as it was named where its name cannot be read now.
+func (p *planning) called(ctx context.Context, ref vsphere.Ref) string {
+	read, err := p.VCenter.State(ctx, "", []vsphere.Ref{ref})
+	if name := read[ref].Name; err == nil && name != "" {
+		return fmt.Sprintf("%q (%s)", preempt.Clip(name), ref.Value)
+	}
+	return fmt.Sprintf("%q", preempt.Clip(p.in.Demand.VM))
 }
 
 // demand is what the policy is asked.
