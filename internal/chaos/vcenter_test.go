@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 )
 
 // changing are vCenter's calls by which a preemption or a restore changes something.
@@ -21,24 +23,34 @@ var changing = []string{"PowerOffVM_Task", "ShutdownGuest", "ReconfigVM_Task", "
 
 // unreliable lets 30 of 100 calls that change something fail: in 10 vCenter refuses the call, in 5 it has forgotten the
 // session, and in 15 it does what it was asked to do, and its answer is lost. No call fails in two ways: of one that is refused and
-// whose refusal is lost nobody can tell until its time is over.
+// whose refusal is lost nobody can tell until its time is over. What is refused three times in a row has failed, rightly, and no
+// VM is to fail here: after two refusals the same call about the same object is taken.
 func (w *world) unreliable() (calls, failed *atomic.Int64) {
 	calls, failed = new(atomic.Int64), new(atomic.Int64)
 	var lost sync.Map // calls whose answer will be lost, by method and object
+	var mu sync.Mutex
+	refused := map[string]int{} // in a row, by method and object
 	for _, method := range changing {
 		w.vc.Hook(method, func(ref types.ManagedObjectReference) {
 			calls.Add(1)
-			if _, armed := lost.LoadAndDelete(method + ref.Value); armed {
+			call, n := method+ref.Value, rand.IntN(100)
+			if _, armed := lost.LoadAndDelete(call); armed {
 				return
 			}
-			n := rand.IntN(100)
+			mu.Lock()
+			defer mu.Unlock()
+			before := refused[call]
+			refused[call] = 0
 			switch {
+			case n < 10 && before == step.Tries-1:
+				return
 			case n < 10:
+				refused[call] = before + 1
 				w.vc.FailCall(method, &ref, []types.BaseMethodFault{&types.TaskInProgress{}, &types.SystemError{}}[n%2], 1)
 			case n < 15:
 				w.vc.FailCall(method, &ref, &types.NotAuthenticated{}, 1)
 			case n < 30:
-				lost.Store(method+ref.Value, true)
+				lost.Store(call, true)
 				w.vc.LoseAnswer(method, &ref, 1) // to the next call about it
 			default:
 				return

@@ -136,8 +136,9 @@ func (w *world) eventually(what string, f func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
+			w.t.Errorf("never: %s: %v", what, err) // first: what follows is long
 			w.tellWorkflows()
-			w.t.Fatalf("never: %s: %v", what, err)
+			w.t.FailNow()
 		}
 	}
 }

@@ -159,7 +159,7 @@ func (l *lifting) end(t policy.Return, how policy.ThrottleEnd) {
 	}
 	value, err := l.endedValue(t, how, vm.OnAt)
 	if err == nil {
-		err = l.AttemptThrough(l.Ctx, func() error { return l.VCenter.Annotate(l.Ctx, t.Ref, preemption.AttributeKey, value) })
+		err = l.writeRecord(t.Ref, value)
 	}
 	vm.Annotated = err == nil
 	if err != nil {

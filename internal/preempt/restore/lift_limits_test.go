@@ -10,6 +10,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/vcentertest"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -81,6 +82,17 @@ func TestEachThrottledVMGetsTheLimitThatItHad(t *testing.T) {
 	}
 	if again := b.planned(PlanInput{}); len(again.Limits) != 0 {
 		t.Errorf("planned again: %+v", again.Limits)
+	}
+}
+
+func TestTheRecordOfALimitThatVCenterRefusesForAWhileIsWrittenAllTheSame(t *testing.T) {
+	b := newThrottledBench(t, 1)
+	b.vc.Fail = vcentertest.Failing("Annotate", vcenter.Busy, 3*step.Tries)
+	if vm := of(t, b.lift(b.limits()), 1); vm.Outcome != preemptapi.OutcomeRestored || !vm.Annotated {
+		t.Errorf("%+v", vm)
+	}
+	if a := b.record(1); a.Preempted || !a.Throttle.EndedAs(policy.ThrottleLifted) {
+		t.Errorf("it carries %+v with %+v", a, a.Throttle)
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 
 	preemption "github.com/vsphere-preemption/vsphere-preemption"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/api/preemptapi"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/clock"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
 
@@ -15,7 +17,7 @@ func (p *powering) claimOn(t policy.Return, at time.Time) {
 	value, err := p.restoredValue(t.Ref, vm.OnAt)
 	p.recorded.Go(func() {
 		if err == nil {
-			err = p.AttemptThrough(p.Ctx, func() error { return p.VCenter.Annotate(p.Ctx, t.Ref, preemption.AttributeKey, value) })
+			err = p.writeRecord(t.Ref, value)
 		}
 		vm.Annotated = err == nil
 		p.MarkChanged()
@@ -24,6 +26,25 @@ func (p *powering) claimOn(t policy.Return, at time.Time) {
 		}
 		p.decide(vm)
 	})
+}
+
+// recordPauses are the pauses between attempts on a record that vCenter refuses, in units of Timing.Retry: about a minute.
+var recordPauses = []time.Duration{1, 5, 20}
+
+// writeRecord writes a VM's attribute. This restore writes it once and comes back to it no more, so it tries for about a minute what
+// may succeed later: the record of a VM that is on would say that it was preempted until the next restore of its scope.
+func (p *powering) writeRecord(ref vsphere.Ref, value string) error {
+	write := func() error {
+		return p.AttemptThrough(p.Ctx, func() error { return p.VCenter.Annotate(p.Ctx, ref, preemption.AttributeKey, value) })
+	}
+	err := write()
+	for _, pause := range recordPauses {
+		if err == nil || !vcenter.KindOf(err).Retryable() || !clock.Sleep(p.Ctx, pause*p.Settings.Timing.Retry) {
+			return err
+		}
+		err = write()
+	}
+	return err
 }
 
 // restoredValue is the attribute of a VM that came back: what was there, whoever wrote it, and by what and when it

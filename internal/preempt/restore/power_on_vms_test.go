@@ -13,6 +13,7 @@ import (
 	"github.com/vsphere-preemption/vsphere-preemption/internal/policy"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/preempt/vcentertest"
+	"github.com/vsphere-preemption/vsphere-preemption/internal/step"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vcenter"
 	"github.com/vsphere-preemption/vsphere-preemption/internal/vsphere"
 )
@@ -259,6 +260,14 @@ func TestARecordThatCannotBeWrittenIsPartOfTheResult(t *testing.T) {
 	b := newBench(t, 1)
 	b.vc.Fail = vcentertest.Failing("Annotate", vcenter.NoPermission, 10)
 	if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != preemptapi.OutcomeRestored || vm.Annotated || vm.AnnotationError == "" {
+		t.Errorf("%+v", vm)
+	}
+}
+
+func TestARecordThatVCenterRefusesForAWhileIsWrittenAllTheSame(t *testing.T) {
+	b := newBench(t, 1)
+	b.vc.Fail = vcentertest.Failing("Annotate", vcenter.Busy, 3*step.Tries)
+	if vm := of(t, b.powerOn(b.order()), 1); vm.Outcome != preemptapi.OutcomeRestored || !vm.Annotated || vm.AnnotationError != "" {
 		t.Errorf("%+v", vm)
 	}
 }
