@@ -17,11 +17,11 @@ const moveSteps = 4
 
 const relocateTask = "relocateVm"
 
-// moves count the relocations under way, and the most there were at once.
+// moves count the relocations under way, the most there were at once, and all that began.
 type moves struct {
 	bySource, byHost         map[string]int
 	mostBySource, mostByHost map[string]int
-	total, most              int
+	total, most, begun       int
 }
 
 func newMoves() moves {
@@ -41,6 +41,7 @@ func (m *moves) add(sources []string, host string, n int) {
 	count(m.byHost, m.mostByHost, host)
 	m.total += n
 	m.most = max(m.most, m.total)
+	m.begun += max(0, n)
 }
 
 // SetRelocateTime sets how long each later relocation takes; 4 ms unless set.
@@ -63,6 +64,14 @@ func (v *VCenter) Moving() int {
 	v.storage.mu.Lock()
 	defer v.storage.mu.Unlock()
 	return v.storage.moves.total
+}
+
+// Moves is how many relocations have begun. A call that vCenter refused began none, nor did one whose caller was gone before
+// it was served.
+func (v *VCenter) Moves() int {
+	v.storage.mu.Lock()
+	defer v.storage.mu.Unlock()
+	return v.storage.moves.begun
 }
 
 // move is one relocation.
