@@ -145,6 +145,7 @@ func (r *Receiver) post(w http.ResponseWriter, req *http.Request) {
 	}
 	r.cfg.Metrics.Received(class, out.result, time.Since(start))
 	r.tell(req, out, e)
+	drain(w, req)
 	if out.status >= http.StatusMultipleChoices || wantsBody(req.Header) {
 		write(w, out)
 		return

@@ -189,3 +189,63 @@ func TestABodyThatComesInPartsAtAFairRateIsTaken(t *testing.T) {
 		t.Errorf("got %s", resp.Status)
 	}
 }
+
+// wholly sends an event in parts, as through a slow line, and looks for the answer when all of it is sent, as simple clients do.
+func wholly(t *testing.T, url string, header http.Header, length int) *http.Response {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n", length)
+	if err := header.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "\r\n")
+	for part := 32 << 10; length > 0; length -= part {
+		time.Sleep(30 * time.Millisecond)
+		if _, err := fmt.Fprint(conn, strings.Repeat(" ", min(part, length))); err != nil {
+			t.Fatalf("%d bytes before the end: %v", length, err)
+		}
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp
+}
+
+func TestWhoeverSendsALargeEventSeesTheAnswerThoughItIsNotRead(t *testing.T) {
+	engine := acting()
+	engine.gate = make(chan struct{})
+	s := listen(t, Config{Engine: engine, MaxLarge: 1, MaxWait: time.Millisecond, SendTimeout: time.Hour})
+	_, part := documented(t)
+	held := make(chan int, 1)
+	go func() {
+		held <- trueEvents(t, from(t, "127.0.0.2"), s.URL, 1, string(part)+strings.Repeat(" ", 2*Small))[http.StatusAccepted]
+	}()
+	for len(engine.calls()) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for name, tc := range map[string]struct {
+		header http.Header
+		want   int
+	}{
+		"of a class without a rule": {binaryHeader("Ce-Subject", "VmPoweredOnEvent"), http.StatusOK},
+		"all large places taken":    {binaryHeader(), http.StatusTooManyRequests},
+		"not a CloudEvent":          {http.Header{"Content-Type": {"text/plain"}}, http.StatusUnsupportedMediaType},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := wholly(t, s.URL, tc.header, 900<<10)
+			if resp.StatusCode != tc.want {
+				t.Errorf("got %s", resp.Status)
+			}
+		})
+	}
+	close(engine.gate)
+	if n := <-held; n != 1 {
+		t.Error("the event that held the place was not taken")
+	}
+}
