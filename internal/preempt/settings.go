@@ -75,6 +75,11 @@ type Timing struct {
 // ReplyPoll is how often guests are asked whether they have answered their notice.
 func (t Timing) ReplyPoll() time.Duration { return max(t.Retry, 100*time.Millisecond) }
 
+// RecordPauses are the pauses between attempts on a record that vCenter refuses to write: about a minute in all.
+func (t Timing) RecordPauses() []time.Duration {
+	return []time.Duration{t.Retry, 5 * t.Retry, 20 * t.Retry}
+}
+
 // DefaultTiming returns the timing of production.
 func DefaultTiming() Timing {
 	return Timing{

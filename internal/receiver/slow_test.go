@@ -249,3 +249,25 @@ func TestWhoeverSendsALargeEventSeesTheAnswerThoughItIsNotRead(t *testing.T) {
 		t.Error("the event that held the place was not taken")
 	}
 }
+
+func TestABodyThatIsHeldBackIsNotAskedForWhenItIsPassedOver(t *testing.T) {
+	s := listen(t, Config{})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: %d\r\n", 900<<10)
+	if err := binaryHeader("Ce-Subject", "VmPoweredOnEvent").Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("got %s", resp.Status)
+	}
+}

@@ -24,7 +24,9 @@ func (a *Activities) LiftLimits(ctx context.Context, in PowerOnInput) (PowerOnRe
 	run, end := a.Change(ctx, in.RestoreID, in.OnlyLook)
 	defer end()
 	l := &lifting{powering: &powering{Changing: run, Activities: a, in: in, byDRS: map[vsphere.Ref]bool{}, values: map[vsphere.Ref]string{}}}
-	if err := preempt.UntilDecided(run, in.Targets, l.pass, l.giveUp); err != nil {
+	err := preempt.UntilDecided(run, in.Targets, l.pass, l.giveUp)
+	l.recorded.Wait()
+	if err != nil {
 		return PowerOnResult{}, err
 	}
 	return l.result, nil
@@ -158,15 +160,7 @@ func (l *lifting) end(t policy.Return, how policy.ThrottleEnd) {
 		vm.Outcome, vm.Reason = preemptapi.OutcomeLeft, policy.Because(policy.LimitChanged)
 	}
 	value, err := l.endedValue(t, how, vm.OnAt)
-	if err == nil {
-		err = l.writeRecord(t.Ref, value)
-	}
-	vm.Annotated = err == nil
-	if err != nil {
-		vm.AnnotationError = err.Error()
-	}
-	l.MarkChanged()
-	l.powering.decide(vm)
+	l.recordAndDecide(vm, value, err)
 }
 
 // endedValue is the attribute of a VM whose limit is not ours any more: what was there, and how the throttle ended. Where that was

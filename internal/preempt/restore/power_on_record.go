@@ -15,9 +15,15 @@ import (
 func (p *powering) claimOn(t policy.Return, at time.Time) {
 	vm := preemptapi.RestoredVM{Return: t, Outcome: preemptapi.OutcomeRestored, OnAt: at.UTC()}
 	value, err := p.restoredValue(t.Ref, vm.OnAt)
+	p.recordAndDecide(vm, value, err)
+}
+
+// recordAndDecide writes a VM's attribute, and decides about the VM when that is done or given up. It holds up no other VM. err is
+// why there is no value to write.
+func (p *powering) recordAndDecide(vm preemptapi.RestoredVM, value string, err error) {
 	p.recorded.Go(func() {
 		if err == nil {
-			err = p.writeRecord(t.Ref, value)
+			err = p.writeRecord(vm.Ref, value)
 		}
 		vm.Annotated = err == nil
 		p.MarkChanged()
@@ -28,18 +34,20 @@ func (p *powering) claimOn(t policy.Return, at time.Time) {
 	})
 }
 
-// recordPauses are the pauses between attempts on a record that vCenter refuses, in units of Timing.Retry: about a minute.
-var recordPauses = []time.Duration{1, 5, 20}
-
 // writeRecord writes a VM's attribute. This restore writes it once and comes back to it no more, so it tries for about a minute what
-// may succeed later: the record of a VM that is on would say that it was preempted until the next restore of its scope.
+// may succeed later: the record of a VM that is on would say that it was preempted until the next restore of its scope. A cancelled
+// restore does not wait for that.
 func (p *powering) writeRecord(ref vsphere.Ref, value string) error {
 	write := func() error {
 		return p.AttemptThrough(p.Ctx, func() error { return p.VCenter.Annotate(p.Ctx, ref, preemption.AttributeKey, value) })
 	}
 	err := write()
-	for _, pause := range recordPauses {
-		if err == nil || !vcenter.KindOf(err).Retryable() || !clock.Sleep(p.Ctx, pause*p.Settings.Timing.Retry) {
+	for _, pause := range p.Settings.Timing.RecordPauses() {
+		if !vcenter.KindOf(err).Retryable() {
+			return err
+		}
+		clock.Sleep(p.Asked, pause) // a worker that stops tries at once
+		if p.Cancelled() {
 			return err
 		}
 		err = write()

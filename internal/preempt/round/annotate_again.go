@@ -72,9 +72,9 @@ func (r *round) annotateAgain() {
 	if r.unannotated() == 0 || workflow.GetVersion(r.ctx, versionAnnotate, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
 		return
 	}
-	for _, pauses := range []int{1, 5, 20} {
+	for _, pause := range r.in.Timing.RecordPauses() {
 		// Its error is that of a context which is never cancelled.
-		_ = workflow.Sleep(r.ctx, time.Duration(pauses)*r.in.Timing.Retry)
+		_ = workflow.Sleep(r.ctx, pause)
 		in := AnnotateInput{RoundID: r.result.RoundID, Attribute: r.attribute(), Asked: r.result.StartedAt}
 		for _, t := range r.result.Targets {
 			if t.Outcome.Ours() && !t.Annotated && len(in.VMs) < maxPart {

@@ -13,8 +13,8 @@ import (
 // than 256 KiB to send when it is answered, and who is cut off while it sends does not see the answer: a broker would send
 // again what was passed over for good. It holds no place, and waits for the sender as long as for a body that is taken.
 func drain(w http.ResponseWriter, req *http.Request) {
-	if req.ContentLength > alarm.MaxBytes || w.Header().Get("Connection") == "close" {
-		return // too large, or too slow already
+	if req.ContentLength > alarm.MaxBytes || w.Header().Get("Connection") == "close" || req.Header.Get("Expect") != "" {
+		return // too large, too slow already, or to be sent only when we ask for it
 	}
 	control := http.NewResponseController(w)
 	deadline := func(t time.Time) { _ = control.SetReadDeadline(t) } // a recorder in a test has none
