@@ -5,6 +5,7 @@ package released
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +20,32 @@ const module = "github.com/vsphere-preemption/vsphere-preemption"
 
 // Build builds programs such as worker into a folder. It must run within this module.
 func Build(ctx context.Context, dir string, names ...string) error {
+	if err := lookAtSources(ctx); err != nil {
+		return err
+	}
 	return BuildFrom(ctx, ".", dir, names...)
+}
+
+// lookAtSources reads the folders that programs are built from. Go keeps the result of a test until something changes that
+// its process has looked at, and what go build reads is not of its process: an attack on a changed worker would not run.
+func lookAtSources(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return fmt.Errorf("find the folder of %s: %w; run this in it", module, err)
+	}
+	root := strings.TrimSpace(string(out))
+	for _, name := range []string{"go.mod", "go.sum"} {
+		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+			return fmt.Errorf("look at what programs are built from: %w", err)
+		}
+	}
+	for _, name := range []string{"cmd", "internal"} {
+		err := filepath.WalkDir(filepath.Join(root, name), func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			return fmt.Errorf("look at what programs are built from: %w", err)
+		}
+	}
+	return nil
 }
 
 // BuildFrom builds programs of another checkout of this module. Of standalone the paths are not trimmed, for that would
